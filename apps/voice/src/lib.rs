@@ -1,0 +1,1 @@
+//! Private voice calls over zMesh circuits

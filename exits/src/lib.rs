@@ -1,0 +1,1 @@
+//! Where traffic leaves zMesh: exit policy and direct egress

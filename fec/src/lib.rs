@@ -1,0 +1,1 @@
+//! Forward error correction for zMesh links

@@ -1,0 +1,1 @@
+//! The zMesh node: UDP driver, QUIC over circuits and the circuit socket API

@@ -1,0 +1,9 @@
+//! What travels: datagrams, frames and cells on links; descriptors, documents and requests above them.
+
+pub mod cell;
+pub mod codec;
+pub mod datagram;
+pub mod descriptor;
+pub mod document;
+pub mod frame;
+pub mod request;

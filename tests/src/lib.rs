@@ -1,0 +1,1 @@
+//! Simulator, end-to-end tests and benchmarks of zMesh
