@@ -10,7 +10,7 @@ use crate::target::{Name, Target};
 
 /// Opens streams and datagram sockets through circuits. Calls with different tokens never share a circuit.
 ///
-/// `zmesh_overlay::Node` is one; tests use one that connects on the spot.
+/// [`Circuits`](crate::Circuits) is one; tests use one that connects on the spot.
 pub trait Connector: Send + Sync + 'static {
     /// A reliable stream to a target.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;

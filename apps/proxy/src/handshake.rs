@@ -320,14 +320,20 @@ mod tests {
             Refusal::Socks4
         );
         assert_eq!(run(b"\x04", 1).0, socks5::SOCKS4_REFUSED);
-        assert_eq!(run(b"\x16\x03\x01", 99).1.expect_err("refused"), Refusal::Tls);
+        assert_eq!(
+            run(b"\x16\x03\x01", 99).1.expect_err("refused"),
+            Refusal::Tls
+        );
         assert_eq!(run(b"\0", 99).1.expect_err("refused"), Refusal::Unknown);
         assert_eq!(
             run(b"\x05\x01\x01", 99),
             (vec![5, 0xff], Err(Refusal::Method))
         );
         let (output, end) = run(b"\x05\x01\x00\x05\x02\x00", 1);
-        assert_eq!(end.expect_err("refused"), Refusal::Socks5(DecodeError::Command));
+        assert_eq!(
+            end.expect_err("refused"),
+            Refusal::Socks5(DecodeError::Command)
+        );
         assert_eq!(output[2..4], [5, 7]);
         assert!(
             run(b"GET / HTTP/1.1\r\n\r\n", 3)

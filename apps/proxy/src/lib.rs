@@ -7,7 +7,7 @@
 //! socks5 · http_connect   bytes ⇄ values, no input or output, total: any bytes give a value, "more" or an error
 //! handshake               drives either of them from the first byte to one accepted request
 //! isolation               user name + password → the isolation token that keeps circuits apart
-//! connector               what the proxy needs from the network below (implemented for `zmesh_overlay::Node`)
+//! connector               what the proxy needs from the network below (`overlay` is one over a `zmesh_overlay::Node`)
 //! server                  sockets, limits, deadlines; copies bytes between a client and a circuit
 //! ```
 //!
@@ -18,11 +18,13 @@ pub mod connector;
 pub mod handshake;
 pub mod http_connect;
 pub mod isolation;
+pub mod overlay;
 pub mod server;
 pub mod socks5;
 pub mod target;
 
 pub use connector::{ConnectError, Connector, UdpRelay};
 pub use isolation::{Credentials, Token};
+pub use overlay::Circuits;
 pub use server::{Server, ServerConfig};
 pub use target::{Host, Name, Target};
