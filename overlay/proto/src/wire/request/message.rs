@@ -1,5 +1,6 @@
 //! Requests and responses at the head of a stream.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::VERSION;
@@ -26,8 +27,8 @@ const ADDRESSES: u8 = 2;
 const NAMES: u8 = 3;
 const BOUND: u8 = 4;
 
-/// What an origin asks at the start of a stream.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+/// What an origin asks at the start of a stream. Its `Debug` names the kind only.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Open a TCP connection and carry it on this stream.
     Connect {
@@ -116,8 +117,8 @@ impl Request {
     }
 }
 
-/// What an exit answers.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+/// What an exit answers. Its `Debug` names the kind only.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Response {
     /// The connection is up; its bytes follow.
     Connected,
@@ -278,6 +279,29 @@ impl Response {
                 Ok(Self::Bound(SocketAddr::new(ip, r.u16()?)))
             }
             _ => Err(kind_at.error(ErrorKind::Invalid)),
+        }
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect { .. } => "Connect([redacted])",
+            Self::Resolve { .. } => "Resolve([redacted])",
+            Self::ResolvePtr { .. } => "ResolvePtr([redacted])",
+            Self::BindUdp { .. } => "BindUdp",
+        })
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("Connected"),
+            Self::Addresses(_) => f.write_str("Addresses([redacted])"),
+            Self::Names(_) => f.write_str("Names([redacted])"),
+            Self::Bound(_) => f.write_str("Bound([redacted])"),
+            Self::Failed(failure) => write!(f, "Failed({failure:?})"),
         }
     }
 }

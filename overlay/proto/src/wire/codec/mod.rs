@@ -7,6 +7,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use zeroize::Zeroize;
+
+pub mod armour;
+
 /// Why bytes could not be read, and where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{kind} at byte {offset}")]
@@ -294,6 +298,14 @@ impl Writer {
         Self::default()
     }
 
+    /// Starts empty, with room for `capacity` bytes: secrets written within it leave no copy behind.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(capacity),
+        }
+    }
+
     /// One byte.
     pub fn u8(&mut self, value: u8) {
         self.bytes.push(value);
@@ -365,6 +377,11 @@ impl Writer {
                 self.put(&ip.octets());
             }
         }
+    }
+
+    /// Erases what was written. For writers of secrets, before they are dropped.
+    pub fn erase(&mut self) {
+        self.bytes.zeroize();
     }
 
     /// What was written so far.
