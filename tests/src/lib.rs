@@ -10,4 +10,5 @@
 pub mod load;
 pub mod micro;
 pub mod peers;
+pub mod sim;
 pub mod table;

@@ -72,10 +72,9 @@ mod tests {
     fn contenders_take_turns() {
         let order = std::cell::RefCell::new(String::new());
         let timings = interleave(
-            &mut [
-                &mut || order.borrow_mut().push('a'),
-                &mut || order.borrow_mut().push('b'),
-            ],
+            &mut [&mut || order.borrow_mut().push('a'), &mut || {
+                order.borrow_mut().push('b')
+            }],
             2,
             2,
         );

@@ -2,8 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -201,6 +201,21 @@ pub fn udp_echoes(
         sent: count,
         round_trips: Samples::new(round_trips),
     })
+}
+
+/// Repeats [`first_byte`] until it works, so that what follows does not measure a start.
+///
+/// # Errors
+/// What failed last, when it did not work within `patience`.
+pub fn warm_up(socks: &Socks, target: SocketAddr, patience: Duration) -> io::Result<()> {
+    let until = Instant::now() + patience;
+    loop {
+        match first_byte(socks, target) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > until => return Err(error),
+            Err(_) => thread::sleep(Duration::from_millis(200)),
+        }
+    }
 }
 
 /// From the first word to the proxy until the first byte of the server's answer.

@@ -197,7 +197,7 @@ pub fn answer_http(
             "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nContent-Type: application/octet-stream\r\n\r\n"
         )?;
         if path.starts_with("/bytes/") {
-            let block: Vec<u8> = (0..BLOCK).map(|i| (i % 251) as u8).collect();
+            let block: Vec<u8> = (0..=250_u8).cycle().take(BLOCK).collect();
             let mut left = length;
             while left > 0 {
                 let part = left.min(BLOCK);

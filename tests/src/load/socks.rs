@@ -72,7 +72,9 @@ impl Socks {
         let mut chosen = [0; 2];
         stream.read_exact(&mut chosen)?;
         if chosen != [5, method] {
-            return Err(io::Error::other(format!("SOCKS server answered {chosen:?}")));
+            return Err(io::Error::other(format!(
+                "SOCKS server answered {chosen:?}"
+            )));
         }
         if let Some(token) = &self.token {
             let length = u8::try_from(token.len()).map_err(io::Error::other)?;
@@ -93,7 +95,10 @@ impl Socks {
 /// A UDP association; it ends when this is dropped.
 #[derive(Debug)]
 pub struct SocksUdp {
-    #[allow(dead_code, reason = "the association lives as long as its TCP connection")]
+    #[allow(
+        dead_code,
+        reason = "the association lives as long as its TCP connection"
+    )]
     control: TcpStream,
     socket: UdpSocket,
 }
@@ -175,7 +180,9 @@ fn parse_address(bytes: &[u8]) -> SocketAddr {
     let (ip, port) = bytes.split_at(bytes.len() - 2);
     let ip: IpAddr = match <[u8; 4]>::try_from(ip) {
         Ok(v4) => Ipv4Addr::from(v4).into(),
-        Err(_) => <[u8; 16]>::try_from(ip).map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from).into(),
+        Err(_) => <[u8; 16]>::try_from(ip)
+            .map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from)
+            .into(),
     };
     SocketAddr::new(ip, u16::from_be_bytes([port[0], port[1]]))
 }

@@ -112,10 +112,24 @@ impl TorNetwork {
 
         let ports = free_ports::<{ 2 * AUTHORITIES + RELAYS + 1 }>()?;
         let authorities = (0..AUTHORITIES)
-            .map(|i| Plan::new(&directory, format!("auth{i}"), ports[2 * i], ports[2 * i + 1]))
+            .map(|i| {
+                Plan::new(
+                    &directory,
+                    format!("auth{i}"),
+                    ports[2 * i],
+                    ports[2 * i + 1],
+                )
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let relays = (0..RELAYS)
-            .map(|i| Plan::new(&directory, format!("relay{i}"), ports[2 * AUTHORITIES + i], 0))
+            .map(|i| {
+                Plan::new(
+                    &directory,
+                    format!("relay{i}"),
+                    ports[2 * AUTHORITIES + i],
+                    0,
+                )
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let client = Plan::new(&directory, "client".to_owned(), 0, 0)?;
         let socks = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[2 * AUTHORITIES + RELAYS]));
@@ -199,11 +213,11 @@ impl TorNetwork {
     /// # Errors
     /// When the client's control socket does not answer.
     pub fn set_ready_made_circuits(&self, on: bool) -> Result<(), Error> {
-        let value = u8::from(!on);
-        self.control(&[
-            &format!("SETCONF __DisablePredictedCircuits={value}"),
-            "SIGNAL NEWNYM",
-        ])
+        if on {
+            self.control(&["SETCONF __DisablePredictedCircuits=0"])
+        } else {
+            self.control(&["SETCONF __DisablePredictedCircuits=1", "SIGNAL NEWNYM"])
+        }
         .map(drop)
     }
 
@@ -268,7 +282,8 @@ impl TorNetwork {
                 let mut line = String::new();
                 reader.read_line(&mut line).map_err(Error::io(what()))?;
                 let line = line.trim_end().to_owned();
-                let last = line.as_bytes().get(3) == Some(&b' ') && line.as_bytes()[0].is_ascii_digit();
+                let last =
+                    line.as_bytes().get(3) == Some(&b' ') && line.as_bytes()[0].is_ascii_digit();
                 let failed = last && !line.starts_with("250");
                 lines.push(line);
                 if failed || lines.last().is_some_and(String::is_empty) && lines.len() > 10_000 {
@@ -319,10 +334,7 @@ impl Plan {
             self.log().display()
         ));
         if self.or_port != 0 {
-            text.push_str(&format!(
-                "ORPort 127.0.0.1:{}\nSocksPort 0\n",
-                self.or_port
-            ));
+            text.push_str(&format!("ORPort 127.0.0.1:{}\nSocksPort 0\n", self.or_port));
         }
         if self.dir_port != 0 {
             text.push_str(&format!("DirPort 127.0.0.1:{}\n", self.dir_port));
@@ -369,7 +381,10 @@ impl Plan {
         let output = Command::new(tor)
             .args(["--ignore-missing-torrc", "--quiet", "--list-fingerprint"])
             .args(["-f", "/nonexistent", "--defaults-torrc", "/nonexistent"])
-            .args(["--DirAuthority", "none 127.0.0.1:1 ffffffffffffffffffffffffffffffffffffffff"])
+            .args([
+                "--DirAuthority",
+                "none 127.0.0.1:1 ffffffffffffffffffffffffffffffffffffffff",
+            ])
             .args(["--ORPort", &self.or_port.to_string()])
             .args(["--Nickname", &self.nickname])
             .arg("--DataDirectory")

@@ -85,7 +85,9 @@ pub(crate) fn rows(quick: bool, _zmesh: Option<&Path>) -> Vec<Row> {
     };
     let tor = match TorNetwork::version() {
         None => Outcome {
-            notes: vec!["tor is not installed (apt install tor): its column stays empty".to_owned()],
+            notes: vec![
+                "tor is not installed (apt install tor): its column stays empty".to_owned(),
+            ],
             ..Outcome::default()
         },
         Some(version) => {
@@ -154,10 +156,7 @@ fn beside_bulk(
     (echoes, saturation.stop())
 }
 
-fn times(
-    count: usize,
-    mut one: impl FnMut(usize) -> io::Result<Duration>,
-) -> io::Result<Samples> {
+fn times(count: usize, mut one: impl FnMut(usize) -> io::Result<Duration>) -> io::Result<Samples> {
     (0..count)
         .map(&mut one)
         .collect::<io::Result<Vec<_>>>()
@@ -175,13 +174,30 @@ fn compare(tor: &Outcome, ours: &Outcome) -> Vec<Row> {
     let loaded = |o: &Outcome| o.loaded.as_ref().map(|echoes| echoes.round_trips.clone());
     let ms = Unit::Milliseconds;
     let mut rows = vec![
-        Row::new("bulk through 3 hops", "tor", Unit::MegabytesPerSecond, Target::AtLeastTimesPeer(5.0))
-            .figures(best(&tor.bulk), best(&ours.bulk)),
-        Row::new("echo at 50/s, idle, p50", "tor", ms, Target::AtMostTimesPeer(1.0)).figures(
+        Row::new(
+            "bulk through 3 hops",
+            "tor",
+            Unit::MegabytesPerSecond,
+            Target::AtLeastTimesPeer(5.0),
+        )
+        .figures(best(&tor.bulk), best(&ours.bulk)),
+        Row::new(
+            "echo at 50/s, idle, p50",
+            "tor",
+            ms,
+            Target::AtMostTimesPeer(1.0),
+        )
+        .figures(
             millis(idle(tor).and_then(|s| s.p50())),
             millis(idle(ours).and_then(|s| s.p50())),
         ),
-        Row::new("echo at 50/s, idle, p99", "tor", ms, Target::AtMostTimesPeer(0.1)).figures(
+        Row::new(
+            "echo at 50/s, idle, p99",
+            "tor",
+            ms,
+            Target::AtMostTimesPeer(0.1),
+        )
+        .figures(
             millis(idle(tor).and_then(|s| s.p99())),
             millis(idle(ours).and_then(|s| s.p99())),
         ),
@@ -189,23 +205,53 @@ fn compare(tor: &Outcome, ours: &Outcome) -> Vec<Row> {
             millis(loaded(tor).and_then(|s| s.p50())),
             millis(loaded(ours).and_then(|s| s.p50())),
         ),
-        Row::new("echo beside bulk, p99", "tor", ms, Target::AtMostTimesPeer(0.1)).figures(
+        Row::new(
+            "echo beside bulk, p99",
+            "tor",
+            ms,
+            Target::AtMostTimesPeer(0.1),
+        )
+        .figures(
             millis(loaded(tor).and_then(|s| s.p99())),
             millis(loaded(ours).and_then(|s| s.p99())),
         ),
-        Row::new("bulk while echoes run", "tor", Unit::MegabytesPerSecond, Target::None).figures(
+        Row::new(
+            "bulk while echoes run",
+            "tor",
+            Unit::MegabytesPerSecond,
+            Target::None,
+        )
+        .figures(
             tor.load.map(|load| load.megabytes_per_second()),
             ours.load.map(|load| load.megabytes_per_second()),
         ),
-        Row::new("connect to first byte, cold", "tor", ms, Target::AtMostTimesPeer(1.0)).figures(
+        Row::new(
+            "connect to first byte, cold",
+            "tor",
+            ms,
+            Target::AtMostTimesPeer(1.0),
+        )
+        .figures(
             millis(tor.cold.as_ref().and_then(Samples::p50)),
             millis(ours.cold.as_ref().and_then(Samples::p50)),
         ),
-        Row::new("connect to first byte, warm", "tor", ms, Target::AtMostTimesPeer(1.0)).figures(
+        Row::new(
+            "connect to first byte, warm",
+            "tor",
+            ms,
+            Target::AtMostTimesPeer(1.0),
+        )
+        .figures(
             millis(tor.warm.as_ref().and_then(Samples::p50)),
             millis(ours.warm.as_ref().and_then(Samples::p50)),
         ),
-        Row::new("relay memory after load", "tor", Unit::Megabytes, Target::AtMost(80.0)).figures(
+        Row::new(
+            "relay memory after load",
+            "tor",
+            Unit::Megabytes,
+            Target::AtMost(80.0),
+        )
+        .figures(
             tor.memory.map(|bytes| bytes as f64 / 1e6),
             ours.memory.map(|bytes| bytes as f64 / 1e6),
         ),

@@ -44,7 +44,9 @@ fn main() -> ExitCode {
     let wants = |part| options.only.is_none_or(|only| only == part);
     let mut table = Table::default();
     if wants(Part::EndToEnd) {
-        table.rows.extend(end_to_end::rows(options.quick, options.zmesh.as_deref()));
+        table
+            .rows
+            .extend(end_to_end::rows(options.quick, options.zmesh.as_deref()));
     }
     if options.json {
         println!("{}", table.to_json());
