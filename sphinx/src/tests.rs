@@ -1,0 +1,1 @@
+//! Tests that look inside; those of the whole protocol stand in `sphinx/tests`.
