@@ -113,6 +113,8 @@ fn measure_tor(network: &TorNetwork, servers: &Servers, plan: Plan) -> Outcome {
     let http = servers.http.address();
     let echo = servers.echo.address();
 
+    let ready = client::warm_up(&socks, http, Duration::from_secs(60));
+    outcome.take("tor: first stream", ready);
     let warm = times(plan.connects, |_| client::first_byte(&socks, http));
     outcome.warm = outcome.take("tor: warm connect", warm);
     let cold = network
@@ -128,15 +130,20 @@ fn measure_tor(network: &TorNetwork, servers: &Servers, plan: Plan) -> Outcome {
         outcome.notes.push(error.to_string());
     }
 
-    let idle = client::tcp_echoes(&socks, echo, plan.echoes, plan.echo_interval);
+    let (calls, bulk) = (socks.isolated("echo"), socks.isolated("bulk"));
+    for token in [&calls, &bulk] {
+        let ready = client::warm_up(token, http, Duration::from_secs(60));
+        outcome.take("tor: warm-up", ready);
+    }
+    let idle = client::tcp_echoes(&calls, echo, plan.echoes, plan.echo_interval);
     outcome.idle = outcome.take("tor: echo", idle);
     for _ in 0..plan.bulk_runs {
-        let run = client::download(&socks, http, plan.bulk_bytes);
+        let run = client::download(&bulk, http, plan.bulk_bytes);
         let run = outcome.take("tor: bulk", run);
         outcome.bulk.extend(run);
     }
-    let (loaded, load) = beside_bulk(&socks, http, || {
-        client::tcp_echoes(&socks, echo, plan.echoes, plan.echo_interval)
+    let (loaded, load) = beside_bulk(&bulk, http, || {
+        client::tcp_echoes(&calls, echo, plan.echoes, plan.echo_interval)
     });
     outcome.loaded = outcome.take("tor: echo beside bulk", loaded);
     outcome.load = outcome.take("tor: bulk beside echo", load);
@@ -144,7 +151,7 @@ fn measure_tor(network: &TorNetwork, servers: &Servers, plan: Plan) -> Outcome {
     outcome
 }
 
-/// Runs `echo` while a download on the same token saturates the path.
+/// Runs `echo` while a download, isolated from it, saturates the path.
 fn beside_bulk(
     socks: &Socks,
     http: std::net::SocketAddr,

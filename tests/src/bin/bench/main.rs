@@ -6,6 +6,7 @@
 )]
 
 mod end_to_end;
+mod primitives;
 
 use std::process::ExitCode;
 
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let wants = |part| options.only.is_none_or(|only| only == part);
     let mut table = Table::default();
+    if wants(Part::Primitives) {
+        table.rows.extend(primitives::rows(options.quick));
+    }
     if wants(Part::EndToEnd) {
         table
             .rows
