@@ -115,14 +115,15 @@ impl Core {
         self.circuits.get(&(link, circuit)).copied()
     }
 
-    /// Enters a circuit under the number that the peer chose. Nothing if the number is in use or the link is gone.
-    pub(crate) fn attach(&mut self, link: LinkId, circuit: u32, owner: Owner) -> Option<End> {
-        if self.circuits.contains_key(&(link, circuit)) {
-            return None;
-        }
-        let end = self.neighbours.attach(link, circuit)?;
-        self.circuits.insert((link, circuit), owner);
-        Some(end)
+    /// Enters a circuit whose number the peer chose, and which has a place in the link's queue.
+    pub(crate) fn enter(&mut self, end: End, owner: Owner) {
+        self.circuits.insert((end.link, end.circuit), owner);
+    }
+
+    /// Turns down a circuit that the peer asked for.
+    pub(crate) fn refuse(&mut self, now: Instant, link: LinkId, circuit: u32, reason: u8) {
+        // Without room for the frame the peer's own time limit ends its wait.
+        let _ = self.links.send_control(now, link, Control::Destroy { circuit, reason });
     }
 
     /// Enters a circuit under a number that this node chooses.
@@ -130,7 +131,9 @@ impl Core {
         loop {
             let circuit = self.neighbours.next_number(link)?;
             if !self.circuits.contains_key(&(link, circuit)) {
-                return self.attach(link, circuit, owner);
+                let end = self.neighbours.attach(link, circuit)?;
+                self.enter(end, owner);
+                return Some(end);
             }
         }
     }

@@ -110,10 +110,9 @@ impl Assembly {
         Assembled::Message(whole)
     }
 
-    /// How many messages were given up because newer ones needed their place.
-    #[must_use]
-    pub const fn evicted(&self) -> u64 {
-        self.evicted
+    /// How many messages were given up, since the last call, because newer ones needed their place.
+    pub fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
     }
 
     /// How many messages are unfinished.
@@ -194,7 +193,7 @@ mod tests {
             assert_eq!(assembly.accept(&parts(&[1; 700], id)[0]), Assembled::Partial);
         }
         assert_eq!(assembly.unfinished(), PARTIAL_MAX);
-        assert_eq!(assembly.evicted(), 68);
+        assert_eq!(assembly.take_evicted(), 68);
         assert_eq!(assembly.accept(&parts(&[1; 700], 99)[1]), Assembled::Message(vec![1; 700]));
         assert_eq!(assembly.accept(&parts(&[1; 700], 99)[1]), Assembled::Duplicate);
     }
