@@ -82,6 +82,11 @@ impl Origin {
         Self { config, circuits: Slab::new() }
     }
 
+    /// The link to a circuit's first relay.
+    pub(crate) fn link(&self, circuit: CircuitId) -> Option<LinkId> {
+        Some(self.circuits.get(circuit.0)?.link)
+    }
+
     /// What is known about a circuit's hops.
     pub(crate) fn health(&self, circuit: CircuitId) -> Option<&Health> {
         Some(&self.circuits.get(circuit.0)?.health)
@@ -202,7 +207,7 @@ impl Origin {
 }
 
 /// Old keys of the layers are erased at least this often.
-const KEY_TICK: Duration = Duration::from_secs(30);
+const KEY_TICK: Duration = Duration::from_secs(10);
 
 fn build_failure(code: u8) -> BuildFailure {
     match code {
