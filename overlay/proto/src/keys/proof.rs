@@ -72,12 +72,8 @@ pub fn link_proof_holds(identity: &[u8; 32], link_key: &[u8; 32], proof: &[u8; P
         return false;
     };
     let challenge = link_challenge(identity, link_key, &commitment);
-<<<<<<< HEAD
     let expected =
         EdwardsPoint::vartime_double_scalar_mul_basepoint(&-challenge, &point, &response);
-=======
-    let expected = EdwardsPoint::vartime_double_scalar_mul_basepoint(&-challenge, &point, &response);
->>>>>>> net
     expected.compress() == CompressedEdwardsY(commitment)
 }
 
@@ -119,12 +115,8 @@ pub fn onion_proof_holds(
     proof: &[u8; PROOF_LEN],
 ) -> bool {
     let (commitment, response) = split(proof);
-<<<<<<< HEAD
     let (Some(response), Some(committed)) =
         (response, CompressedRistretto(commitment).decompress())
-=======
-    let (Some(response), Some(committed)) = (response, CompressedRistretto(commitment).decompress())
->>>>>>> net
     else {
         return false;
     };

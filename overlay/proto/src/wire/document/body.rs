@@ -69,20 +69,12 @@ impl Body {
         for index in 1..=count {
             let offset = r.offset();
             let bytes = r.bytes16(DESCRIPTOR_MAX)?;
-<<<<<<< HEAD
             let descriptor =
                 Descriptor::decode(bytes).map_err(|error| DocumentError::Descriptor {
                     index,
                     offset,
                     error,
                 })?;
-=======
-            let descriptor = Descriptor::decode(bytes).map_err(|error| DocumentError::Descriptor {
-                index,
-                offset,
-                error,
-            })?;
->>>>>>> net
             descriptors.push(descriptor);
         }
         let body = Self {
@@ -100,13 +92,9 @@ impl Body {
     /// What holds for drafts too.
     pub(super) fn check(&self) -> Result<(), DocumentError> {
         let field = |holds: bool, field: &'static str, rule: &'static str| {
-<<<<<<< HEAD
             holds
                 .then_some(())
                 .ok_or(DocumentError::Field { field, rule })
-=======
-            holds.then_some(()).ok_or(DocumentError::Field { field, rule })
->>>>>>> net
         };
         field(
             (1..=NAME_MAX).contains(&self.name.len())
@@ -279,14 +267,10 @@ impl Signatures {
     }
 
     pub(super) fn signers(&self, body: &Body) -> Vec<SignerId> {
-<<<<<<< HEAD
         self.0
             .keys()
             .map(|at| SignerId(body.signers[*at]))
             .collect()
-=======
-        self.0.keys().map(|at| SignerId(body.signers[*at])).collect()
->>>>>>> net
     }
 
     pub(super) fn write(&self, w: &mut Writer) {
@@ -318,13 +302,9 @@ impl Signatures {
             })?;
             let signature = r.array()?;
             if !keys::verify(&body.signers[signer], &message, &signature) {
-<<<<<<< HEAD
                 return Err(DocumentError::ForgedSignature(SignerId(
                     body.signers[signer],
                 )));
-=======
-                return Err(DocumentError::ForgedSignature(SignerId(body.signers[signer])));
->>>>>>> net
             }
             out.insert(signer, signature);
         }
