@@ -64,8 +64,8 @@ impl SphinxKeys {
         self.0.derive("reply")
     }
 
-    /// Fills the slots behind the last hop's own.
-    pub(crate) fn reply_filler(&self) -> Secret<144> {
+    /// Leads to what fills the slots behind the last hop's own.
+    pub(crate) fn reply_filler(&self) -> Secret<32> {
         self.0.derive("reply filler")
     }
 
