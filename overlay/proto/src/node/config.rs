@@ -209,7 +209,11 @@ impl OnionKey {
         let key = |epoch: u32| {
             let from_unix = u64::from(epoch) * EPOCH_SECONDS;
             let secret = Arc::new(keys.secret(epoch).ok()?);
-            Some(Self { from_unix, until_unix: from_unix + EPOCH_SECONDS, secret })
+            Some(Self {
+                from_unix,
+                until_unix: from_unix + EPOCH_SECONDS,
+                secret,
+            })
         };
         (oldest..=newest).filter_map(key).collect()
     }
