@@ -141,11 +141,11 @@ impl Work {
 }
 
 /// The costs, measured on a 2.5 GHz core, in microseconds.
-pub(crate) const HANDSHAKE: Duration = Duration::from_micros(250);
-pub(crate) const PEEL: Duration = Duration::from_micros(80);
-pub(crate) const FINISH: Duration = Duration::from_micros(160);
-const CREATE_US: u64 = 120;
-const COMPLETE_US: u64 = 250;
+pub(crate) const HANDSHAKE: Duration = Duration::from_micros(200);
+pub(crate) const PEEL: Duration = Duration::from_micros(55);
+pub(crate) const FINISH: Duration = Duration::from_micros(110);
+const CREATE_US: u64 = 80;
+const COMPLETE_US: u64 = 190;
 
 impl PeelWork {
     fn run(&self) -> Result<Peeled, Error> {

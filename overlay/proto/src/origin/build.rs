@@ -50,7 +50,7 @@ impl Origin {
             unheard_since: None,
             armed: now,
         });
-        self.arm(core, key, now + self.config.build_timeout);
+        self.arm(core, key, now + self.config.connect_timeout);
         Ok((
             CircuitId(key),
             Work::Create {

@@ -145,20 +145,24 @@ impl Origin {
             return;
         };
         let Stage::Open(crypto) = &mut own.stage else {
-            if now >= own.started + self.config.build_timeout {
-                self.end(
-                    core,
-                    now,
-                    key,
-                    BuildFailure::Timeout,
-                    CloseReason::Other,
-                    Some(reason::NONE),
-                );
+            let connecting = matches!(own.stage, Stage::Connecting { .. });
+            let (limit, failure) = if connecting && !core.neighbours.is_up(own.link) {
+                (self.config.connect_timeout, BuildFailure::GuardUnreachable)
             } else {
-                let at = own.started + self.config.build_timeout;
-                self.arm(core, key, at);
+                (self.config.build_timeout, BuildFailure::Timeout)
+            };
+            let at = own.started + limit;
+            if now < at {
+                return self.arm(core, key, at);
             }
-            return;
+            return self.end(
+                core,
+                now,
+                key,
+                failure,
+                CloseReason::Other,
+                Some(reason::NONE),
+            );
         };
         crypto.expire(now);
         core.metrics.own.pings_lost += own.health.expire(now, self.config.ping_timeout);

@@ -77,6 +77,7 @@ enum Stage {
     /// The set-up packet waits for the link to the next relay.
     Connecting {
         link: LinkId,
+        since: Instant,
         packet: Box<[u8; PACKET_LEN]>,
         reply: ReplySeal,
     },
@@ -166,18 +167,24 @@ impl Relay {
         }
         let deadline = match hop.stage {
             Stage::Open => hop.last_used + self.config.idle_timeout,
-            _ => hop.since + self.config.setup_timeout,
+            Stage::Connecting { since, .. } => since + self.config.connect_timeout,
+            Stage::Working | Stage::Asked { .. } => hop.since + self.config.setup_timeout,
         };
         if now < deadline {
             core.timers
                 .set(crate::node::core::Timer::Hop(key), deadline.min(now + TICK));
-        } else if matches!(hop.stage, Stage::Open) {
-            core.metrics.circuits.idle += 1;
-            self.close(core, now, key, close::Cause::here(kind::reason::IDLE));
-        } else {
-            core.metrics.circuits.timed_out += 1;
-            self.close(core, now, key, close::Cause::here(kind::reason::TIMEOUT));
+            return;
         }
+        let circuits = &mut core.metrics.circuits;
+        let (counter, reason) = match hop.stage {
+            Stage::Open => (&mut circuits.idle, kind::reason::IDLE),
+            Stage::Connecting { .. } => (&mut circuits.unreachable, kind::reason::UNREACHABLE),
+            Stage::Working | Stage::Asked { .. } => {
+                (&mut circuits.timed_out, kind::reason::TIMEOUT)
+            }
+        };
+        *counter += 1;
+        self.close(core, now, key, close::Cause::here(reason));
     }
 
     /// Meetings that nobody came to.

@@ -202,9 +202,12 @@ impl Relay {
                     };
                     hop.stage = Stage::Connecting {
                         link,
+                        since: now,
                         packet,
                         reply,
                     };
+                    core.timers
+                        .set_earlier(Timer::Hop(key), now + self.config.connect_timeout);
                     if core.neighbours.is_up(link) {
                         self.link_up(core, now, key);
                     } else {
@@ -229,12 +232,15 @@ impl Relay {
             link,
             packet,
             reply,
+            ..
         } = stage
         else {
             hop.stage = stage;
             return;
         };
         hop.stage = Stage::Asked { reply };
+        core.timers
+            .set(Timer::Hop(key), hop.since + self.config.setup_timeout);
         hop.next = core.allocate(link, Owner::FromFar(key));
         let sent = hop.next.is_some_and(|next| {
             let setup = Control::Setup {
