@@ -25,6 +25,9 @@ const TURN: usize = 64;
 /// How long a stopping shard goes on, so that neighbours hear of the end.
 const LINGER: Duration = Duration::from_millis(100);
 
+/// How long look-ups that block may hold up the end of the thread.
+const RUNTIME_END: Duration = Duration::from_millis(200);
+
 /// How often the node learns the wall time again, in case somebody sets it.
 const CLOCK: Duration = Duration::from_secs(10);
 
@@ -87,7 +90,8 @@ pub(super) fn run(
         core.node.replay_state()
     };
     last_words(replay);
-    drop(runtime);
+    // Name look-ups of an egress may hang in the runtime's pool; nobody waits for them.
+    runtime.shutdown_timeout(RUNTIME_END);
     end.send_replace(true);
 }
 
@@ -171,7 +175,7 @@ impl Driver {
             self.sockets.send(transmit.to, transmit.segment, transmit.data);
         }
         core.node.clear_transmits();
-        self.jobs.submit(|| core.node.poll_job());
+        self.jobs.submit(|| core.node.poll_job(now));
         (more, core.take_closed_locals(), core.node.next_timeout())
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
-use zmesh_proto::node::{CircuitId, LocalId, Meet, MeetingOutcome, Metrics, NodeConfig};
+use zmesh_proto::node::{BuildFailure, CircuitId, LocalId, Meet, MeetingOutcome, Metrics, NodeConfig, OnionKey};
 
 use self::bell::Bell;
 use self::core::Core;
@@ -36,17 +36,30 @@ const OUTBOX: usize = 4096;
 /// What other threads ask of the shard by its channel.
 pub(crate) enum Command {
     /// Build a circuit; the answer comes when it is ready or has failed.
-    Build { path: Vec<RelayId>, sink: Sink, answer: oneshot::Sender<Result<Built, String>> },
+    Build { path: Vec<RelayId>, sink: Sink, answer: oneshot::Sender<Result<Built, BuildStop>> },
     /// Measure the round trip to a hop.
     Ping { circuit: CircuitId, hop: usize, answer: oneshot::Sender<Result<Duration, String>> },
     /// Meet at the circuit's last relay; the outcomes appear in the circuit's state.
     Meet { circuit: CircuitId, meet: Meet, answer: oneshot::Sender<Result<(), String>> },
+    /// Take other onion keys into use.
+    SetOnionKeys(Vec<OnionKey>),
     /// Take another network document into use.
     SetNetwork(Arc<Network>),
     /// Report the counters.
     Metrics(oneshot::Sender<(Metrics, UdpCounters)>),
     /// Report the replay filter.
     ReplayState(oneshot::Sender<Vec<u8>>),
+}
+
+/// Why a circuit was not built.
+#[derive(Clone, Debug)]
+pub(crate) enum BuildStop {
+    /// It was tried and failed.
+    Failed(BuildFailure),
+    /// It cannot be tried.
+    Refused(String),
+    /// The shard has ended.
+    ShutDown,
 }
 
 /// A circuit that is ready; dropping it closes the circuit.
@@ -212,13 +225,13 @@ impl Shard {
     /// Builds a circuit.
     ///
     /// # Errors
-    /// What the node said, in words.
-    pub(crate) async fn build(&self, path: Vec<RelayId>, sink: Sink) -> Result<Built, String> {
+    /// What the node said.
+    pub(crate) async fn build(&self, path: Vec<RelayId>, sink: Sink) -> Result<Built, BuildStop> {
         let (answer, built) = oneshot::channel();
         if !self.command(Command::Build { path, sink, answer }).await {
-            return Err("the node is shut down".into());
+            return Err(BuildStop::ShutDown);
         }
-        built.await.unwrap_or_else(|_| Err("the node is shut down".into()))
+        built.await.unwrap_or(Err(BuildStop::ShutDown))
     }
 
     /// Counters of the node and its sockets; `None` once the shard has ended.
