@@ -11,7 +11,7 @@ use crate::link::LinkPeer;
 use crate::wire::descriptor::{Descriptor, DescriptorInfo, ExitSummary, Terms};
 use crate::wire::document::{Document, NetworkId, SignerId};
 
-pub use crate::wire::document::{DocumentError, DocumentError as Error};
+pub use crate::wire::document::DocumentError;
 
 /// A verified network document that was valid when it was read.
 #[derive(Clone, Debug)]

@@ -106,7 +106,8 @@ impl OnionKeys {
     pub fn secret(&self, epoch: u32) -> Result<OnionSecret, Error> {
         let mut chain = self.clone();
         chain.step_to(epoch)?;
-        Ok(OnionSecret::from_bytes(&chain.scalar()).expect("a reduced scalar is canonical; zero has probability 2^-252"))
+        Ok(OnionSecret::from_bytes(&chain.scalar())
+            .expect("a reduced scalar is canonical; zero has probability 2^-252"))
     }
 
     /// The keys of `count` epochs from `first` on.
@@ -118,7 +119,8 @@ impl OnionKeys {
         chain.step_to(first)?;
         (0..count)
             .map(|_| {
-                let secret = OnionSecret::from_bytes(&chain.scalar()).expect("a reduced scalar is canonical; zero has probability 2^-252");
+                let secret = OnionSecret::from_bytes(&chain.scalar())
+                    .expect("a reduced scalar is canonical; zero has probability 2^-252");
                 chain.step();
                 Ok(secret)
             })

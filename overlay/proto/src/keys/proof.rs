@@ -72,7 +72,8 @@ pub fn link_proof_holds(identity: &[u8; 32], link_key: &[u8; 32], proof: &[u8; P
         return false;
     };
     let challenge = link_challenge(identity, link_key, &commitment);
-    let expected = EdwardsPoint::vartime_double_scalar_mul_basepoint(&-challenge, &point, &response);
+    let expected =
+        EdwardsPoint::vartime_double_scalar_mul_basepoint(&-challenge, &point, &response);
     expected.compress() == CompressedEdwardsY(commitment)
 }
 
@@ -114,7 +115,8 @@ pub fn onion_proof_holds(
     proof: &[u8; PROOF_LEN],
 ) -> bool {
     let (commitment, response) = split(proof);
-    let (Some(response), Some(committed)) = (response, CompressedRistretto(commitment).decompress())
+    let (Some(response), Some(committed)) =
+        (response, CompressedRistretto(commitment).decompress())
     else {
         return false;
     };

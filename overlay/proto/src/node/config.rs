@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use zmesh_sphinx::{OnionSecret, RelayId};
 
+use crate::keys::{EPOCH_SECONDS, OVERLAP_SECONDS, OnionKeys, epoch_at};
 use crate::link::LinkConfig;
 use crate::relay::queue::CodelConfig;
 
@@ -193,5 +194,23 @@ impl Default for OriginConfig {
             meet_timeout: Duration::from_secs(10),
             meet_refresh: Duration::from_secs(5),
         }
+    }
+}
+
+impl OnionKey {
+    /// The keys that a relay needs around `unix` (seconds): those of the present epoch and the next, and of the one
+    /// before while packets for it are still current. Ask again, and erase, at [`OnionKeys::next_change`].
+    ///
+    /// [`OnionKeys::next_change`]: crate::keys::OnionKeys::next_change
+    #[must_use]
+    pub fn around(keys: &OnionKeys, unix: u64) -> Vec<Self> {
+        let oldest = epoch_at(unix.saturating_sub(OVERLAP_SECONDS));
+        let newest = epoch_at(unix).saturating_add(1);
+        let key = |epoch: u32| {
+            let from_unix = u64::from(epoch) * EPOCH_SECONDS;
+            let secret = Arc::new(keys.secret(epoch).ok()?);
+            Some(Self { from_unix, until_unix: from_unix + EPOCH_SECONDS, secret })
+        };
+        (oldest..=newest).filter_map(key).collect()
     }
 }

@@ -110,6 +110,11 @@ impl Core {
         Some(result)
     }
 
+    /// A link carries cells; returns whose set-ups have waited for it.
+    pub(crate) fn link_up(&mut self, link: LinkId, initiator: bool) -> Vec<Owner> {
+        self.neighbours.up(link, initiator, &mut self.rng)
+    }
+
     /// Whose circuit this is.
     pub(crate) fn owner(&self, link: LinkId, circuit: u32) -> Option<Owner> {
         self.circuits.get(&(link, circuit)).copied()

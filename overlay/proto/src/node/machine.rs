@@ -47,9 +47,9 @@ const JOBS_OUT_MAX: u64 = 32;
 /// `now` never runs backwards. Nothing blocks; what does not fit is dropped and counted in
 /// [`metrics`](Self::metrics). The same seed, inputs and times give the same outputs.
 pub struct Node {
-    core: Core,
-    relay: Option<Relay>,
-    origin: Origin,
+    pub(super) core: Core,
+    pub(super) relay: Option<Relay>,
+    pub(super) origin: Origin,
     budget: WorkBudget,
     /// Work of this node itself, not subject to the budget.
     own_work: VecDeque<Work>,
@@ -58,6 +58,8 @@ pub struct Node {
     handshakes_next: bool,
     jobs_out: u64,
     inbox: Vec<Inbound>,
+    /// The latest time that an input carried.
+    now: Instant,
     next_reply: u16,
     flush_datagrams: usize,
     /// Set when a flush was cut short, or the budget delays work: when to go on.
@@ -85,6 +87,7 @@ impl Node {
             handshakes_next: true,
             jobs_out: 0,
             inbox: Vec::new(),
+            now,
             next_reply: 0,
             flush_datagrams: config.queue.flush_datagrams,
             resume: None,
@@ -110,6 +113,7 @@ impl Node {
 
     /// A datagram came in. Its bytes are decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
+        self.now = now;
         let mut inbox = std::mem::take(&mut self.inbox);
         self.core.links.handle_datagram(now, from, datagram, &mut inbox);
         self.drain_link_events(now);
@@ -125,6 +129,7 @@ impl Node {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         self.resume = self.resume.filter(|at| *at > now);
         self.core.links.handle_timeout(now);
         self.drain_link_events(now);
@@ -146,6 +151,7 @@ impl Node {
 
     /// Work is done.
     pub fn handle_job(&mut self, now: Instant, done: JobDone) {
+        self.now = now;
         self.jobs_out = self.jobs_out.saturating_sub(1);
         match (done.0, &mut self.relay) {
             (Outcome::Handshake(done), _) => {
@@ -174,6 +180,7 @@ impl Node {
     /// # Errors
     /// When the path cannot even be tried; see [`BuildError`].
     pub fn build(&mut self, now: Instant, path: &[RelayId]) -> Result<CircuitId, BuildError> {
+        self.now = now;
         let own = self.relay.as_ref().map(|relay| *relay.id());
         let (circuit, work) = self.origin.build(&mut self.core, now, path, own.as_ref())?;
         self.own_work.push_back(work);
@@ -248,7 +255,8 @@ impl Node {
 
     /// The next piece of public-key work, if the budget allows one now. Work of this node itself comes first; then
     /// set-ups that passed the replay filter; then handshakes and new set-ups in turn.
-    pub fn poll_job(&mut self, now: Instant) -> Option<Job> {
+    pub fn poll_job(&mut self) -> Option<Job> {
+        let now = self.now;
         if let Some(work) = self.own_work.pop_front() {
             return Some(self.hand_out(work));
         }
@@ -376,7 +384,7 @@ impl Node {
         if self.handshake.is_none() {
             self.handshake = self.core.links.poll_job();
         }
-        let setup = self.relay.as_ref().and_then(Relay::next_cost);
+        let setup = self.relay.as_ref().and_then(|relay| relay.next_cost(&self.core, now));
         let finish_first = self.relay.as_ref().is_some_and(Relay::has_finishing);
         let handshake = self.handshake.as_ref().map(|_| super::job::HANDSHAKE);
         let take_handshake = match (handshake, setup) {
@@ -414,5 +422,16 @@ impl Node {
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node").field("relay", &self.relay.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+impl Node {
+    /// Sends any set-up packet over the link of an open circuit, as an attacker would.
+    pub(crate) fn send_setup(&mut self, now: Instant, packet: [u8; zmesh_sphinx::PACKET_LEN]) {
+        let link = self.origin.any_link().expect("an open circuit");
+        let number = self.core.neighbours.next_number(link).expect("a link that is up");
+        // A full queue is what a flood meets.
+        let _ = self.core.links.send_control(now, link, Control::Setup { circuit: number, packet });
     }
 }

@@ -221,9 +221,19 @@ impl Origin {
         payload: &[u8],
     ) -> Result<(), SendError> {
         let own = self.circuits.get_mut(key).ok_or(SendError::NoCircuit)?;
+        let last = own.hops - 1;
         let (crypto, end) = own.parts()?;
         let mut cell = Cell { circuit: 0, number: 0, body: [0; BODY_LEN] };
-        match crypto.seal(now, hop, kind, payload, &mut cell.body) {
+        let mut sealed = crypto.seal(now, hop, kind, payload, &mut cell.body);
+        if sealed == Err(CellError::PhaseNotOpen) {
+            // A key phase is opened by a cell that every hop sees.
+            sealed = crypto.seal(now, last, kinds::PAD, &[], &mut cell.body).and_then(|number| {
+                cell.number = number;
+                core.push(now, end, &cell);
+                crypto.seal(now, hop, kind, payload, &mut cell.body)
+            });
+        }
+        match sealed {
             Ok(number) => {
                 cell.number = number;
                 core.push(now, end, &cell);

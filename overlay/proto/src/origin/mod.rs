@@ -82,6 +82,11 @@ impl Origin {
         Self { config, circuits: Slab::new() }
     }
 
+    /// The link to a circuit's first relay.
+    pub(crate) fn link(&self, circuit: CircuitId) -> Option<LinkId> {
+        Some(self.circuits.get(circuit.0)?.link)
+    }
+
     /// What is known about a circuit's hops.
     pub(crate) fn health(&self, circuit: CircuitId) -> Option<&Health> {
         Some(&self.circuits.get(circuit.0)?.health)
@@ -202,7 +207,7 @@ impl Origin {
 }
 
 /// Old keys of the layers are erased at least this often.
-const KEY_TICK: Duration = Duration::from_secs(30);
+const KEY_TICK: Duration = Duration::from_secs(10);
 
 fn build_failure(code: u8) -> BuildFailure {
     match code {
@@ -221,5 +226,21 @@ fn close_reason(code: u8) -> CloseReason {
         reason::DAMAGED => CloseReason::Damaged,
         reason::EXHAUSTED => CloseReason::Exhausted,
         _ => CloseReason::Other,
+    }
+}
+
+#[cfg(test)]
+impl Origin {
+    /// The set-up packet that waits for its link, for tests of replay.
+    pub(crate) fn setup_packet(&self, circuit: CircuitId) -> Option<[u8; PACKET_LEN]> {
+        match &self.circuits.get(circuit.0)?.stage {
+            Stage::Connecting { packet, .. } => Some(**packet),
+            _ => None,
+        }
+    }
+
+    /// The link of any circuit.
+    pub(crate) fn any_link(&self) -> Option<LinkId> {
+        self.circuits.iter().map(|(_, own)| own.link).next()
     }
 }

@@ -32,7 +32,7 @@ use crate::node::core::Core;
 use crate::node::{OnionKey, RelayConfig, ReplayStart};
 
 /// How often a circuit's old keys are erased and its idle time is looked at.
-const TICK: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_secs(10);
 /// Probes that a circuit may have answered in a second, over its burst.
 const PINGS_PER_SECOND: u32 = 10;
 

@@ -7,7 +7,7 @@
 //! 5. the packet goes to the next relay, or the last hop answers; the reply comes back through [`ReplySeal`].
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zmesh_sphinx::{Error, Next, OnionSecret, Peeled, REPLY_LEN, RelayId, ReplayError, SLOT_SECONDS, Unwrapped};
 
@@ -17,7 +17,7 @@ use super::neighbour::PeerOpens;
 use super::{Hop, Pings, Relay, Role, Setup, Stage};
 use crate::link::{Control, LinkId};
 use crate::node::core::{Core, Owner, Timer};
-use crate::node::job::{PeelWork, Work};
+use crate::node::job::{FINISH, PEEL, PeelWork, Work};
 
 impl Relay {
     /// A neighbour asks for a circuit.
@@ -65,15 +65,21 @@ impl Relay {
         }
     }
 
-    /// The next piece of work that waits here, without taking it: what it will cost.
-    pub(crate) fn next_work(&self) -> Option<NextWork> {
-        if !self.finishing.is_empty() {
-            Some(NextWork::Finish)
-        } else if !self.setups.is_empty() {
-            Some(NextWork::Peel)
-        } else {
+    /// What the next piece of work that waits here will cost.
+    pub(crate) fn next_cost(&self, core: &Core, now: Instant) -> Option<Duration> {
+        if self.has_finishing() {
+            Some(FINISH)
+        } else if self.setups.is_empty() {
             None
+        } else {
+            let second = self.candidate_keys(core.slot(now))[1].is_some();
+            Some(if second { PEEL * 2 } else { PEEL })
         }
+    }
+
+    /// Whether packets that passed the filter wait for their second step.
+    pub(crate) fn has_finishing(&self) -> bool {
+        !self.finishing.is_empty()
     }
 
     /// Takes the next piece of work; those that passed the filter first.
@@ -114,7 +120,7 @@ impl Relay {
                         core.metrics.circuits.refused_filter_full += 1;
                         reason::BUSY
                     }
-                    ReplayError::OutOfSlot => {
+                    _ => {
                         core.metrics.circuits.refused_packet += 1;
                         reason::REFUSED
                     }
@@ -134,7 +140,7 @@ impl Relay {
         hop.crypto = Some(Box::new(circuit));
         match next {
             Next::Last => {
-                let reply = reply.last(core.rng());
+                let reply = reply.last();
                 self.answer(core, now, key, reply);
             }
             Next::Forward { to, packet } => match self.connect(core, now, &to) {
@@ -224,11 +230,4 @@ impl Relay {
         let other = beside.flatten().find(|index| Some(*index) != present);
         [present, other].map(|index| index.map(|index| Arc::clone(&self.config.onion_keys[index].secret)))
     }
-}
-
-/// What kind of work comes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NextWork {
-    Finish,
-    Peel,
 }

@@ -155,7 +155,10 @@ pub fn decode(label: Label, text: &[u8], max: usize) -> Result<Zeroizing<Vec<u8>
         if boundary(line, "END") == Some(label) {
             break;
         }
-        if !line.iter().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(b)) {
+        if !line
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(b))
+        {
             return Err(ArmourError::Line(number));
         }
         body.extend_from_slice(line);
@@ -229,7 +232,10 @@ mod tests {
         assert_eq!(read(&text[..80]), Err(ArmourError::Cut));
         assert_eq!(read(&format!("{text}\nmore")), Err(ArmourError::Line(6)));
         assert_eq!(read(&format!("{text}{text}")), Err(ArmourError::Line(5)));
-        assert_eq!(read(&text.replacen("Bwc", "B!c", 1)), Err(ArmourError::Line(2)));
+        assert_eq!(
+            read(&text.replacen("Bwc", "B!c", 1)),
+            Err(ArmourError::Line(2))
+        );
         assert_eq!(read(&text.replacen('=', "", 1)), Err(ArmourError::Line(4)));
         assert_eq!(
             decode(Label::Descriptor, text.as_bytes(), 10).map(|_| ()),

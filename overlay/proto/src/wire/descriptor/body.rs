@@ -200,7 +200,8 @@ impl Body {
         let covered_until =
             (u64::from(self.onion_first) + self.onion_keys.len() as u64) * EPOCH_SECONDS;
         rule(
-            self.onion_first <= epoch_at(self.terms.published) && covered_until >= self.terms.expires,
+            self.onion_first <= epoch_at(self.terms.published)
+                && covered_until >= self.terms.expires,
             "schedule of onion keys",
             "has to cover the descriptor's validity",
         )
@@ -229,7 +230,8 @@ pub(super) fn check_terms(terms: Terms) -> Result<(), DescriptorError> {
 fn check_info(info: &DescriptorInfo) -> Result<(), DescriptorError> {
     let nickname_byte = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     rule(
-        (1..=NICKNAME_MAX).contains(&info.nickname.len()) && info.nickname.bytes().all(nickname_byte),
+        (1..=NICKNAME_MAX).contains(&info.nickname.len())
+            && info.nickname.bytes().all(nickname_byte),
         "nickname",
         "has to be 1 to 24 letters, digits, dots, hyphens or underscores",
     )?;

@@ -15,9 +15,7 @@ use std::net::SocketAddr;
 use ed25519_dalek::Signer as _;
 use zmesh_sphinx::{OnionPublic, RelayId};
 
-pub use body::{
-    ADDRESSES_MAX, DESCRIPTOR_MAX, LIFETIME_MAX, NICKNAME_MAX, ORGANISATION_MAX,
-};
+pub use body::{ADDRESSES_MAX, DESCRIPTOR_MAX, LIFETIME_MAX, NICKNAME_MAX, ORGANISATION_MAX};
 pub use ports::{PORT_RANGES_MAX, PortSet};
 
 use crate::keys::{self, OVERLAP_SECONDS, RelayKeys, epoch_at};

@@ -69,11 +69,12 @@ impl Body {
         for index in 1..=count {
             let offset = r.offset();
             let bytes = r.bytes16(DESCRIPTOR_MAX)?;
-            let descriptor = Descriptor::decode(bytes).map_err(|error| DocumentError::Descriptor {
-                index,
-                offset,
-                error,
-            })?;
+            let descriptor =
+                Descriptor::decode(bytes).map_err(|error| DocumentError::Descriptor {
+                    index,
+                    offset,
+                    error,
+                })?;
             descriptors.push(descriptor);
         }
         let body = Self {
@@ -91,7 +92,9 @@ impl Body {
     /// What holds for drafts too.
     pub(super) fn check(&self) -> Result<(), DocumentError> {
         let field = |holds: bool, field: &'static str, rule: &'static str| {
-            holds.then_some(()).ok_or(DocumentError::Field { field, rule })
+            holds
+                .then_some(())
+                .ok_or(DocumentError::Field { field, rule })
         };
         field(
             (1..=NAME_MAX).contains(&self.name.len())
@@ -264,7 +267,10 @@ impl Signatures {
     }
 
     pub(super) fn signers(&self, body: &Body) -> Vec<SignerId> {
-        self.0.keys().map(|at| SignerId(body.signers[*at])).collect()
+        self.0
+            .keys()
+            .map(|at| SignerId(body.signers[*at]))
+            .collect()
     }
 
     pub(super) fn write(&self, w: &mut Writer) {
@@ -296,7 +302,9 @@ impl Signatures {
             })?;
             let signature = r.array()?;
             if !keys::verify(&body.signers[signer], &message, &signature) {
-                return Err(DocumentError::ForgedSignature(SignerId(body.signers[signer])));
+                return Err(DocumentError::ForgedSignature(SignerId(
+                    body.signers[signer],
+                )));
             }
             out.insert(signer, signature);
         }

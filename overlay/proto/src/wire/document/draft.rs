@@ -142,7 +142,11 @@ impl Draft {
     ///
     /// # Errors
     /// The period is empty or over 62 days. The draft is unchanged then.
-    pub fn set_validity(&mut self, valid_after: u64, valid_until: u64) -> Result<(), DocumentError> {
+    pub fn set_validity(
+        &mut self,
+        valid_after: u64,
+        valid_until: u64,
+    ) -> Result<(), DocumentError> {
         let mut next = self.body.clone();
         next.valid_after = valid_after;
         next.valid_until = valid_until;

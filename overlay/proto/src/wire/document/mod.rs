@@ -34,7 +34,7 @@ const ID_CONTEXT: &[u8] = b"zmesh network id v1\0";
 pub struct NetworkId(pub [u8; 32]);
 
 impl NetworkId {
-    pub(super) fn of(body: &Body) -> Self {
+    fn of(body: &Body) -> Self {
         let mut hash = Sha256::new_with_prefix(ID_CONTEXT);
         hash.update([u8::from(body.test_network)]);
         hash.update([u8::try_from(body.name.len()).expect("names are capped at 64 bytes")]);
@@ -126,7 +126,9 @@ pub enum DocumentError {
     #[error("the relays {0} and {1} announce the same key")]
     SharedKey(RelayId, RelayId),
     /// An older description of a relay than the one that is there.
-    #[error("the descriptor of {nickname} has revision {found}, not newer than revision {known} that is there already")]
+    #[error(
+        "the descriptor of {nickname} has revision {found}, not newer than revision {known} that is there already"
+    )]
     OldRevision {
         /// The relay's nickname.
         nickname: String,
@@ -136,7 +138,9 @@ pub enum DocumentError {
         found: u64,
     },
     /// A relay's descriptor ends before the document does.
-    #[error("the descriptor of {nickname} expires at {expires}, before the network at {valid_until} (unix time): export a fresh one or shorten the network's validity")]
+    #[error(
+        "the descriptor of {nickname} expires at {expires}, before the network at {valid_until} (unix time): export a fresh one or shorten the network's validity"
+    )]
     OutlivesRelay {
         /// The relay's nickname.
         nickname: String,
@@ -146,7 +150,9 @@ pub enum DocumentError {
         valid_until: u64,
     },
     /// A relay has an address that is not public, and the network is no test network.
-    #[error("{nickname} has the address {address}, which is not public: only a test network may list it")]
+    #[error(
+        "{nickname} has the address {address}, which is not public: only a test network may list it"
+    )]
     PrivateAddress {
         /// The relay's nickname.
         nickname: String,
