@@ -187,8 +187,8 @@ pub enum UdpError {
         /// What fits, for this destination.
         max: usize,
     },
-    /// The destination's name is longer than DNS allows.
-    #[error("the destination's name is longer than 253 bytes")]
+    /// The destination is no host name or address, or its port is 0.
+    #[error("this cannot be a destination: not a host name, or port 0")]
     BadName,
     /// The circuit or the exit has ended.
     #[error("the circuit under this socket has ended: {0}")]

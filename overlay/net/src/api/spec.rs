@@ -14,7 +14,7 @@ pub const DEFAULT_HOPS: usize = 3;
 /// use zmesh_overlay::PathSpec;
 /// let spec = PathSpec::exit().hops(2).port(443);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathSpec {
     pub(crate) hops: usize,
     pub(crate) port: u16,

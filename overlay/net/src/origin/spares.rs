@@ -30,11 +30,21 @@ struct Shelf {
 
 impl Spares {
     pub(super) fn new(spec: PathSpec, count: usize) -> Self {
-        let mut pool = SparePool::new(SparePolicy { max_building: 1, ..SparePolicy::default() });
+        let mut pool = SparePool::new(SparePolicy {
+            max_building: 1,
+            ..SparePolicy::default()
+        });
         if count > 0 {
             pool.want((), count);
         }
-        Self { spec, shelf: Mutex::new(Shelf { pool, circuits: HashMap::new() }), taken: Notify::new() }
+        Self {
+            spec,
+            shelf: Mutex::new(Shelf {
+                pool,
+                circuits: HashMap::new(),
+            }),
+            taken: Notify::new(),
+        }
     }
 
     pub(super) fn spec(&self) -> &PathSpec {
@@ -52,7 +62,9 @@ impl Spares {
         let mut unfit = Vec::new();
         let mut found = None;
         while let Some(id) = shelf.pool.take(now, &()) {
-            let Some(circuit) = shelf.circuits.remove(&id) else { continue };
+            let Some(circuit) = shelf.circuits.remove(&id) else {
+                continue;
+            };
             if circuit.is_warm() && fits(&circuit) {
                 found = Some(circuit);
                 break;
@@ -73,8 +85,12 @@ impl Spares {
     /// Forgets spares that have ended.
     fn sweep(&self) {
         let mut shelf = self.shelf();
-        let dead: Vec<_> =
-            shelf.circuits.iter().filter(|(_, circuit)| !circuit.is_usable()).map(|(id, _)| *id).collect();
+        let dead: Vec<_> = shelf
+            .circuits
+            .iter()
+            .filter(|(_, circuit)| !circuit.is_usable())
+            .map(|(id, _)| *id)
+            .collect();
         for id in dead {
             shelf.pool.closed(id);
             shelf.circuits.remove(&id);
@@ -85,7 +101,9 @@ impl Spares {
 /// Keeps the shelf full, and the sessions swept, for as long as the origin lives.
 pub(super) async fn keep(origin: Weak<Origin>) {
     loop {
-        let Some(origin) = origin.upgrade() else { return };
+        let Some(origin) = origin.upgrade() else {
+            return;
+        };
         origin.sweep_sessions();
         origin.spares.sweep();
         let due = origin.spares.shelf().pool.next(clock::now()).is_some();

@@ -44,7 +44,10 @@ impl MessageQueue {
     }
 
     pub(crate) fn pop(&self) -> Option<Vec<u8>> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        self.messages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
     }
 
     /// Waits until there may be a message.
@@ -61,7 +64,10 @@ pub(crate) struct CircuitState {
 
 impl CircuitState {
     fn new() -> Arc<Self> {
-        Arc::new(Self { closed: watch::Sender::new(None), meeting: watch::Sender::new(None) })
+        Arc::new(Self {
+            closed: watch::Sender::new(None),
+            meeting: watch::Sender::new(None),
+        })
     }
 
     /// Why the circuit has ended, if it has.
@@ -102,7 +108,12 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(node: Node) -> Self {
-        Self { node, own: HashMap::new(), exit: None, closed_locals: Vec::new() }
+        Self {
+            node,
+            own: HashMap::new(),
+            exit: None,
+            closed_locals: Vec::new(),
+        }
     }
 
     pub(crate) fn set_exit(&mut self, socket: Arc<CircuitSocket>) {
@@ -131,12 +142,21 @@ impl Core {
             Command::Build { path, sink, answer } => match self.node.build(now, &path) {
                 Ok(circuit) => {
                     let building = Some(answer);
-                    let own = Own { state: CircuitState::new(), sink, building, probes: Vec::new() };
+                    let own = Own {
+                        state: CircuitState::new(),
+                        sink,
+                        building,
+                        probes: Vec::new(),
+                    };
                     self.own.insert(circuit, own);
                 }
                 Err(error) => drop(answer.send(Err(BuildStop::Refused(error.to_string())))),
             },
-            Command::Ping { circuit, hop, answer } => {
+            Command::Ping {
+                circuit,
+                hop,
+                answer,
+            } => {
                 let Some(own) = self.own.get_mut(&circuit) else {
                     return drop(answer.send(Err("the circuit has ended".into())));
                 };
@@ -149,14 +169,20 @@ impl Core {
                     Err(error) => drop(answer.send(Err(error.to_string()))),
                 }
             }
-            Command::Meet { circuit, meet, answer } => {
-                let met = self.node.meet(now, circuit, meet).map_err(|error| error.to_string());
+            Command::Meet {
+                circuit,
+                meet,
+                answer,
+            } => {
+                let met = self
+                    .node
+                    .meet(now, circuit, meet)
+                    .map_err(|error| error.to_string());
                 drop(answer.send(met));
             }
             Command::SetOnionKeys(keys) => self.node.set_onion_keys(keys),
             Command::SetNetwork(network) => self.node.set_network(network),
             Command::Metrics(answer) => drop(answer.send((self.node.metrics(), udp))),
-            Command::ReplayState(answer) => drop(answer.send(self.node.replay_state())),
         }
     }
 
@@ -190,7 +216,8 @@ impl Core {
                 }
                 Event::Pong { circuit, hop, rtt } => {
                     if let Some(own) = self.own.get_mut(&circuit)
-                        && let Some(index) = own.probes.iter().position(|(probed, _)| *probed == hop)
+                        && let Some(index) =
+                            own.probes.iter().position(|(probed, _)| *probed == hop)
                     {
                         let (_, answer) = own.probes.remove(index);
                         let _ = answer.send(Ok(rtt));
@@ -207,8 +234,12 @@ impl Core {
     }
 
     fn ready(&mut self, now: Instant, shard: &Arc<Shard>, circuit: CircuitId, took: Duration) {
-        let Some(own) = self.own.get_mut(&circuit) else { return };
-        let Some(answer) = own.building.take() else { return };
+        let Some(own) = self.own.get_mut(&circuit) else {
+            return;
+        };
+        let Some(answer) = own.building.take() else {
+            return;
+        };
         if answer.is_closed() {
             self.own.remove(&circuit);
             self.node.close(now, circuit);
@@ -217,7 +248,11 @@ impl Core {
         if let Sink::Quic(socket) = &own.sink {
             socket.attach(circuit);
         }
-        let circuit = CircuitGuard { shard: Arc::clone(shard), id: circuit, state: Arc::clone(&own.state) };
+        let circuit = CircuitGuard {
+            shard: Arc::clone(shard),
+            id: circuit,
+            state: Arc::clone(&own.state),
+        };
         // If the caller went away this very moment, the guard that comes back closes the circuit.
         drop(answer.send(Ok(Built { circuit, took })));
     }

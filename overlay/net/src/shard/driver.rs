@@ -15,7 +15,7 @@ use super::bell::Bell;
 use super::core::Core;
 use super::jobs::Jobs;
 use super::udp::UdpSockets;
-use super::{Asks, COMMANDS, Command, Shard, Started};
+use super::{Asks, COMMANDS, Command, Shard};
 use crate::api::NodeError;
 use crate::{Network, clock};
 
@@ -31,28 +31,42 @@ const RUNTIME_END: Duration = Duration::from_millis(200);
 /// How often the node learns the wall time again, in case somebody sets it.
 const CLOCK: Duration = Duration::from_secs(10);
 
+/// How the start went: the shard and its addresses.
+type Report = Result<(Arc<Shard>, Vec<SocketAddr>), NodeError>;
+
 /// The body of the shard's thread.
 pub(super) fn run(
     bind: &[SocketAddr],
     config: NodeConfig,
-    network: Arc<Network>,
-    report: oneshot::Sender<Result<Started, NodeError>>,
+    network: Option<Arc<Network>>,
+    report: oneshot::Sender<Report>,
     last_words: impl FnOnce(Vec<u8>),
 ) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
-        Err(source) => return drop(report.send(Err(NodeError::System { what: "a runtime", source }))),
+        Err(source) => {
+            return drop(report.send(Err(NodeError::System {
+                what: "a runtime",
+                source,
+            })));
+        }
     };
     let inside = runtime.enter();
     let bell = Arc::new(Bell::default());
-    let opened = UdpSockets::open(bind).and_then(|sockets| Ok((sockets, Jobs::start(Arc::clone(&bell))?)));
+    let opened =
+        UdpSockets::open(bind).and_then(|sockets| Ok((sockets, Jobs::start(Arc::clone(&bell))?)));
     let (sockets, jobs) = match opened {
         Ok(opened) => opened,
         Err(error) => return drop(report.send(Err(error))),
     };
     let now = clock::now();
     let mut node = Node::new(config, now);
-    node.set_network(network);
+    if let Some(network) = network {
+        node.set_network(network);
+    }
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (end, ended) = watch::channel(false);
     let shard = Arc::new(Shard {
@@ -65,8 +79,7 @@ pub(super) fn run(
         ended,
     });
     let addresses = sockets.addresses();
-    let started = Started { shard: Arc::clone(&shard), addresses };
-    if report.send(Ok(started)).is_err() {
+    if report.send(Ok((Arc::clone(&shard), addresses))).is_err() {
         shard.stop();
     }
     let driver = Driver {
@@ -81,15 +94,20 @@ pub(super) fn run(
     };
     drop(inside);
     // A task, and not the runtime's main future: tasks take turns without a look at the sockets in between.
-    if let Err(error) = runtime.block_on(runtime.spawn(driver)) {
-        tracing::error!(%error, "the shard's thread failed");
-    }
+    let farewell = runtime
+        .block_on(runtime.spawn(driver))
+        .unwrap_or_else(|error| {
+            tracing::error!(%error, "the shard's thread failed");
+            false
+        });
     let replay = {
         let mut core = shard.core();
         core.close_all(clock::now());
         core.node.replay_state()
     };
-    last_words(replay);
+    if farewell {
+        last_words(replay);
+    }
     // Name look-ups of an egress may hang in the runtime's pool; nobody waits for them.
     runtime.shutdown_timeout(RUNTIME_END);
     end.send_replace(true);
@@ -107,12 +125,17 @@ struct Driver {
 }
 
 impl Future for Driver {
-    type Output = ();
+    /// Whether the end was a proper one.
+    type Output = bool;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
         let this = self.get_mut();
         this.shard.bell.answer(cx.waker());
         let now = clock::now();
+        #[cfg(feature = "testnet")]
+        if this.shard.asks().stop == Some(super::Stop::Sudden) {
+            return Poll::Ready(false);
+        }
         let (more, closed_locals, next) = this.turn(cx, now);
         if let Some(exit) = this.shard.exit.get() {
             for local in closed_locals {
@@ -120,7 +143,7 @@ impl Future for Driver {
             }
         }
         if this.stopping.is_some_and(|until| now >= until) {
-            return Poll::Ready(());
+            return Poll::Ready(true);
         }
         if more {
             cx.waker().wake_by_ref();
@@ -143,7 +166,7 @@ impl Driver {
         let mut core = shard.core();
         let stop = asks.stop;
         core.asked(now, asks);
-        if stop && self.stopping.is_none() {
+        if stop.is_some() && self.stopping.is_none() {
             core.close_all(now);
             self.stopping = Some(now + LINGER);
             self.commands.close();
@@ -160,7 +183,9 @@ impl Driver {
         while let Some(done) = self.jobs.result() {
             core.node.handle_job(now, done);
         }
-        more |= self.sockets.receive(cx, TURN, |from, datagram| core.node.handle_datagram(now, from, datagram));
+        more |= self.sockets.receive(cx, TURN, |from, datagram| {
+            core.node.handle_datagram(now, from, datagram)
+        });
         if now >= self.clock_due {
             self.clock_due = now + CLOCK;
             core.node.set_clock(now, clock::unix_nanos());
@@ -172,16 +197,20 @@ impl Driver {
         core.node.flush(now);
         core.events(now, shard);
         for transmit in core.node.transmits() {
-            self.sockets.send(transmit.to, transmit.segment, transmit.data);
+            self.sockets
+                .send(transmit.to, transmit.segment, transmit.data);
         }
         core.node.clear_transmits();
-        self.jobs.submit(|| core.node.poll_job(now));
+        self.jobs.submit(|| core.node.poll_job());
         (more, core.take_closed_locals(), core.node.next_timeout())
     }
 
     /// Sets the one timer to whatever comes first.
     fn arm(&mut self, cx: &mut Context<'_>, next: Option<Instant>) {
-        let due = [next, self.stopping, Some(self.clock_due)].into_iter().flatten().min();
+        let due = [next, self.stopping, Some(self.clock_due)]
+            .into_iter()
+            .flatten()
+            .min();
         let Some(due) = due else { return };
         if self.deadline != Some(due) {
             self.deadline = Some(due);
