@@ -28,17 +28,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut buffer = [0; 2048];
     for number in 1..=10 {
         let sent = Instant::now();
-        socket
-            .send_to(format!("datagram {number}").as_bytes(), address)
-            .await?;
+        socket.send_to(format!("datagram {number}").as_bytes(), address).await?;
         match timeout(Duration::from_secs(1), socket.recv_from(&mut buffer)).await {
             Ok(received) => {
                 let (len, from) = received?;
-                println!(
-                    "{} from {from} after {:?}",
-                    String::from_utf8_lossy(&buffer[..len]),
-                    sent.elapsed()
-                );
+                println!("{} from {from} after {:?}", String::from_utf8_lossy(&buffer[..len]), sent.elapsed());
             }
             Err(_) => println!("datagram {number} was lost, as datagrams may be"),
         }

@@ -18,16 +18,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let node = Node::builder().network(testnet.network()).start().await?;
     let circuit = node.circuit(PathSpec::exit().hops(3).port(port)).await?;
     let names: Vec<_> = circuit.path().into_iter().map(|hop| hop.nickname).collect();
-    println!(
-        "circuit {} in {:?}",
-        names.join(" > "),
-        circuit.build_time()
-    );
+    println!("circuit {} in {:?}", names.join(" > "), circuit.build_time());
 
     let mut stream = circuit.connect(("localhost", port)).await?;
-    stream
-        .write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
-        .await?;
+    stream.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n").await?;
     stream.shutdown().await?;
     let mut page = String::new();
     stream.read_to_string(&mut page).await?;
@@ -46,7 +40,9 @@ async fn serve_one_page() -> std::io::Result<u16> {
         println!("the web server sees {peer}: the exit, not the origin");
         let mut request = Vec::new();
         connection.read_to_end(&mut request).await?;
-        connection.write_all(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nHello from behind three relays.").await?;
+        connection
+            .write_all(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nHello from behind three relays.")
+            .await?;
         connection.shutdown().await
     });
     Ok(port)

@@ -8,16 +8,8 @@ use zmesh_overlay::{Node, PathSpec};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let testnet = Testnet::start(TestnetConfig {
-        relays: 8,
-        ..TestnetConfig::default()
-    })
-    .await?;
-    let node = Node::builder()
-        .network(testnet.network())
-        .spares(0)
-        .start()
-        .await?;
+    let testnet = Testnet::start(TestnetConfig { relays: 8, ..TestnetConfig::default() }).await?;
+    let node = Node::builder().network(testnet.network()).spares(0).start().await?;
     for hops in [2, 3, 3] {
         let circuit = node.circuit(PathSpec::exit().hops(hops)).await?;
         println!("{hops} hops, built in {:?}", circuit.build_time());

@@ -17,10 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Err(error) => println!("{name}: {error} ({:?})", error.kind()),
         }
     }
-    println!(
-        "127.0.0.1: {:?}",
-        session.resolve_ptr("127.0.0.1".parse()?).await?
-    );
+    println!("127.0.0.1: {:?}", session.resolve_ptr("127.0.0.1".parse()?).await?);
     node.shutdown().await;
     testnet.shutdown().await;
     Ok(())

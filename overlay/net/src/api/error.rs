@@ -119,10 +119,7 @@ pub struct ConnectError {
 
 impl ConnectError {
     pub(crate) fn new(kind: ConnectErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
+        Self { kind, message: message.into() }
     }
 
     /// Who or what is to blame.
@@ -158,12 +155,8 @@ impl From<ConnectError> for io::Error {
         let kind = match error.kind {
             ConnectErrorKind::Misuse => io::ErrorKind::InvalidInput,
             ConnectErrorKind::Circuit | ConnectErrorKind::Lost => io::ErrorKind::ConnectionAborted,
-            ConnectErrorKind::Timeout | ConnectErrorKind::Egress(EgressError::Timeout) => {
-                io::ErrorKind::TimedOut
-            }
-            ConnectErrorKind::Egress(EgressError::ConnectionRefused) => {
-                io::ErrorKind::ConnectionRefused
-            }
+            ConnectErrorKind::Timeout | ConnectErrorKind::Egress(EgressError::Timeout) => io::ErrorKind::TimedOut,
+            ConnectErrorKind::Egress(EgressError::ConnectionRefused) => io::ErrorKind::ConnectionRefused,
             ConnectErrorKind::Egress(EgressError::Unreachable) => io::ErrorKind::HostUnreachable,
             ConnectErrorKind::Egress(EgressError::Refused) => io::ErrorKind::PermissionDenied,
             ConnectErrorKind::Egress(EgressError::NameNotFound) => io::ErrorKind::NotFound,

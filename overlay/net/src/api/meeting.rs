@@ -30,11 +30,7 @@ pub struct DatagramCircuit {
 
 impl DatagramCircuit {
     /// Builds the circuit and has the meeting relay answer.
-    pub(crate) async fn meet(
-        origin: &Arc<Origin>,
-        meet: Meet,
-        spec: &MeetingSpec,
-    ) -> Result<Self, CircuitError> {
+    pub(crate) async fn meet(origin: &Arc<Origin>, meet: Meet, spec: &MeetingSpec) -> Result<Self, CircuitError> {
         let mut queue = Arc::new(MessageQueue::default());
         let carrier = origin
             .build(&Wanted::meeting(spec), &[], |_| {
@@ -43,39 +39,22 @@ impl DatagramCircuit {
             })
             .await?;
         let shard = Arc::clone(&origin.shard);
-        let circuit = Self {
-            shard,
-            carrier,
-            queue,
-        };
+        let circuit = Self { shard, carrier, queue };
         let meet = match meet {
             Meet::Wait(cookie) => node::Meet::Wait(cookie),
             Meet::Join(cookie) => node::Meet::Join(cookie),
         };
         let mut outcome = circuit.carrier.circuit.state.meeting();
         let (answer, asked) = oneshot::channel();
-        if !circuit
-            .shard
-            .command(Command::Meet {
-                circuit: circuit.carrier.circuit.id,
-                meet,
-                answer,
-            })
-            .await
-        {
+        if !circuit.shard.command(Command::Meet { circuit: circuit.carrier.circuit.id, meet, answer }).await {
             return Err(CircuitError::ShutDown);
         }
-        asked
-            .await
-            .map_err(|_| CircuitError::ShutDown)?
-            .map_err(CircuitError::Closed)?;
+        asked.await.map_err(|_| CircuitError::ShutDown)?.map_err(CircuitError::Closed)?;
         let wanted: &[MeetingOutcome] = match meet {
             node::Meet::Wait(_) => &[MeetingOutcome::Waiting, MeetingOutcome::Joined],
             node::Meet::Join(_) => &[MeetingOutcome::Joined],
         };
-        timeout(ANSWER, circuit.outcome(&mut outcome, wanted))
-            .await
-            .unwrap_or(Err(CircuitError::Timeout))?;
+        timeout(ANSWER, circuit.outcome(&mut outcome, wanted)).await.unwrap_or(Err(CircuitError::Timeout))?;
         Ok(circuit)
     }
 
@@ -89,14 +68,10 @@ impl DatagramCircuit {
             match *outcome.borrow_and_update() {
                 Some(outcome) if wanted.contains(&outcome) => return Ok(()),
                 Some(MeetingOutcome::UnknownCookie) => {
-                    return Err(CircuitError::Meeting(
-                        "nobody waits there under this cookie",
-                    ));
+                    return Err(CircuitError::Meeting("nobody waits there under this cookie"));
                 }
                 Some(MeetingOutcome::Refused) => {
-                    return Err(CircuitError::Meeting(
-                        "it takes no more meetings, or the cookie is in use",
-                    ));
+                    return Err(CircuitError::Meeting("it takes no more meetings, or the cookie is in use"));
                 }
                 Some(MeetingOutcome::NoAnswer) => {
                     return Err(CircuitError::Meeting("it did not answer in time"));
@@ -120,10 +95,7 @@ impl DatagramCircuit {
     /// [`CircuitError::TooLarge`] or [`CircuitError::Closed`].
     pub fn send(&self, message: &[u8]) -> Result<(), CircuitError> {
         if message.len() > MESSAGE_MAX {
-            return Err(CircuitError::TooLarge {
-                len: message.len(),
-                max: MESSAGE_MAX,
-            });
+            return Err(CircuitError::TooLarge { len: message.len(), max: MESSAGE_MAX });
         }
         if let Some(end) = self.end() {
             return Err(end);

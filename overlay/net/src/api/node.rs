@@ -9,10 +9,7 @@ use tokio::sync::broadcast;
 use zmesh_proto::link::{LinkConfig, LocalIdentity};
 use zmesh_proto::node::{NodeConfig, OriginConfig};
 
-use super::{
-    Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec,
-    Session,
-};
+use super::{Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Session};
 use crate::origin::Origin;
 use crate::shard::{self, Command, Started};
 use crate::{Network, RelayId, clock, entropy};
@@ -59,12 +56,7 @@ pub struct NodeBuilder {
 
 impl Default for NodeBuilder {
     fn default() -> Self {
-        Self {
-            network: None,
-            bind: Vec::new(),
-            path: PathSpec::exit(),
-            spares: SPARES,
-        }
+        Self { network: None, bind: Vec::new(), path: PathSpec::exit(), spares: SPARES }
     }
 }
 
@@ -108,22 +100,10 @@ impl NodeBuilder {
         let network = self.network.ok_or(NodeError::NoNetwork)?;
         let link = LinkConfig::new(LocalIdentity::Anonymous);
         let mut config = NodeConfig::new(link, entropy::bytes(), clock::unix_nanos());
-        config.origin = OriginConfig {
-            dead_after: DEAD_AFTER,
-            ..OriginConfig::default()
-        };
-        let started = shard::start(
-            "zmesh-node",
-            self.bind,
-            config,
-            Some(Arc::clone(&network)),
-            |_| {},
-        )
-        .await?;
+        config.origin = OriginConfig { dead_after: DEAD_AFTER, ..OriginConfig::default() };
+        let started = shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), |_| {}).await?;
         let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares);
-        Ok(Node {
-            inner: Arc::new(Inner { origin, started }),
-        })
+        Ok(Node { inner: Arc::new(Inner { origin, started }) })
     }
 }
 
@@ -155,11 +135,7 @@ impl Node {
     /// # Cancel safety
     /// Dropping the future gives the circuit up.
     pub async fn circuit(&self, spec: PathSpec) -> Result<Circuit, CircuitError> {
-        self.inner
-            .origin
-            .exit_circuit(&spec)
-            .await
-            .map(Circuit::new)
+        self.inner.origin.exit_circuit(&spec).await.map(Circuit::new)
     }
 
     /// The session of an isolation token: equal tokens give the same session, different ones share nothing.
@@ -184,11 +160,7 @@ impl Node {
     ///
     /// # Cancel safety
     /// Dropping the future gives the circuit up; a cookie that was used for a join is spent.
-    pub async fn meet(
-        &self,
-        meet: Meet,
-        spec: MeetingSpec,
-    ) -> Result<DatagramCircuit, CircuitError> {
+    pub async fn meet(&self, meet: Meet, spec: MeetingSpec) -> Result<DatagramCircuit, CircuitError> {
         DatagramCircuit::meet(&self.inner.origin, meet, &spec).await
     }
 
@@ -220,13 +192,7 @@ impl Node {
     /// # Cancel safety
     /// Dropping the future may leave the old document in place.
     pub async fn set_network(&self, network: Arc<Network>) -> Result<(), NodeError> {
-        if !self
-            .inner
-            .started
-            .shard
-            .command(Command::SetNetwork(Arc::clone(&network)))
-            .await
-        {
+        if !self.inner.started.shard.command(Command::SetNetwork(Arc::clone(&network))).await {
             return Err(NodeError::ShutDown);
         }
         self.inner.origin.set_network(network);

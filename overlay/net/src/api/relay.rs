@@ -120,16 +120,11 @@ impl RelayBuilder {
     /// # Cancel safety
     /// Dropping the future stops whatever was started.
     pub async fn start(self) -> Result<RelayHandle, NodeError> {
-        let keys = self
-            .keys
-            .ok_or_else(|| NodeError::Keys("no keys are given".into()))?;
+        let keys = self.keys.ok_or_else(|| NodeError::Keys("no keys are given".into()))?;
         let (replay, last_words) = match self.replay_file {
             None => (ReplayStart::Fresh, None),
             Some(path) => {
-                let system = |source| NodeError::System {
-                    what: "the replay file",
-                    source,
-                };
+                let system = |source| NodeError::System { what: "the replay file", source };
                 let (file, start) = ReplayFile::open(path).map_err(system)?;
                 (start, Some(file))
             }
@@ -154,10 +149,7 @@ impl RelayBuilder {
             Some(egress) => {
                 let keys = self.exit_keys.as_ref().unwrap_or(&keys);
                 let server = quic::server_config(&keys.exit_pkcs8(), &keys.exit_public());
-                Some((
-                    server.map_err(|error| NodeError::Keys(error.to_string()))?,
-                    Arc::clone(egress),
-                ))
+                Some((server.map_err(|error| NodeError::Keys(error.to_string()))?, Arc::clone(egress)))
             }
         };
         let keep = move |state: Vec<u8>| {
@@ -172,11 +164,7 @@ impl RelayBuilder {
             None => None,
             Some((server, egress)) => Some(start_exit(&started.shard, server, egress)?),
         };
-        started.shard.runtime.spawn(turn_keys(
-            Arc::downgrade(&started.shard),
-            keys,
-            self.keys_changed,
-        ));
+        started.shard.runtime.spawn(turn_keys(Arc::downgrade(&started.shard), keys, self.keys_changed));
         Ok(RelayHandle { started, exit })
     }
 }
@@ -193,13 +181,8 @@ fn start_exit(
     egress: Arc<dyn Egress>,
 ) -> Result<Arc<ExitServer>, NodeError> {
     let socket = CircuitSocket::exit(Arc::clone(shard));
-    let endpoint =
-        quic::endpoint(&shard.runtime, Arc::clone(&socket), Some(server)).map_err(|source| {
-            NodeError::System {
-                what: "a QUIC endpoint",
-                source,
-            }
-        })?;
+    let endpoint = quic::endpoint(&shard.runtime, Arc::clone(&socket), Some(server))
+        .map_err(|source| NodeError::System { what: "a QUIC endpoint", source })?;
     let exit = ExitServer::start(shard, endpoint, egress);
     shard.set_exit(Arc::clone(&exit), socket);
     Ok(exit)
@@ -219,10 +202,7 @@ async fn turn_keys(shard: Weak<Shard>, mut keys: RelayKeys, changed: Option<Keys
             Err(error) => tracing::warn!(%error, "onion keys are not erased"),
         }
         let Some(shard) = shard.upgrade() else { return };
-        if !shard
-            .command(Command::SetOnionKeys(OnionKey::around(keys.onion(), unix)))
-            .await
-        {
+        if !shard.command(Command::SetOnionKeys(OnionKey::around(keys.onion(), unix))).await {
             return;
         }
         drop(shard);
@@ -281,16 +261,7 @@ impl RelayHandle {
     /// # Cancel safety
     /// Dropping the future may leave the old document in place.
     pub async fn set_network(&self, network: Arc<Network>) -> Result<(), NodeError> {
-        if self
-            .started
-            .shard
-            .command(Command::SetNetwork(network))
-            .await
-        {
-            Ok(())
-        } else {
-            Err(NodeError::ShutDown)
-        }
+        if self.started.shard.command(Command::SetNetwork(network)).await { Ok(()) } else { Err(NodeError::ShutDown) }
     }
 
     /// The relay's counters now.
@@ -301,17 +272,8 @@ impl RelayHandle {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn metrics(&self) -> Result<RelayMetrics, NodeError> {
-        let (node, udp) = self
-            .started
-            .shard
-            .metrics()
-            .await
-            .ok_or(NodeError::ShutDown)?;
-        let (sessions, streams) = self
-            .exit
-            .as_ref()
-            .map(|exit| exit.load())
-            .unwrap_or_default();
+        let (node, udp) = self.started.shard.metrics().await.ok_or(NodeError::ShutDown)?;
+        let (sessions, streams) = self.exit.as_ref().map(|exit| exit.load()).unwrap_or_default();
         Ok(RelayMetrics {
             node,
             datagrams_received: udp.received,

@@ -29,13 +29,7 @@ pub struct Stream {
 
 impl Stream {
     pub(crate) fn new(opened: Opened, circuit: Arc<ExitCircuit>) -> Self {
-        Self {
-            send: opened.send,
-            recv: opened.recv,
-            head: opened.head,
-            finished: false,
-            circuit,
-        }
+        Self { send: opened.send, recv: opened.recv, head: opened.head, finished: false, circuit }
     }
 
     /// The relays under the stream now, guard first.
@@ -53,13 +47,8 @@ impl Stream {
     }
 
     fn read_error(&self, error: io::Error) -> io::Error {
-        match error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<ReadError>())
-        {
-            Some(ReadError::Reset(code)) => {
-                io::Error::new(io::ErrorKind::ConnectionReset, reset_reason(*code))
-            }
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<ReadError>()) {
+            Some(ReadError::Reset(code)) => io::Error::new(io::ErrorKind::ConnectionReset, reset_reason(*code)),
             Some(ReadError::ConnectionLost(lost)) => self.lost(lost),
             _ => error,
         }
@@ -67,9 +56,7 @@ impl Stream {
 
     fn write_error(&self, error: WriteError) -> io::Error {
         match error {
-            WriteError::Stopped(code) => {
-                io::Error::new(io::ErrorKind::ConnectionReset, reset_reason(code))
-            }
+            WriteError::Stopped(code) => io::Error::new(io::ErrorKind::ConnectionReset, reset_reason(code)),
             WriteError::ConnectionLost(lost) => self.lost(&lost),
             other => other.into(),
         }
@@ -77,11 +64,7 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.head.is_empty() {
             let len = this.head.len().min(buffer.remaining());
@@ -94,11 +77,7 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.send).poll_write(cx, data));
         Poll::Ready(written.map_err(|error| this.write_error(error)))

@@ -33,9 +33,7 @@ impl UdpSocket {
         if target.port == 0 {
             return Err(UdpError::BadName);
         }
-        self.flow
-            .send(host, target.port, payload)
-            .map_err(|error| self.explain(error))
+        self.flow.send(host, target.port, payload).map_err(|error| self.explain(error))
     }
 
     /// Waits for a datagram, writes it to `buffer` and returns its length and sender. What does not fit is cut off.
@@ -46,11 +44,7 @@ impl UdpSocket {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn recv_from(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), UdpError> {
-        let (from, payload) = self
-            .flow
-            .recv()
-            .await
-            .map_err(|error| self.explain(error))?;
+        let (from, payload) = self.flow.recv().await.map_err(|error| self.explain(error))?;
         let len = payload.len().min(buffer.len());
         buffer[..len].copy_from_slice(&payload[..len]);
         Ok((len, from))

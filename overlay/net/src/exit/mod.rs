@@ -40,11 +40,7 @@ struct Entry {
 
 impl ExitServer {
     /// Serves whatever comes to `endpoint`, on the shard's thread.
-    pub(crate) fn start(
-        shard: &Arc<Shard>,
-        endpoint: Endpoint,
-        egress: Arc<dyn Egress>,
-    ) -> Arc<Self> {
+    pub(crate) fn start(shard: &Arc<Shard>, endpoint: Endpoint, egress: Arc<dyn Egress>) -> Arc<Self> {
         let server = Arc::new(Self {
             shard: Arc::downgrade(shard),
             egress,
@@ -90,27 +86,13 @@ impl ExitServer {
     /// Room for a session of this circuit?
     fn admit(self: &Arc<Self>, local: LocalId) -> Option<Session> {
         let mut sessions = self.sessions();
-        let on_circuit = sessions
-            .values()
-            .filter(|entry| entry.born_on == local)
-            .count();
+        let on_circuit = sessions.values().filter(|entry| entry.born_on == local).count();
         if sessions.len() >= SESSIONS || on_circuit >= SESSIONS_PER_CIRCUIT {
             return None;
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        sessions.insert(
-            number,
-            Entry {
-                born_on: local,
-                connection: None,
-            },
-        );
-        Some(Session {
-            server: Arc::clone(self),
-            number,
-            local,
-            asked: false,
-        })
+        sessions.insert(number, Entry { born_on: local, connection: None });
+        Some(Session { server: Arc::clone(self), number, local, asked: false })
     }
 }
 
@@ -136,9 +118,7 @@ impl Drop for Session {
         if self.asked {
             self.server.egress.closed(self.handle());
         }
-        let now_on = entry
-            .and_then(|entry| entry.connection)
-            .map(|connection| connection.remote_address());
+        let now_on = entry.and_then(|entry| entry.connection).map(|connection| connection.remote_address());
         if let Some(shard) = self.server.shard.upgrade() {
             // A circuit that has gone by itself is unknown to the node by now, which is no harm.
             shard.close_local(now_on.and_then(local_of).unwrap_or(self.local));

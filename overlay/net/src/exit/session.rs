@@ -30,12 +30,7 @@ pub(super) async fn serve(mut session: Session, incoming: Incoming) {
     tasks.shutdown().await;
 }
 
-async fn requests(
-    session: &mut Session,
-    connection: &Connection,
-    flows: &Arc<Flows>,
-    tasks: &mut JoinSet<()>,
-) {
+async fn requests(session: &mut Session, connection: &Connection, flows: &Arc<Flows>, tasks: &mut JoinSet<()>) {
     loop {
         tokio::select! {
             accepted = connection.accept_bi() => {

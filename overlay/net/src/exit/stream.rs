@@ -55,33 +55,18 @@ impl Asked {
             Err(_) => return drop(send.reset(codes::PROTOCOL)),
         };
         match request {
-            Request::Connect { host, port } => {
-                self.connect(target(host, port), send, recv, head).await
-            }
+            Request::Connect { host, port } => self.connect(target(host, port), send, recv, head).await,
             Request::Resolve { host } => {
                 let resolved = limited(self.egress.resolve(self.circuit, host.as_str())).await;
                 finish(send, resolved.map(Response::Addresses)).await;
             }
             Request::ResolvePtr { ip } => {
                 let resolved = limited(self.egress.resolve_ptr(self.circuit, ip)).await;
-                let names = |names: Vec<String>| {
-                    names
-                        .iter()
-                        .filter_map(|name| HostName::parse(name).ok())
-                        .collect()
-                };
-                finish(
-                    send,
-                    resolved.map(|resolved| Response::Names(names(resolved))),
-                )
-                .await;
+                let names = |names: Vec<String>| names.iter().filter_map(|name| HostName::parse(name).ok()).collect();
+                finish(send, resolved.map(|resolved| Response::Names(names(resolved)))).await;
             }
             Request::BindUdp { flow } => match limited(self.egress.bind_udp(self.circuit)).await {
-                Ok(socket) => {
-                    self.flows
-                        .serve(flow, &self.connection, socket.into(), send, recv, head)
-                        .await
-                }
+                Ok(socket) => self.flows.serve(flow, &self.connection, socket.into(), send, recv, head).await,
                 Err(error) => refuse(send, failure(error)).await,
             },
         }
@@ -104,11 +89,8 @@ impl Asked {
         }
         let (from_outside, to_outside) = tokio::io::split(outside);
         // Either way breaks: both end, and dropping `outside` closes the destination's connection.
-        let pumped = tokio::try_join!(
-            upstream(head, &mut recv, to_outside),
-            downstream(from_outside, &mut send)
-        )
-        .is_ok();
+        let pumped =
+            tokio::try_join!(upstream(head, &mut recv, to_outside), downstream(from_outside, &mut send)).is_ok();
         if !pumped {
             let _ = send.reset(codes::EGRESS);
             let _ = recv.stop(codes::EGRESS);
@@ -133,19 +115,14 @@ async fn upstream(
 }
 
 /// From the destination to the origin. Reads no more than QUIC takes, so back-pressure reaches the destination.
-async fn downstream(
-    mut outside: ReadHalf<Box<dyn EgressStream>>,
-    send: &mut SendStream,
-) -> Result<(), Broken> {
+async fn downstream(mut outside: ReadHalf<Box<dyn EgressStream>>, send: &mut SendStream) -> Result<(), Broken> {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(BUFFER);
         if outside.read_buf(&mut buffer).await.map_err(|_| Broken)? == 0 {
             return send.finish().map_err(|_| Broken);
         }
-        send.write_chunk(buffer.split().freeze())
-            .await
-            .map_err(|_| Broken)?;
+        send.write_chunk(buffer.split().freeze()).await.map_err(|_| Broken)?;
     }
 }
 
@@ -163,12 +140,8 @@ async fn request(recv: &mut RecvStream) -> Option<(Request, Bytes)> {
     }
 }
 
-async fn limited<T>(
-    asking: impl Future<Output = Result<T, EgressError>>,
-) -> Result<T, EgressError> {
-    timeout(EGRESS, asking)
-        .await
-        .unwrap_or(Err(EgressError::Timeout))
+async fn limited<T>(asking: impl Future<Output = Result<T, EgressError>>) -> Result<T, EgressError> {
+    timeout(EGRESS, asking).await.unwrap_or(Err(EgressError::Timeout))
 }
 
 /// Answers and ends the stream.

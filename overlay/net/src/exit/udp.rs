@@ -83,10 +83,7 @@ impl Flows {
             }
             return;
         }
-        let _leave = Leave {
-            flows: self,
-            number,
-        };
+        let _leave = Leave { flows: self, number };
         // Which address the exit uses towards the destination is nobody's business.
         let bound = Response::Bound(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
         if send.write_all(&bound.encode()).await.is_err() {
@@ -150,30 +147,18 @@ async fn from_origin(socket: &dyn EgressUdp, mut recv: RecvStream, head: Bytes) 
 async fn forward(socket: &dyn EgressUdp, datagram: UdpDatagram<'_>) {
     let payload = datagram.payload;
     // What the policy refuses or nobody resolves is lost, as UDP has no way to say more.
-    let _ = socket
-        .send_to(payload, &target(datagram.host, datagram.port))
-        .await;
+    let _ = socket.send_to(payload, &target(datagram.host, datagram.port)).await;
 }
 
 /// Carries answers back.
-async fn from_destinations(
-    socket: &dyn EgressUdp,
-    connection: &Connection,
-    flow: u32,
-    records: &mpsc::Sender<Bytes>,
-) {
+async fn from_destinations(socket: &dyn EgressUdp, connection: &Connection, flow: u32, records: &mpsc::Sender<Bytes>) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok((len, from)) = socket.recv_from(&mut buffer).await {
         if from.port() == 0 {
             continue;
         }
         let payload = &buffer[..len.min(buffer.len())];
-        let datagram = UdpDatagram {
-            flow,
-            host: Host::from(from.ip()),
-            port: from.port(),
-            payload,
-        };
+        let datagram = UdpDatagram { flow, host: Host::from(from.ip()), port: from.port(), payload };
         if send_datagram(connection, records, &datagram).is_err() {
             return;
         }

@@ -39,27 +39,14 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// To an exit.
     pub(crate) fn exit(spec: &PathSpec) -> Self {
-        let last = LastHop::Exit {
-            port: spec.port,
-            v6: spec.v6,
-        };
-        Self {
-            hops: spec.hops,
-            last,
-            exit: spec.exit,
-            exclude: spec.exclude.clone(),
-        }
+        let last = LastHop::Exit { port: spec.port, v6: spec.v6 };
+        Self { hops: spec.hops, last, exit: spec.exit, exclude: spec.exclude.clone() }
     }
 
     /// To a meeting relay.
     pub(crate) fn meeting(spec: &MeetingSpec) -> Self {
         let last = LastHop::Meeting(spec.relay);
-        Self {
-            hops: spec.hops,
-            last,
-            exit: None,
-            exclude: spec.exclude.clone(),
-        }
+        Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone() }
     }
 }
 
@@ -68,8 +55,7 @@ impl Origin {
     fn choose(&self, wanted: &Wanted, avoid: &[RelayId]) -> Result<Vec<RelayId>, CircuitError> {
         let network = self.network();
         let all: Vec<_> = wanted.exclude.iter().chain(avoid).copied().collect();
-        self.choose_without(&network, wanted, &all)
-            .or_else(|_| self.choose_without(&network, wanted, &wanted.exclude))
+        self.choose_without(&network, wanted, &all).or_else(|_| self.choose_without(&network, wanted, &wanted.exclude))
     }
 
     fn choose_without(
@@ -92,25 +78,15 @@ impl Origin {
             let guard = if wanted.hops == 1 {
                 None
             } else {
-                match choice
-                    .guards
-                    .pick(clock::now(), network, &not_guard, &mut choice.rng)
-                {
+                match choice.guards.pick(clock::now(), network, &not_guard, &mut choice.rng) {
                     Ok(guard) => Some(guard),
                     Err(GuardError::Path(error)) => return Err(no_path(&error)),
                     Err(error) => {
-                        return Err(
-                            problem.unwrap_or_else(|| CircuitError::NoPath(error.to_string()))
-                        );
+                        return Err(problem.unwrap_or_else(|| CircuitError::NoPath(error.to_string())));
                     }
                 }
             };
-            let request = PathRequest {
-                hops: wanted.hops,
-                last: wanted.last,
-                exclude,
-                guard,
-            };
+            let request = PathRequest { hops: wanted.hops, last: wanted.last, exclude, guard };
             let drawn = match wanted.exit {
                 None => select(network, &request, &mut choice.rng),
                 Some(exit) => through(network, &request, exit, &mut choice.rng),
@@ -132,20 +108,13 @@ impl Origin {
         let hops = if network.is_test_network() { 1 } else { 2 };
         let guards = self.guards();
         let mut choice = self.choice();
-        let mut request = PathRequest {
-            hops,
-            last: LastHop::AnyMeeting,
-            exclude: &guards,
-            guard: None,
-        };
+        let mut request = PathRequest { hops, last: LastHop::AnyMeeting, exclude: &guards, guard: None };
         let drawn = select(&network, &request, &mut choice.rng).or_else(|_| {
             request.exclude = &[];
             select(&network, &request, &mut choice.rng)
         });
         let path = drawn.map_err(|error| CircuitError::NoPath(error.to_string()))?;
-        path.last()
-            .copied()
-            .ok_or(CircuitError::BadPath("the path is empty"))
+        path.last().copied().ok_or(CircuitError::BadPath("the path is empty"))
     }
 
     /// Builds a circuit, trying other paths when one fails. `sink` says where the messages of a path's circuit go.
@@ -163,20 +132,12 @@ impl Origin {
         self.tell(NodeEvent::Building { hops: wanted.hops });
         for _ in 0..ATTEMPTS {
             let path = self.choose(wanted, &avoid)?;
-            let failure = match timeout(ATTEMPT, self.shard.build(path.clone(), sink(&path))).await
-            {
+            let failure = match timeout(ATTEMPT, self.shard.build(path.clone(), sink(&path))).await {
                 Ok(Ok(built)) => {
                     self.note(&path, None);
-                    self.tell(NodeEvent::CircuitReady {
-                        hops: path.len(),
-                        took: built.took,
-                    });
+                    self.tell(NodeEvent::CircuitReady { hops: path.len(), took: built.took });
                     let path = self.describe(&path);
-                    return Ok(Carrier {
-                        circuit: built.circuit,
-                        took: built.took,
-                        path,
-                    });
+                    return Ok(Carrier { circuit: built.circuit, took: built.took, path });
                 }
                 Ok(Err(BuildStop::ShutDown)) => return Err(CircuitError::ShutDown),
                 Ok(Err(BuildStop::Refused(refusal))) => {
@@ -190,25 +151,12 @@ impl Origin {
                 self.note(&path, Some(failure));
                 reason = failure.to_string();
             }
-            self.tell(NodeEvent::CircuitFailed {
-                reason: reason.clone(),
-            });
+            self.tell(NodeEvent::CircuitFailed { reason: reason.clone() });
             // A guard is not given up for a failure behind it; the other relays are, where there are more.
-            let guilty = if matches!(failure, Some(BuildFailure::Timeout)) {
-                0
-            } else {
-                1
-            };
-            avoid.extend(
-                path.iter()
-                    .skip(guilty)
-                    .filter(|relay| wanted.last != LastHop::Meeting(**relay)),
-            );
+            let guilty = if matches!(failure, Some(BuildFailure::Timeout)) { 0 } else { 1 };
+            avoid.extend(path.iter().skip(guilty).filter(|relay| wanted.last != LastHop::Meeting(**relay)));
         }
-        Err(CircuitError::Build {
-            attempts: ATTEMPTS,
-            reason,
-        })
+        Err(CircuitError::Build { attempts: ATTEMPTS, reason })
     }
 
     /// Keeps the guards' records.
@@ -229,9 +177,7 @@ impl Origin {
                 let relay = network.relay(id);
                 HopInfo {
                     id: *id,
-                    nickname: relay
-                        .map(|relay| relay.nickname().to_owned())
-                        .unwrap_or_default(),
+                    nickname: relay.map(|relay| relay.nickname().to_owned()).unwrap_or_default(),
                     country: relay.and_then(|relay| relay.country()).map(str::to_owned),
                     address: relay.and_then(|relay| relay.info().addresses.first().copied()),
                 }
@@ -255,21 +201,8 @@ fn through(
         }
     }
     // The exit is rare among the paths: leave every other exit out, also as an inner relay.
-    let others = network
-        .relays()
-        .iter()
-        .filter(|relay| relay.exit().is_some())
-        .map(|relay| relay.id());
-    let exclude: Vec<_> = others
-        .filter(|id| *id != exit && Some(*id) != request.guard)
-        .chain(request.exclude.iter().copied())
-        .collect();
-    select(
-        network,
-        &PathRequest {
-            exclude: &exclude,
-            ..*request
-        },
-        rng,
-    )
+    let others = network.relays().iter().filter(|relay| relay.exit().is_some()).map(|relay| relay.id());
+    let exclude: Vec<_> =
+        others.filter(|id| *id != exit && Some(*id) != request.guard).chain(request.exclude.iter().copied()).collect();
+    select(network, &PathRequest { exclude: &exclude, ..*request }, rng)
 }

@@ -62,10 +62,7 @@ impl Origin {
     ///
     /// # Cancel safety
     /// Dropping the future gives the circuit up.
-    pub(crate) async fn exit_circuit(
-        self: &Arc<Self>,
-        spec: &PathSpec,
-    ) -> Result<Arc<ExitCircuit>, CircuitError> {
+    pub(crate) async fn exit_circuit(self: &Arc<Self>, spec: &PathSpec) -> Result<Arc<ExitCircuit>, CircuitError> {
         if spec.hops == 0 {
             return Err(CircuitError::BadPath("a path has at least one relay"));
         }
@@ -81,17 +78,8 @@ impl Origin {
         let (exit, socket) = socket.ok_or(CircuitError::BadPath("the path is empty"))?;
         let network = self.network();
         let key = network.relay(&exit).and_then(|relay| relay.exit_key());
-        let key = key.ok_or(CircuitError::BadPath(
-            "the last relay of the path is no exit",
-        ))?;
-        Ok(ExitCircuit::start(
-            self,
-            spec.clone(),
-            exit,
-            key,
-            carrier,
-            socket,
-        ))
+        let key = key.ok_or(CircuitError::BadPath("the last relay of the path is no exit"))?;
+        Ok(ExitCircuit::start(self, spec.clone(), exit, key, carrier, socket))
     }
 }
 
@@ -115,10 +103,7 @@ impl ExitCircuit {
             kept: AtomicBool::new(false),
         });
         let (closing, close) = watch::channel(false);
-        shared
-            .shard
-            .runtime
-            .spawn(supervise(Arc::clone(&shared), socket, key, close));
+        shared.shard.runtime.spawn(supervise(Arc::clone(&shared), socket, key, close));
         Arc::new(Self { shared, closing })
     }
 
@@ -156,9 +141,7 @@ impl ExitCircuit {
     /// Waits until QUIC is up.
     pub(crate) async fn ready(&self) -> Result<Arc<Channel>, CircuitError> {
         let mut state = self.shared.state.subscribe();
-        let settled = state
-            .wait_for(|state| matches!(state, State::Up(_) | State::Ended(_)))
-            .await;
+        let settled = state.wait_for(|state| matches!(state, State::Up(_) | State::Ended(_))).await;
         match settled.as_deref() {
             Ok(State::Up(channel)) => Ok(Arc::clone(channel)),
             Ok(State::Ended(error)) => Err(error.clone()),
@@ -169,11 +152,7 @@ impl ExitCircuit {
     /// Waits for the end.
     pub(crate) async fn ended(&self) -> CircuitError {
         let mut state = self.shared.state.subscribe();
-        match state
-            .wait_for(|state| matches!(state, State::Ended(_)))
-            .await
-            .as_deref()
-        {
+        match state.wait_for(|state| matches!(state, State::Ended(_))).await.as_deref() {
             Ok(State::Ended(error)) => error.clone(),
             _ => CircuitError::ShutDown,
         }
@@ -205,15 +184,11 @@ impl ExitCircuit {
     }
 
     pub(crate) async fn bind_udp(&self) -> Result<Flow, ConnectError> {
-        self.or_lost(self.ready().await?.bind_udp(&self.shared.shard.runtime))
-            .await
+        self.or_lost(self.ready().await?.bind_udp(&self.shared.shard.runtime)).await
     }
 
     /// A request that ends with the circuit at the latest, and then says why the circuit ended.
-    async fn or_lost<T>(
-        &self,
-        request: impl Future<Output = Result<T, ConnectError>>,
-    ) -> Result<T, ConnectError> {
+    async fn or_lost<T>(&self, request: impl Future<Output = Result<T, ConnectError>>) -> Result<T, ConnectError> {
         match request.await {
             Err(error) if error.kind() == ConnectErrorKind::Lost => match self.end() {
                 Some(end) => Err(ConnectError::new(ConnectErrorKind::Lost, end.to_string())),
@@ -230,23 +205,12 @@ impl ExitCircuit {
 }
 
 /// Measures the round trip to a hop of a circuit.
-pub(crate) async fn ping(
-    shard: &Shard,
-    carrier: &Carrier,
-    hop: usize,
-) -> Result<Duration, CircuitError> {
+pub(crate) async fn ping(shard: &Shard, carrier: &Carrier, hop: usize) -> Result<Duration, CircuitError> {
     if hop >= carrier.path.len() {
         return Err(CircuitError::NoSuchHop(hop));
     }
     let (answer, pong) = oneshot::channel();
-    if !shard
-        .command(Command::Ping {
-            circuit: carrier.circuit.id,
-            hop,
-            answer,
-        })
-        .await
-    {
+    if !shard.command(Command::Ping { circuit: carrier.circuit.id, hop, answer }).await {
         return Err(CircuitError::ShutDown);
     }
     match timeout(PING, pong).await {
@@ -271,18 +235,10 @@ impl Shared {
     async fn rebuild(&self, socket: &Arc<CircuitSocket>) -> Result<Carrier, CircuitError> {
         let origin = self.origin.upgrade().ok_or(CircuitError::ShutDown)?;
         origin.tell(NodeEvent::Rebuilding);
-        let old: Vec<_> = self
-            .carrier()
-            .path
-            .iter()
-            .map(|hop| hop.id)
-            .filter(|id| *id != self.exit)
-            .collect();
+        let old: Vec<_> = self.carrier().path.iter().map(|hop| hop.id).filter(|id| *id != self.exit).collect();
         let wanted = Wanted::exit(&self.spec.clone().through(self.exit));
         let building = origin.build(&wanted, &old, |_| Sink::Quic(Arc::clone(socket)));
-        timeout(REBUILD, building)
-            .await
-            .unwrap_or(Err(CircuitError::Timeout))
+        timeout(REBUILD, building).await.unwrap_or(Err(CircuitError::Timeout))
     }
 }
 
@@ -292,12 +248,7 @@ async fn asked_to_close(close: &mut watch::Receiver<bool>) {
 }
 
 /// Shakes hands, watches connection and circuit, and replaces or ends them.
-async fn supervise(
-    shared: Arc<Shared>,
-    socket: Arc<CircuitSocket>,
-    key: [u8; 32],
-    mut close: watch::Receiver<bool>,
-) {
+async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32], mut close: watch::Receiver<bool>) {
     let mut carrier = shared.carrier();
     let opened = tokio::select! {
         () = asked_to_close(&mut close) => Err(CircuitError::Closed("closed here".into())),

@@ -41,27 +41,16 @@ struct Choice {
 
 impl Origin {
     /// An origin that keeps `spares` circuits of `spec` ready.
-    pub(crate) fn start(
-        shard: Arc<Shard>,
-        network: Arc<Network>,
-        spec: PathSpec,
-        spares: usize,
-    ) -> Arc<Self> {
+    pub(crate) fn start(shard: Arc<Shard>, network: Arc<Network>, spec: PathSpec, spares: usize) -> Arc<Self> {
         let origin = Arc::new(Self {
             network: RwLock::new(network),
-            choice: Mutex::new(Choice {
-                guards: GuardSet::new(GUARDS_DEFAULT),
-                rng: entropy::rng(),
-            }),
+            choice: Mutex::new(Choice { guards: GuardSet::new(GUARDS_DEFAULT), rng: entropy::rng() }),
             events: broadcast::Sender::new(EVENTS),
             sessions: Mutex::default(),
             spares: Spares::new(spec, spares),
             shard,
         });
-        origin
-            .shard
-            .runtime
-            .spawn(spares::keep(Arc::downgrade(&origin)));
+        origin.shard.runtime.spawn(spares::keep(Arc::downgrade(&origin)));
         origin
     }
 
@@ -81,12 +70,7 @@ impl Origin {
 
     /// The guards in use.
     pub(crate) fn guards(&self) -> Vec<RelayId> {
-        self.choice()
-            .guards
-            .report(clock::now())
-            .iter()
-            .map(|guard| guard.id)
-            .collect()
+        self.choice().guards.report(clock::now()).iter().map(|guard| guard.id).collect()
     }
 
     pub(crate) fn events(&self) -> broadcast::Receiver<NodeEvent> {

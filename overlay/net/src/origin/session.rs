@@ -45,11 +45,7 @@ struct State {
 
 impl Origin {
     /// The session of a token and a path.
-    pub(crate) fn session(
-        self: &Arc<Self>,
-        token: IsolationToken,
-        spec: PathSpec,
-    ) -> Arc<SessionCore> {
+    pub(crate) fn session(self: &Arc<Self>, token: IsolationToken, spec: PathSpec) -> Arc<SessionCore> {
         let key = Key { token, spec };
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(session) = sessions.get(&key) {
@@ -57,10 +53,7 @@ impl Origin {
             return Arc::clone(session);
         }
         if sessions.len() >= SESSIONS {
-            let oldest = sessions
-                .iter()
-                .min_by_key(|(_, session)| session.state().used)
-                .map(|(key, _)| key.clone());
+            let oldest = sessions.iter().min_by_key(|(_, session)| session.state().used).map(|(key, _)| key.clone());
             if let Some(oldest) = oldest {
                 sessions.remove(&oldest);
             }
@@ -68,10 +61,7 @@ impl Origin {
         let session = Arc::new(SessionCore {
             origin: Arc::downgrade(self),
             spec: key.spec.clone(),
-            state: Mutex::new(State {
-                circuits: Vec::new(),
-                used: clock::now(),
-            }),
+            state: Mutex::new(State { circuits: Vec::new(), used: clock::now() }),
             building: tokio::sync::Mutex::new(()),
         });
         sessions.insert(key, Arc::clone(&session));
@@ -84,9 +74,7 @@ impl Origin {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|_, session| {
             let mut state = session.state();
-            state.circuits.retain(|circuit| {
-                circuit.end().is_none() && now.duration_since(circuit.born()) < FRESH
-            });
+            state.circuits.retain(|circuit| circuit.end().is_none() && now.duration_since(circuit.born()) < FRESH);
             Arc::strong_count(session) > 1 || now.duration_since(state.used) < IDLE
         });
     }
@@ -106,31 +94,20 @@ impl SessionCore {
     }
 
     /// A circuit whose exit takes this port: one in use, else a spare, else a new one.
-    pub(crate) async fn circuit(
-        &self,
-        port: u16,
-        v6: bool,
-    ) -> Result<Arc<ExitCircuit>, CircuitError> {
+    pub(crate) async fn circuit(&self, port: u16, v6: bool) -> Result<Arc<ExitCircuit>, CircuitError> {
         self.touch();
         let origin = self.origin.upgrade().ok_or(CircuitError::ShutDown)?;
         let network = origin.network();
         let fits = |circuit: &ExitCircuit| {
-            let exit = network
-                .relay(&circuit.exit())
-                .and_then(|relay| relay.exit());
+            let exit = network.relay(&circuit.exit()).and_then(|relay| relay.exit());
             exit.is_some_and(|exit| port == 0 || exit.accepts(port, v6))
         };
         let current = || {
             let state = self.state();
             let now = clock::now();
-            let usable = |circuit: &&Arc<ExitCircuit>| {
-                circuit.is_usable() && now.duration_since(circuit.born()) < FRESH
-            };
-            state
-                .circuits
-                .iter()
-                .find(|circuit| usable(circuit) && fits(circuit))
-                .cloned()
+            let usable =
+                |circuit: &&Arc<ExitCircuit>| circuit.is_usable() && now.duration_since(circuit.born()) < FRESH;
+            state.circuits.iter().find(|circuit| usable(circuit) && fits(circuit)).cloned()
         };
         if let Some(circuit) = current() {
             return Ok(circuit);
@@ -139,11 +116,7 @@ impl SessionCore {
         if let Some(circuit) = current() {
             return Ok(circuit);
         }
-        let spare = if self.spec == *origin.spares.spec() {
-            origin.spares.take(fits)
-        } else {
-            None
-        };
+        let spare = if self.spec == *origin.spares.spec() { origin.spares.take(fits) } else { None };
         let circuit = match spare {
             Some(circuit) => circuit,
             None => {
@@ -161,9 +134,7 @@ impl SessionCore {
     }
 
     fn discard(&self, circuit: &Arc<ExitCircuit>) {
-        self.state()
-            .circuits
-            .retain(|other| !Arc::ptr_eq(other, circuit));
+        self.state().circuits.retain(|other| !Arc::ptr_eq(other, circuit));
     }
 
     /// Makes a request by one circuit, and by another if that one dies under it.
@@ -178,12 +149,7 @@ impl SessionCore {
             let circuit = self.circuit(port, v6).await?;
             match ask(&circuit).await {
                 Ok(granted) => return Ok((granted, circuit)),
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        ConnectErrorKind::Lost | ConnectErrorKind::Circuit
-                    ) =>
-                {
+                Err(error) if matches!(error.kind(), ConnectErrorKind::Lost | ConnectErrorKind::Circuit) => {
                     self.discard(&circuit);
                     last = Some(error);
                 }
@@ -193,33 +159,20 @@ impl SessionCore {
         Err(last.unwrap_or_else(|| ConnectError::new(ConnectErrorKind::Circuit, "no circuit")))
     }
 
-    pub(crate) async fn connect(
-        &self,
-        target: &Target,
-    ) -> Result<(Opened, Arc<ExitCircuit>), ConnectError> {
+    pub(crate) async fn connect(&self, target: &Target) -> Result<(Opened, Arc<ExitCircuit>), ConnectError> {
         let v6 = matches!(target.host, TargetHost::Ip(IpAddr::V6(_)));
-        self.request(target.port, v6, async |circuit| {
-            circuit.connect(target).await
-        })
-        .await
+        self.request(target.port, v6, async |circuit| circuit.connect(target).await).await
     }
 
     pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ConnectError> {
-        Ok(self
-            .request(0, false, async |circuit| circuit.resolve(name).await)
-            .await?
-            .0)
+        Ok(self.request(0, false, async |circuit| circuit.resolve(name).await).await?.0)
     }
 
     pub(crate) async fn resolve_ptr(&self, ip: IpAddr) -> Result<Vec<String>, ConnectError> {
-        Ok(self
-            .request(0, false, async |circuit| circuit.resolve_ptr(ip).await)
-            .await?
-            .0)
+        Ok(self.request(0, false, async |circuit| circuit.resolve_ptr(ip).await).await?.0)
     }
 
     pub(crate) async fn bind_udp(&self) -> Result<(Flow, Arc<ExitCircuit>), ConnectError> {
-        self.request(0, false, async |circuit| circuit.bind_udp().await)
-            .await
+        self.request(0, false, async |circuit| circuit.bind_udp().await).await
     }
 }

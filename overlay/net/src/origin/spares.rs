@@ -30,21 +30,11 @@ struct Shelf {
 
 impl Spares {
     pub(super) fn new(spec: PathSpec, count: usize) -> Self {
-        let mut pool = SparePool::new(SparePolicy {
-            max_building: 1,
-            ..SparePolicy::default()
-        });
+        let mut pool = SparePool::new(SparePolicy { max_building: 1, ..SparePolicy::default() });
         if count > 0 {
             pool.want((), count);
         }
-        Self {
-            spec,
-            shelf: Mutex::new(Shelf {
-                pool,
-                circuits: HashMap::new(),
-            }),
-            taken: Notify::new(),
-        }
+        Self { spec, shelf: Mutex::new(Shelf { pool, circuits: HashMap::new() }), taken: Notify::new() }
     }
 
     pub(super) fn spec(&self) -> &PathSpec {
@@ -85,12 +75,8 @@ impl Spares {
     /// Forgets spares that have ended.
     fn sweep(&self) {
         let mut shelf = self.shelf();
-        let dead: Vec<_> = shelf
-            .circuits
-            .iter()
-            .filter(|(_, circuit)| !circuit.is_usable())
-            .map(|(id, _)| *id)
-            .collect();
+        let dead: Vec<_> =
+            shelf.circuits.iter().filter(|(_, circuit)| !circuit.is_usable()).map(|(id, _)| *id).collect();
         for id in dead {
             shelf.pool.closed(id);
             shelf.circuits.remove(&id);

@@ -7,9 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, Endpoint, ReadError, RecvStream, SendStream, VarInt};
 use tokio::time::timeout;
-use zmesh_proto::wire::request::{
-    Failure, Host, HostError, HostName, RESPONSE_MAX, Request, Response,
-};
+use zmesh_proto::wire::request::{Failure, Host, HostError, HostName, RESPONSE_MAX, Request, Response};
 
 use super::flows::{Flow, Flows};
 use super::{CircuitSocket, codes, tls, transport};
@@ -58,41 +56,26 @@ impl Channel {
     ) -> Result<Arc<Self>, CircuitError> {
         let failed = |reason: String| CircuitError::Exit { exit, reason };
         let config = transport::client(exit_key).map_err(|error| failed(error.to_string()))?;
-        let endpoint =
-            super::endpoint(runtime, socket, None).map_err(|error| failed(error.to_string()))?;
+        let endpoint = super::endpoint(runtime, socket, None).map_err(|error| failed(error.to_string()))?;
         let address = super::socket::exit_address(exit);
-        let connecting = endpoint
-            .connect_with(config, address, tls::SERVER_NAME)
-            .map_err(|error| failed(error.to_string()))?;
+        let connecting =
+            endpoint.connect_with(config, address, tls::SERVER_NAME).map_err(|error| failed(error.to_string()))?;
         let connection = match timeout(HANDSHAKE, connecting).await {
             Err(_) => return Err(CircuitError::Timeout),
             Ok(Err(error)) => return Err(handshake_error(exit, &error)),
             Ok(Ok(connection)) => connection,
         };
         let flows = Flows::new(connection.clone());
-        Ok(Arc::new(Self {
-            connection,
-            endpoint,
-            flows,
-        }))
+        Ok(Arc::new(Self { connection, endpoint, flows }))
     }
 
     /// Opens a byte stream to `target`.
     pub(crate) async fn connect(&self, target: &Target) -> Result<Opened, ConnectError> {
         let host = host(&target.host)?;
         if target.port == 0 {
-            return Err(ConnectError::new(
-                ConnectErrorKind::Misuse,
-                "port 0 cannot be connected to",
-            ));
+            return Err(ConnectError::new(ConnectErrorKind::Misuse, "port 0 cannot be connected to"));
         }
-        match self
-            .ask(&Request::Connect {
-                host,
-                port: target.port,
-            })
-            .await?
-        {
+        match self.ask(&Request::Connect { host, port: target.port }).await? {
             (Response::Connected, opened) => Ok(opened),
             (other, _) => Err(unexpected(&other)),
         }
@@ -113,30 +96,17 @@ impl Channel {
     /// The names of an address.
     pub(crate) async fn resolve_ptr(&self, ip: IpAddr) -> Result<Vec<String>, ConnectError> {
         match self.ask(&Request::ResolvePtr { ip }).await? {
-            (Response::Names(names), _) => {
-                Ok(names.iter().map(|name| name.as_str().to_owned()).collect())
-            }
+            (Response::Names(names), _) => Ok(names.iter().map(|name| name.as_str().to_owned()).collect()),
             (other, _) => Err(unexpected(&other)),
         }
     }
 
     /// Opens a UDP flow.
-    pub(crate) async fn bind_udp(
-        &self,
-        runtime: &tokio::runtime::Handle,
-    ) -> Result<Flow, ConnectError> {
+    pub(crate) async fn bind_udp(&self, runtime: &tokio::runtime::Handle) -> Result<Flow, ConnectError> {
         let place = self.flows.reserve().ok_or_else(|| {
-            ConnectError::new(
-                ConnectErrorKind::Misuse,
-                "too many UDP sockets are open on this circuit",
-            )
+            ConnectError::new(ConnectErrorKind::Misuse, "too many UDP sockets are open on this circuit")
         })?;
-        match self
-            .ask(&Request::BindUdp {
-                flow: place.number(),
-            })
-            .await?
-        {
+        match self.ask(&Request::BindUdp { flow: place.number() }).await? {
             (Response::Bound(_), opened) => Ok(place.start(runtime, opened)),
             (other, _) => Err(unexpected(&other)),
         }
@@ -154,27 +124,15 @@ impl Channel {
     }
 
     async fn ask(&self, request: &Request) -> Result<(Response, Opened), ConnectError> {
-        let (mut send, mut recv) = self
-            .connection
-            .open_bi()
-            .await
-            .map_err(|error| lost(&error))?;
+        let (mut send, mut recv) = self.connection.open_bi().await.map_err(|error| lost(&error))?;
         let asked = timeout(ANSWER, async {
             send.write_all(&request.encode()).await.map_err(|error| {
-                ConnectError::new(
-                    ConnectErrorKind::Lost,
-                    format!("the exit did not take the request: {error}"),
-                )
+                ConnectError::new(ConnectErrorKind::Lost, format!("the exit did not take the request: {error}"))
             })?;
             answer(&mut recv).await
         })
         .await
-        .unwrap_or_else(|_| {
-            Err(ConnectError::new(
-                ConnectErrorKind::Timeout,
-                "the exit did not answer in time",
-            ))
-        });
+        .unwrap_or_else(|_| Err(ConnectError::new(ConnectErrorKind::Timeout, "the exit did not answer in time")));
         match asked {
             Ok((Response::Failed(failure), _)) => Err(refused(failure)),
             Ok((response, head)) => Ok((response, Opened { send, recv, head })),
@@ -190,31 +148,19 @@ impl Channel {
 async fn answer(recv: &mut RecvStream) -> Result<(Response, Bytes), ConnectError> {
     let mut bytes = Vec::new();
     loop {
-        let chunk = recv
-            .read_chunk(RESPONSE_MAX, true)
-            .await
-            .map_err(|error| match error {
-                ReadError::ConnectionLost(error) => lost(&error),
-                other => ConnectError::new(
-                    ConnectErrorKind::Lost,
-                    format!("the exit gave the request up: {other}"),
-                ),
-            })?;
+        let chunk = recv.read_chunk(RESPONSE_MAX, true).await.map_err(|error| match error {
+            ReadError::ConnectionLost(error) => lost(&error),
+            other => ConnectError::new(ConnectErrorKind::Lost, format!("the exit gave the request up: {other}")),
+        })?;
         let Some(chunk) = chunk else {
-            return Err(ConnectError::new(
-                ConnectErrorKind::Protocol,
-                "the exit ended the stream without an answer",
-            ));
+            return Err(ConnectError::new(ConnectErrorKind::Protocol, "the exit ended the stream without an answer"));
         };
         bytes.extend_from_slice(&chunk.bytes);
         match Response::decode_prefix(&bytes) {
             Ok(Some((response, used))) => return Ok((response, Bytes::from(bytes).slice(used..))),
             Ok(None) if bytes.len() < RESPONSE_MAX => {}
             Ok(None) | Err(_) => {
-                return Err(ConnectError::new(
-                    ConnectErrorKind::Protocol,
-                    "the exit's answer cannot be read",
-                ));
+                return Err(ConnectError::new(ConnectErrorKind::Protocol, "the exit's answer cannot be read"));
             }
         }
     }
@@ -227,31 +173,20 @@ async fn answer(recv: &mut RecvStream) -> Result<(Response, Bytes), ConnectError
 pub(crate) fn host(host: &TargetHost) -> Result<Host, ConnectError> {
     match host {
         TargetHost::Ip(ip) => Ok(Host::from(*ip)),
-        TargetHost::Name(name) => HostName::parse(name)
-            .map(Host::Name)
-            .map_err(|error| bad_host(&error)),
+        TargetHost::Name(name) => HostName::parse(name).map(Host::Name).map_err(|error| bad_host(&error)),
     }
 }
 
 fn bad_host(error: &HostError) -> ConnectError {
-    ConnectError::new(
-        ConnectErrorKind::Misuse,
-        format!("this cannot be a destination: {error}"),
-    )
+    ConnectError::new(ConnectErrorKind::Misuse, format!("this cannot be a destination: {error}"))
 }
 
 fn lost(error: &ConnectionError) -> ConnectError {
-    ConnectError::new(
-        ConnectErrorKind::Lost,
-        format!("the circuit to the exit is lost: {error}"),
-    )
+    ConnectError::new(ConnectErrorKind::Lost, format!("the circuit to the exit is lost: {error}"))
 }
 
 fn unexpected(_response: &Response) -> ConnectError {
-    ConnectError::new(
-        ConnectErrorKind::Protocol,
-        "the exit answered another question",
-    )
+    ConnectError::new(ConnectErrorKind::Protocol, "the exit answered another question")
 }
 
 fn refused(failure: Failure) -> ConnectError {
@@ -272,16 +207,11 @@ fn handshake_error(exit: RelayId, error: &ConnectionError) -> CircuitError {
     match error {
         ConnectionError::TimedOut => CircuitError::Timeout,
         ConnectionError::TransportError(error)
-            if KEY_ALERTS
-                .iter()
-                .any(|&alert| error.code == quinn::TransportErrorCode::crypto(alert)) =>
+            if KEY_ALERTS.iter().any(|&alert| error.code == quinn::TransportErrorCode::crypto(alert)) =>
         {
             CircuitError::ExitKey(exit)
         }
-        other => CircuitError::Exit {
-            exit,
-            reason: other.to_string(),
-        },
+        other => CircuitError::Exit { exit, reason: other.to_string() },
     }
 }
 

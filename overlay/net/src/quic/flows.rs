@@ -62,10 +62,7 @@ pub(crate) struct Flow {
 
 impl Flows {
     pub(crate) fn new(connection: Connection) -> Arc<Self> {
-        Arc::new(Self {
-            connection,
-            table: Mutex::default(),
-        })
+        Arc::new(Self { connection, table: Mutex::default() })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -83,11 +80,7 @@ impl Flows {
         let number = table.next;
         let queue = Arc::new(FlowQueue::default());
         table.queues.insert(number, Arc::clone(&queue));
-        Some(Place {
-            flows: Arc::clone(self),
-            number,
-            queue,
-        })
+        Some(Place { flows: Arc::clone(self), number, queue })
     }
 
     /// Starts the one task that reads datagrams for all flows, unless it runs.
@@ -95,11 +88,7 @@ impl Flows {
         let mut table = self.table();
         if table.reader.as_ref().is_none_or(AbortHandle::is_finished) {
             let connection = self.connection.clone();
-            table.reader = Some(
-                runtime
-                    .spawn(distribute(connection, Arc::downgrade(self)))
-                    .abort_handle(),
-            );
+            table.reader = Some(runtime.spawn(distribute(connection, Arc::downgrade(self))).abort_handle());
         }
     }
 }
@@ -172,14 +161,8 @@ impl Place {
         let (records, waiting) = mpsc::channel(RECORDS);
         runtime.spawn(write_records(opened.send, waiting));
         let queue = Arc::clone(&self.queue);
-        let reader = runtime
-            .spawn(read_records(opened.recv, opened.head, queue))
-            .abort_handle();
-        Flow {
-            place: self,
-            records,
-            reader,
-        }
+        let reader = runtime.spawn(read_records(opened.recv, opened.head, queue)).abort_handle();
+        Flow { place: self, records, reader }
     }
 }
 
@@ -229,21 +212,13 @@ impl Flow {
     /// Sends one datagram, or drops it when the circuit is full.
     pub(crate) fn send(&self, host: Host, port: u16, payload: &[u8]) -> Result<(), UdpError> {
         if payload.len() > PAYLOAD_MAX {
-            return Err(UdpError::TooLarge {
-                len: payload.len(),
-                max: PAYLOAD_MAX,
-            });
+            return Err(UdpError::TooLarge { len: payload.len(), max: PAYLOAD_MAX });
         }
         let flows = &self.place.flows;
         if let Some(reason) = flows.connection.close_reason() {
             return Err(UdpError::Lost(reason.to_string()));
         }
-        let datagram = UdpDatagram {
-            flow: self.place.number,
-            host,
-            port,
-            payload,
-        };
+        let datagram = UdpDatagram { flow: self.place.number, host, port, payload };
         send_datagram(&flows.connection, &self.records, &datagram)
             .map_err(|()| UdpError::Lost("the exit closed the socket".into()))
     }
@@ -263,8 +238,7 @@ impl Flow {
                     // The next reader, too, must see the end.
                     queue.changed.notify_one();
                     let reason = self.place.flows.connection.close_reason();
-                    let reason = reason
-                        .map_or_else(|| "the exit closed the socket".into(), |r| r.to_string());
+                    let reason = reason.map_or_else(|| "the exit closed the socket".into(), |r| r.to_string());
                     return Err(UdpError::Lost(reason));
                 }
             }
@@ -289,10 +263,7 @@ pub(crate) fn send_datagram(
     datagram: &UdpDatagram<'_>,
 ) -> Result<(), ()> {
     let bytes = datagram.encode();
-    if connection
-        .max_datagram_size()
-        .is_some_and(|max| bytes.len() <= max)
-    {
+    if connection.max_datagram_size().is_some_and(|max| bytes.len() <= max) {
         // An error here is a connection that has just ended; its end shows elsewhere.
         let _ = connection.send_datagram(bytes.into());
         return Ok(());

@@ -53,10 +53,7 @@ pub(crate) fn local_of(address: SocketAddr) -> Option<LocalId> {
 /// Which end of circuits this socket stands at.
 enum End {
     /// At an origin: one exit, by one circuit at a time.
-    Origin {
-        exit: SocketAddr,
-        circuit: AtomicU64,
-    },
+    Origin { exit: SocketAddr, circuit: AtomicU64 },
     /// At an exit: every circuit that ends here.
     Exit,
 }
@@ -81,34 +78,18 @@ pub(crate) struct CircuitSocket {
 impl CircuitSocket {
     /// A socket to one exit, with no circuit yet.
     pub(crate) fn origin(shard: Arc<Shard>, exit: RelayId) -> Arc<Self> {
-        let end = End::Origin {
-            exit: exit_address(exit),
-            circuit: AtomicU64::new(DETACHED),
-        };
-        Arc::new(Self {
-            shard,
-            end,
-            limit: INBOX_ORIGIN,
-            inbox: Mutex::default(),
-        })
+        let end = End::Origin { exit: exit_address(exit), circuit: AtomicU64::new(DETACHED) };
+        Arc::new(Self { shard, end, limit: INBOX_ORIGIN, inbox: Mutex::default() })
     }
 
     /// The socket of an exit.
     pub(crate) fn exit(shard: Arc<Shard>) -> Arc<Self> {
-        Arc::new(Self {
-            shard,
-            end: End::Exit,
-            limit: INBOX_EXIT,
-            inbox: Mutex::default(),
-        })
+        Arc::new(Self { shard, end: End::Exit, limit: INBOX_EXIT, inbox: Mutex::default() })
     }
 
     /// Carries the connection by `circuit` from now on.
     pub(crate) fn attach(&self, circuit: CircuitId) {
-        if let End::Origin {
-            circuit: current, ..
-        } = &self.end
-        {
+        if let End::Origin { circuit: current, .. } = &self.end {
             current.store(circuit.as_u64(), Ordering::Relaxed);
         }
     }
@@ -150,10 +131,7 @@ impl AsyncUdpSocket for CircuitSocket {
 
     /// Never would-block: what a circuit cannot carry now is dropped in its queue, so that no circuit holds up another.
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        let segment = transmit
-            .segment_size
-            .unwrap_or(transmit.contents.len())
-            .max(1);
+        let segment = transmit.segment_size.unwrap_or(transmit.contents.len()).max(1);
         let messages = transmit.contents.chunks(segment);
         match &self.end {
             End::Origin { circuit, .. } => match circuit.load(Ordering::Relaxed) {
@@ -184,13 +162,7 @@ impl AsyncUdpSocket for CircuitSocket {
             inbox.bytes -= message.len();
             let len = message.len().min(buffer.len());
             buffer[..len].copy_from_slice(&message[..len]);
-            *meta = RecvMeta {
-                addr,
-                len,
-                stride: len,
-                ecn: None,
-                dst_ip: None,
-            };
+            *meta = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
             count += 1;
         }
         if count > 0 {

@@ -3,16 +3,10 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key,
-};
-use rustls::pki_types::{
-    CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
-};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
-use rustls::{
-    CertificateError, CipherSuite, DigitallySignedStruct, Error, NamedGroup, SignatureScheme, sign,
-};
+use rustls::{CertificateError, CipherSuite, DigitallySignedStruct, Error, NamedGroup, SignatureScheme, sign};
 
 /// The application protocol that both sides must name.
 const PROTOCOL: &[u8] = b"zmesh-exit/1";
@@ -21,9 +15,7 @@ const PROTOCOL: &[u8] = b"zmesh-exit/1";
 pub(crate) const SERVER_NAME: &str = "exit.zmesh.invalid";
 
 /// What comes before the 32 key bytes in the DER of an Ed25519 `SubjectPublicKeyInfo` (RFC 8410, 4).
-const SPKI_PREFIX: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-];
+const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 fn public_key_info(key: &[u8; 32]) -> Vec<u8> {
     [&SPKI_PREFIX[..], key].concat()
@@ -33,20 +25,10 @@ fn public_key_info(key: &[u8; 32]) -> Vec<u8> {
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|suite| {
-        matches!(
-            suite.suite(),
-            CipherSuite::TLS13_AES_128_GCM_SHA256 | CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
-        )
+        matches!(suite.suite(), CipherSuite::TLS13_AES_128_GCM_SHA256 | CipherSuite::TLS13_CHACHA20_POLY1305_SHA256)
     });
-    provider.kx_groups.retain(|group| {
-        matches!(
-            group.name(),
-            NamedGroup::X25519MLKEM768 | NamedGroup::X25519
-        )
-    });
-    provider
-        .kx_groups
-        .sort_by_key(|group| group.name() != NamedGroup::X25519MLKEM768);
+    provider.kx_groups.retain(|group| matches!(group.name(), NamedGroup::X25519MLKEM768 | NamedGroup::X25519));
+    provider.kx_groups.sort_by_key(|group| group.name() != NamedGroup::X25519MLKEM768);
     Arc::new(provider)
 }
 
@@ -56,10 +38,8 @@ fn provider() -> Arc<CryptoProvider> {
 /// The TLS library refused the settings.
 pub(crate) fn client(exit_key: &[u8; 32]) -> Result<rustls::ClientConfig, Error> {
     let provider = provider();
-    let verifier = ExitKey {
-        expected: public_key_info(exit_key),
-        algorithms: provider.signature_verification_algorithms,
-    };
+    let verifier =
+        ExitKey { expected: public_key_info(exit_key), algorithms: provider.signature_verification_algorithms };
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
@@ -79,14 +59,11 @@ pub(crate) fn client(exit_key: &[u8; 32]) -> Result<rustls::ClientConfig, Error>
 pub(crate) fn server(pkcs8: &[u8], public: &[u8; 32]) -> Result<rustls::ServerConfig, Error> {
     let provider = provider();
     let signer = aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8))?;
-    let certified =
-        sign::CertifiedKey::new(vec![CertificateDer::from(public_key_info(public))], signer);
+    let certified = sign::CertifiedKey::new(vec![CertificateDer::from(public_key_info(public))], signer);
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::new(
-            certified,
-        ))));
+        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::new(certified))));
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -114,9 +91,7 @@ impl ServerCertVerifier for ExitKey {
         if intermediates.is_empty() && bool::from(end_entity.as_ref().ct_eq(&self.expected)) {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(Error::InvalidCertificate(
-                CertificateError::ApplicationVerificationFailure,
-            ))
+            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
         }
     }
 

@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{
-    AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig,
-    VarInt,
-};
+use quinn::{AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 
 use super::tls;
 use crate::api::MESSAGE_MAX;
@@ -49,9 +46,7 @@ fn transport(client: bool) -> TransportConfig {
     config
         .max_concurrent_bidi_streams(if client { 0 } else { STREAMS_MAX }.into())
         .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .max_idle_timeout(Some(
-            IdleTimeout::try_from(IDLE).expect("30 s is a valid idle timeout"),
-        ))
+        .max_idle_timeout(Some(IdleTimeout::try_from(IDLE).expect("30 s is a valid idle timeout")))
         .keep_alive_interval(client.then_some(KEEP_ALIVE))
         .stream_receive_window(VarInt::from_u32(WINDOW))
         .receive_window(VarInt::from_u32(WINDOW))
@@ -73,10 +68,7 @@ fn transport(client: bool) -> TransportConfig {
 /// Settings of an endpoint of either side. Fresh ones for each: the reset key must not link two endpoints.
 pub(crate) fn endpoint() -> EndpointConfig {
     let mut config = EndpointConfig::default();
-    config
-        .max_udp_payload_size(MTU)
-        .expect("1,446 is a valid payload size")
-        .grease_quic_bit(false);
+    config.max_udp_payload_size(MTU).expect("1,446 is a valid payload size").grease_quic_bit(false);
     config
 }
 
@@ -88,9 +80,7 @@ pub(crate) fn client(exit_key: &[u8; 32]) -> Result<ClientConfig, rustls::Error>
     let crypto = QuicClientConfig::try_from(tls::client(exit_key)?)
         .map_err(|_| rustls::Error::General("no cipher suite for QUIC".into()))?;
     let mut config = ClientConfig::new(Arc::new(crypto));
-    config
-        .token_store(Arc::new(quinn::NoneTokenStore))
-        .transport_config(Arc::new(transport(true)));
+    config.token_store(Arc::new(quinn::NoneTokenStore)).transport_config(Arc::new(transport(true)));
     Ok(config)
 }
 

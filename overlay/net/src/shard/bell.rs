@@ -24,10 +24,7 @@ impl Bell {
     /// The shard begins a turn: what is rung from here on wakes it again.
     pub(crate) fn answer(&self, waker: &Waker) {
         let mut current = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
-        if !current
-            .as_ref()
-            .is_some_and(|current| current.will_wake(waker))
-        {
+        if !current.as_ref().is_some_and(|current| current.will_wake(waker)) {
             *current = Some(waker.clone());
         }
         drop(current);

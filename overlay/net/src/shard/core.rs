@@ -44,10 +44,7 @@ impl MessageQueue {
     }
 
     pub(crate) fn pop(&self) -> Option<Vec<u8>> {
-        self.messages
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
     /// Waits until there may be a message.
@@ -64,10 +61,7 @@ pub(crate) struct CircuitState {
 
 impl CircuitState {
     fn new() -> Arc<Self> {
-        Arc::new(Self {
-            closed: watch::Sender::new(None),
-            meeting: watch::Sender::new(None),
-        })
+        Arc::new(Self { closed: watch::Sender::new(None), meeting: watch::Sender::new(None) })
     }
 
     /// Why the circuit has ended, if it has.
@@ -108,12 +102,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(node: Node) -> Self {
-        Self {
-            node,
-            own: HashMap::new(),
-            exit: None,
-            closed_locals: Vec::new(),
-        }
+        Self { node, own: HashMap::new(), exit: None, closed_locals: Vec::new() }
     }
 
     pub(crate) fn set_exit(&mut self, socket: Arc<CircuitSocket>) {
@@ -142,21 +131,12 @@ impl Core {
             Command::Build { path, sink, answer } => match self.node.build(now, &path) {
                 Ok(circuit) => {
                     let building = Some(answer);
-                    let own = Own {
-                        state: CircuitState::new(),
-                        sink,
-                        building,
-                        probes: Vec::new(),
-                    };
+                    let own = Own { state: CircuitState::new(), sink, building, probes: Vec::new() };
                     self.own.insert(circuit, own);
                 }
                 Err(error) => drop(answer.send(Err(BuildStop::Refused(error.to_string())))),
             },
-            Command::Ping {
-                circuit,
-                hop,
-                answer,
-            } => {
+            Command::Ping { circuit, hop, answer } => {
                 let Some(own) = self.own.get_mut(&circuit) else {
                     return drop(answer.send(Err("the circuit has ended".into())));
                 };
@@ -169,15 +149,8 @@ impl Core {
                     Err(error) => drop(answer.send(Err(error.to_string()))),
                 }
             }
-            Command::Meet {
-                circuit,
-                meet,
-                answer,
-            } => {
-                let met = self
-                    .node
-                    .meet(now, circuit, meet)
-                    .map_err(|error| error.to_string());
+            Command::Meet { circuit, meet, answer } => {
+                let met = self.node.meet(now, circuit, meet).map_err(|error| error.to_string());
                 drop(answer.send(met));
             }
             Command::SetOnionKeys(keys) => self.node.set_onion_keys(keys),
@@ -216,8 +189,7 @@ impl Core {
                 }
                 Event::Pong { circuit, hop, rtt } => {
                     if let Some(own) = self.own.get_mut(&circuit)
-                        && let Some(index) =
-                            own.probes.iter().position(|(probed, _)| *probed == hop)
+                        && let Some(index) = own.probes.iter().position(|(probed, _)| *probed == hop)
                     {
                         let (_, answer) = own.probes.remove(index);
                         let _ = answer.send(Ok(rtt));
@@ -248,11 +220,7 @@ impl Core {
         if let Sink::Quic(socket) = &own.sink {
             socket.attach(circuit);
         }
-        let circuit = CircuitGuard {
-            shard: Arc::clone(shard),
-            id: circuit,
-            state: Arc::clone(&own.state),
-        };
+        let circuit = CircuitGuard { shard: Arc::clone(shard), id: circuit, state: Arc::clone(&own.state) };
         // If the caller went away this very moment, the guard that comes back closes the circuit.
         drop(answer.send(Ok(Built { circuit, took })));
     }

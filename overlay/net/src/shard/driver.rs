@@ -42,22 +42,15 @@ pub(super) fn run(
     report: oneshot::Sender<Report>,
     last_words: impl FnOnce(Vec<u8>),
 ) {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => {
-            return drop(report.send(Err(NodeError::System {
-                what: "a runtime",
-                source,
-            })));
+            return drop(report.send(Err(NodeError::System { what: "a runtime", source })));
         }
     };
     let inside = runtime.enter();
     let bell = Arc::new(Bell::default());
-    let opened =
-        UdpSockets::open(bind).and_then(|sockets| Ok((sockets, Jobs::start(Arc::clone(&bell))?)));
+    let opened = UdpSockets::open(bind).and_then(|sockets| Ok((sockets, Jobs::start(Arc::clone(&bell))?)));
     let (sockets, jobs) = match opened {
         Ok(opened) => opened,
         Err(error) => return drop(report.send(Err(error))),
@@ -94,12 +87,10 @@ pub(super) fn run(
     };
     drop(inside);
     // A task, and not the runtime's main future: tasks take turns without a look at the sockets in between.
-    let farewell = runtime
-        .block_on(runtime.spawn(driver))
-        .unwrap_or_else(|error| {
-            tracing::error!(%error, "the shard's thread failed");
-            false
-        });
+    let farewell = runtime.block_on(runtime.spawn(driver)).unwrap_or_else(|error| {
+        tracing::error!(%error, "the shard's thread failed");
+        false
+    });
     let replay = {
         let mut core = shard.core();
         core.close_all(clock::now());
@@ -156,11 +147,7 @@ impl Future for Driver {
 
 impl Driver {
     /// One turn; says whether more is waiting, which circuits of others have ended here, and when the node is due next.
-    fn turn(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
-    ) -> (bool, Vec<zmesh_proto::node::LocalId>, Option<Instant>) {
+    fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> (bool, Vec<zmesh_proto::node::LocalId>, Option<Instant>) {
         let shard = &self.shard;
         let asks = std::mem::take(&mut *shard.asks());
         let mut core = shard.core();
@@ -183,9 +170,7 @@ impl Driver {
         while let Some(done) = self.jobs.result() {
             core.node.handle_job(now, done);
         }
-        more |= self.sockets.receive(cx, TURN, |from, datagram| {
-            core.node.handle_datagram(now, from, datagram)
-        });
+        more |= self.sockets.receive(cx, TURN, |from, datagram| core.node.handle_datagram(now, from, datagram));
         if now >= self.clock_due {
             self.clock_due = now + CLOCK;
             core.node.set_clock(now, clock::unix_nanos());
@@ -197,8 +182,7 @@ impl Driver {
         core.node.flush(now);
         core.events(now, shard);
         for transmit in core.node.transmits() {
-            self.sockets
-                .send(transmit.to, transmit.segment, transmit.data);
+            self.sockets.send(transmit.to, transmit.segment, transmit.data);
         }
         core.node.clear_transmits();
         self.jobs.submit(|| core.node.poll_job());
@@ -207,10 +191,7 @@ impl Driver {
 
     /// Sets the one timer to whatever comes first.
     fn arm(&mut self, cx: &mut Context<'_>, next: Option<Instant>) {
-        let due = [next, self.stopping, Some(self.clock_due)]
-            .into_iter()
-            .flatten()
-            .min();
+        let due = [next, self.stopping, Some(self.clock_due)].into_iter().flatten().min();
         let Some(due) = due else { return };
         if self.deadline != Some(due) {
             self.deadline = Some(due);

@@ -40,16 +40,8 @@ impl Jobs {
         let thread = std::thread::Builder::new()
             .name("zmesh-keys".into())
             .spawn(work)
-            .map_err(|source| NodeError::System {
-                what: "a thread",
-                source,
-            })?;
-        Ok(Self {
-            queue: Some(queue),
-            results: Some(results),
-            thread: Some(thread),
-            waiting: None,
-        })
+            .map_err(|source| NodeError::System { what: "a thread", source })?;
+        Ok(Self { queue: Some(queue), results: Some(results), thread: Some(thread), waiting: None })
     }
 
     /// Takes jobs from `next` for as long as the helper has room.

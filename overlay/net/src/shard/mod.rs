@@ -17,9 +17,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
-use zmesh_proto::node::{
-    BuildFailure, CircuitId, LocalId, Meet, MeetingOutcome, Metrics, NodeConfig, OnionKey,
-};
+use zmesh_proto::node::{BuildFailure, CircuitId, LocalId, Meet, MeetingOutcome, Metrics, NodeConfig, OnionKey};
 
 use self::bell::Bell;
 use self::core::Core;
@@ -38,23 +36,11 @@ const OUTBOX: usize = 4096;
 /// What other threads ask of the shard by its channel.
 pub(crate) enum Command {
     /// Build a circuit; the answer comes when it is ready or has failed.
-    Build {
-        path: Vec<RelayId>,
-        sink: Sink,
-        answer: oneshot::Sender<Result<Built, BuildStop>>,
-    },
+    Build { path: Vec<RelayId>, sink: Sink, answer: oneshot::Sender<Result<Built, BuildStop>> },
     /// Measure the round trip to a hop.
-    Ping {
-        circuit: CircuitId,
-        hop: usize,
-        answer: oneshot::Sender<Result<Duration, String>>,
-    },
+    Ping { circuit: CircuitId, hop: usize, answer: oneshot::Sender<Result<Duration, String>> },
     /// Meet at the circuit's last relay; the outcomes appear in the circuit's state.
-    Meet {
-        circuit: CircuitId,
-        meet: Meet,
-        answer: oneshot::Sender<Result<(), String>>,
-    },
+    Meet { circuit: CircuitId, meet: Meet, answer: oneshot::Sender<Result<(), String>> },
     /// Take other onion keys into use.
     SetOnionKeys(Vec<OnionKey>),
     /// Take another network document into use.
@@ -146,11 +132,7 @@ impl Started {
     pub(crate) async fn shutdown(&self) {
         self.shard.stop();
         self.shard.ended().await;
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // The thread has nothing left to do but to return.
             let _ = thread.join();
@@ -184,16 +166,9 @@ pub(crate) async fn start(
     let thread = std::thread::Builder::new()
         .name(name.into())
         .spawn(move || driver::run(&bind, config, network, report, last_words))
-        .map_err(|source| NodeError::System {
-            what: "a thread",
-            source,
-        })?;
+        .map_err(|source| NodeError::System { what: "a thread", source })?;
     let (shard, addresses) = started.await.map_err(|_| NodeError::ShutDown)??;
-    Ok(Started {
-        shard,
-        addresses,
-        thread: Mutex::new(Some(thread)),
-    })
+    Ok(Started { shard, addresses, thread: Mutex::new(Some(thread)) })
 }
 
 impl Shard {

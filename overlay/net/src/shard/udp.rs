@@ -61,32 +61,20 @@ impl UdpSockets {
             let any4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
             match open(any6, true) {
                 Ok(socket) => sockets.push(socket),
-                Err(_) => sockets.push(open(any4, false).map_err(|source| NodeError::Bind {
-                    address: any4,
-                    source,
-                })?),
+                Err(_) => sockets.push(open(any4, false).map_err(|source| NodeError::Bind { address: any4, source })?),
             }
         }
         let v4_too = addresses.iter().any(SocketAddr::is_ipv4);
         for &address in addresses {
             let both = !v4_too && address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-            sockets
-                .push(open(address, both).map_err(|source| NodeError::Bind { address, source })?);
+            sockets.push(open(address, both).map_err(|source| NodeError::Bind { address, source })?);
         }
-        Ok(Self {
-            sockets,
-            buffer: vec![0; RUN * BATCH_SIZE],
-            next: 0,
-            counters: UdpCounters::default(),
-        })
+        Ok(Self { sockets, buffer: vec![0; RUN * BATCH_SIZE], next: 0, counters: UdpCounters::default() })
     }
 
     /// Where the sockets are bound.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.sockets
-            .iter()
-            .filter_map(|socket| socket.io.local_addr().ok())
-            .collect()
+        self.sockets.iter().filter_map(|socket| socket.io.local_addr().ok()).collect()
     }
 
     pub(crate) fn counters(&self) -> UdpCounters {
@@ -137,15 +125,10 @@ impl UdpSockets {
                 Poll::Ready(Err(_)) | Poll::Pending => return 0,
             }
             let mut chunks = self.buffer.chunks_exact_mut(RUN).map(IoSliceMut::new);
-            let mut buffers: [IoSliceMut<'_>; BATCH_SIZE] = std::array::from_fn(|_| {
-                chunks
-                    .next()
-                    .expect("the buffer has a chunk per datagram of a batch")
-            });
+            let mut buffers: [IoSliceMut<'_>; BATCH_SIZE] =
+                std::array::from_fn(|_| chunks.next().expect("the buffer has a chunk per datagram of a batch"));
             let received = socket.io.try_io(Interest::READABLE, || {
-                socket
-                    .state
-                    .recv(UdpSockRef::from(&socket.io), &mut buffers, &mut meta)
+                socket.state.recv(UdpSockRef::from(&socket.io), &mut buffers, &mut meta)
             });
             match received {
                 Ok(count) => break count,
@@ -176,16 +159,8 @@ impl UdpSockets {
             self.counters.unsent += datagrams;
             return;
         };
-        let destination = if socket.family == Family::Both {
-            mapped(to)
-        } else {
-            to
-        };
-        let most = socket
-            .state
-            .max_gso_segments()
-            .min((RUN - 1) / segment)
-            .max(1);
+        let destination = if socket.family == Family::Both { mapped(to) } else { to };
+        let most = socket.state.max_gso_segments().min((RUN - 1) / segment).max(1);
         for run in data.chunks(segment * most) {
             let transmit = Transmit {
                 destination,
@@ -195,10 +170,7 @@ impl UdpSockets {
                 src_ip: None,
             };
             let count = run.len().div_ceil(segment) as u64;
-            match socket
-                .state
-                .try_send(UdpSockRef::from(&socket.io), &transmit)
-            {
+            match socket.state.try_send(UdpSockRef::from(&socket.io), &transmit) {
                 Ok(()) => self.counters.sent += count,
                 Err(_) => self.counters.unsent += count,
             }
@@ -217,11 +189,7 @@ impl Family {
 }
 
 fn open(address: SocketAddr, both: bool) -> io::Result<Socket1> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!both)?;
     }

@@ -5,9 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::{TcpStream, UdpSocket};
 
-use crate::egress::{
-    BoxFuture, CircuitHandle, Egress, EgressError, EgressStream, EgressUdp, Target, TargetHost,
-};
+use crate::egress::{BoxFuture, CircuitHandle, Egress, EgressError, EgressStream, EgressUdp, Target, TargetHost};
 
 /// An egress to loopback addresses. The only name that it knows is `localhost`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,11 +19,7 @@ fn address(target: &Target) -> Result<SocketAddr, EgressError> {
         TargetHost::Name(name) if name == "localhost" => Ipv4Addr::LOCALHOST.into(),
         TargetHost::Name(_) => return Err(EgressError::NameNotFound),
     };
-    if ip.is_loopback() {
-        Ok(SocketAddr::new(ip, target.port))
-    } else {
-        Err(EgressError::Refused)
-    }
+    if ip.is_loopback() { Ok(SocketAddr::new(ip, target.port)) } else { Err(EgressError::Refused) }
 }
 
 fn failure(error: &io::Error) -> EgressError {
@@ -43,22 +37,15 @@ impl Egress for Loopback {
         target: Target,
     ) -> BoxFuture<'_, Result<Box<dyn EgressStream>, EgressError>> {
         Box::pin(async move {
-            let stream = TcpStream::connect(address(&target)?)
-                .await
-                .map_err(|error| failure(&error))?;
+            let stream = TcpStream::connect(address(&target)?).await.map_err(|error| failure(&error))?;
             stream.set_nodelay(true).map_err(|error| failure(&error))?;
             Ok(Box::new(stream) as Box<dyn EgressStream>)
         })
     }
 
-    fn bind_udp(
-        &self,
-        _circuit: CircuitHandle,
-    ) -> BoxFuture<'_, Result<Box<dyn EgressUdp>, EgressError>> {
+    fn bind_udp(&self, _circuit: CircuitHandle) -> BoxFuture<'_, Result<Box<dyn EgressUdp>, EgressError>> {
         Box::pin(async {
-            let v4 = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-                .await
-                .map_err(|error| failure(&error))?;
+            let v4 = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|error| failure(&error))?;
             // A machine without IPv6 has none to offer.
             let v6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).await.ok();
             Ok(Box::new(LoopbackUdp { v4, v6 }) as Box<dyn EgressUdp>)
@@ -78,18 +65,10 @@ impl Egress for Loopback {
         })
     }
 
-    fn resolve_ptr(
-        &self,
-        _circuit: CircuitHandle,
-        ip: IpAddr,
-    ) -> BoxFuture<'_, Result<Vec<String>, EgressError>> {
-        Box::pin(async move {
-            if ip.is_loopback() {
-                Ok(vec!["localhost".into()])
-            } else {
-                Err(EgressError::NameNotFound)
-            }
-        })
+    fn resolve_ptr(&self, _circuit: CircuitHandle, ip: IpAddr) -> BoxFuture<'_, Result<Vec<String>, EgressError>> {
+        Box::pin(
+            async move { if ip.is_loopback() { Ok(vec!["localhost".into()]) } else { Err(EgressError::NameNotFound) } },
+        )
     }
 
     fn closed(&self, _circuit: CircuitHandle) {}
@@ -101,19 +80,11 @@ struct LoopbackUdp {
 }
 
 impl EgressUdp for LoopbackUdp {
-    fn send_to<'a>(
-        &'a self,
-        payload: &'a [u8],
-        target: &'a Target,
-    ) -> BoxFuture<'a, Result<(), EgressError>> {
+    fn send_to<'a>(&'a self, payload: &'a [u8], target: &'a Target) -> BoxFuture<'a, Result<(), EgressError>> {
         Box::pin(async move {
             let to = address(target)?;
             // As UDP may, a datagram that the system does not take is lost.
-            let socket = if to.is_ipv4() {
-                Some(&self.v4)
-            } else {
-                self.v6.as_ref()
-            };
+            let socket = if to.is_ipv4() { Some(&self.v4) } else { self.v6.as_ref() };
             if let Some(socket) = socket {
                 let _ = socket.send_to(payload, to).await;
             }
@@ -121,10 +92,7 @@ impl EgressUdp for LoopbackUdp {
         })
     }
 
-    fn recv_from<'a>(
-        &'a self,
-        buffer: &'a mut [u8],
-    ) -> BoxFuture<'a, Result<(usize, SocketAddr), EgressError>> {
+    fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> BoxFuture<'a, Result<(usize, SocketAddr), EgressError>> {
         Box::pin(async move {
             loop {
                 let (socket, ready) = match &self.v6 {

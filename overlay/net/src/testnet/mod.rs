@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use zmesh_proto::directory::DocumentError;
 use zmesh_proto::keys::SignerKey;
-use zmesh_proto::wire::descriptor::{
-    Descriptor, DescriptorError, DescriptorInfo, ExitSummary, PortSet, Terms,
-};
+use zmesh_proto::wire::descriptor::{Descriptor, DescriptorError, DescriptorInfo, ExitSummary, PortSet, Terms};
 use zmesh_proto::wire::document::{Draft, DraftTerms, SignerId};
 
 pub use self::loopback::Loopback;
@@ -96,10 +94,7 @@ impl Testnet {
             // The exits come last.
             let exit = index + config.exits >= config.relays;
             let text = keys.to_text();
-            let mut builder = Relay::builder()
-                .keys(keys)
-                .bind(SocketAddr::new(config.address, 0))
-                .meeting(true);
+            let mut builder = Relay::builder().keys(keys).bind(SocketAddr::new(config.address, 0)).meeting(true);
             if exit {
                 builder = builder.egress((config.egress)());
                 if config.forge_exit_keys {
@@ -107,11 +102,7 @@ impl Testnet {
                 }
             }
             let handle = builder.start().await?;
-            let ports = ExitSummary {
-                v4: true,
-                v6: true,
-                ports: PortSet::all(),
-            };
+            let ports = ExitSummary { v4: true, v6: true, ports: PortSet::all() };
             let info = DescriptorInfo {
                 nickname: format!("relay{index}"),
                 operator: format!("operator {index}"),
@@ -121,13 +112,8 @@ impl Testnet {
                 exit: exit.then_some(ports),
                 meeting: true,
             };
-            let terms = Terms {
-                published: unix,
-                expires: unix + VALID + 1,
-                revision: 1,
-            };
-            let keys =
-                RelayKeys::from_text(text.as_bytes()).expect("keys read back what they wrote");
+            let terms = Terms { published: unix, expires: unix + VALID + 1, revision: 1 };
+            let keys = RelayKeys::from_text(text.as_bytes()).expect("keys read back what they wrote");
             draft.add(Descriptor::create(&keys, &info, terms)?)?;
             relays.push((id, Some(handle)));
         }
@@ -149,9 +135,7 @@ impl Testnet {
 
     /// The relays that run, in the order in which they started; the exits are the last ones.
     pub fn relays(&self) -> impl Iterator<Item = (RelayId, &RelayHandle)> {
-        self.relays
-            .iter()
-            .filter_map(|(id, handle)| Some((*id, handle.as_ref()?)))
+        self.relays.iter().filter_map(|(id, handle)| Some((*id, handle.as_ref()?)))
     }
 
     /// Ends one relay without farewell, as if its process was killed; false if it was not running.
@@ -159,11 +143,7 @@ impl Testnet {
     /// # Cancel safety
     /// Dropping the future does not stop the end.
     pub async fn kill(&mut self, relay: RelayId) -> bool {
-        let handle = self
-            .relays
-            .iter_mut()
-            .find(|(id, _)| *id == relay)
-            .and_then(|(_, handle)| handle.take());
+        let handle = self.relays.iter_mut().find(|(id, _)| *id == relay).and_then(|(_, handle)| handle.take());
         match handle {
             Some(handle) => {
                 handle.kill().await;
