@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::{CertificateError, CipherSuite, DigitallySignedStruct, Error, NamedGroup, SignatureScheme, sign};
-use zeroize::Zeroizing;
 
 /// The application protocol that both sides must name.
 const PROTOCOL: &[u8] = b"zmesh-exit/1";
@@ -17,10 +16,6 @@ pub(crate) const SERVER_NAME: &str = "exit.zmesh.invalid";
 
 /// What comes before the 32 key bytes in the DER of an Ed25519 `SubjectPublicKeyInfo` (RFC 8410, 4).
 const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-
-/// What comes before the 32 seed bytes in the DER of an Ed25519 PKCS#8 version 1 key (RFC 8410, 7).
-const PKCS8_PREFIX: [u8; 16] =
-    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
 fn public_key_info(key: &[u8; 32]) -> Vec<u8> {
     [&SPKI_PREFIX[..], key].concat()
@@ -56,18 +51,13 @@ pub(crate) fn client(exit_key: &[u8; 32]) -> Result<rustls::ClientConfig, Error>
     Ok(config)
 }
 
-/// The exit's half. `seed` is the Ed25519 secret whose public key the descriptor names.
+/// The exit's half. `pkcs8` holds the Ed25519 secret whose public key the descriptor names.
 ///
 /// # Errors
 /// The TLS library refused the key.
-pub(crate) fn server(seed: &[u8; 32], public: &[u8; 32]) -> Result<rustls::ServerConfig, Error> {
+pub(crate) fn server(pkcs8: &[u8], public: &[u8; 32]) -> Result<rustls::ServerConfig, Error> {
     let provider = provider();
-    let der = Zeroizing::new([&PKCS8_PREFIX[..], seed].concat());
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.as_slice()));
-    let signer = aws_lc_rs::sign::any_eddsa_type(match &key {
-        PrivateKeyDer::Pkcs8(key) => key,
-        _ => return Err(Error::General("not a PKCS#8 key".into())),
-    })?;
+    let signer = aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8))?;
     let certified = sign::CertifiedKey::new(vec![CertificateDer::from(public_key_info(public))], signer);
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?

@@ -88,8 +88,8 @@ pub(crate) fn client(exit_key: &[u8; 32]) -> Result<ClientConfig, rustls::Error>
 ///
 /// # Errors
 /// The TLS library refused the key.
-pub(crate) fn server(seed: &[u8; 32], public: &[u8; 32]) -> Result<ServerConfig, rustls::Error> {
-    let crypto = QuicServerConfig::try_from(tls::server(seed, public)?)
+pub(crate) fn server(pkcs8: &[u8], public: &[u8; 32]) -> Result<ServerConfig, rustls::Error> {
+    let crypto = QuicServerConfig::try_from(tls::server(pkcs8, public)?)
         .map_err(|_| rustls::Error::General("no cipher suite for QUIC".into()))?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     let mut tokens = quinn::ValidationTokenConfig::default();
