@@ -68,3 +68,6 @@ pub const SLOT_SECONDS: u64 = 300;
 pub fn slot_is_current(slot: u32, now: u32) -> bool {
     slot.abs_diff(now) <= 1
 }
+
+#[cfg(test)]
+mod tests;

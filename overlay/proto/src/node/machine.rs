@@ -47,9 +47,9 @@ const JOBS_OUT_MAX: u64 = 32;
 /// `now` never runs backwards. Nothing blocks; what does not fit is dropped and counted in
 /// [`metrics`](Self::metrics). The same seed, inputs and times give the same outputs.
 pub struct Node {
-    core: Core,
-    relay: Option<Relay>,
-    origin: Origin,
+    pub(super) core: Core,
+    pub(super) relay: Option<Relay>,
+    pub(super) origin: Origin,
     budget: WorkBudget,
     /// Work of this node itself, not subject to the budget.
     own_work: VecDeque<Work>,
@@ -422,5 +422,16 @@ impl Node {
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node").field("relay", &self.relay.is_some()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+impl Node {
+    /// Sends any set-up packet over the link of an open circuit, as an attacker would.
+    pub(crate) fn send_setup(&mut self, now: Instant, packet: [u8; zmesh_sphinx::PACKET_LEN]) {
+        let link = self.origin.any_link().expect("an open circuit");
+        let number = self.core.neighbours.next_number(link).expect("a link that is up");
+        // A full queue is what a flood meets.
+        let _ = self.core.links.send_control(now, link, Control::Setup { circuit: number, packet });
     }
 }

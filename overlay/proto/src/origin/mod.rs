@@ -228,3 +228,19 @@ fn close_reason(code: u8) -> CloseReason {
         _ => CloseReason::Other,
     }
 }
+
+#[cfg(test)]
+impl Origin {
+    /// The set-up packet that waits for its link, for tests of replay.
+    pub(crate) fn setup_packet(&self, circuit: CircuitId) -> Option<[u8; PACKET_LEN]> {
+        match &self.circuits.get(circuit.0)?.stage {
+            Stage::Connecting { packet, .. } => Some(**packet),
+            _ => None,
+        }
+    }
+
+    /// The link of any circuit.
+    pub(crate) fn any_link(&self) -> Option<LinkId> {
+        self.circuits.iter().map(|(_, own)| own.link).next()
+    }
+}

@@ -307,3 +307,13 @@ pub(crate) enum PeerOpens {
     WrongNumber,
     TooMany,
 }
+
+#[cfg(test)]
+impl<O> Neighbours<O> {
+    /// Shows every waiting cell to a test.
+    pub(crate) fn waiting_cells(&mut self, mut see: impl FnMut(&mut Cell)) {
+        for neighbour in self.slots.iter_mut().flatten() {
+            neighbour.queue.waiting_cells(&mut see);
+        }
+    }
+}

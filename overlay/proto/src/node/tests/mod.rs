@@ -1,1 +1,9 @@
+//! Whole nodes against each other, in virtual time.
 
+mod cells;
+mod failure;
+mod flood;
+mod meeting;
+mod queueing;
+mod setup;
+mod world;

@@ -272,3 +272,11 @@ impl<C> Flow<C> {
         None
     }
 }
+
+#[cfg(test)]
+impl<C> FairQueue<C> {
+    /// Shows every waiting cell to a test.
+    pub(crate) fn waiting_cells(&mut self, see: &mut impl FnMut(&mut C)) {
+        self.flows.iter_mut().flat_map(|flow| &mut flow.cells).for_each(|waiting| see(&mut waiting.cell));
+    }
+}
