@@ -98,10 +98,7 @@ impl Sightings {
                 best.is_some_and(|(candidate, _)| same(**flow, candidate))
             })
             .count();
-        Matching {
-            flows: here.len(),
-            right,
-        }
+        Matching { flows: here.len(), right }
     }
 }
 
@@ -116,11 +113,7 @@ fn correlation(a: &[f64], b: &[f64]) -> f64 {
         aa += x * x;
         bb += y * y;
     }
-    if aa == 0.0 || bb == 0.0 {
-        0.0
-    } else {
-        ab / (aa * bb).sqrt()
-    }
+    if aa == 0.0 || bb == 0.0 { 0.0 } else { ab / (aa * bb).sqrt() }
 }
 
 #[cfg(test)]
@@ -140,13 +133,8 @@ mod tests {
                 exit.note(flow + 100, at(time + 80));
             }
         }
-        let matching = guard.match_with(
-            &exit,
-            epoch,
-            Duration::from_secs(10),
-            Duration::from_millis(20),
-            |a, b| a + 100 == b,
-        );
+        let matching =
+            guard.match_with(&exit, epoch, Duration::from_secs(10), Duration::from_millis(20), |a, b| a + 100 == b);
         assert_eq!(matching, Matching { flows: 4, right: 4 });
         assert!((matching.rate() - 1.0).abs() < 1e-9);
     }

@@ -32,9 +32,7 @@ pub struct RelaySpec {
 
 impl std::fmt::Debug for RelaySpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RelaySpec")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
+        f.debug_struct("RelaySpec").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -60,20 +58,11 @@ impl World {
     /// # Panics
     /// When `relays` is 0 or more than 200, or the document refuses the relays, which would be a defect of this function.
     #[must_use]
-    pub fn new(
-        seed: u64,
-        relays: usize,
-        path: Path,
-        tune: Tune,
-        mut app: impl FnMut(usize) -> Box<dyn App>,
-    ) -> World {
+    pub fn new(seed: u64, relays: usize, path: Path, tune: Tune, mut app: impl FnMut(usize) -> Box<dyn App>) -> World {
         assert!((1..=200).contains(&relays), "1 to 200 relays");
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
         let specs: Vec<RelaySpec> = (0..relays)
-            .map(|number| RelaySpec {
-                keys: RelayKeys::generate(&mut rng, UNIX_START),
-                address: relay_address(number),
-            })
+            .map(|number| RelaySpec { keys: RelayKeys::generate(&mut rng, UNIX_START), address: relay_address(number) })
             .collect();
         let network = Arc::new(document(&specs, &mut rng));
         let mut sim = Sim::new(rng.next_u64(), path);
@@ -83,20 +72,9 @@ impl World {
             tune(number, &mut config);
             let mut node = Node::new(config, sim.now());
             node.set_network(Arc::clone(&network));
-            hosts.push(sim.add(
-                spec.address,
-                RECEIVE_BUFFER,
-                NodeHost::new(node, app(number)),
-            ));
+            hosts.push(sim.add(spec.address, RECEIVE_BUFFER, NodeHost::new(node, app(number))));
         }
-        World {
-            sim,
-            relays: hosts,
-            network,
-            specs,
-            rng,
-            origins: 0,
-        }
+        World { sim, relays: hosts, network, specs, rng, origins: 0 }
     }
 
     /// Adds an origin with this app.
@@ -106,17 +84,13 @@ impl World {
 
     /// Adds an origin with this app and a changed configuration.
     pub fn add_origin_with(&mut self, app: impl App, tune: impl FnOnce(&mut NodeConfig)) -> HostId {
-        let mut config = NodeConfig::new(
-            LinkConfig::new(LocalIdentity::Anonymous),
-            seed_of(&mut self.rng),
-            unix_nanos(&self.sim),
-        );
+        let mut config =
+            NodeConfig::new(LinkConfig::new(LocalIdentity::Anonymous), seed_of(&mut self.rng), unix_nanos(&self.sim));
         tune(&mut config);
         let mut node = Node::new(config, self.sim.now());
         node.set_network(Arc::clone(&self.network));
         let address = self.free_address();
-        self.sim
-            .add(address, RECEIVE_BUFFER, NodeHost::new(node, Box::new(app)))
+        self.sim.add(address, RECEIVE_BUFFER, NodeHost::new(node, Box::new(app)))
     }
 
     /// An address that nobody has yet.
@@ -196,17 +170,10 @@ fn relay_config(spec: &RelaySpec, rng: &mut ChaCha12Rng) -> NodeConfig {
         identity: spec.keys.identity_public(),
         link_secret: LinkSecret::from_bytes(*spec.keys.link_secret()),
     };
-    let mut relay = RelayConfig::new(
-        spec.keys.id(),
-        OnionKey::around(spec.keys.onion(), UNIX_START),
-    );
+    let mut relay = RelayConfig::new(spec.keys.id(), OnionKey::around(spec.keys.onion(), UNIX_START));
     relay.allow_local = true;
     relay.allow_meeting = true;
-    let mut config = NodeConfig::new(
-        LinkConfig::new(local),
-        seed_of(rng),
-        UNIX_START * 1_000_000_000,
-    );
+    let mut config = NodeConfig::new(LinkConfig::new(local), seed_of(rng), UNIX_START * 1_000_000_000);
     config.relay = Some(relay);
     config
 }
@@ -228,11 +195,7 @@ fn document(specs: &[RelaySpec], rng: &mut ChaCha12Rng) -> Network {
             family: None,
             country: None,
             addresses: vec![spec.address],
-            exit: Some(ExitSummary {
-                v4: true,
-                v6: true,
-                ports: PortSet::all(),
-            }),
+            exit: Some(ExitSummary { v4: true, v6: true, ports: PortSet::all() }),
             meeting: true,
         };
         let descriptor = Descriptor::create(&spec.keys, &info, Terms::from_now(UNIX_START))

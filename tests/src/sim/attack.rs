@@ -28,19 +28,10 @@ impl Schedule {
     fn due(&self, now: Instant, sent: u64) -> (usize, Option<Instant>) {
         let gap = Duration::from_secs(1) / self.per_second.max(1);
         let elapsed = now.min(self.end).saturating_duration_since(self.start);
-        let allowed = if now < self.start {
-            0
-        } else {
-            elapsed.as_nanos() / gap.as_nanos().max(1) + 1
-        };
-        let due = u64::try_from(allowed)
-            .unwrap_or(u64::MAX)
-            .saturating_sub(sent);
+        let allowed = if now < self.start { 0 } else { elapsed.as_nanos() / gap.as_nanos().max(1) + 1 };
+        let due = u64::try_from(allowed).unwrap_or(u64::MAX).saturating_sub(sent);
         let next = self.start + gap * u32::try_from(sent + due).unwrap_or(u32::MAX);
-        (
-            usize::try_from(due).unwrap_or(usize::MAX).min(BURST),
-            (next < self.end).then_some(next),
-        )
+        (usize::try_from(due).unwrap_or(usize::MAX).min(BURST), (next < self.end).then_some(next))
     }
 }
 
@@ -59,13 +50,7 @@ impl Junk {
     /// Junk for `target`.
     #[must_use]
     pub fn new(target: SocketAddr, schedule: Schedule, seed: u64) -> Junk {
-        Junk {
-            target,
-            schedule,
-            rng: ChaCha12Rng::seed_from_u64(seed),
-            next: Some(schedule.start),
-            sent: 0,
-        }
+        Junk { target, schedule, rng: ChaCha12Rng::seed_from_u64(seed), next: Some(schedule.start), sent: 0 }
     }
 }
 
@@ -73,11 +58,7 @@ impl Host for Junk {
     fn turn(&mut self, now: Instant, _: &mut [Received], out: &mut Outbox) -> Duration {
         let (due, next) = self.schedule.due(now, self.sent);
         for _ in 0..due {
-            let length = if self.sent.is_multiple_of(2) {
-                1200
-            } else {
-                576
-            };
+            let length = if self.sent.is_multiple_of(2) { 1200 } else { 576 };
             let mut data = vec![0; length];
             self.rng.fill_bytes(&mut data);
             // A header as it should be, so that the look at it goes as far as it can.
@@ -144,10 +125,7 @@ impl Host for HalfOpen {
     fn turn(&mut self, now: Instant, _: &mut [Received], out: &mut Outbox) -> Duration {
         let (due, next) = self.schedule.due(now, self.sent);
         for _ in 0..due {
-            if let (Some(data), Some(to)) = (
-                self.first_message(now),
-                self.target.addresses.first().copied(),
-            ) {
+            if let (Some(data), Some(to)) = (self.first_message(now), self.target.addresses.first().copied()) {
                 out.send_as(spoofed(&mut self.rng), to, data);
             }
             self.sent += 1;
@@ -165,8 +143,5 @@ impl Host for HalfOpen {
 fn spoofed(rng: &mut ChaCha12Rng) -> SocketAddr {
     let bits = rng.next_u32();
     let [a, b, c, d] = bits.to_be_bytes();
-    SocketAddr::from((
-        Ipv4Addr::new(a % 64 + 128, b, c, d),
-        1024 + (bits & 0x7fff) as u16,
-    ))
+    SocketAddr::from((Ipv4Addr::new(a % 64 + 128, b, c, d), 1024 + (bits & 0x7fff) as u16))
 }

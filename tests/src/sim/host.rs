@@ -31,20 +31,12 @@ pub struct Outbox {
 impl Outbox {
     /// Sends one datagram.
     pub fn send(&mut self, to: SocketAddr, data: Vec<u8>) {
-        self.datagrams.push(Leaving {
-            from: None,
-            to,
-            data,
-        });
+        self.datagrams.push(Leaving { from: None, to, data });
     }
 
     /// Sends one datagram under somebody else's address, as an attacker can where nobody filters.
     pub fn send_as(&mut self, from: SocketAddr, to: SocketAddr, data: Vec<u8>) {
-        self.datagrams.push(Leaving {
-            from: Some(from),
-            to,
-            data,
-        });
+        self.datagrams.push(Leaving { from: Some(from), to, data });
     }
 
     /// How many datagrams it holds.

@@ -193,8 +193,7 @@ impl Sim {
     /// When the host is of another type.
     pub fn host<H: Host>(&mut self, id: HostId) -> &mut H {
         let host: &mut dyn std::any::Any = self.slots[id.0].host.as_mut();
-        host.downcast_mut()
-            .expect("the host was added as this type")
+        host.downcast_mut().expect("the host was added as this type")
     }
 
     /// Gives a host a turn now, whatever its timers say.
@@ -229,11 +228,7 @@ impl Sim {
 
     fn push(&mut self, at: u64, what: Happening) {
         self.order += 1;
-        self.heap.push(Reverse(Event {
-            at,
-            order: self.order,
-            what,
-        }));
+        self.heap.push(Reverse(Event { at, order: self.order, what }));
     }
 
     fn happen(&mut self, what: Happening) {

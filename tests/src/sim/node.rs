@@ -59,15 +59,7 @@ impl NodeHost {
     /// A host for this node and app.
     #[must_use]
     pub fn new(node: Node, app: Box<dyn App>) -> NodeHost {
-        NodeHost {
-            node,
-            app,
-            done: None,
-            before: Work::default(),
-            started: false,
-            poked: false,
-            free: false,
-        }
+        NodeHost { node, app, done: None, before: Work::default(), started: false, poked: false, free: false }
     }
 
     /// Makes the host an attacker's: work that it does itself takes no time.
@@ -144,8 +136,7 @@ impl Host for NodeHost {
         self.started = true;
         self.poked = false;
         for received in batch.iter_mut() {
-            self.node
-                .handle_datagram(now, received.from, &mut received.data);
+            self.node.handle_datagram(now, received.from, &mut received.data);
         }
         if self.node.next_timeout().is_some_and(|at| at <= now) {
             self.node.handle_timeout(now);
@@ -156,10 +147,7 @@ impl Host for NodeHost {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        [self.node.next_timeout(), self.app.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.node.next_timeout(), self.app.next_timeout()].into_iter().flatten().min()
     }
 
     fn wants_turn(&self) -> bool {
@@ -184,8 +172,6 @@ impl Host for NodeHost {
 
 impl std::fmt::Debug for NodeHost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeHost")
-            .field("node", &self.node)
-            .finish_non_exhaustive()
+        f.debug_struct("NodeHost").field("node", &self.node).finish_non_exhaustive()
     }
 }

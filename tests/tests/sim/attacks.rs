@@ -67,20 +67,13 @@ impl Scene {
             answers += echo.received_between(from, until);
             worst = worst.max(in_ms(echo.round_trips(from).p99()));
         }
-        Service {
-            answers,
-            p99: worst,
-        }
+        Service { answers, p99: worst }
     }
 
     /// When an attack that begins now ends.
     fn schedule(&self, per_second: u32) -> Schedule {
         let start = self.world.sim.now();
-        Schedule {
-            start,
-            end: start + ATTACK,
-            per_second,
-        }
+        Schedule { start, end: start + ATTACK, per_second }
     }
 
     fn compare(&mut self, name: &str, quiet: &Service, attacked: &Service) {
@@ -112,19 +105,12 @@ impl Scene {
 fn junk_datagrams() {
     let mut scene = Scene::new(51);
     let quiet = scene.serve();
-    let junk = Junk::new(
-        scene.world.address(0),
-        scene.schedule(10 * RELAY_DATAGRAMS),
-        1,
-    );
+    let junk = Junk::new(scene.world.address(0), scene.schedule(10 * RELAY_DATAGRAMS), 1);
     let address = scene.world.free_address();
     let attacker = scene.world.sim.add(address, 1 << 20, junk);
     let attacked = scene.serve();
     let sent = scene.world.sim.host::<Junk>(attacker).sent;
-    assert!(
-        sent >= u64::from(9 * RELAY_DATAGRAMS) * ATTACK.as_secs(),
-        "{sent}"
-    );
+    assert!(sent >= u64::from(9 * RELAY_DATAGRAMS) * ATTACK.as_secs(), "{sent}");
     scene.compare("junk datagrams", &quiet, &attacked);
     let links = scene.world.relay(0).metrics().links;
     println!(
@@ -138,38 +124,22 @@ fn half_open_handshakes() {
     let mut scene = Scene::new(52);
     let quiet = scene.serve();
     let id = scene.world.id(0);
-    let target = scene
-        .world
-        .network()
-        .relay(&id)
-        .expect("a relay of the document")
-        .link_peer();
+    let target = scene.world.network().relay(&id).expect("a relay of the document").link_peer();
     let unix = (UNIX_START + scene.world.sim.elapsed().as_secs()) * 1_000_000_000;
     let flood = HalfOpen::new(target, scene.schedule(10 * PUBLIC_KEY_CAPACITY), unix, 2);
     let address = scene.world.free_address();
     let attacker = scene.world.sim.add(address, 1 << 20, flood);
     let attacked = scene.serve();
     let sent = scene.world.sim.host::<HalfOpen>(attacker).sent;
-    assert!(
-        sent >= u64::from(9 * PUBLIC_KEY_CAPACITY) * ATTACK.as_secs(),
-        "{sent}"
-    );
+    assert!(sent >= u64::from(9 * PUBLIC_KEY_CAPACITY) * ATTACK.as_secs(), "{sent}");
     scene.compare("half-open handshakes", &quiet, &attacked);
     let metrics = scene.world.relay(0).metrics();
-    println!(
-        "cookies sent: {}, over a limit: {}",
-        metrics.links.sent_cookie, metrics.links.refused_over_limit
-    );
+    println!("cookies sent: {}, over a limit: {}", metrics.links.sent_cookie, metrics.links.refused_over_limit);
     assert!(metrics.links_up < 64, "{}", metrics.links_up);
 
     // Under attack from elsewhere a newcomer who answers the cookie still gets in.
     let again = HalfOpen::new(
-        scene
-            .world
-            .network()
-            .relay(&id)
-            .expect("a relay of the document")
-            .link_peer(),
+        scene.world.network().relay(&id).expect("a relay of the document").link_peer(),
         scene.schedule(10 * PUBLIC_KEY_CAPACITY),
         unix,
         3,
@@ -182,10 +152,7 @@ fn half_open_handshakes() {
     let newcomer = scene.world.add_origin(newcomer);
     scene.world.run_for(secs(4));
     let echo = scene.world.app::<Echo>(newcomer);
-    println!(
-        "a newcomer under attack: circuit after {:?}",
-        echo.circuit.took
-    );
+    println!("a newcomer under attack: circuit after {:?}", echo.circuit.took);
     assert!(echo.received.len() > 10, "{echo:?}");
 }
 
@@ -215,16 +182,10 @@ fn set_up_floods() {
         scene.world.sim.kill(host);
     }
     println!("set-ups: {begun} begun, {ready} became circuits");
-    assert!(
-        begun >= u64::from(9 * PUBLIC_KEY_CAPACITY) * ATTACK.as_secs(),
-        "{begun}"
-    );
+    assert!(begun >= u64::from(9 * PUBLIC_KEY_CAPACITY) * ATTACK.as_secs(), "{begun}");
     scene.compare("set-up flood", &quiet, &attacked);
     let metrics = scene.world.relay(0).metrics();
-    println!(
-        "refused: {} busy, {} full",
-        metrics.circuits.refused_busy, metrics.circuits.refused_full
-    );
+    println!("refused: {} busy, {} full", metrics.circuits.refused_busy, metrics.circuits.refused_full);
     assert!(metrics.circuits.open <= 16_384, "{:?}", metrics.circuits);
 }
 
@@ -233,19 +194,12 @@ fn set_up_floods() {
 fn overload_shows_in_the_receive_buffer() {
     let mut world = reflecting(54, 3, Path::delay(ms(1)));
     let start = world.sim.now();
-    let flood = Schedule {
-        start,
-        end: start + secs(1),
-        per_second: 3_000_000,
-    };
+    let flood = Schedule { start, end: start + secs(1), per_second: 3_000_000 };
     let junk = Junk::new(world.address(0), flood, 4);
     let address = world.free_address();
     world.sim.add(address, 1 << 20, junk);
     world.run_for(ms(300));
     let counters = world.sim.counters(world.relays[0]);
     assert!(counters.buffer_drops > 0, "{counters:?}");
-    assert!(
-        counters.buffer_peak <= zmesh_tests::topology::RECEIVE_BUFFER,
-        "{counters:?}"
-    );
+    assert!(counters.buffer_peak <= zmesh_tests::topology::RECEIVE_BUFFER, "{counters:?}");
 }

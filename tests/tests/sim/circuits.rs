@@ -41,9 +41,7 @@ fn three_hops_build_in_one_path_round_trip() {
     for _ in 0..2 {
         let now = world.sim.now();
         let host = world.sim.host::<NodeHost>(origin);
-        host.command()
-            .build(now, &path)
-            .expect("a path of known relays");
+        host.command().build(now, &path).expect("a path of known relays");
         world.sim.poke(origin);
         world.run_for(secs(3));
     }
@@ -89,11 +87,7 @@ fn a_relay_killed_in_a_call_is_noticed_in_five_seconds() {
         let callee = world.add_origin(callee);
         let caller = world.add_origin(caller);
         world.run_for(secs(5));
-        assert!(
-            world.app::<Call>(caller).report.joined.is_some(),
-            "no call: {:?}",
-            world.app::<Call>(caller)
-        );
+        assert!(world.app::<Call>(caller).report.joined.is_some(), "no call: {:?}", world.app::<Call>(caller));
         let killed = world.sim.now();
         world.sim.kill(world.relays[victim]);
         world.run_for(secs(8));
@@ -119,9 +113,7 @@ fn loss_on_one_link_holds_nothing_up() {
     let (lossy, clean) = (world.add_origin(lossy), world.add_origin(clean));
     world.run_for(secs(2));
     let (one, other) = (world.relays[0], world.relays[1]);
-    world
-        .sim
-        .set_paths(one, other, Path::delay(ms(10)).loss(0.05));
+    world.sim.set_paths(one, other, Path::delay(ms(10)).loss(0.05));
     let from = world.sim.now();
     world.run_for(secs(20));
     let figures = |echo: &Echo| (echo.round_trips(from).len(), echo.round_trips(from).p99());

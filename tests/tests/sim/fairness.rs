@@ -11,18 +11,10 @@ use super::{in_ms, ms, no_app, secs, world_with};
 fn a_saturating_download_leaves_a_call_alone() {
     const RATE: u64 = 5_000_000;
     let mut world = world_with(41, 7, Path::delay(ms(10)), |number| -> Box<dyn App> {
-        if number == 5 {
-            Box::new(BulkServer::new([5; 32]))
-        } else {
-            no_app()
-        }
+        if number == 5 { Box::new(BulkServer::new([5; 32])) } else { no_app() }
     });
     let (narrow_from, narrow_to) = (world.relays[1], world.relays[0]);
-    world.sim.set_path(
-        narrow_from,
-        narrow_to,
-        Path::delay(ms(10)).bottleneck(RATE, 512 << 10),
-    );
+    world.sim.set_path(narrow_from, narrow_to, Path::delay(ms(10)).bottleneck(RATE, 512 << 10));
     let epoch = world.sim.now();
     let caller = Call::new(Role::Caller, world.path(&[0, 1, 2]), [7; 16], epoch);
     let callee = Call::new(Role::Callee, world.path(&[3, 4, 2]), [7; 16], epoch);
@@ -43,11 +35,7 @@ fn a_saturating_download_leaves_a_call_alone() {
 
     let bytes = world.app::<BulkClient>(download).bytes - bytes_before;
     let rate = bytes as f64 / (until - from).as_secs_f64();
-    println!(
-        "download: {:.2} MB/s of {:.2} MB/s",
-        rate / 1e6,
-        RATE as f64 / 1e6
-    );
+    println!("download: {:.2} MB/s of {:.2} MB/s", rate / 1e6, RATE as f64 / 1e6);
     for (side, host) in [("caller", caller), ("callee", callee)] {
         let report = &world.app::<Call>(host).report;
         let quiet = report.one_way(quiet_from, quiet_until);
@@ -62,10 +50,7 @@ fn a_saturating_download_leaves_a_call_alone() {
         );
         assert!(quiet.len() >= 499, "{side}: {} frames", quiet.len());
         assert!(loaded.len() >= 995, "{side}: {} frames", loaded.len());
-        let rise = loaded
-            .p99()
-            .expect("frames")
-            .saturating_sub(quiet.p99().expect("frames"));
+        let rise = loaded.p99().expect("frames").saturating_sub(quiet.p99().expect("frames"));
         assert!(rise <= ms(5), "{side}: one-way p99 rose by {rise:?}");
     }
     // Saturating: of 1,228 bytes on the narrow link about 930 are the download's payload.
@@ -74,16 +59,9 @@ fn a_saturating_download_leaves_a_call_alone() {
     // The queue stands where circuits can be told apart, and nowhere else.
     let queue = world.relay(1).metrics();
     let dropped = queue.drops.codel + queue.drops.circuit_bound;
-    println!(
-        "dropped by FQ-CoDel {dropped}, by the bottleneck's own queue {}",
-        world.sim.wire_drops() - drops_before
-    );
-    let lost_in_buffers: u64 = world
-        .relays
-        .clone()
-        .into_iter()
-        .map(|relay| world.sim.counters(relay).buffer_drops)
-        .sum();
+    println!("dropped by FQ-CoDel {dropped}, by the bottleneck's own queue {}", world.sim.wire_drops() - drops_before);
+    let lost_in_buffers: u64 =
+        world.relays.clone().into_iter().map(|relay| world.sim.counters(relay).buffer_drops).sum();
     assert_eq!(lost_in_buffers, 0);
     assert!(dropped > 0, "{queue:?}");
     assert!(world.sim.wire_drops() - drops_before < 200);
@@ -115,10 +93,7 @@ fn a_call_sends_the_same_number_each_second() {
     world.run_for(secs(30));
     let counts = per_second.borrow();
     let steady: Vec<_> = counts.range(5..29).map(|(_, count)| *count).collect();
-    let (least, most) = (
-        steady.iter().min().expect("seconds"),
-        steady.iter().max().expect("seconds"),
-    );
+    let (least, most) = (steady.iter().min().expect("seconds"), steady.iter().max().expect("seconds"));
     println!("datagrams and bytes a second from the caller: {least:?} to {most:?}");
     // Fifty frames, and the link's own acknowledgements and keepalives.
     assert!(least.0 >= 50 && most.0 - least.0 <= 4, "{steady:?}");

@@ -1,8 +1,5 @@
 //! Whole networks in virtual time: what the design promises about circuits, queues, floods, failures and observers.
-#![allow(
-    clippy::print_stdout,
-    reason = "figures that a reader of the test's output wants to see"
-)]
+#![allow(clippy::print_stdout, reason = "figures that a reader of the test's output wants to see")]
 
 mod attacks;
 mod circuits;
@@ -26,22 +23,11 @@ const fn secs(seconds: u64) -> Duration {
 
 /// A world whose relays send every message for themselves back.
 fn reflecting(seed: u64, relays: usize, path: Path) -> World {
-    World::new(
-        seed,
-        relays,
-        path,
-        |_, _| {},
-        |_| Box::<Reflector>::default(),
-    )
+    World::new(seed, relays, path, |_, _| {}, |_| Box::<Reflector>::default())
 }
 
 /// A world in which every relay runs what `app` makes.
-fn world_with(
-    seed: u64,
-    relays: usize,
-    path: Path,
-    app: impl FnMut(usize) -> Box<dyn App>,
-) -> World {
+fn world_with(seed: u64, relays: usize, path: Path, app: impl FnMut(usize) -> Box<dyn App>) -> World {
     World::new(seed, relays, path, |_, _| {}, app)
 }
 

@@ -17,27 +17,14 @@ use super::{ms, no_app, reflecting, secs, world_with};
 
 #[test]
 fn every_datagram_has_one_of_two_lengths() {
-    let mut world = world_with(
-        61,
-        6,
-        Path::delay(ms(5)).loss(0.01),
-        |number| -> Box<dyn App> {
-            if number == 5 {
-                Box::new(BulkServer::new([5; 32]))
-            } else {
-                no_app()
-            }
-        },
-    );
+    let mut world = world_with(61, 6, Path::delay(ms(5)).loss(0.01), |number| -> Box<dyn App> {
+        if number == 5 { Box::new(BulkServer::new([5; 32])) } else { no_app() }
+    });
     let epoch = world.sim.now();
     let lengths: Rc<RefCell<BTreeMap<u8, BTreeSet<usize>>>> = Rc::default();
     let seen_lengths = Rc::clone(&lengths);
     world.sim.observe(move |seen| {
-        seen_lengths
-            .borrow_mut()
-            .entry(seen.data[0])
-            .or_default()
-            .insert(seen.data.len());
+        seen_lengths.borrow_mut().entry(seen.data[0]).or_default().insert(seen.data.len());
     });
     let caller = Call::new(Role::Caller, world.path(&[0, 1, 2]), [7; 16], epoch);
     let callee = Call::new(Role::Callee, world.path(&[3, 4, 2]), [7; 16], epoch);
@@ -64,22 +51,11 @@ fn guard_and_exit_together_match_flows() {
             .starting_at(epoch + secs(4) + ms(137 * number))
             .tagged(number)
     });
-    let steady = watch(73, |epoch, number, world| {
-        Echo::new(world.path(&[0, 1, 2]), ms(20), 400, epoch).tagged(number)
-    });
+    let steady = watch(73, |epoch, number, world| Echo::new(world.path(&[0, 1, 2]), ms(20), 400, epoch).tagged(number));
     println!("guard and exit watched for 20 s, 20 flows, matched rightly:");
-    println!(
-        "  bursts at times of their own: {:.0} %",
-        100.0 * bursty.rate()
-    );
-    println!(
-        "  constant rate, start seen:    {:.0} %",
-        100.0 * steady_at_start.rate()
-    );
-    println!(
-        "  constant rate, 1 % loss only: {:.0} %",
-        100.0 * steady.rate()
-    );
+    println!("  bursts at times of their own: {:.0} %", 100.0 * bursty.rate());
+    println!("  constant rate, start seen:    {:.0} %", 100.0 * steady_at_start.rate());
+    println!("  constant rate, 1 % loss only: {:.0} %", 100.0 * steady.rate());
     // Said plainly: timing gives flows away. A change that makes these figures small would be a discovery, or a broken measurement.
     assert!(bursty.rate() > 0.5);
     assert!(steady_at_start.rate() > 0.5);
@@ -96,9 +72,7 @@ fn watch(seed: u64, echo: impl Fn(std::time::Instant, u64, &World) -> Echo) -> M
         let app = echo(epoch, number, &world);
         let host = world.add_origin(app);
         let guard = world.relays[0];
-        world
-            .sim
-            .set_path(host, guard, Path::delay(ms(20)).jitter(ms(2)).loss(0.01));
+        world.sim.set_path(host, guard, Path::delay(ms(20)).jitter(ms(2)).loss(0.01));
         origins.insert(host, number);
     }
     let at_guard: Rc<RefCell<Sightings>> = Rc::default();
@@ -119,11 +93,7 @@ fn watch(seed: u64, echo: impl Fn(std::time::Instant, u64, &World) -> Echo) -> M
     for (circuit, times) in &reflector.arrivals {
         at_exit.insert(*circuit, times.clone());
     }
-    at_guard.borrow().match_with(
-        &at_exit,
-        epoch + secs(3),
-        Duration::from_secs(20),
-        ms(20),
-        |number, circuit| tags.get(&circuit) == Some(&number),
-    )
+    at_guard.borrow().match_with(&at_exit, epoch + secs(3), Duration::from_secs(20), ms(20), |number, circuit| {
+        tags.get(&circuit) == Some(&number)
+    })
 }

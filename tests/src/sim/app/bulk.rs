@@ -29,21 +29,13 @@ impl BulkServer {
     /// A server whose endpoint takes its dice from `seed`.
     #[must_use]
     pub fn new(seed: [u8; 32]) -> BulkServer {
-        BulkServer {
-            quic: Quic::server(seed),
-            timeout: None,
-            locals: BTreeMap::new(),
-            streams: Vec::new(),
-        }
+        BulkServer { quic: Quic::server(seed), timeout: None, locals: BTreeMap::new(), streams: Vec::new() }
     }
 
     fn drive(&mut self, now: Instant, node: &mut Node) {
         let streams = &mut self.streams;
         let packets = self.quic.drive(now, BURST, |connection, event| {
-            if matches!(
-                event,
-                Some(QuicEvent::Stream(StreamEvent::Opened { dir: Dir::Bi }))
-            ) {
+            if matches!(event, Some(QuicEvent::Stream(StreamEvent::Opened { dir: Dir::Bi }))) {
                 while let Some(id) = connection.streams().accept(Dir::Bi) {
                     if !streams.contains(&id) {
                         streams.push(id);
@@ -52,11 +44,7 @@ impl BulkServer {
             }
             for id in streams.iter() {
                 // Refused when the window is full or the stream belongs to another connection.
-                while connection
-                    .send_stream(*id)
-                    .write(&BLOCK)
-                    .is_ok_and(|n| n > 0)
-                {}
+                while connection.send_stream(*id).write(&BLOCK).is_ok_and(|n| n > 0) {}
             }
         });
         self.deliver(now, node, packets);
@@ -128,10 +116,7 @@ impl BulkClient {
 
     /// Packets that QUIC took for lost.
     pub fn lost_packets(&mut self) -> u64 {
-        self.quic
-            .connections()
-            .map(|connection| connection.stats().path.lost_packets)
-            .sum()
+        self.quic.connections().map(|connection| connection.stats().path.lost_packets).sum()
     }
 
     fn drive(&mut self, now: Instant, node: &mut Node) {

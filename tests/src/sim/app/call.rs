@@ -56,13 +56,7 @@ impl CallReport {
     /// One-way delays of the frames that arrived from `from` on and before `until`.
     #[must_use]
     pub fn one_way(&self, from: Instant, until: Instant) -> Samples {
-        Samples::new(
-            self.received
-                .iter()
-                .filter(|(at, _)| (from..until).contains(at))
-                .map(|(_, took)| *took)
-                .collect(),
-        )
+        Samples::new(self.received.iter().filter(|(at, _)| (from..until).contains(at)).map(|(_, took)| *took).collect())
     }
 }
 
@@ -141,9 +135,7 @@ impl App for Call {
                 }
             }
             Event::Message { message, .. } => {
-                self.report
-                    .received
-                    .extend(age(&message, self.epoch, now).map(|took| (now, took)));
+                self.report.received.extend(age(&message, self.epoch, now).map(|took| (now, took)));
             }
             _ => {}
         }

@@ -67,22 +67,13 @@ impl Echo {
     /// Round trips of the answers that came at or after `from`.
     #[must_use]
     pub fn round_trips(&self, from: Instant) -> Samples {
-        Samples::new(
-            self.received
-                .iter()
-                .filter(|(at, _)| *at >= from)
-                .map(|(_, took)| *took)
-                .collect(),
-        )
+        Samples::new(self.received.iter().filter(|(at, _)| *at >= from).map(|(_, took)| *took).collect())
     }
 
     /// How many answers came from `from` on and before `until`.
     #[must_use]
     pub fn received_between(&self, from: Instant, until: Instant) -> usize {
-        self.received
-            .iter()
-            .filter(|(at, _)| (from..until).contains(at))
-            .count()
+        self.received.iter().filter(|(at, _)| (from..until).contains(at)).count()
     }
 }
 
@@ -117,8 +108,7 @@ impl App for Echo {
                 self.closed = Some((now, reason));
             }
             Event::Message { message, .. } => {
-                self.received
-                    .extend(age(&message, self.epoch, now).map(|took| (now, took)));
+                self.received.extend(age(&message, self.epoch, now).map(|took| (now, took)));
             }
             _ => {}
         }

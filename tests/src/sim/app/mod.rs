@@ -31,13 +31,7 @@ impl Circuit {
     /// Not begun yet.
     #[must_use]
     pub fn new(path: Vec<RelayId>) -> Circuit {
-        Circuit {
-            path,
-            id: None,
-            ready: false,
-            refused: None,
-            took: None,
-        }
+        Circuit { path, id: None, ready: false, refused: None, took: None }
     }
 
     /// Begins, if it was not begun before.

@@ -9,8 +9,8 @@ use bytes::BytesMut;
 use quinn_proto::congestion::CubicConfig;
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
-    AckFrequencyConfig, ClientConfig, Connection, ConnectionHandle, DatagramEvent, Endpoint,
-    EndpointConfig, Event, ServerConfig, TransportConfig, VarInt,
+    AckFrequencyConfig, ClientConfig, Connection, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, Event,
+    ServerConfig, TransportConfig, VarInt,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -46,10 +46,7 @@ impl Quic {
 
     fn new(server: Option<Arc<ServerConfig>>, seed: [u8; 32]) -> Quic {
         let mut config = EndpointConfig::default();
-        config
-            .max_udp_payload_size(MTU)
-            .expect("a valid payload size")
-            .grease_quic_bit(false);
+        config.max_udp_payload_size(MTU).expect("a valid payload size").grease_quic_bit(false);
         Quic {
             endpoint: Endpoint::new(Arc::new(config), server, false, Some(seed)),
             connections: BTreeMap::new(),
@@ -69,14 +66,8 @@ impl Quic {
     /// A packet came out of the circuit. Gives an answer that belongs to no connection, if there is one.
     pub(super) fn handle(&mut self, now: Instant, circuit: u64, packet: &[u8]) -> Option<Packet> {
         self.buffer.clear();
-        let event = self.endpoint.handle(
-            now,
-            address(circuit),
-            None,
-            None,
-            BytesMut::from(packet),
-            &mut self.buffer,
-        )?;
+        let event =
+            self.endpoint.handle(now, address(circuit), None, None, BytesMut::from(packet), &mut self.buffer)?;
         match event {
             DatagramEvent::ConnectionEvent(handle, event) => {
                 if let Some((connection, _)) = self.connections.get_mut(&handle.0) {
@@ -90,14 +81,10 @@ impl Quic {
                         self.connections.insert(handle.0, (connection, circuit));
                         None
                     }
-                    Err(error) => error
-                        .response
-                        .map(|transmit| (circuit, self.buffer[..transmit.size].to_vec())),
+                    Err(error) => error.response.map(|transmit| (circuit, self.buffer[..transmit.size].to_vec())),
                 }
             }
-            DatagramEvent::Response(transmit) => {
-                Some((circuit, self.buffer[..transmit.size].to_vec()))
-            }
+            DatagramEvent::Response(transmit) => Some((circuit, self.buffer[..transmit.size].to_vec())),
         }
     }
 
@@ -151,32 +138,18 @@ impl Quic {
         if self.more {
             return Some(now);
         }
-        self.connections
-            .values_mut()
-            .filter_map(|(connection, _)| connection.poll_timeout())
-            .min()
+        self.connections.values_mut().filter_map(|(connection, _)| connection.poll_timeout()).min()
     }
 
     pub(super) fn connections(&mut self) -> impl Iterator<Item = &mut Connection> {
-        self.connections
-            .values_mut()
-            .map(|(connection, _)| connection)
+        self.connections.values_mut().map(|(connection, _)| connection)
     }
 }
 
 /// The fake address by which QUIC knows a circuit.
 fn address(circuit: u64) -> SocketAddr {
     let [a, b, c, d, e, f, g, h] = circuit.to_be_bytes().map(u16::from);
-    let ip = Ipv6Addr::new(
-        0xfd00,
-        0,
-        0,
-        0,
-        a << 8 | b,
-        c << 8 | d,
-        e << 8 | f,
-        g << 8 | h,
-    );
+    let ip = Ipv6Addr::new(0xfd00, 0, 0, 0, a << 8 | b, c << 8 | d, e << 8 | f, g << 8 | h);
     SocketAddr::from((ip, 1))
 }
 
@@ -207,23 +180,19 @@ fn transport() -> Arc<TransportConfig> {
 const SEED: [u8; 32] = [0x5a; 32];
 
 fn server_config() -> ServerConfig {
-    const HEAD: [u8; 16] = [
-        0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04,
-        0x20,
-    ];
+    const HEAD: [u8; 16] =
+        [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let pkcs8 = [&HEAD[..], &SEED].concat();
-    let signer = rustls::crypto::aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8))
-        .expect("a well-formed key");
+    let signer =
+        rustls::crypto::aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8)).expect("a well-formed key");
     let public = signer.public_key().expect("Ed25519 has a public key");
     let certified = sign::CertifiedKey::new(vec![CertificateDer::from(public.to_vec())], signer);
     let tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("TLS 1.3 is there")
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::new(
-            certified,
-        ))));
+        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::new(certified))));
     let crypto = QuicServerConfig::try_from(tls).expect("a cipher suite for QUIC");
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(transport());

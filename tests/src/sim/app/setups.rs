@@ -25,14 +25,7 @@ impl SetupFlood {
     /// Begins a circuit through `path` every `interval`, from `start` on.
     #[must_use]
     pub fn new(path: Vec<RelayId>, interval: Duration, start: Instant) -> SetupFlood {
-        SetupFlood {
-            path,
-            interval,
-            next: Some(start),
-            begun: 0,
-            ready: 0,
-            failed: 0,
-        }
+        SetupFlood { path, interval, next: Some(start), begun: 0, ready: 0, failed: 0 }
     }
 }
 
