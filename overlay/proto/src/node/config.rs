@@ -117,6 +117,8 @@ pub struct RelayConfig {
     pub setups_waiting: usize,
     /// How long the rest of a path may take to answer a set-up.
     pub setup_timeout: Duration,
+    /// How long the link to the next relay may take to come up.
+    pub connect_timeout: Duration,
     /// A circuit on which nothing moves for so long is closed. Origins keep theirs alive.
     pub idle_timeout: Duration,
     /// Most circuits that may wait for a meeting.
@@ -144,6 +146,7 @@ impl RelayConfig {
             setups_per_link: 64,
             setups_waiting: 512,
             setup_timeout: Duration::from_secs(9),
+            connect_timeout: Duration::from_secs(4),
             idle_timeout: Duration::from_secs(600),
             max_meetings: 1024,
             meeting_patience: Duration::from_secs(60),
@@ -159,6 +162,8 @@ pub struct OriginConfig {
     pub max_circuits: usize,
     /// How long a circuit may take to become ready.
     pub build_timeout: Duration,
+    /// How long the link to the first relay may take to come up.
+    pub connect_timeout: Duration,
     /// A circuit on which nothing was sent for about so long gets a probe, so that relays keep it.
     pub keepalive: Duration,
     /// If nothing comes back for so long after something was sent, the far end is probed.
@@ -184,6 +189,7 @@ impl Default for OriginConfig {
         Self {
             max_circuits: 1024,
             build_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
             keepalive: Duration::from_secs(60),
             probe_after: Duration::from_millis(1000),
             probe_interval: Duration::from_millis(300),
@@ -209,7 +215,11 @@ impl OnionKey {
         let key = |epoch: u32| {
             let from_unix = u64::from(epoch) * EPOCH_SECONDS;
             let secret = Arc::new(keys.secret(epoch).ok()?);
-            Some(Self { from_unix, until_unix: from_unix + EPOCH_SECONDS, secret })
+            Some(Self {
+                from_unix,
+                until_unix: from_unix + EPOCH_SECONDS,
+                secret,
+            })
         };
         (oldest..=newest).filter_map(key).collect()
     }

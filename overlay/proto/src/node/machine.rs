@@ -10,7 +10,7 @@ use rand_core::SeedableRng;
 use zmesh_sphinx::RelayId;
 
 use super::core::{Core, Owner, Timer};
-use super::job::{Job, JobDone, Outcome, Work};
+use super::job::{JobDone, Outcome, Work};
 use super::{
     BuildError, CircuitId, Event, Health, LocalId, Meet, Metrics, NodeConfig, OnionKey, SendError,
 };
@@ -29,9 +29,6 @@ const SWEEP: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(10);
 /// Public-key work that may be saved up and done at once.
 const WORK_BURST: Duration = Duration::from_millis(50);
-/// Jobs that may be out at once, so that a slow worker does not collect a backlog.
-const JOBS_OUT_MAX: u64 = 32;
-
 /// A node: its links, the circuits of others through it, and its own circuits.
 ///
 /// The driver owns sockets, clock and threads, and no decision. It calls
@@ -50,16 +47,16 @@ pub struct Node {
     pub(super) core: Core,
     pub(super) relay: Option<Relay>,
     pub(super) origin: Origin,
-    budget: WorkBudget,
+    pub(super) budget: WorkBudget,
     /// Work of this node itself, not subject to the budget.
-    own_work: VecDeque<Work>,
+    pub(super) own_work: VecDeque<Work>,
     /// A handshake that the budget did not allow yet.
-    handshake: Option<HandshakeJob>,
-    handshakes_next: bool,
-    jobs_out: u64,
+    pub(super) handshake: Option<HandshakeJob>,
+    pub(super) handshakes_next: bool,
+    pub(super) jobs_out: u64,
     inbox: Vec<Inbound>,
     /// The latest time that an input carried.
-    now: Instant,
+    pub(super) now: Instant,
     next_reply: u16,
     flush_datagrams: usize,
     /// Set when a flush was cut short, or the budget delays work: when to go on.
@@ -71,11 +68,19 @@ impl Node {
     #[must_use]
     pub fn new(config: NodeConfig, now: Instant) -> Self {
         let mut rng = ChaCha12Rng::from_seed(config.seed);
-        let links = Links::new(config.link, ChaCha12Rng::from_rng(&mut rng), now, config.unix_now);
+        let links = Links::new(
+            config.link,
+            ChaCha12Rng::from_rng(&mut rng),
+            now,
+            config.unix_now,
+        );
         let neighbours = Neighbours::new(&config.queue, &mut rng);
         let mut core = Core::new(links, neighbours, rng, now, config.unix_now);
         core.timers.set(Timer::Sweep, now + SWEEP);
-        let percent = config.relay.as_ref().map_or(100, |relay| relay.work_percent);
+        let percent = config
+            .relay
+            .as_ref()
+            .map_or(100, |relay| relay.work_percent);
         let relay = config.relay.map(|relay| Relay::new(relay, &mut core, now));
         Self {
             core,
@@ -115,7 +120,9 @@ impl Node {
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
         self.now = now;
         let mut inbox = std::mem::take(&mut self.inbox);
-        self.core.links.handle_datagram(now, from, datagram, &mut inbox);
+        self.core
+            .links
+            .handle_datagram(now, from, datagram, &mut inbox);
         self.drain_link_events(now);
         for inbound in &mut inbox {
             match inbound {
@@ -165,10 +172,16 @@ impl Node {
                 relay.handle_finished(&mut self.core, now, hop, result.map(|unwrapped| *unwrapped));
             }
             (Outcome::Created { circuit, result }, _) => {
-                self.origin.handle_created(&mut self.core, now, circuit, result.map(|made| *made));
+                self.origin
+                    .handle_created(&mut self.core, now, circuit, result.map(|made| *made));
             }
             (Outcome::Completed { circuit, result }, _) => {
-                self.origin.handle_completed(&mut self.core, now, circuit, result.map(|circuit| *circuit));
+                self.origin.handle_completed(
+                    &mut self.core,
+                    now,
+                    circuit,
+                    result.map(|circuit| *circuit),
+                );
             }
             (Outcome::Peeled { .. } | Outcome::Finished { .. }, None) => {}
         }
@@ -191,7 +204,12 @@ impl Node {
     ///
     /// # Errors
     /// [`SendError`] when the circuit is not ready or the message is empty or longer than [`super::MESSAGE_MAX`].
-    pub fn send(&mut self, now: Instant, circuit: CircuitId, message: &[u8]) -> Result<(), SendError> {
+    pub fn send(
+        &mut self,
+        now: Instant,
+        circuit: CircuitId,
+        message: &[u8],
+    ) -> Result<(), SendError> {
         self.origin.send(&mut self.core, now, circuit, message)
     }
 
@@ -236,7 +254,12 @@ impl Node {
     /// After a batch of input: cells leave their queues as far as the links let them, two in a datagram where two
     /// wait, and links send what else is due.
     pub fn flush(&mut self, now: Instant) {
-        let Core { neighbours, links, metrics, .. } = &mut self.core;
+        let Core {
+            neighbours,
+            links,
+            metrics,
+            ..
+        } = &mut self.core;
         if neighbours.flush(now, links, metrics, self.flush_datagrams) {
             self.resume_at(now);
         }
@@ -253,20 +276,6 @@ impl Node {
         self.core.links.clear_transmits();
     }
 
-    /// The next piece of public-key work, if the budget allows one now. Work of this node itself comes first; then
-    /// set-ups that passed the replay filter; then handshakes and new set-ups in turn.
-    pub fn poll_job(&mut self) -> Option<Job> {
-        let now = self.now;
-        if let Some(work) = self.own_work.pop_front() {
-            return Some(self.hand_out(work));
-        }
-        if self.jobs_out >= JOBS_OUT_MAX {
-            return None;
-        }
-        let work = self.budgeted_work(now)?;
-        Some(self.hand_out(work))
-    }
-
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.core.poll_event()
@@ -275,7 +284,14 @@ impl Node {
     /// When to call [`handle_timeout`](Self::handle_timeout), then drain and [`flush`](Self::flush), at the latest.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.core.links.next_timeout(), self.core.timers.next(), self.resume].into_iter().flatten().min()
+        [
+            self.core.links.next_timeout(),
+            self.core.timers.next(),
+            self.resume,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// A snapshot of all counters.
@@ -297,7 +313,10 @@ impl Node {
     /// The replay filter's state, to be kept over a restart; empty on a node that is no relay.
     #[must_use]
     pub fn replay_state(&self) -> Vec<u8> {
-        self.relay.as_ref().map(Relay::replay_state).unwrap_or_default()
+        self.relay
+            .as_ref()
+            .map(Relay::replay_state)
+            .unwrap_or_default()
     }
 
     /// What probes say about an own circuit's hops.
@@ -315,8 +334,12 @@ impl Node {
     fn handle_cell(&mut self, now: Instant, link: LinkId, cell: &mut Cell) {
         self.core.metrics.cells_received += 1;
         match (self.core.owner(link, cell.circuit), &mut self.relay) {
-            (Some(Owner::FromOrigin(key)), Some(relay)) => relay.forward(&mut self.core, now, key, cell),
-            (Some(Owner::FromFar(key)), Some(relay)) => relay.backward(&mut self.core, now, key, cell),
+            (Some(Owner::FromOrigin(key)), Some(relay)) => {
+                relay.forward(&mut self.core, now, key, cell)
+            }
+            (Some(Owner::FromFar(key)), Some(relay)) => {
+                relay.backward(&mut self.core, now, key, cell)
+            }
             (Some(Owner::Own(key)), _) => self.origin.handle_cell(&mut self.core, now, key, cell),
             _ => {
                 self.core.metrics.drops.unknown_circuit += 1;
@@ -341,11 +364,13 @@ impl Node {
                 relay.handle_reply(&mut self.core, now, key, reply);
             }
             (Control::SetupReply { reply, .. }, Some(Owner::Own(key)), _) => {
-                self.own_work.extend(self.origin.handle_reply(&mut self.core, now, key, *reply));
+                self.own_work
+                    .extend(self.origin.handle_reply(&mut self.core, now, key, *reply));
             }
             (Control::SetupReply { .. }, _, _) => self.core.metrics.circuits.protocol_errors += 1,
             (Control::Destroy { reason, .. }, Some(Owner::Own(key)), _) => {
-                self.origin.handle_destroy(&mut self.core, now, key, *reason);
+                self.origin
+                    .handle_destroy(&mut self.core, now, key, *reason);
             }
             (Control::Destroy { reason, .. }, Some(owner), Some(relay)) => {
                 relay.handle_destroy(&mut self.core, now, owner, *reason);
@@ -379,59 +404,15 @@ impl Node {
         }
     }
 
-    /// Work for others, if its turn has come and the budget has it.
-    fn budgeted_work(&mut self, now: Instant) -> Option<Work> {
-        if self.handshake.is_none() {
-            self.handshake = self.core.links.poll_job();
-        }
-        let setup = self.relay.as_ref().and_then(|relay| relay.next_cost(&self.core, now));
-        let finish_first = self.relay.as_ref().is_some_and(Relay::has_finishing);
-        let handshake = self.handshake.as_ref().map(|_| super::job::HANDSHAKE);
-        let take_handshake = match (handshake, setup) {
-            (None, None) => return None,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
-            (Some(_), Some(_)) => self.handshakes_next && !finish_first,
-        };
-        let cost = if take_handshake { handshake } else { setup }?;
-        if !self.budget.spend(now, cost) {
-            let at = self.budget.ready_at(now, cost);
-            self.resume_at(at);
-            return None;
-        }
-        if take_handshake {
-            self.handshakes_next = false;
-            return self.handshake.take().map(Work::Handshake);
-        }
-        self.handshakes_next = true;
-        self.relay.as_mut()?.take_work(&mut self.core, now)
-    }
-
-    fn hand_out(&mut self, work: Work) -> Job {
-        self.jobs_out += 1;
-        self.core.metrics.work.jobs += 1;
-        self.core.metrics.work.cost += work.cost();
-        Job(work)
-    }
-
-    fn resume_at(&mut self, at: Instant) {
+    pub(super) fn resume_at(&mut self, at: Instant) {
         self.resume = Some(self.resume.map_or(at, |old| old.min(at)));
     }
 }
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("relay", &self.relay.is_some()).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-impl Node {
-    /// Sends any set-up packet over the link of an open circuit, as an attacker would.
-    pub(crate) fn send_setup(&mut self, now: Instant, packet: [u8; zmesh_sphinx::PACKET_LEN]) {
-        let link = self.origin.any_link().expect("an open circuit");
-        let number = self.core.neighbours.next_number(link).expect("a link that is up");
-        // A full queue is what a flood meets.
-        let _ = self.core.links.send_control(now, link, Control::Setup { circuit: number, packet });
+        f.debug_struct("Node")
+            .field("relay", &self.relay.is_some())
+            .finish_non_exhaustive()
     }
 }

@@ -50,8 +50,16 @@ impl Origin {
             unheard_since: None,
             armed: now,
         });
-        self.arm(core, key, now + self.config.build_timeout);
-        Ok((CircuitId(key), Work::Create { circuit: key, path: hops, slot, rng: core.fork_rng() }))
+        self.arm(core, key, now + self.config.connect_timeout);
+        Ok((
+            CircuitId(key),
+            Work::Create {
+                circuit: key,
+                path: hops,
+                slot,
+                rng: core.fork_rng(),
+            },
+        ))
     }
 
     /// The set-up packet is made.
@@ -62,11 +70,23 @@ impl Origin {
         key: u64,
         result: Result<(Packet, PendingSetup), Error>,
     ) {
-        let Some(own) = self.circuits.get_mut(key) else { return };
-        let Ok((packet, pending)) = result else {
-            return self.end(core, now, key, BuildFailure::BadKey, CloseReason::Other, None);
+        let Some(own) = self.circuits.get_mut(key) else {
+            return;
         };
-        own.stage = Stage::Connecting { packet: Box::new(*packet.as_bytes()), pending: Box::new(pending) };
+        let Ok((packet, pending)) = result else {
+            return self.end(
+                core,
+                now,
+                key,
+                BuildFailure::BadKey,
+                CloseReason::Other,
+                None,
+            );
+        };
+        own.stage = Stage::Connecting {
+            packet: Box::new(*packet.as_bytes()),
+            pending: Box::new(pending),
+        };
         if core.neighbours.is_up(own.link) {
             self.link_up(core, now, key);
         } else {
@@ -76,7 +96,9 @@ impl Origin {
 
     /// The link to the first relay is up: the set-up packet goes out.
     pub(crate) fn link_up(&mut self, core: &mut Core, now: Instant, key: u64) {
-        let Some(own) = self.circuits.get_mut(key) else { return };
+        let Some(own) = self.circuits.get_mut(key) else {
+            return;
+        };
         let stage = std::mem::replace(&mut own.stage, Stage::Completing);
         let Stage::Connecting { packet, pending } = stage else {
             own.stage = stage;
@@ -85,11 +107,21 @@ impl Origin {
         own.stage = Stage::Asked { pending };
         own.end = core.allocate(own.link, Owner::Own(key));
         let sent = own.end.is_some_and(|end| {
-            let setup = Control::Setup { circuit: end.circuit, packet: *packet };
+            let setup = Control::Setup {
+                circuit: end.circuit,
+                packet: *packet,
+            };
             core.links.send_control(now, end.link, setup).is_ok()
         });
         if !sent {
-            self.end(core, now, key, BuildFailure::GuardUnreachable, CloseReason::GuardLost, None);
+            self.end(
+                core,
+                now,
+                key,
+                BuildFailure::GuardUnreachable,
+                CloseReason::GuardLost,
+                None,
+            );
         }
     }
 
@@ -103,7 +135,12 @@ impl Origin {
     ) -> Option<Work> {
         let own = self.circuits.get_mut(key)?;
         match std::mem::replace(&mut own.stage, Stage::Completing) {
-            Stage::Asked { pending } => Some(Work::Complete { circuit: key, pending, reply: Box::new(reply), now }),
+            Stage::Asked { pending } => Some(Work::Complete {
+                circuit: key,
+                pending,
+                reply: Box::new(reply),
+                now,
+            }),
             other => {
                 own.stage = other;
                 core.metrics.circuits.protocol_errors += 1;
@@ -120,15 +157,27 @@ impl Origin {
         key: u64,
         result: Result<OriginCircuit, Error>,
     ) {
-        let Some(own) = self.circuits.get_mut(key) else { return };
+        let Some(own) = self.circuits.get_mut(key) else {
+            return;
+        };
         let Ok(crypto) = result else {
-            return self.end(core, now, key, BuildFailure::BadReply, CloseReason::Other, Some(reason::NONE));
+            return self.end(
+                core,
+                now,
+                key,
+                BuildFailure::BadReply,
+                CloseReason::Other,
+                Some(reason::NONE),
+            );
         };
         let took = now.saturating_duration_since(own.started);
         own.stage = Stage::Open(Box::new(crypto));
         own.last_sent = now;
         core.metrics.own.ready += 1;
-        core.tell(Event::CircuitReady { circuit: CircuitId(key), took });
+        core.tell(Event::CircuitReady {
+            circuit: CircuitId(key),
+            took,
+        });
         let at = now + self.config.keepalive.min(super::KEY_TICK);
         self.arm(core, key, at);
     }
@@ -136,18 +185,28 @@ impl Origin {
 
 /// Finds the hops of a path in the network document, with the onion keys of the slot's first second: by this rule a
 /// relay knows from the slot which of its keys is meant.
-fn resolve(core: &Core, path: &[RelayId], own_id: Option<&RelayId>, slot: u32) -> Result<Vec<PathHop>, BuildError> {
+fn resolve(
+    core: &Core,
+    path: &[RelayId],
+    own_id: Option<&RelayId>,
+    slot: u32,
+) -> Result<Vec<PathHop>, BuildError> {
     let network = core.network.as_ref().ok_or(BuildError::NoNetwork)?;
     if path.is_empty() || path.len() > MAX_HOPS {
         return Err(BuildError::PathLength(path.len()));
     }
-    let repeats = path.iter().enumerate().any(|(at, id)| path[..at].contains(id));
+    let repeats = path
+        .iter()
+        .enumerate()
+        .any(|(at, id)| path[..at].contains(id));
     if repeats || path.first() == own_id {
         return Err(BuildError::PathRepeats);
     }
     let hop = |(at, id): (usize, &RelayId)| {
         let relay = network.relay(id).ok_or(BuildError::UnknownRelay(at))?;
-        let onion = relay.onion_at(u64::from(slot) * SLOT_SECONDS).ok_or(BuildError::NoOnionKey(at))?;
+        let onion = relay
+            .onion_at(u64::from(slot) * SLOT_SECONDS)
+            .ok_or(BuildError::NoOnionKey(at))?;
         Ok(PathHop { id: *id, onion })
     };
     path.iter().enumerate().map(hop).collect()

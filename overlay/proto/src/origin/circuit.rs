@@ -25,7 +25,11 @@ impl Origin {
         let (own, last) = self.open_circuit(circuit)?;
         let id = own.next_message;
         let (crypto, end) = own.parts()?;
-        let mut cell = Cell { circuit: 0, number: 0, body: [0; BODY_LEN] };
+        let mut cell = Cell {
+            circuit: 0,
+            number: 0,
+            body: [0; BODY_LEN],
+        };
         let sent = split(message, id, |payload| {
             cell.number = crypto.seal(now, last, kinds::MSG, payload, &mut cell.body)?;
             core.push(now, end, &cell);
@@ -67,7 +71,12 @@ impl Origin {
         if own.meeting.is_some() {
             return Err(SendError::AlreadyMeeting);
         }
-        own.meeting = Some(Meeting { role, state: MeetState::Asking, began: now, next_try: now });
+        own.meeting = Some(Meeting {
+            role,
+            state: MeetState::Asking,
+            began: now,
+            next_try: now,
+        });
         if let Some(at) = self.meet_again(core, now, circuit.0) {
             self.arm_earlier(core, circuit.0, at);
         }
@@ -76,7 +85,9 @@ impl Origin {
 
     /// A cell from the guard's link.
     pub(crate) fn handle_cell(&mut self, core: &mut Core, now: Instant, key: u64, cell: &mut Cell) {
-        let Some(own) = self.circuits.get_mut(key) else { return };
+        let Some(own) = self.circuits.get_mut(key) else {
+            return;
+        };
         let Stage::Open(crypto) = &mut own.stage else {
             core.metrics.drops.not_ready += 1;
             return;
@@ -87,7 +98,14 @@ impl Origin {
             Err(error) => {
                 core.metrics.drops.note(error);
                 if error.ends_circuit() {
-                    self.end(core, now, key, BuildFailure::BadReply, CloseReason::Damaged, Some(reason::NONE));
+                    self.end(
+                        core,
+                        now,
+                        key,
+                        BuildFailure::BadReply,
+                        CloseReason::Damaged,
+                        Some(reason::NONE),
+                    );
                 }
                 return;
             }
@@ -98,21 +116,25 @@ impl Origin {
         let circuit = CircuitId(key);
         match plain.kind {
             kinds::MSG if from_last => {
-                if own.meeting.as_ref().is_some_and(|meeting| meeting.state != MeetState::Joined) {
+                if own
+                    .meeting
+                    .as_ref()
+                    .is_some_and(|meeting| meeting.state != MeetState::Joined)
+                {
                     // The other side speaks, so the relay's word that it came was lost.
                     self.met(core, now, key, answers::JOINED);
                 }
-                let Some(own) = self.circuits.get_mut(key) else { return };
+                let Some(own) = self.circuits.get_mut(key) else {
+                    return;
+                };
                 if let Some(message) = core.metrics.messages.note(&mut own.assembly, payload) {
                     core.tell_message(Event::Message { circuit, message });
                 }
             }
             kinds::PONG => match <[u8; PING_LEN]>::try_from(payload) {
                 Ok(token) => {
-                    if let Some((rtt, quiet)) = own.health.answered(now, hop, token) {
-                        if !quiet {
-                            core.tell(Event::Pong { circuit, hop, rtt });
-                        }
+                    if let Some((rtt, false)) = own.health.answered(now, hop, token) {
+                        core.tell(Event::Pong { circuit, hop, rtt });
                     }
                 }
                 Err(_) => core.metrics.drops.malformed += 1,
@@ -141,7 +163,10 @@ impl Origin {
         }
         let mut token = [0; PING_LEN];
         core.rng().fill_bytes(&mut token);
-        if !own.health.sent(now, hop, token, quiet, self.config.max_pings) {
+        if !own
+            .health
+            .sent(now, hop, token, quiet, self.config.max_pings)
+        {
             return Err(SendError::TooManyProbes);
         }
         core.metrics.own.pings += 1;
@@ -152,7 +177,12 @@ impl Origin {
     }
 
     /// Asks the meeting relay (again), if that is due; says when to look again.
-    pub(super) fn meet_again(&mut self, core: &mut Core, now: Instant, key: u64) -> Option<Instant> {
+    pub(super) fn meet_again(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        key: u64,
+    ) -> Option<Instant> {
         let own = self.circuits.get_mut(key)?;
         let last = own.hops - 1;
         let meeting = own.meeting.as_mut()?;
@@ -161,7 +191,10 @@ impl Origin {
         }
         if meeting.state == MeetState::Asking && now >= meeting.began + self.config.meet_timeout {
             own.meeting = None;
-            core.tell(Event::Meeting { circuit: CircuitId(key), outcome: MeetingOutcome::NoAnswer });
+            core.tell(Event::Meeting {
+                circuit: CircuitId(key),
+                outcome: MeetingOutcome::NoAnswer,
+            });
             return None;
         }
         if now < meeting.next_try {
@@ -182,8 +215,16 @@ impl Origin {
 
     /// The meeting relay has answered.
     fn met(&mut self, core: &mut Core, now: Instant, key: u64, answer: u8) {
-        let Some(own) = self.circuits.get_mut(key) else { return };
-        let Some(meeting) = own.meeting.as_mut().filter(|meeting| meeting.state != MeetState::Joined) else { return };
+        let Some(own) = self.circuits.get_mut(key) else {
+            return;
+        };
+        let Some(meeting) = own
+            .meeting
+            .as_mut()
+            .filter(|meeting| meeting.state != MeetState::Joined)
+        else {
+            return;
+        };
         let outcome = match (answer, meeting.state) {
             (answers::JOINED, _) => {
                 meeting.state = MeetState::Joined;
@@ -208,7 +249,10 @@ impl Origin {
                 return;
             }
         };
-        core.tell(Event::Meeting { circuit: CircuitId(key), outcome });
+        core.tell(Event::Meeting {
+            circuit: CircuitId(key),
+            outcome,
+        });
     }
 
     fn send_cell(
@@ -223,15 +267,21 @@ impl Origin {
         let own = self.circuits.get_mut(key).ok_or(SendError::NoCircuit)?;
         let last = own.hops - 1;
         let (crypto, end) = own.parts()?;
-        let mut cell = Cell { circuit: 0, number: 0, body: [0; BODY_LEN] };
+        let mut cell = Cell {
+            circuit: 0,
+            number: 0,
+            body: [0; BODY_LEN],
+        };
         let mut sealed = crypto.seal(now, hop, kind, payload, &mut cell.body);
         if sealed == Err(CellError::PhaseNotOpen) {
             // A key phase is opened by a cell that every hop sees.
-            sealed = crypto.seal(now, last, kinds::PAD, &[], &mut cell.body).and_then(|number| {
-                cell.number = number;
-                core.push(now, end, &cell);
-                crypto.seal(now, hop, kind, payload, &mut cell.body)
-            });
+            sealed = crypto
+                .seal(now, last, kinds::PAD, &[], &mut cell.body)
+                .and_then(|number| {
+                    cell.number = number;
+                    core.push(now, end, &cell);
+                    crypto.seal(now, hop, kind, payload, &mut cell.body)
+                });
         }
         match sealed {
             Ok(number) => {
@@ -246,7 +296,9 @@ impl Origin {
 
     /// Something went out: from now on the silence is measured.
     fn note_sent(&mut self, core: &mut Core, now: Instant, key: u64) {
-        let Some(own) = self.circuits.get_mut(key) else { return };
+        let Some(own) = self.circuits.get_mut(key) else {
+            return;
+        };
         own.last_sent = now;
         let since = *own.unheard_since.get_or_insert(now);
         self.arm_earlier(core, key, since + self.config.probe_after);
@@ -259,18 +311,38 @@ impl Origin {
     }
 
     /// A direction has no cell numbers left: the circuit is of no more use.
-    fn send_failed(&mut self, core: &mut Core, now: Instant, key: u64, error: CellError) -> SendError {
+    fn send_failed(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        key: u64,
+        error: CellError,
+    ) -> SendError {
         core.metrics.drops.note(error);
         if error.ends_circuit() {
-            self.end(core, now, key, BuildFailure::BadReply, CloseReason::Exhausted, Some(reason::NONE));
+            self.end(
+                core,
+                now,
+                key,
+                BuildFailure::BadReply,
+                CloseReason::Exhausted,
+                Some(reason::NONE),
+            );
         }
         SendError::Exhausted
     }
 
     fn open_circuit(&mut self, circuit: CircuitId) -> Result<(&mut Own, usize), SendError> {
-        let own = self.circuits.get_mut(circuit.0).ok_or(SendError::NoCircuit)?;
+        let own = self
+            .circuits
+            .get_mut(circuit.0)
+            .ok_or(SendError::NoCircuit)?;
         let last = own.hops - 1;
-        if matches!(own.stage, Stage::Open(_)) { Ok((own, last)) } else { Err(SendError::NotReady) }
+        if matches!(own.stage, Stage::Open(_)) {
+            Ok((own, last))
+        } else {
+            Err(SendError::NotReady)
+        }
     }
 }
 

@@ -15,7 +15,9 @@ use crate::wire::cell::Cell;
 impl Relay {
     /// A cell from the origin's side: one layer comes off.
     pub(crate) fn forward(&mut self, core: &mut Core, now: Instant, key: u64, cell: &mut Cell) {
-        let Some(hop) = self.hops.get_mut(key) else { return };
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
         let (Some(crypto), Stage::Open) = (&mut hop.crypto, &hop.stage) else {
             core.metrics.drops.not_ready += 1;
             return;
@@ -39,7 +41,9 @@ impl Relay {
 
     /// A cell from the far side: one layer is added.
     pub(crate) fn backward(&mut self, core: &mut Core, now: Instant, key: u64, cell: &mut Cell) {
-        let Some(hop) = self.hops.get_mut(key) else { return };
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
         let (Some(crypto), Stage::Open) = (&mut hop.crypto, &hop.stage) else {
             core.metrics.drops.not_ready += 1;
             return;
@@ -56,13 +60,22 @@ impl Relay {
     }
 
     /// A cell that is for this hop.
-    fn handle_plain(&mut self, core: &mut Core, now: Instant, key: u64, plain: &Plain, body: &[u8; BODY_LEN]) {
+    fn handle_plain(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        key: u64,
+        plain: &Plain,
+        body: &[u8; BODY_LEN],
+    ) {
         let payload = plain.payload(body);
         match plain.kind {
             kinds::MSG => self.handle_message(core, now, key, payload),
             kinds::PAD => {}
             kinds::PING if payload.len() == PING_LEN => {
-                let Some(hop) = self.hops.get_mut(key) else { return };
+                let Some(hop) = self.hops.get_mut(key) else {
+                    return;
+                };
                 if hop.pings.take(now, self.config.ping_burst) {
                     core.metrics.pings_answered += 1;
                     self.send_back(core, now, key, kinds::PONG, payload);
@@ -71,7 +84,9 @@ impl Relay {
                 }
             }
             kinds::MEET_WAIT | kinds::MEET_JOIN => match <&[u8; COOKIE_LEN]>::try_from(payload) {
-                Ok(cookie) if plain.kind == kinds::MEET_WAIT => self.handle_wait(core, now, key, cookie),
+                Ok(cookie) if plain.kind == kinds::MEET_WAIT => {
+                    self.handle_wait(core, now, key, cookie)
+                }
                 Ok(cookie) => self.handle_join(core, now, key, cookie),
                 Err(_) => core.metrics.drops.malformed += 1,
             },
@@ -82,7 +97,9 @@ impl Relay {
     /// A part of a message at the last hop: for this relay itself, or for the circuit that it is spliced with. A
     /// spliced part is put into a fresh cell as it is; nothing is assembled for others.
     fn handle_message(&mut self, core: &mut Core, now: Instant, key: u64, payload: &[u8]) {
-        let Some(hop) = self.hops.get_mut(key) else { return };
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
         let assembly = match &mut hop.role {
             Role::Joined { other, .. } => {
                 let other = *other;
@@ -91,8 +108,10 @@ impl Relay {
             }
             Role::Local(assembly) => assembly,
             Role::None if self.config.allow_local && hop.next.is_none() => {
-                hop.role = Role::Local(Box::new(Assembly::default()));
-                let Role::Local(assembly) = &mut hop.role else { return };
+                hop.role = Role::Local(Box::default());
+                let Role::Local(assembly) = &mut hop.role else {
+                    return;
+                };
                 assembly
             }
             Role::None | Role::Waiting(_) => {
@@ -100,9 +119,11 @@ impl Relay {
                 return;
             }
         };
-        match core.metrics.messages.note(assembly, payload) {
-            Some(message) => core.tell_message(Event::LocalMessage { local: LocalId(key), message }),
-            None => {}
+        if let Some(message) = core.metrics.messages.note(assembly, payload) {
+            core.tell_message(Event::LocalMessage {
+                local: LocalId(key),
+                message,
+            });
         }
     }
 
@@ -115,11 +136,18 @@ impl Relay {
         message: &[u8],
         id: u16,
     ) -> Result<(), SendError> {
-        let hop = self.hops.get_mut(local.0).filter(|hop| matches!(hop.role, Role::Local(_)));
+        let hop = self
+            .hops
+            .get_mut(local.0)
+            .filter(|hop| matches!(hop.role, Role::Local(_)));
         let Some((hop, crypto)) = hop.and_then(|hop| Some((hop.prev, hop.crypto.as_mut()?))) else {
             return Err(SendError::NoCircuit);
         };
-        let mut cell = Cell { circuit: 0, number: 0, body: [0; BODY_LEN] };
+        let mut cell = Cell {
+            circuit: 0,
+            number: 0,
+            body: [0; BODY_LEN],
+        };
         let sent = split(message, id, |payload| {
             cell.number = crypto.originate(now, kinds::MSG, payload, &mut cell.body)?;
             core.push(now, hop, &cell);
@@ -137,11 +165,26 @@ impl Relay {
     }
 
     /// Sends a cell of this hop's own towards the origin.
-    pub(super) fn send_back(&mut self, core: &mut Core, now: Instant, key: u64, kind: u8, payload: &[u8]) {
+    pub(super) fn send_back(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        key: u64,
+        kind: u8,
+        payload: &[u8],
+    ) {
         debug_assert!(payload.len() <= PAYLOAD_MAX);
-        let Some(hop) = self.hops.get_mut(key) else { return };
-        let Some(crypto) = &mut hop.crypto else { return };
-        let mut cell = Cell { circuit: 0, number: 0, body: [0; BODY_LEN] };
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
+        let Some(crypto) = &mut hop.crypto else {
+            return;
+        };
+        let mut cell = Cell {
+            circuit: 0,
+            number: 0,
+            body: [0; BODY_LEN],
+        };
         match crypto.originate(now, kind, payload, &mut cell.body) {
             Ok(number) => {
                 hop.last_used = now;
@@ -156,7 +199,11 @@ impl Relay {
     fn refuse_cell(&mut self, core: &mut Core, now: Instant, key: u64, error: CellError) {
         core.metrics.drops.note(error);
         if error.ends_circuit() {
-            let reason = if error == CellError::Exhausted { reason::EXHAUSTED } else { reason::DAMAGED };
+            let reason = if error == CellError::Exhausted {
+                reason::EXHAUSTED
+            } else {
+                reason::DAMAGED
+            };
             self.close(core, now, key, Cause::here(reason));
         }
     }

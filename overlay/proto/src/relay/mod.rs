@@ -75,7 +75,12 @@ enum Stage {
     /// Public-key work is waiting or under way.
     Working,
     /// The set-up packet waits for the link to the next relay.
-    Connecting { link: LinkId, packet: Box<[u8; PACKET_LEN]>, reply: ReplySeal },
+    Connecting {
+        link: LinkId,
+        since: Instant,
+        packet: Box<[u8; PACKET_LEN]>,
+        reply: ReplySeal,
+    },
     /// The next relay has the set-up packet.
     Asked { reply: ReplySeal },
     /// The reply has passed.
@@ -103,7 +108,8 @@ struct Pings {
 impl Pings {
     fn take(&mut self, now: Instant, burst: u32) -> bool {
         let passed = now.saturating_duration_since(self.filled).as_millis();
-        let earned = u32::try_from(passed * u128::from(PINGS_PER_SECOND) / 1000).unwrap_or(u32::MAX);
+        let earned =
+            u32::try_from(passed * u128::from(PINGS_PER_SECOND) / 1000).unwrap_or(u32::MAX);
         if earned > 0 {
             self.left = self.left.saturating_add(earned).min(burst);
             self.filled = now;
@@ -122,9 +128,8 @@ impl Relay {
         let slot = core.slot(now);
         let filter = match &config.replay {
             ReplayStart::Fresh => ReplayFilter::new(capacity),
-            ReplayStart::Saved(bytes) => {
-                ReplayFilter::from_bytes(bytes).unwrap_or_else(|_| ReplayFilter::after_crash(capacity, slot))
-            }
+            ReplayStart::Saved(bytes) => ReplayFilter::from_bytes(bytes)
+                .unwrap_or_else(|_| ReplayFilter::after_crash(capacity, slot)),
             ReplayStart::Lost => ReplayFilter::after_crash(capacity, slot),
         };
         let mut relay = Self {
@@ -154,23 +159,32 @@ impl Relay {
 
     /// A circuit's timer: give up what is not built in time or idle, erase old keys.
     pub(crate) fn handle_timer(&mut self, core: &mut Core, now: Instant, key: u64) {
-        let Some(hop) = self.hops.get_mut(key) else { return };
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
         if let Some(crypto) = &mut hop.crypto {
             crypto.expire(now);
         }
         let deadline = match hop.stage {
             Stage::Open => hop.last_used + self.config.idle_timeout,
-            _ => hop.since + self.config.setup_timeout,
+            Stage::Connecting { since, .. } => since + self.config.connect_timeout,
+            Stage::Working | Stage::Asked { .. } => hop.since + self.config.setup_timeout,
         };
         if now < deadline {
-            core.timers.set(crate::node::core::Timer::Hop(key), deadline.min(now + TICK));
-        } else if matches!(hop.stage, Stage::Open) {
-            core.metrics.circuits.idle += 1;
-            self.close(core, now, key, close::Cause::here(kind::reason::IDLE));
-        } else {
-            core.metrics.circuits.timed_out += 1;
-            self.close(core, now, key, close::Cause::here(kind::reason::TIMEOUT));
+            core.timers
+                .set(crate::node::core::Timer::Hop(key), deadline.min(now + TICK));
+            return;
         }
+        let circuits = &mut core.metrics.circuits;
+        let (counter, reason) = match hop.stage {
+            Stage::Open => (&mut circuits.idle, kind::reason::IDLE),
+            Stage::Connecting { .. } => (&mut circuits.unreachable, kind::reason::UNREACHABLE),
+            Stage::Working | Stage::Asked { .. } => {
+                (&mut circuits.timed_out, kind::reason::TIMEOUT)
+            }
+        };
+        *counter += 1;
+        self.close(core, now, key, close::Cause::here(reason));
     }
 
     /// Meetings that nobody came to.
@@ -195,7 +209,11 @@ impl Relay {
     pub(crate) fn named_links(&self) -> Vec<Vec<LinkId>> {
         self.hops
             .iter()
-            .map(|(_, hop)| std::iter::once(hop.prev.link).chain(hop.next.map(|next| next.link)).collect())
+            .map(|(_, hop)| {
+                std::iter::once(hop.prev.link)
+                    .chain(hop.next.map(|next| next.link))
+                    .collect()
+            })
             .collect()
     }
 }

@@ -85,7 +85,10 @@ impl<O> Neighbours<O> {
             active: VecDeque::new(),
             cells: 0,
             node_bound: config.node_bytes / QUEUED_LEN,
-            bounds: QueueBounds { circuit: config.circuit_bytes / QUEUED_LEN, link: config.link_bytes / QUEUED_LEN },
+            bounds: QueueBounds {
+                circuit: config.circuit_bytes / QUEUED_LEN,
+                link: config.link_bytes / QUEUED_LEN,
+            },
             codel: config.codel,
         }
     }
@@ -108,7 +111,8 @@ impl<O> Neighbours<O> {
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
-            u32::try_from(self.slots.len() - 1).expect("the number of links is bounded far below 2^32")
+            u32::try_from(self.slots.len() - 1)
+                .expect("the number of links is bounded far below 2^32")
         });
         self.slots[slot as usize] = Some(neighbour);
         self.by_link.insert(link, slot);
@@ -117,7 +121,9 @@ impl<O> Neighbours<O> {
     /// The link carries cells; returns who has waited for that.
     pub(crate) fn up(&mut self, link: LinkId, initiator: bool, rng: &mut impl Rng) -> Vec<O> {
         self.add(link, rng);
-        let Some(neighbour) = self.of_link_mut(link) else { return Vec::new() };
+        let Some(neighbour) = self.of_link_mut(link) else {
+            return Vec::new();
+        };
         neighbour.up = true;
         neighbour.initiator = initiator;
         std::mem::take(&mut neighbour.waiting)
@@ -125,8 +131,12 @@ impl<O> Neighbours<O> {
 
     /// The link is gone. Its circuits must have been detached before; returns who has waited for the link.
     pub(crate) fn remove(&mut self, link: LinkId) -> Vec<O> {
-        let Some(slot) = self.by_link.remove(&link) else { return Vec::new() };
-        let Some(neighbour) = self.slots[slot as usize].take() else { return Vec::new() };
+        let Some(slot) = self.by_link.remove(&link) else {
+            return Vec::new();
+        };
+        let Some(neighbour) = self.slots[slot as usize].take() else {
+            return Vec::new();
+        };
         self.cells -= neighbour.queue.len();
         self.active.retain(|active| *active != slot);
         self.free.push(slot);
@@ -138,7 +148,11 @@ impl<O> Neighbours<O> {
     }
 
     pub(crate) fn links_up(&self) -> usize {
-        self.slots.iter().flatten().filter(|neighbour| neighbour.up).count()
+        self.slots
+            .iter()
+            .flatten()
+            .filter(|neighbour| neighbour.up)
+            .count()
     }
 
     /// Lets `owner` know when the link is up, or lost.
@@ -168,7 +182,11 @@ impl<O> Neighbours<O> {
         let neighbour = self.of_link_mut(link).filter(|neighbour| neighbour.up)?;
         let number = neighbour.next_number;
         neighbour.next_number = (number + 1) & !INITIATOR_BIT;
-        Some(if neighbour.initiator { number | INITIATOR_BIT } else { number })
+        Some(if neighbour.initiator {
+            number | INITIATOR_BIT
+        } else {
+            number
+        })
     }
 
     /// Gives a circuit its place in the link's queue.
@@ -178,12 +196,20 @@ impl<O> Neighbours<O> {
         if (circuit & INITIATOR_BIT != 0) != neighbour.initiator {
             neighbour.opened_by_peer += 1;
         }
-        Some(End { link, circuit, slot, flow: neighbour.queue.add_flow() })
+        Some(End {
+            link,
+            circuit,
+            slot,
+            flow: neighbour.queue.add_flow(),
+        })
     }
 
     /// Takes the place back; says how many cells were lost with it.
     pub(crate) fn detach(&mut self, end: End) -> usize {
-        let Some(neighbour) = self.slots[end.slot as usize].as_mut().filter(|neighbour| neighbour.link == end.link) else {
+        let Some(neighbour) = self.slots[end.slot as usize]
+            .as_mut()
+            .filter(|neighbour| neighbour.link == end.link)
+        else {
             return 0;
         };
         if (end.circuit & INITIATOR_BIT != 0) != neighbour.initiator {
@@ -196,14 +222,24 @@ impl<O> Neighbours<O> {
 
     /// Queues a cell, with the circuit number of `end`. Drops the oldest of the fattest over a bound.
     pub(crate) fn push(&mut self, now: Instant, end: End, cell: Cell, metrics: &mut Metrics) {
-        let Some(neighbour) = self.slots[end.slot as usize].as_mut().filter(|neighbour| neighbour.link == end.link) else {
+        let Some(neighbour) = self.slots[end.slot as usize]
+            .as_mut()
+            .filter(|neighbour| neighbour.link == end.link)
+        else {
             return;
         };
         if !neighbour.listed {
             neighbour.listed = true;
             self.active.push_back(end.slot);
         }
-        let PushDrops { circuit, link } = neighbour.queue.push(end.flow, now, Cell { circuit: end.circuit, ..cell });
+        let PushDrops { circuit, link } = neighbour.queue.push(
+            end.flow,
+            now,
+            Cell {
+                circuit: end.circuit,
+                ..cell
+            },
+        );
         self.cells += 1;
         if circuit + link > 0 {
             self.cells -= circuit + link;
@@ -217,7 +253,12 @@ impl<O> Neighbours<O> {
 
     /// Drops from the fattest circuit of the link with the most cells.
     fn drop_fattest(&mut self) -> usize {
-        let Some(neighbour) = self.slots.iter_mut().flatten().max_by_key(|neighbour| neighbour.queue.len()) else {
+        let Some(neighbour) = self
+            .slots
+            .iter_mut()
+            .flatten()
+            .max_by_key(|neighbour| neighbour.queue.len())
+        else {
             return 0;
         };
         let dropped = neighbour.queue.drop_fattest();
@@ -227,18 +268,35 @@ impl<O> Neighbours<O> {
 
     /// Lets cells go, links in turn, two in a datagram where two wait, while the links take them. At most `most`
     /// datagrams; returns whether that was too few.
-    pub(crate) fn flush(&mut self, now: Instant, links: &mut Links, metrics: &mut Metrics, mut most: usize) -> bool {
+    pub(crate) fn flush(
+        &mut self,
+        now: Instant,
+        links: &mut Links,
+        metrics: &mut Metrics,
+        mut most: usize,
+    ) -> bool {
         let mut visits = self.active.len();
         while visits > 0 {
             visits -= 1;
-            let Some(slot) = self.active.pop_front() else { break };
-            let Some(neighbour) = self.slots[slot as usize].as_mut() else { continue };
+            let Some(slot) = self.active.pop_front() else {
+                break;
+            };
+            let Some(neighbour) = self.slots[slot as usize].as_mut() else {
+                continue;
+            };
             let before = neighbour.queue.len();
             let mut burst = BURST.min(most);
             while burst > 0 && links.can_send(now, neighbour.link) {
-                let Some(first) = neighbour.queue.pop(now, &mut metrics.drops.codel) else { break };
+                let Some(first) = neighbour.queue.pop(now, &mut metrics.drops.codel) else {
+                    break;
+                };
                 let second = neighbour.queue.pop(now, &mut metrics.drops.codel);
-                links.send_cells(now, neighbour.link, &first.cell, second.as_ref().map(|popped| &popped.cell));
+                links.send_cells(
+                    now,
+                    neighbour.link,
+                    &first.cell,
+                    second.as_ref().map(|popped| &popped.cell),
+                );
                 metrics.queue.note(first.waited);
                 metrics.cells_sent += 1;
                 if let Some(second) = second {
@@ -273,7 +331,9 @@ impl<O> Neighbours<O> {
 
     /// Whether to tell the peer now that it uses a circuit that does not exist; at most ten times in a second.
     pub(crate) fn may_answer_unknown(&mut self, now: Instant, link: LinkId) -> bool {
-        let Some(neighbour) = self.of_link_mut(link) else { return false };
+        let Some(neighbour) = self.of_link_mut(link) else {
+            return false;
+        };
         let recent = neighbour
             .unknown_answered
             .is_some_and(|at| now.saturating_duration_since(at) < Duration::from_millis(100));
@@ -288,7 +348,11 @@ impl<O> Neighbours<O> {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.slots.iter().flatten().map(|neighbour| neighbour.queue.memory()).sum()
+        self.slots
+            .iter()
+            .flatten()
+            .map(|neighbour| neighbour.queue.memory())
+            .sum()
     }
 
     fn of_link(&self, link: LinkId) -> Option<&Neighbour<O>> {

@@ -9,7 +9,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zmesh_sphinx::{Error, Next, OnionSecret, Peeled, REPLY_LEN, RelayId, ReplayError, SLOT_SECONDS, Unwrapped};
+use zmesh_sphinx::{
+    Error, Next, OnionSecret, Peeled, REPLY_LEN, RelayId, ReplayError, SLOT_SECONDS, Unwrapped,
+};
 
 use super::close::Cause;
 use super::kind::reason;
@@ -29,14 +31,18 @@ impl Relay {
         circuit: u32,
         packet: [u8; zmesh_sphinx::PACKET_LEN],
     ) {
-        let refused = match core.neighbours.peer_may_open(link, circuit, self.config.max_circuits_per_link) {
-            PeerOpens::Yes if self.hops.len() < self.config.max_circuits => None,
-            PeerOpens::Yes | PeerOpens::TooMany => Some(reason::RESOURCES),
-            PeerOpens::WrongNumber => {
-                core.metrics.circuits.protocol_errors += 1;
-                return;
-            }
-        };
+        let refused =
+            match core
+                .neighbours
+                .peer_may_open(link, circuit, self.config.max_circuits_per_link)
+            {
+                PeerOpens::Yes if self.hops.len() < self.config.max_circuits => None,
+                PeerOpens::Yes | PeerOpens::TooMany => Some(reason::RESOURCES),
+                PeerOpens::WrongNumber => {
+                    core.metrics.circuits.protocol_errors += 1;
+                    return;
+                }
+            };
         if core.owner(link, circuit).is_some() {
             core.metrics.circuits.protocol_errors += 1;
             return;
@@ -46,7 +52,9 @@ impl Relay {
             core.refuse(now, link, circuit, reason);
             return;
         }
-        let Some(prev) = core.neighbours.attach(link, circuit) else { return };
+        let Some(prev) = core.neighbours.attach(link, circuit) else {
+            return;
+        };
         let key = self.hops.insert(Hop {
             prev,
             next: None,
@@ -55,11 +63,21 @@ impl Relay {
             role: Role::None,
             since: now,
             last_used: now,
-            pings: Pings { left: self.config.ping_burst, filled: now },
+            pings: Pings {
+                left: self.config.ping_burst,
+                filled: now,
+            },
         });
         core.enter(prev, Owner::FromOrigin(key));
-        core.timers.set(Timer::Hop(key), now + self.config.setup_timeout);
-        if let Some(victim) = self.setups.push(link, Setup { hop: key, packet: Box::new(packet) }) {
+        core.timers
+            .set(Timer::Hop(key), now + self.config.setup_timeout);
+        if let Some(victim) = self.setups.push(
+            link,
+            Setup {
+                hop: key,
+                packet: Box::new(packet),
+            },
+        ) {
             core.metrics.circuits.refused_busy += 1;
             self.close(core, now, victim.hop, Cause::here(reason::BUSY));
         }
@@ -86,21 +104,38 @@ impl Relay {
     pub(crate) fn take_work(&mut self, core: &mut Core, now: Instant) -> Option<Work> {
         while let Some((hop, peeled)) = self.finishing.pop_front() {
             if self.hops.get(hop).is_some() {
-                return Some(Work::Finish { hop, peeled: Box::new(peeled), rng: core.fork_rng(), now });
+                return Some(Work::Finish {
+                    hop,
+                    peeled: Box::new(peeled),
+                    rng: core.fork_rng(),
+                    now,
+                });
             }
         }
         while let Some(Setup { hop, packet }) = self.setups.pop() {
             if self.hops.get(hop).is_some() {
                 let slot_now = core.slot(now);
                 let keys = self.candidate_keys(slot_now);
-                return Some(Work::Peel(PeelWork { hop, packet, own: self.config.id, keys, slot_now }));
+                return Some(Work::Peel(PeelWork {
+                    hop,
+                    packet,
+                    own: self.config.id,
+                    keys,
+                    slot_now,
+                }));
             }
         }
         None
     }
 
     /// The first step came back.
-    pub(crate) fn handle_peeled(&mut self, core: &mut Core, now: Instant, hop: u64, result: Result<Peeled, Error>) {
+    pub(crate) fn handle_peeled(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        hop: u64,
+        result: Result<Peeled, Error>,
+    ) {
         if self.hops.get(hop).is_none() {
             return;
         }
@@ -108,7 +143,10 @@ impl Relay {
             core.metrics.circuits.refused_packet += 1;
             return self.close(core, now, hop, Cause::here(reason::REFUSED));
         };
-        match self.filter.check_and_insert(peeled.slot(), peeled.replay_tag(), core.slot(now)) {
+        match self
+            .filter
+            .check_and_insert(peeled.slot(), peeled.replay_tag(), core.slot(now))
+        {
             Ok(()) => self.finishing.push_back((hop, peeled)),
             Err(error) => {
                 let reason = match error {
@@ -131,9 +169,22 @@ impl Relay {
     }
 
     /// The second step came back: keys, and where the packet goes.
-    pub(crate) fn handle_finished(&mut self, core: &mut Core, now: Instant, key: u64, result: Result<Unwrapped, Error>) {
-        let Some(hop) = self.hops.get_mut(key) else { return };
-        let Ok(Unwrapped { next, circuit, reply }) = result else {
+    pub(crate) fn handle_finished(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        key: u64,
+        result: Result<Unwrapped, Error>,
+    ) {
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
+        let Ok(Unwrapped {
+            next,
+            circuit,
+            reply,
+        }) = result
+        else {
             core.metrics.circuits.refused_packet += 1;
             return self.close(core, now, key, Cause::here(reason::REFUSED));
         };
@@ -146,8 +197,17 @@ impl Relay {
             Next::Forward { to, packet } => match self.connect(core, now, &to) {
                 Some(link) => {
                     let packet = Box::new(*packet.as_bytes());
-                    let Some(hop) = self.hops.get_mut(key) else { return };
-                    hop.stage = Stage::Connecting { link, packet, reply };
+                    let Some(hop) = self.hops.get_mut(key) else {
+                        return;
+                    };
+                    hop.stage = Stage::Connecting {
+                        link,
+                        since: now,
+                        packet,
+                        reply,
+                    };
+                    core.timers
+                        .set_earlier(Timer::Hop(key), now + self.config.connect_timeout);
                     if core.neighbours.is_up(link) {
                         self.link_up(core, now, key);
                     } else {
@@ -164,16 +224,29 @@ impl Relay {
 
     /// The link to the next relay is up: the set-up packet goes out.
     pub(crate) fn link_up(&mut self, core: &mut Core, now: Instant, key: u64) {
-        let Some(hop) = self.hops.get_mut(key) else { return };
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
         let stage = std::mem::replace(&mut hop.stage, Stage::Working);
-        let Stage::Connecting { link, packet, reply } = stage else {
+        let Stage::Connecting {
+            link,
+            packet,
+            reply,
+            ..
+        } = stage
+        else {
             hop.stage = stage;
             return;
         };
         hop.stage = Stage::Asked { reply };
+        core.timers
+            .set(Timer::Hop(key), hop.since + self.config.setup_timeout);
         hop.next = core.allocate(link, Owner::FromFar(key));
         let sent = hop.next.is_some_and(|next| {
-            let setup = Control::Setup { circuit: next.circuit, packet: *packet };
+            let setup = Control::Setup {
+                circuit: next.circuit,
+                packet: *packet,
+            };
             core.links.send_control(now, link, setup).is_ok()
         });
         if !sent {
@@ -183,8 +256,16 @@ impl Relay {
     }
 
     /// The next relay has answered.
-    pub(crate) fn handle_reply(&mut self, core: &mut Core, now: Instant, key: u64, inner: &[u8; REPLY_LEN]) {
-        let Some(hop) = self.hops.get_mut(key) else { return };
+    pub(crate) fn handle_reply(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        key: u64,
+        inner: &[u8; REPLY_LEN],
+    ) {
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
         match std::mem::replace(&mut hop.stage, Stage::Working) {
             Stage::Asked { reply } => {
                 let reply = reply.forward(inner);
@@ -199,10 +280,15 @@ impl Relay {
 
     /// Sends the reply towards the origin; the circuit is open.
     fn answer(&mut self, core: &mut Core, now: Instant, key: u64, reply: [u8; REPLY_LEN]) {
-        let Some(hop) = self.hops.get_mut(key) else { return };
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
         hop.stage = Stage::Open;
         hop.last_used = now;
-        let reply = Control::SetupReply { circuit: hop.prev.circuit, reply };
+        let reply = Control::SetupReply {
+            circuit: hop.prev.circuit,
+            reply,
+        };
         if core.links.send_control(now, hop.prev.link, reply).is_ok() {
             core.metrics.circuits.built += 1;
             core.timers.set(Timer::Hop(key), now + super::TICK);
@@ -223,11 +309,17 @@ impl Relay {
     fn candidate_keys(&self, slot_now: u32) -> [Option<Arc<OnionSecret>>; 2] {
         let of_slot = |slot: u32| {
             let start = u64::from(slot) * SLOT_SECONDS;
-            self.config.onion_keys.iter().position(|key| (key.from_unix..key.until_unix).contains(&start))
+            self.config
+                .onion_keys
+                .iter()
+                .position(|key| (key.from_unix..key.until_unix).contains(&start))
         };
         let present = of_slot(slot_now);
-        let beside = [slot_now.saturating_sub(1), slot_now.saturating_add(1)].into_iter().map(of_slot);
+        let beside = [slot_now.saturating_sub(1), slot_now.saturating_add(1)]
+            .into_iter()
+            .map(of_slot);
         let other = beside.flatten().find(|index| Some(*index) != present);
-        [present, other].map(|index| index.map(|index| Arc::clone(&self.config.onion_keys[index].secret)))
+        [present, other]
+            .map(|index| index.map(|index| Arc::clone(&self.config.onion_keys[index].secret)))
     }
 }
