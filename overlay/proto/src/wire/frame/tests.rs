@@ -98,7 +98,9 @@ fn a_short_datagram_holds_a_cell_or_a_setup_and_feedback() {
 
 #[test]
 fn unknown_types_cut_frames_and_dirty_padding_are_errors() {
-    let first = |bytes: &[u8]| Frames::new(bytes).next();
+    fn first(bytes: &[u8]) -> Option<Result<Frame<'_>, FrameError>> {
+        Frames::new(bytes).next()
+    }
     assert_eq!(first(&[10, 0, 0]), Some(Err(FrameError::Kind(10))));
     assert_eq!(first(&[PING, 0, 0]), Some(Err(FrameError::Truncated)));
     assert_eq!(first(&[PAD, 0, 1]), Some(Err(FrameError::Padding)));
