@@ -7,4 +7,3 @@ mod meeting;
 mod queueing;
 mod setup;
 mod world;
-mod dbg;

@@ -180,7 +180,13 @@ impl World {
             while let Some(event) = world.members[origin].events.pop_front() {
                 match event {
                     Event::CircuitReady { circuit: id, .. } if id == circuit => ready = true,
-                    other => panic!("{other:?}"),
+                    Event::CircuitFailed {
+                        circuit: id,
+                        reason,
+                    } if id == circuit => {
+                        panic!("{reason:?}")
+                    }
+                    _ => {}
                 }
             }
             ready
