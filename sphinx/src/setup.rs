@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use crate::{
     MAX_HOPS, REPLY_LEN, body,
     error::Error,
-    group::{self, ELEMENT_LEN, OnionPublic, SecretScalar},
+    group::{self, ELEMENT_LEN, OnionPublic, SecretScalar, encode_doubles},
     header::{self, SphinxKeys},
     kdf::{self, KeySource},
     number::{COUNTER_MASK, LANES, add},
@@ -94,11 +94,13 @@ pub fn create(
     let mut keys = Vec::with_capacity(path.len());
     let mut first = None;
     for (hop, routing) in path.iter().zip(&routing) {
-        let (alpha, element) = exponent.public();
-        let shared = exponent.agree(hop.onion.point());
+        let half = exponent.half();
+        let element = half.times_base();
+        let [alpha, shared] = encode_doubles([element, half.times(hop.onion.point())]);
+        let alpha = *alpha.expose();
         let sphinx = SphinxKeys::new(&shared, &hop.id, &hop.onion, &alpha);
         let next = exponent.product(&sphinx.blinding());
-        first.get_or_insert((alpha, element));
+        first.get_or_insert((alpha, element + element));
         hops.push(PendingHop {
             id: hop.id,
             onion: hop.onion,
@@ -127,7 +129,11 @@ pub fn create(
 }
 
 /// Chooses where cell numbers start, how they shift, and lanes that differ from each other on every link.
-fn choose_routing(path: &[PathHop], slot: u32, rng: &mut impl CryptoRng) -> Vec<Routing> {
+pub(crate) fn choose_routing(
+    path: &[PathHop],
+    slot: u32,
+    rng: &mut impl CryptoRng,
+) -> Vec<Routing> {
     // The lanes of hops 0 … 3 on the first link: a random order, by Fisher and Yates.
     let mut lanes = [0, 1, 2, 3];
     for place in (1..LANES).rev() {
@@ -137,7 +143,7 @@ fn choose_routing(path: &[PathHop], slot: u32, rng: &mut impl CryptoRng) -> Vec<
     let mut mask_so_far = 0;
     let mut start = rng.next_u32() & COUNTER_MASK;
     let mut routing = Vec::with_capacity(path.len());
-    for number in 0..path.len() {
+    for (number, lane) in lanes.into_iter().enumerate().take(path.len()) {
         let shift = rng.next_u32() & COUNTER_MASK;
         let lane_mask = uniform(rng, LANES).to_le_bytes()[0];
         let next = path.get(number + 1).map(|hop| hop.id);
@@ -146,7 +152,7 @@ fn choose_routing(path: &[PathHop], slot: u32, rng: &mut impl CryptoRng) -> Vec<
             slot,
             start,
             shift,
-            own_lane: lanes[number] ^ mask_so_far,
+            own_lane: lane ^ mask_so_far,
             lane_mask,
         });
         start = add(start, shift);

@@ -56,13 +56,16 @@ impl WideBlock {
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
         let aes = Aes256::new(key.into());
-        let mut hash_key = AesBlock::default();
-        aes.encrypt_block(&mut hash_key);
+        // The encryptions of 0 and of 1 are the hash key and the whitening.
+        let mut derived = [AesBlock::default(); 2];
+        derived[1][0] = 1;
+        aes.encrypt_blocks(&mut derived);
+        let hash = Polyval::new(&derived[0]);
         let mut whitening = Secret::zero();
-        whitening.expose_mut()[0] = 1;
-        aes.encrypt_block(whitening.expose_mut().into());
-        let hash = Polyval::new(&hash_key);
-        hash_key.as_mut_slice().zeroize();
+        whitening.expose_mut().copy_from_slice(&derived[1]);
+        derived
+            .iter_mut()
+            .for_each(|block| block.as_mut_slice().zeroize());
         let after_length = |broken| {
             let mut hash = hash.clone();
             hash.update(&[length_block(TWEAK_LEN, broken)]);
@@ -98,7 +101,7 @@ impl WideBlock {
         let (first, rest) = data.split_at_mut(BLOCK);
         let first: &mut [u8; BLOCK] = first.try_into().expect("split at 16");
         match <&[u8; TWEAK_LEN]>::try_from(tweak) {
-            Ok(tweak) if rest.len() < (BUFFER - 1) * BLOCK => {
+            Ok(tweak) if rest.len() <= (BUFFER - 1) * BLOCK => {
                 self.permute_buffered(direction, tweak, first, rest)
             }
             _ => self.permute_any(direction, tweak, first, rest),
@@ -125,8 +128,7 @@ impl WideBlock {
             message[rest.len()] = 1;
         }
         let masked = u128::from_le_bytes(*first) ^ digest(start, &buffer[..end]);
-        let middle = self.middle(direction, masked);
-        self.xctr(masked ^ middle, &mut buffer[1..end]);
+        let middle = self.core(direction, masked, &mut buffer[1..end]);
         let message = buffer[1..end].as_flattened_mut();
         rest.copy_from_slice(&message[..rest.len()]);
         if broken {
@@ -159,29 +161,33 @@ impl WideBlock {
         blocks.as_flattened_mut()[..rest.len()].copy_from_slice(rest);
         pad(&mut blocks);
         let masked = u128::from_le_bytes(*first) ^ digest(&start, &blocks);
-        let middle = self.middle(direction, masked);
-        self.xctr(masked ^ middle, &mut blocks);
+        let middle = self.core(direction, masked, &mut blocks);
         pad(&mut blocks);
         rest.copy_from_slice(&blocks.as_flattened()[..rest.len()]);
         *first = (middle ^ digest(&start, &blocks)).to_le_bytes();
     }
 
-    /// The one block that goes through AES itself.
+    /// Sends the first block, masked by the hash, through AES, and XORs the counter mode that starts there onto `blocks`. Returns
+    /// what AES made of the first block.
     #[inline]
-    fn middle(&self, direction: Direction, masked: u128) -> u128 {
-        let mut block = AesBlock::from(masked.to_le_bytes());
+    fn core(&self, direction: Direction, masked: u128, blocks: &mut [[u8; BLOCK]]) -> u128 {
+        let whitening = u128::from_le_bytes(*self.whitening.expose());
+        let mut middle = masked;
         match direction {
-            Direction::Encrypt => self.aes.encrypt_block(&mut block),
-            Direction::Decrypt => self.aes.decrypt_block(&mut block),
+            Direction::Encrypt => self.aes.encrypt_with_backend(EncryptCore {
+                middle: &mut middle,
+                whitening,
+                blocks,
+            }),
+            Direction::Decrypt => {
+                let mut block = AesBlock::from(masked.to_le_bytes());
+                self.aes.decrypt_block(&mut block);
+                middle = u128::from_le_bytes(block.into());
+                let seed = masked ^ middle ^ whitening;
+                self.aes.encrypt_with_backend(Xctr { seed, blocks });
+            }
         }
-        u128::from_le_bytes(block.into())
-    }
-
-    /// XORs the counter-mode stream that starts at `seed` and the whitening onto `blocks`.
-    #[inline]
-    fn xctr(&self, seed: u128, blocks: &mut [[u8; BLOCK]]) {
-        let seed = seed ^ u128::from_le_bytes(*self.whitening.expose());
-        self.aes.encrypt_with_backend(Xctr { seed, blocks });
+        middle
     }
 }
 
@@ -206,6 +212,9 @@ fn digest(start: &Polyval, blocks: &[[u8; BLOCK]]) -> u128 {
 }
 
 /// Counter mode with a block cipher: block `i`, from 1, is XORed with the encryption of `seed ^ i`.
+///
+/// Runs inside the code that the AES crate compiled for the CPU at hand, and takes as many blocks at a time as that code does. What
+/// does not fill its width goes block by block, which modern CPUs overlap (31 blocks against a width of 64: 110 and 145 ns).
 struct Xctr<'a> {
     seed: u128,
     blocks: &'a mut [[u8; BLOCK]],
@@ -216,7 +225,6 @@ impl BlockSizeUser for Xctr<'_> {
 }
 
 impl BlockCipherEncClosure for Xctr<'_> {
-    /// Runs inside the code that the AES crate compiled for the CPU's features, as wide as that code is.
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
         let mut counter = 0;
@@ -226,11 +234,43 @@ impl BlockCipherEncClosure for Xctr<'_> {
                 counter += 1;
                 *block = (self.seed ^ counter).to_le_bytes().into();
             }
-            backend.encrypt_par_blocks_inplace(&mut stream);
+            if chunk.len() == B::ParBlocksSize::USIZE {
+                backend.encrypt_par_blocks_inplace(&mut stream);
+            } else {
+                backend.encrypt_tail_blocks_inplace(&mut stream[..chunk.len()]);
+            }
             for (block, stream) in chunk.iter_mut().zip(&stream) {
-                *block = (u128::from_le_bytes(*block) ^ u128::from_le_bytes((*stream).into()))
-                    .to_le_bytes();
+                let sum = u128::from_le_bytes(*block) ^ u128::from_le_bytes((*stream).into());
+                *block = sum.to_le_bytes();
             }
         }
+    }
+}
+
+/// The core of encryption: AES on the middle block and the counter mode that it starts, in one visit to the backend (choosing it
+/// and spreading its round keys costs 25 ns).
+struct EncryptCore<'a> {
+    middle: &'a mut u128,
+    whitening: u128,
+    blocks: &'a mut [[u8; BLOCK]],
+}
+
+impl BlockSizeUser for EncryptCore<'_> {
+    type BlockSize = U16;
+}
+
+impl BlockCipherEncClosure for EncryptCore<'_> {
+    #[inline(always)]
+    fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
+        let masked = *self.middle;
+        let mut block = AesBlock::from(masked.to_le_bytes());
+        backend.encrypt_block_inplace(&mut block);
+        *self.middle = u128::from_le_bytes(block.into());
+        let seed = masked ^ *self.middle ^ self.whitening;
+        let xctr = Xctr {
+            seed,
+            blocks: self.blocks,
+        };
+        xctr.call(backend);
     }
 }

@@ -5,7 +5,8 @@ use crate::error::CellError;
 /// Numbers behind the highest one seen that are still told apart.
 pub(crate) const WINDOW: u64 = 8192;
 
-const WORDS: usize = 1 + WINDOW as usize / 64;
+/// One more word than the window is long, so that the window never meets its own end.
+const WORDS: usize = 129;
 const WORD: u64 = u64::BITS as u64;
 
 /// A sliding window over 64-bit numbers. The bits (1 kB) exist only while cells flow.
@@ -73,12 +74,7 @@ impl Window {
 }
 
 fn word(number: u64) -> usize {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the remainder is below 129"
-    )]
-    let word = (number / WORD % WORDS as u64) as usize;
-    word
+    usize::try_from(number / WORD % WORDS as u64).expect("the remainder is below 129")
 }
 
 fn bit(number: u64) -> u64 {

@@ -1,1 +1,0 @@
-//! Tests that look inside; those of the whole protocol stand in `sphinx/tests`.
