@@ -20,7 +20,7 @@ fn every_hop_answers_probes_with_its_own_round_trip() {
         });
         assert_eq!(
             (from, rtt),
-            (hop, Duration::from_millis(20) * (hop as u32 + 1))
+            (hop, Duration::from_millis(20) * u32::try_from(hop + 1).unwrap())
         );
     }
     let now = world.now;
