@@ -90,7 +90,6 @@ impl Link {
         if let Err(error) = self.probe(now, config) {
             return Due::Down(error);
         }
-        self.dirty = true;
         Due::Nothing
     }
 
