@@ -15,7 +15,7 @@ use aes::{
     Aes256,
     cipher::{
         Array, BlockCipherDecrypt, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser,
-        KeyInit, ParBlocks, consts::U16, typenum::Unsigned,
+        KeyInit, ParBlocks, consts::U16,
     },
 };
 use polyval::{Polyval, universal_hash::UniversalHash};
@@ -208,20 +208,18 @@ impl BlockCipherEncClosure for Xctr<'_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
         let mut counter = 0;
-        let mut stream = ParBlocks::<B>::default();
-        for chunk in self.blocks.chunks_mut(B::ParBlocksSize::USIZE) {
-            for block in stream.iter_mut().take(chunk.len()) {
+        for chunk in self.blocks.chunks_mut(BUFFER) {
+            let mut stream = [AesBlock::default(); BUFFER];
+            let stream = &mut stream[..chunk.len()];
+            for block in &mut *stream {
                 counter += 1;
                 *block = (self.seed ^ counter).to_le_bytes().into();
             }
-            if chunk.len() == B::ParBlocksSize::USIZE {
-                backend.encrypt_par_blocks_inplace(&mut stream);
-            } else {
-                backend.encrypt_tail_blocks_inplace(&mut stream[..chunk.len()]);
-            }
-            for (block, stream) in chunk.iter_mut().zip(&stream) {
-                let sum = u128::from_le_bytes(*block) ^ u128::from_le_bytes((*stream).into());
-                *block = sum.to_le_bytes();
+            let (wide, tail) = ParBlocks::<B>::slice_as_chunks_mut(stream);
+            wide.iter_mut().for_each(|blocks| backend.encrypt_par_blocks_inplace(blocks));
+            backend.encrypt_tail_blocks_inplace(tail);
+            for (block, stream) in chunk.iter_mut().zip(stream) {
+                *block = (u128::from_le_bytes(*block) ^ u128::from_le_bytes((*stream).into())).to_le_bytes();
             }
         }
     }
