@@ -7,8 +7,10 @@
 //! | [`micro`] | interleaved micro-benchmarks |
 //! | [`table`] | the one table that `make bench` prints |
 
+pub mod adversary;
 pub mod load;
 pub mod micro;
 pub mod peers;
 pub mod sim;
 pub mod table;
+pub mod topology;

@@ -32,11 +32,7 @@ impl Timing {
 ///
 /// # Panics
 /// When `rounds` or `per_round` is 0.
-pub fn interleave(
-    contenders: &mut [&mut dyn FnMut()],
-    rounds: usize,
-    per_round: u32,
-) -> Vec<Timing> {
+pub fn interleave(contenders: &mut [&mut dyn FnMut()], rounds: usize, per_round: u32) -> Vec<Timing> {
     assert!(rounds > 0 && per_round > 0, "nothing to measure");
     let mut taken = vec![Vec::with_capacity(rounds); contenders.len()];
     // The first round warms caches and branch predictors and is not counted.
@@ -56,10 +52,7 @@ pub fn interleave(
         .into_iter()
         .map(|mut rounds| {
             rounds.sort_unstable();
-            Timing {
-                min: rounds[0],
-                median: rounds[rounds.len() / 2],
-            }
+            Timing { min: rounds[0], median: rounds[rounds.len() / 2] }
         })
         .collect()
 }
@@ -71,13 +64,8 @@ mod tests {
     #[test]
     fn contenders_take_turns() {
         let order = std::cell::RefCell::new(String::new());
-        let timings = interleave(
-            &mut [&mut || order.borrow_mut().push('a'), &mut || {
-                order.borrow_mut().push('b')
-            }],
-            2,
-            2,
-        );
+        let timings =
+            interleave(&mut [&mut || order.borrow_mut().push('a'), &mut || order.borrow_mut().push('b')], 2, 2);
         assert_eq!(order.into_inner(), "aabbaabbaabb");
         assert_eq!(timings.len(), 2);
         assert!(timings[0].min <= timings[0].median);

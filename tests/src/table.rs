@@ -97,12 +97,7 @@ pub struct Row {
 impl Row {
     /// A row without figures yet.
     #[must_use]
-    pub fn new(
-        what: impl Into<String>,
-        peer: impl Into<String>,
-        unit: Unit,
-        target: Target,
-    ) -> Row {
+    pub fn new(what: impl Into<String>, peer: impl Into<String>, unit: Unit, target: Target) -> Row {
         Row {
             what: what.into(),
             peer: peer.into(),
@@ -138,9 +133,7 @@ impl Row {
     /// Ours divided by the peer's.
     #[must_use]
     pub fn ratio(&self) -> Option<f64> {
-        self.peer_figure
-            .filter(|peer| *peer > 0.0)
-            .and_then(|peer| Some(self.our_figure? / peer))
+        self.peer_figure.filter(|peer| *peer > 0.0).and_then(|peer| Some(self.our_figure? / peer))
     }
 
     /// Whether the target is met; nothing when that cannot be said.
@@ -177,15 +170,7 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const HEAD: [&str; 7] = [
-            "what",
-            "peer",
-            "peer's figure",
-            "ours",
-            "ratio",
-            "target",
-            "met",
-        ];
+        const HEAD: [&str; 7] = ["what", "peer", "peer's figure", "ours", "ratio", "target", "met"];
         let mut lines: Vec<[String; 7]> = vec![HEAD.map(str::to_owned)];
         for row in &self.rows {
             let cell = |value: Option<f64>| value.map_or("–".to_owned(), |v| figure(v, row.unit));
@@ -204,20 +189,10 @@ impl fmt::Display for Table {
                 met.to_owned(),
             ]);
         }
-        let width = |column: usize| {
-            lines
-                .iter()
-                .map(|cells| cells[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
         let widths: [usize; 7] = std::array::from_fn(width);
         for (number, cells) in lines.iter().enumerate() {
-            let padded: Vec<String> = cells
-                .iter()
-                .zip(widths)
-                .map(|(cell, width)| format!("{cell:<width$}"))
-                .collect();
+            let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             writeln!(f, "| {} |", padded.join(" | "))?;
             if number == 0 {
                 let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
@@ -238,9 +213,7 @@ fn figure(value: f64, unit: Unit) -> String {
         v if v >= 10.0 => 1,
         _ => 2,
     };
-    format!("{value:.digits$} {}", unit.sign())
-        .trim_end()
-        .to_owned()
+    format!("{value:.digits$} {}", unit.sign()).trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -251,21 +224,11 @@ mod tests {
     fn a_missed_target_stays_and_says_so() {
         let table = Table {
             rows: vec![
-                Row::new(
-                    "bulk",
-                    "tor",
-                    Unit::MegabytesPerSecond,
-                    Target::AtLeastTimesPeer(5.0),
-                )
-                .figures(Some(10.0), Some(20.0)),
-                Row::new(
-                    "echo",
-                    "tor",
-                    Unit::Milliseconds,
-                    Target::AtMostTimesPeer(1.0),
-                )
-                .figures(None, Some(1.0))
-                .note("tor is not installed"),
+                Row::new("bulk", "tor", Unit::MegabytesPerSecond, Target::AtLeastTimesPeer(5.0))
+                    .figures(Some(10.0), Some(20.0)),
+                Row::new("echo", "tor", Unit::Milliseconds, Target::AtMostTimesPeer(1.0))
+                    .figures(None, Some(1.0))
+                    .note("tor is not installed"),
             ],
         };
         let text = table.to_string();
@@ -279,10 +242,7 @@ mod tests {
     #[test]
     fn targets() {
         assert_eq!(Target::AtMost(30.0).met(None, Some(29.0)), Some(true));
-        assert_eq!(
-            Target::AtMostTimesPeer(0.5).met(Some(4.0), Some(3.0)),
-            Some(false)
-        );
+        assert_eq!(Target::AtMostTimesPeer(0.5).met(Some(4.0), Some(3.0)), Some(false));
         assert_eq!(Target::None.met(Some(1.0), Some(1.0)), None);
     }
 }

@@ -38,29 +38,16 @@ const IMPURE: &[&str] = &[
 const MOST_LINES: usize = 500;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ lies in the workspace")
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the workspace").to_owned()
 }
 
 fn metadata() -> serde_json::Value {
     let output = Command::new(env!("CARGO"))
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--no-deps",
-            "--offline",
-        ])
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(root())
         .output()
         .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON")
 }
 
@@ -82,9 +69,7 @@ fn dependencies_point_downward() {
                 // A crate's own tests may use it with other features.
                 _ if on == name && kind == "dev" => {}
                 Some(&below) if below >= layer => {
-                    wrong.push(format!(
-                        "{name} (layer {layer}) depends on {on} (layer {below})"
-                    ));
+                    wrong.push(format!("{name} (layer {layer}) depends on {on} (layer {below})"));
                 }
                 None if on.starts_with("zmesh") => wrong.push(format!("{on} has no layer")),
                 _ => {}
@@ -106,17 +91,7 @@ fn pure_crates_have_no_runtime() {
         for dependency in package["dependencies"].as_array().expect("dependencies") {
             let on = dependency["name"].as_str().expect("a name");
             let normal = dependency["kind"].is_null();
-            if normal
-                && [
-                    "tokio",
-                    "getrandom",
-                    "rand",
-                    "quinn",
-                    "quinn-udp",
-                    "socket2",
-                ]
-                .contains(&on)
-            {
+            if normal && ["tokio", "getrandom", "rand", "quinn", "quinn-udp", "socket2"].contains(&on) {
                 wrong.push(format!("{name} depends on {on}"));
             }
         }
@@ -130,10 +105,7 @@ fn files_hold_one_idea() {
     each_source(&root(), &mut |path, text| {
         let lines = text.lines().count();
         if lines > MOST_LINES {
-            wrong.push(format!(
-                "{} has {lines} lines, more than {MOST_LINES}",
-                path.display()
-            ));
+            wrong.push(format!("{} has {lines} lines, more than {MOST_LINES}", path.display()));
         }
     });
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -149,10 +121,7 @@ fn pure_crates_name_no_clock_no_dice_no_sockets() {
             }
             for (number, line) in text.lines().enumerate() {
                 if line.trim_start().starts_with("#[cfg(test)]")
-                    && text
-                        .lines()
-                        .nth(number + 1)
-                        .is_some_and(|next| next.contains("mod tests {"))
+                    && text.lines().nth(number + 1).is_some_and(|next| next.contains("mod tests {"))
                 {
                     // What follows is the file's own test module.
                     break;
@@ -180,11 +149,7 @@ fn each_source(directory: &Path, show: &mut dyn FnMut(&Path, &str)) {
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
     for path in paths {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_dir() {
             if name != "target" && !name.starts_with('.') {
                 each_source(&path, show);

@@ -44,15 +44,9 @@ pub fn download(socks: &Socks, target: SocketAddr, bytes: u64) -> io::Result<Dow
     request(&mut stream, target, bytes)?;
     let received = read_body(&mut stream, |_| true)?;
     if received != bytes {
-        return Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            format!("{received} of {bytes} bytes arrived"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{received} of {bytes} bytes arrived")));
     }
-    Ok(Download {
-        bytes,
-        took: begun.elapsed(),
-    })
+    Ok(Download { bytes, took: begun.elapsed() })
 }
 
 /// A download that goes on until it is stopped, one request after the other.
@@ -83,12 +77,7 @@ impl Saturation {
             }
             Ok(())
         });
-        Saturation {
-            stop,
-            bytes,
-            begun: Instant::now(),
-            thread: Some(thread),
-        }
+        Saturation { stop, bytes, begun: Instant::now(), thread: Some(thread) }
     }
 
     /// Bytes received so far.
@@ -103,10 +92,7 @@ impl Saturation {
     /// When the download broke.
     pub fn stop(mut self) -> io::Result<Download> {
         self.stop.store(true, Ordering::Relaxed);
-        let download = Download {
-            bytes: self.bytes(),
-            took: self.begun.elapsed(),
-        };
+        let download = Download { bytes: self.bytes(), took: self.begun.elapsed() };
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(outcome)) => outcome.map(|()| download),
             _ => Err(io::Error::other("the download thread failed")),
@@ -141,12 +127,7 @@ impl Echoes {
 ///
 /// # Errors
 /// When the connection breaks.
-pub fn tcp_echoes(
-    socks: &Socks,
-    target: SocketAddr,
-    count: usize,
-    interval: Duration,
-) -> io::Result<Echoes> {
+pub fn tcp_echoes(socks: &Socks, target: SocketAddr, count: usize, interval: Duration) -> io::Result<Echoes> {
     let stream = socks.connect(target)?;
     let mut reader = stream.try_clone()?;
     reader.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -162,25 +143,15 @@ pub fn tcp_echoes(
         io::Result::Ok(round_trips)
     });
     pace(count, interval, |_| writer.write_all(&stamped(epoch)))?;
-    let round_trips = receiver
-        .join()
-        .map_err(|_| io::Error::other("the receiving thread failed"))??;
-    Ok(Echoes {
-        sent: count,
-        round_trips: Samples::new(round_trips),
-    })
+    let round_trips = receiver.join().map_err(|_| io::Error::other("the receiving thread failed"))??;
+    Ok(Echoes { sent: count, round_trips: Samples::new(round_trips) })
 }
 
 /// Sends `count` datagrams, one every `interval`, through a UDP association to an echo server.
 ///
 /// # Errors
 /// When the association breaks.
-pub fn udp_echoes(
-    udp: &SocksUdp,
-    target: SocketAddr,
-    count: usize,
-    interval: Duration,
-) -> io::Result<Echoes> {
+pub fn udp_echoes(udp: &SocksUdp, target: SocketAddr, count: usize, interval: Duration) -> io::Result<Echoes> {
     let epoch = Instant::now();
     let incoming = udp.try_clone()?;
     let receiver = thread::spawn(move || {
@@ -194,13 +165,8 @@ pub fn udp_echoes(
         round_trips
     });
     pace(count, interval, |_| udp.send_to(&stamped(epoch), target))?;
-    let round_trips = receiver
-        .join()
-        .map_err(|_| io::Error::other("the receiving thread failed"))?;
-    Ok(Echoes {
-        sent: count,
-        round_trips: Samples::new(round_trips),
-    })
+    let round_trips = receiver.join().map_err(|_| io::Error::other("the receiving thread failed"))?;
+    Ok(Echoes { sent: count, round_trips: Samples::new(round_trips) })
 }
 
 /// Repeats [`first_byte`] until it works, so that what follows does not measure a start.
@@ -232,10 +198,7 @@ pub fn first_byte(socks: &Socks, target: SocketAddr) -> io::Result<Duration> {
 }
 
 fn request(stream: &mut TcpStream, target: SocketAddr, bytes: u64) -> io::Result<()> {
-    stream.write_all(
-        format!("GET /bytes/{bytes} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n")
-            .as_bytes(),
-    )
+    stream.write_all(format!("GET /bytes/{bytes} HTTP/1.1\r\nHost: {target}\r\nConnection: close\r\n\r\n").as_bytes())
 }
 
 /// Reads an HTTP answer to its end and counts the bytes of its body; `more` is told of each part and may end it.
@@ -265,11 +228,7 @@ fn read_body(stream: &mut TcpStream, mut more: impl FnMut(usize) -> bool) -> io:
     }
 }
 
-fn pace(
-    count: usize,
-    interval: Duration,
-    mut send: impl FnMut(usize) -> io::Result<()>,
-) -> io::Result<()> {
+fn pace(count: usize, interval: Duration, mut send: impl FnMut(usize) -> io::Result<()>) -> io::Result<()> {
     let mut due = Instant::now();
     for i in 0..count {
         thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -289,7 +248,5 @@ fn stamped(epoch: Instant) -> [u8; ECHO_LEN] {
 fn age(message: &[u8], epoch: Instant) -> Duration {
     let mut stamp = [0; 8];
     stamp.copy_from_slice(&message[..8]);
-    epoch
-        .elapsed()
-        .saturating_sub(Duration::from_nanos(u64::from_be_bytes(stamp)))
+    epoch.elapsed().saturating_sub(Duration::from_nanos(u64::from_be_bytes(stamp)))
 }

@@ -92,13 +92,7 @@ impl Server {
                 }
             }
         });
-        Ok(Server {
-            address,
-            stop,
-            thread: Some(thread),
-            kind: Kind::Datagram,
-            seen: Arc::default(),
-        })
+        Ok(Server { address, stop, thread: Some(thread), kind: Kind::Datagram, seen: Arc::default() })
     }
 
     /// Where it listens.
@@ -110,10 +104,7 @@ impl Server {
     /// What the HTTP server has seen so far.
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn streams(
@@ -136,13 +127,7 @@ impl Server {
                 thread::spawn(move || serve(stream, seen));
             }
         });
-        Ok(Server {
-            address,
-            stop,
-            thread: Some(thread),
-            kind: Kind::Stream,
-            seen,
-        })
+        Ok(Server { address, stop, thread: Some(thread), kind: Kind::Stream, seen })
     }
 }
 
@@ -152,9 +137,9 @@ impl Drop for Server {
         // One last visitor wakes the thread so that it sees the flag.
         let woken = match self.kind {
             Kind::Stream => TcpStream::connect(self.address).map(drop),
-            Kind::Datagram => UdpSocket::bind((self.address.ip(), 0))
-                .and_then(|socket| socket.send_to(&[0], self.address))
-                .map(drop),
+            Kind::Datagram => {
+                UdpSocket::bind((self.address.ip(), 0)).and_then(|socket| socket.send_to(&[0], self.address)).map(drop)
+            }
         };
         if let (Ok(()), Some(thread)) = (woken, self.thread.take()) {
             let _ = thread.join();
@@ -166,11 +151,7 @@ impl Drop for Server {
 ///
 /// # Errors
 /// When the connection breaks.
-pub fn answer_http(
-    stream: &mut (impl Read + Write),
-    mut saw: impl FnMut(&str),
-    whoami: &str,
-) -> io::Result<()> {
+pub fn answer_http(stream: &mut (impl Read + Write), mut saw: impl FnMut(&str), whoami: &str) -> io::Result<()> {
     loop {
         let mut head = Vec::new();
         let mut byte = [0; 1];
@@ -220,12 +201,7 @@ fn serve_http(stream: TcpStream, seen: &Mutex<Vec<Seen>>) -> io::Result<()> {
     answer_http(
         &mut stream,
         |path| {
-            seen.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(Seen {
-                    from,
-                    path: path.to_owned(),
-                });
+            seen.lock().unwrap_or_else(PoisonError::into_inner).push(Seen { from, path: path.to_owned() });
         },
         &from.to_string(),
     )

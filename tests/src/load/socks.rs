@@ -21,19 +21,13 @@ impl Socks {
     /// The server at this address, without user name.
     #[must_use]
     pub fn new(server: SocketAddr) -> Socks {
-        Socks {
-            server,
-            token: None,
-        }
+        Socks { server, token: None }
     }
 
     /// The same server with a user name and password, which isolates.
     #[must_use]
     pub fn isolated(&self, token: &str) -> Socks {
-        Socks {
-            server: self.server,
-            token: Some(token.to_owned()),
-        }
+        Socks { server: self.server, token: Some(token.to_owned()) }
     }
 
     /// Connects to `target` through the server.
@@ -72,9 +66,7 @@ impl Socks {
         let mut chosen = [0; 2];
         stream.read_exact(&mut chosen)?;
         if chosen != [5, method] {
-            return Err(io::Error::other(format!(
-                "SOCKS server answered {chosen:?}"
-            )));
+            return Err(io::Error::other(format!("SOCKS server answered {chosen:?}")));
         }
         if let Some(token) = &self.token {
             let length = u8::try_from(token.len()).map_err(io::Error::other)?;
@@ -95,10 +87,7 @@ impl Socks {
 /// A UDP association; it ends when this is dropped.
 #[derive(Debug)]
 pub struct SocksUdp {
-    #[allow(
-        dead_code,
-        reason = "the association lives as long as its TCP connection"
-    )]
+    #[allow(dead_code, reason = "the association lives as long as its TCP connection")]
     control: TcpStream,
     socket: UdpSocket,
 }
@@ -140,10 +129,7 @@ impl SocksUdp {
     /// # Errors
     /// As the system says.
     pub fn try_clone(&self) -> io::Result<SocksUdp> {
-        Ok(SocksUdp {
-            control: self.control.try_clone()?,
-            socket: self.socket.try_clone()?,
-        })
+        Ok(SocksUdp { control: self.control.try_clone()?, socket: self.socket.try_clone()? })
     }
 }
 
@@ -180,9 +166,7 @@ fn parse_address(bytes: &[u8]) -> SocketAddr {
     let (ip, port) = bytes.split_at(bytes.len() - 2);
     let ip: IpAddr = match <[u8; 4]>::try_from(ip) {
         Ok(v4) => Ipv4Addr::from(v4).into(),
-        Err(_) => <[u8; 16]>::try_from(ip)
-            .map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from)
-            .into(),
+        Err(_) => <[u8; 16]>::try_from(ip).map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from).into(),
     };
     SocketAddr::new(ip, u16::from_be_bytes([port[0], port[1]]))
 }

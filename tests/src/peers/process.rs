@@ -29,13 +29,8 @@ impl Process {
     /// # Errors
     /// When the program cannot be started.
     pub fn start(name: &str, command: &mut Command) -> Result<Process, Error> {
-        let child = command
-            .spawn()
-            .map_err(Error::io(format!("starting {name}")))?;
-        Ok(Process {
-            name: name.to_owned(),
-            child,
-        })
+        let child = command.spawn().map_err(Error::io(format!("starting {name}")))?;
+        Ok(Process { name: name.to_owned(), child })
     }
 
     /// What errors call it.
@@ -69,10 +64,7 @@ impl Process {
 
     /// Asks it to end (SIGTERM) and gives it `patience` before it is killed. True when it ended by itself.
     pub fn terminate(&mut self, patience: std::time::Duration) -> bool {
-        let _ = Command::new("kill")
-            .arg("-TERM")
-            .arg(self.id().to_string())
-            .status();
+        let _ = Command::new("kill").arg("-TERM").arg(self.id().to_string()).status();
         let until = std::time::Instant::now() + patience;
         while std::time::Instant::now() < until {
             if !self.runs() {
@@ -106,10 +98,7 @@ pub fn memory_of(pid: u32) -> Option<Memory> {
         let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
         Some(kilobytes * 1024)
     };
-    Some(Memory {
-        now: field("VmRSS:")?,
-        peak: field("VmHWM:")?,
-    })
+    Some(Memory { now: field("VmRSS:")?, peak: field("VmHWM:")? })
 }
 
 /// CPU time that the process with this id has used, in seconds (user and system).
@@ -132,11 +121,7 @@ pub fn children_of(pid: u32) -> Vec<u32> {
     entries
         .flatten()
         .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|line| {
-            line.split_whitespace()
-                .filter_map(|word| word.parse().ok())
-                .collect::<Vec<u32>>()
-        })
+        .flat_map(|line| line.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<u32>>())
         .collect()
 }
 
@@ -148,12 +133,8 @@ pub fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
     let mut listeners = Vec::with_capacity(N);
     let mut ports = [0; N];
     for port in &mut ports {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .map_err(Error::io("binding a free port"))?;
-        *port = listener
-            .local_addr()
-            .map_err(Error::io("asking for a port"))?
-            .port();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(Error::io("binding a free port"))?;
+        *port = listener.local_addr().map_err(Error::io("asking for a port"))?.port();
         listeners.push(listener);
     }
     Ok(ports)
@@ -173,9 +154,5 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn last_line(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or_default()
-        .to_owned()
+    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned()
 }

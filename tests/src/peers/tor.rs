@@ -83,18 +83,9 @@ impl TorNetwork {
     #[must_use]
     pub fn version() -> Option<String> {
         find_program("tor-gencert")?;
-        let output = Command::new(find_program("tor")?)
-            .arg("--version")
-            .output()
-            .ok()?;
+        let output = Command::new(find_program("tor")?).arg("--version").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        Some(
-            text.lines()
-                .next()?
-                .trim_start_matches("Tor version ")
-                .trim_end_matches('.')
-                .to_owned(),
-        )
+        Some(text.lines().next()?.trim_start_matches("Tor version ").trim_end_matches('.').to_owned())
     }
 
     /// Makes keys, starts the daemons and waits until the client has a circuit.
@@ -112,24 +103,10 @@ impl TorNetwork {
 
         let ports = free_ports::<{ 2 * AUTHORITIES + RELAYS + 1 }>()?;
         let authorities = (0..AUTHORITIES)
-            .map(|i| {
-                Plan::new(
-                    &directory,
-                    format!("auth{i}"),
-                    ports[2 * i],
-                    ports[2 * i + 1],
-                )
-            })
+            .map(|i| Plan::new(&directory, format!("auth{i}"), ports[2 * i], ports[2 * i + 1]))
             .collect::<Result<Vec<_>, _>>()?;
         let relays = (0..RELAYS)
-            .map(|i| {
-                Plan::new(
-                    &directory,
-                    format!("relay{i}"),
-                    ports[2 * AUTHORITIES + i],
-                    0,
-                )
-            })
+            .map(|i| Plan::new(&directory, format!("relay{i}"), ports[2 * AUTHORITIES + i], 0))
             .collect::<Result<Vec<_>, _>>()?;
         let client = Plan::new(&directory, "client".to_owned(), 0, 0)?;
         let socks = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[2 * AUTHORITIES + RELAYS]));
@@ -147,21 +124,12 @@ impl TorNetwork {
         let control = client.directory.join("control");
         client.write_torrc(&[
             &common,
-            &format!(
-                "SocksPort {socks}\nControlSocket {}\nConnectionPadding 0\n",
-                control.display()
-            ),
+            &format!("SocksPort {socks}\nControlSocket {}\nConnectionPadding 0\n", control.display()),
         ])?;
 
         let mut network = TorNetwork {
-            authorities: authorities
-                .iter()
-                .map(|plan| plan.start(&tor))
-                .collect::<Result<_, _>>()?,
-            relays: relays
-                .iter()
-                .map(|plan| plan.start(&tor))
-                .collect::<Result<_, _>>()?,
+            authorities: authorities.iter().map(|plan| plan.start(&tor)).collect::<Result<_, _>>()?,
+            relays: relays.iter().map(|plan| plan.start(&tor)).collect::<Result<_, _>>()?,
             client: client.start(&tor)?,
             socks,
             control,
@@ -200,12 +168,7 @@ impl TorNetwork {
     /// Process ids of relays and client, for accounts of CPU time.
     #[must_use]
     pub fn process_ids(&self) -> Vec<u32> {
-        self.relays
-            .iter()
-            .chain(&self.authorities)
-            .chain([&self.client])
-            .map(Process::id)
-            .collect()
+        self.relays.iter().chain(&self.authorities).chain([&self.client]).map(Process::id).collect()
     }
 
     /// Turns the client's ready-made circuits on or off. Off, with every old circuit set aside, the next stream pays for its own circuit.
@@ -230,12 +193,7 @@ impl TorNetwork {
         Ok(said.iter().filter(|line| line.contains(" BUILT ")).count())
     }
 
-    fn wait_until_ready(
-        &mut self,
-        log: &Path,
-        until: Instant,
-        patience: Duration,
-    ) -> Result<(), Error> {
+    fn wait_until_ready(&mut self, log: &Path, until: Instant, patience: Duration) -> Result<(), Error> {
         loop {
             let text = fs::read_to_string(log).unwrap_or_default();
             if text.contains("Bootstrapped 100%") {
@@ -249,10 +207,7 @@ impl TorNetwork {
                 .find_map(|daemon| (!daemon.runs()).then(|| daemon.name().to_owned()));
             if let Some(name) = ended {
                 let log = self.directory.path().join(&name).join("log");
-                return Err(Error::Unexpected {
-                    said: last_line(&log),
-                    program: format!("tor {name}"),
-                });
+                return Err(Error::Unexpected { said: last_line(&log), program: format!("tor {name}") });
             }
             if Instant::now() > until {
                 return Err(Error::NotReady {
@@ -269,21 +224,16 @@ impl TorNetwork {
     fn control(&self, commands: &[&str]) -> Result<Vec<String>, Error> {
         let what = || "asking tor's control socket";
         let mut stream = UnixStream::connect(&self.control).map_err(Error::io(what()))?;
-        stream
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .map_err(Error::io(what()))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).map_err(Error::io(what()))?;
         let mut reader = BufReader::new(stream.try_clone().map_err(Error::io(what()))?);
         let mut lines = Vec::new();
         for command in ["AUTHENTICATE"].iter().chain(commands) {
-            stream
-                .write_all(format!("{command}\r\n").as_bytes())
-                .map_err(Error::io(what()))?;
+            stream.write_all(format!("{command}\r\n").as_bytes()).map_err(Error::io(what()))?;
             loop {
                 let mut line = String::new();
                 reader.read_line(&mut line).map_err(Error::io(what()))?;
                 let line = line.trim_end().to_owned();
-                let last =
-                    line.as_bytes().get(3) == Some(&b' ') && line.as_bytes()[0].is_ascii_digit();
+                let last = line.as_bytes().get(3) == Some(&b' ') && line.as_bytes()[0].is_ascii_digit();
                 let failed = last && !line.starts_with("250");
                 lines.push(line);
                 if failed || lines.last().is_some_and(String::is_empty) && lines.len() > 10_000 {
@@ -309,12 +259,7 @@ impl Plan {
             fs::set_permissions(path, fs::Permissions::from_mode(0o700))
                 .map_err(Error::io("restricting a directory"))?;
         }
-        Ok(Plan {
-            nickname,
-            directory,
-            or_port,
-            dir_port,
-        })
+        Ok(Plan { nickname, directory, or_port, dir_port })
     }
 
     fn log(&self) -> PathBuf {
@@ -360,15 +305,10 @@ impl Plan {
             .spawn()
             .map_err(Error::io("starting tor-gencert"))?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin
-                .write_all(b"a throwaway passphrase\n")
-                .map_err(Error::io("giving tor-gencert its passphrase"))?;
+            stdin.write_all(b"a throwaway passphrase\n").map_err(Error::io("giving tor-gencert its passphrase"))?;
         }
-        let output = child
-            .wait_with_output()
-            .map_err(Error::io("waiting for tor-gencert"))?;
-        let certificate =
-            fs::read_to_string(keys.join("authority_certificate")).unwrap_or_default();
+        let output = child.wait_with_output().map_err(Error::io("waiting for tor-gencert"))?;
+        let certificate = fs::read_to_string(keys.join("authority_certificate")).unwrap_or_default();
         let v3_identity = certificate
             .lines()
             .find_map(|line| line.strip_prefix("fingerprint "))
@@ -381,10 +321,7 @@ impl Plan {
         let output = Command::new(tor)
             .args(["--ignore-missing-torrc", "--quiet", "--list-fingerprint"])
             .args(["-f", "/nonexistent", "--defaults-torrc", "/nonexistent"])
-            .args([
-                "--DirAuthority",
-                "none 127.0.0.1:1 ffffffffffffffffffffffffffffffffffffffff",
-            ])
+            .args(["--DirAuthority", "none 127.0.0.1:1 ffffffffffffffffffffffffffffffffffffffff"])
             .args(["--ORPort", &self.or_port.to_string()])
             .args(["--Nickname", &self.nickname])
             .arg("--DataDirectory")

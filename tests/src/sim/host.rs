@@ -13,16 +13,30 @@ pub struct Received {
     pub data: Vec<u8>,
 }
 
+/// A datagram on its way out.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    /// The sender that it claims, if not the host's own address.
+    pub(super) from: Option<SocketAddr>,
+    pub(super) to: SocketAddr,
+    pub(super) data: Vec<u8>,
+}
+
 /// What a turn sends.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    pub(super) datagrams: Vec<(SocketAddr, Vec<u8>)>,
+    pub(super) datagrams: Vec<Leaving>,
 }
 
 impl Outbox {
     /// Sends one datagram.
     pub fn send(&mut self, to: SocketAddr, data: Vec<u8>) {
-        self.datagrams.push((to, data));
+        self.datagrams.push(Leaving { from: None, to, data });
+    }
+
+    /// Sends one datagram under somebody else's address, as an attacker can where nobody filters.
+    pub fn send_as(&mut self, from: SocketAddr, to: SocketAddr, data: Vec<u8>) {
+        self.datagrams.push(Leaving { from: Some(from), to, data });
     }
 
     /// How many datagrams it holds.

@@ -5,8 +5,11 @@
 //! turn sends leaves when the turn ends and travels by a [`wire::Path`]: delay, jitter, loss, rate and a bounded queue.
 //! No wall clock and no ambient randomness take part, so the same seed gives the same [`Trace`].
 
+pub mod app;
+pub mod attack;
 pub mod cost;
 pub mod host;
+pub mod node;
 mod trace;
 pub mod wire;
 
@@ -190,8 +193,7 @@ impl Sim {
     /// When the host is of another type.
     pub fn host<H: Host>(&mut self, id: HostId) -> &mut H {
         let host: &mut dyn std::any::Any = self.slots[id.0].host.as_mut();
-        host.downcast_mut()
-            .expect("the host was added as this type")
+        host.downcast_mut().expect("the host was added as this type")
     }
 
     /// Gives a host a turn now, whatever its timers say.
@@ -226,11 +228,7 @@ impl Sim {
 
     fn push(&mut self, at: u64, what: Happening) {
         self.order += 1;
-        self.heap.push(Reverse(Event {
-            at,
-            order: self.order,
-            what,
-        }));
+        self.heap.push(Reverse(Event { at, order: self.order, what }));
     }
 
     fn happen(&mut self, what: Happening) {
@@ -319,9 +317,9 @@ impl Sim {
         slot.state = state;
         slot.counters.busy += cost;
         slot.counters.sent += out.datagrams.len() as u64;
-        let from = slot.address;
+        let address = slot.address;
         self.push(end, Happening::CoreFree(id));
-        for (to, data) in out.datagrams {
+        for host::Leaving { from, to, data } in out.datagrams {
             let Some(&target) = self.by_address.get(&to) else {
                 continue;
             };
@@ -338,6 +336,7 @@ impl Sim {
                 observer(&seen);
             }
             if let Fate::Arrives(at) = fate {
+                let from = from.unwrap_or(address);
                 self.push(at, Happening::Arrival(target, Received { from, data }));
             }
         }

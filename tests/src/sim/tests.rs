@@ -14,25 +14,11 @@ struct Ticker {
 
 impl Ticker {
     fn sender(peer: SocketAddr, left: u32, burst: usize) -> Ticker {
-        Ticker {
-            peer: Some(peer),
-            left,
-            next: None,
-            arrivals: Vec::new(),
-            per_datagram: Duration::ZERO,
-            burst,
-        }
+        Ticker { peer: Some(peer), left, next: None, arrivals: Vec::new(), per_datagram: Duration::ZERO, burst }
     }
 
     fn receiver(per_datagram: Duration) -> Ticker {
-        Ticker {
-            peer: None,
-            left: 0,
-            next: None,
-            arrivals: Vec::new(),
-            per_datagram,
-            burst: 0,
-        }
+        Ticker { peer: None, left: 0, next: None, arrivals: Vec::new(), per_datagram, burst: 0 }
     }
 }
 
@@ -65,13 +51,7 @@ fn at(host: u8) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::new(10, host, 0, 1), 9000))
 }
 
-fn run(
-    seed: u64,
-    path: Path,
-    burst: usize,
-    buffer: usize,
-    per_datagram: Duration,
-) -> (Sim, HostId) {
+fn run(seed: u64, path: Path, burst: usize, buffer: usize, per_datagram: Duration) -> (Sim, HostId) {
     let mut sim = Sim::new(seed, path);
     sim.add(at(1), 1 << 20, Ticker::sender(at(2), 100, burst));
     let receiver = sim.add(at(2), buffer, Ticker::receiver(per_datagram));
@@ -81,34 +61,18 @@ fn run(
 
 #[test]
 fn datagrams_arrive_after_the_delay() {
-    let (mut sim, receiver) = run(
-        1,
-        Path::delay(Duration::from_millis(50)),
-        1,
-        1 << 20,
-        Duration::ZERO,
-    );
+    let (mut sim, receiver) = run(1, Path::delay(Duration::from_millis(50)), 1, 1 << 20, Duration::ZERO);
     let epoch = sim.epoch;
     let arrivals = &sim.host::<Ticker>(receiver).arrivals;
     assert_eq!(arrivals.len(), 100);
     let first = arrivals[0] - epoch;
-    assert!(
-        first >= Duration::from_millis(50) && first < Duration::from_millis(51),
-        "{first:?}"
-    );
+    assert!(first >= Duration::from_millis(50) && first < Duration::from_millis(51), "{first:?}");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    let path = Path::delay(Duration::from_millis(5))
-        .jitter(Duration::from_millis(3))
-        .loss(0.1);
-    let trace = |seed| {
-        run(seed, path, 3, 1 << 20, Duration::from_micros(5))
-            .0
-            .trace()
-            .clone()
-    };
+    let path = Path::delay(Duration::from_millis(5)).jitter(Duration::from_millis(3)).loss(0.1);
+    let trace = |seed| run(seed, path, 3, 1 << 20, Duration::from_micros(5)).0.trace().clone();
     assert_eq!(trace(1), trace(1));
     assert_ne!(trace(1).times(), trace(2).times());
 }
@@ -117,11 +81,7 @@ fn the_same_seed_gives_the_same_trace() {
 fn losses_are_about_as_many_as_asked_for() {
     let path = Path::delay(Duration::ZERO).loss(0.1);
     let (sim, _) = run(3, path, 100, 1 << 20, Duration::ZERO);
-    assert!(
-        (900..1100).contains(&sim.wire_drops()),
-        "{}",
-        sim.wire_drops()
-    );
+    assert!((900..1100).contains(&sim.wire_drops()), "{}", sim.wire_drops());
 }
 
 #[test]

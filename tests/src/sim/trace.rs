@@ -30,11 +30,7 @@ pub struct Trace {
 
 impl Default for Trace {
     fn default() -> Trace {
-        Trace {
-            times: FNV_OFFSET,
-            contents: FNV_OFFSET,
-            lengths: BTreeMap::new(),
-        }
+        Trace { times: FNV_OFFSET, contents: FNV_OFFSET, lengths: BTreeMap::new() }
     }
 }
 
@@ -65,13 +61,8 @@ impl Trace {
 
     pub(super) fn note(&mut self, seen: &Observed<'_>) {
         *self.lengths.entry(seen.data.len()).or_default() += 1;
-        let words = [
-            super::nanos(seen.at),
-            seen.from.0 as u64,
-            seen.to.0 as u64,
-            seen.data.len() as u64,
-            u64::from(seen.lost),
-        ];
+        let words =
+            [super::nanos(seen.at), seen.from.0 as u64, seen.to.0 as u64, seen.data.len() as u64, u64::from(seen.lost)];
         for word in words {
             self.times = fnv(self.times, &word.to_le_bytes());
         }
@@ -83,7 +74,5 @@ impl Trace {
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 
 fn fnv(state: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(state, |state, byte| {
-        (state ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    bytes.iter().fold(state, |state, byte| (state ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

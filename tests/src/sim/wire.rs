@@ -31,12 +31,7 @@ impl Path {
     /// A path with this delay and nothing else.
     #[must_use]
     pub const fn delay(delay: Duration) -> Path {
-        Path {
-            delay,
-            jitter: Duration::ZERO,
-            loss: 0.0,
-            bottleneck: None,
-        }
+        Path { delay, jitter: Duration::ZERO, loss: 0.0, bottleneck: None }
     }
 
     /// The same path with up to this much more delay for each datagram.
@@ -54,10 +49,7 @@ impl Path {
     /// The same path with a bottleneck of `rate` bytes a second and a queue of `queue` bytes.
     #[must_use]
     pub const fn bottleneck(self, rate: u64, queue: usize) -> Path {
-        Path {
-            bottleneck: Some((rate, queue)),
-            ..self
-        }
+        Path { bottleneck: Some((rate, queue)), ..self }
     }
 }
 
@@ -81,13 +73,7 @@ pub(super) struct Wires {
 
 impl Wires {
     pub(super) fn new(default: Path, rng: ChaCha12Rng) -> Wires {
-        Wires {
-            default,
-            paths: BTreeMap::new(),
-            busy: BTreeMap::new(),
-            rng,
-            drops: 0,
-        }
+        Wires { default, paths: BTreeMap::new(), busy: BTreeMap::new(), rng, drops: 0 }
     }
 
     pub(super) fn set(&mut self, from: HostId, to: HostId, path: Path) {
@@ -118,12 +104,7 @@ impl Wires {
             *busy = (*busy).max(now) + takes;
             leaves = *busy;
         }
-        let jitter = path.jitter.as_nanos() as f64
-            * if path.jitter.is_zero() {
-                0.0
-            } else {
-                self.chance()
-            };
+        let jitter = path.jitter.as_nanos() as f64 * if path.jitter.is_zero() { 0.0 } else { self.chance() };
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

@@ -78,16 +78,13 @@ pub(crate) fn rows(quick: bool, _zmesh: Option<&Path>) -> Vec<Row> {
         (Ok(http), Ok(echo)) => Servers { http, echo },
         (Err(error), _) | (_, Err(error)) => {
             return vec![
-                Row::new("end to end", "tor", Unit::Count, Target::None)
-                    .note(format!("no local server: {error}")),
+                Row::new("end to end", "tor", Unit::Count, Target::None).note(format!("no local server: {error}")),
             ];
         }
     };
     let tor = match TorNetwork::version() {
         None => Outcome {
-            notes: vec![
-                "tor is not installed (apt install tor): its column stays empty".to_owned(),
-            ],
+            notes: vec!["tor is not installed (apt install tor): its column stays empty".to_owned()],
             ..Outcome::default()
         },
         Some(version) => {
@@ -97,10 +94,7 @@ pub(crate) fn rows(quick: bool, _zmesh: Option<&Path>) -> Vec<Row> {
                     eprintln!("ready after {:.0} s", network.took().as_secs_f64());
                     measure_tor(&network, &servers, plan)
                 }
-                Err(error) => Outcome {
-                    notes: vec![error.to_string()],
-                    ..Outcome::default()
-                },
+                Err(error) => Outcome { notes: vec![error.to_string()], ..Outcome::default() },
             }
         }
     };
@@ -120,11 +114,7 @@ fn measure_tor(network: &TorNetwork, servers: &Servers, plan: Plan) -> Outcome {
     let cold = network
         .set_ready_made_circuits(false)
         .map_err(io::Error::other)
-        .and_then(|()| {
-            times(plan.connects, |i| {
-                client::first_byte(&socks.isolated(&format!("cold{i}")), http)
-            })
-        });
+        .and_then(|()| times(plan.connects, |i| client::first_byte(&socks.isolated(&format!("cold{i}")), http)));
     outcome.cold = outcome.take("tor: cold connect", cold);
     if let Err(error) = network.set_ready_made_circuits(true) {
         outcome.notes.push(error.to_string());
@@ -142,9 +132,7 @@ fn measure_tor(network: &TorNetwork, servers: &Servers, plan: Plan) -> Outcome {
         let run = outcome.take("tor: bulk", run);
         outcome.bulk.extend(run);
     }
-    let (loaded, load) = beside_bulk(&bulk, http, || {
-        client::tcp_echoes(&calls, echo, plan.echoes, plan.echo_interval)
-    });
+    let (loaded, load) = beside_bulk(&bulk, http, || client::tcp_echoes(&calls, echo, plan.echoes, plan.echo_interval));
     outcome.loaded = outcome.take("tor: echo beside bulk", loaded);
     outcome.load = outcome.take("tor: bulk beside echo", load);
     outcome.memory = network.relay_memory().iter().map(|memory| memory.now).max();
@@ -164,111 +152,42 @@ fn beside_bulk(
 }
 
 fn times(count: usize, mut one: impl FnMut(usize) -> io::Result<Duration>) -> io::Result<Samples> {
-    (0..count)
-        .map(&mut one)
-        .collect::<io::Result<Vec<_>>>()
-        .map(Samples::new)
+    (0..count).map(&mut one).collect::<io::Result<Vec<_>>>().map(Samples::new)
 }
 
 fn compare(tor: &Outcome, ours: &Outcome) -> Vec<Row> {
     let millis = |duration: Option<Duration>| duration.map(|d| d.as_secs_f64() * 1e3);
-    let best = |runs: &[Download]| {
-        runs.iter()
-            .map(Download::megabytes_per_second)
-            .reduce(f64::max)
-    };
+    let best = |runs: &[Download]| runs.iter().map(Download::megabytes_per_second).reduce(f64::max);
     let idle = |o: &Outcome| o.idle.as_ref().map(|echoes| echoes.round_trips.clone());
     let loaded = |o: &Outcome| o.loaded.as_ref().map(|echoes| echoes.round_trips.clone());
     let ms = Unit::Milliseconds;
     let mut rows = vec![
-        Row::new(
-            "bulk through 3 hops",
-            "tor",
-            Unit::MegabytesPerSecond,
-            Target::AtLeastTimesPeer(5.0),
-        )
-        .figures(best(&tor.bulk), best(&ours.bulk)),
-        Row::new(
-            "echo at 50/s, idle, p50",
-            "tor",
-            ms,
-            Target::AtMostTimesPeer(1.0),
-        )
-        .figures(
-            millis(idle(tor).and_then(|s| s.p50())),
-            millis(idle(ours).and_then(|s| s.p50())),
-        ),
-        Row::new(
-            "echo at 50/s, idle, p99",
-            "tor",
-            ms,
-            Target::AtMostTimesPeer(0.1),
-        )
-        .figures(
-            millis(idle(tor).and_then(|s| s.p99())),
-            millis(idle(ours).and_then(|s| s.p99())),
-        ),
-        Row::new("echo beside bulk, p50", "tor", ms, Target::None).figures(
-            millis(loaded(tor).and_then(|s| s.p50())),
-            millis(loaded(ours).and_then(|s| s.p50())),
-        ),
-        Row::new(
-            "echo beside bulk, p99",
-            "tor",
-            ms,
-            Target::AtMostTimesPeer(0.1),
-        )
-        .figures(
-            millis(loaded(tor).and_then(|s| s.p99())),
-            millis(loaded(ours).and_then(|s| s.p99())),
-        ),
-        Row::new(
-            "bulk while echoes run",
-            "tor",
-            Unit::MegabytesPerSecond,
-            Target::None,
-        )
-        .figures(
+        Row::new("bulk through 3 hops", "tor", Unit::MegabytesPerSecond, Target::AtLeastTimesPeer(5.0))
+            .figures(best(&tor.bulk), best(&ours.bulk)),
+        Row::new("echo at 50/s, idle, p50", "tor", ms, Target::AtMostTimesPeer(1.0))
+            .figures(millis(idle(tor).and_then(|s| s.p50())), millis(idle(ours).and_then(|s| s.p50()))),
+        Row::new("echo at 50/s, idle, p99", "tor", ms, Target::AtMostTimesPeer(0.1))
+            .figures(millis(idle(tor).and_then(|s| s.p99())), millis(idle(ours).and_then(|s| s.p99()))),
+        Row::new("echo beside bulk, p50", "tor", ms, Target::None)
+            .figures(millis(loaded(tor).and_then(|s| s.p50())), millis(loaded(ours).and_then(|s| s.p50()))),
+        Row::new("echo beside bulk, p99", "tor", ms, Target::AtMostTimesPeer(0.1))
+            .figures(millis(loaded(tor).and_then(|s| s.p99())), millis(loaded(ours).and_then(|s| s.p99()))),
+        Row::new("bulk while echoes run", "tor", Unit::MegabytesPerSecond, Target::None).figures(
             tor.load.map(|load| load.megabytes_per_second()),
             ours.load.map(|load| load.megabytes_per_second()),
         ),
-        Row::new(
-            "connect to first byte, cold",
-            "tor",
-            ms,
-            Target::AtMostTimesPeer(1.0),
-        )
-        .figures(
+        Row::new("connect to first byte, cold", "tor", ms, Target::AtMostTimesPeer(1.0)).figures(
             millis(tor.cold.as_ref().and_then(Samples::p50)),
             millis(ours.cold.as_ref().and_then(Samples::p50)),
         ),
-        Row::new(
-            "connect to first byte, warm",
-            "tor",
-            ms,
-            Target::AtMostTimesPeer(1.0),
-        )
-        .figures(
+        Row::new("connect to first byte, warm", "tor", ms, Target::AtMostTimesPeer(1.0)).figures(
             millis(tor.warm.as_ref().and_then(Samples::p50)),
             millis(ours.warm.as_ref().and_then(Samples::p50)),
         ),
-        Row::new(
-            "relay memory after load",
-            "tor",
-            Unit::Megabytes,
-            Target::AtMost(80.0),
-        )
-        .figures(
-            tor.memory.map(|bytes| bytes as f64 / 1e6),
-            ours.memory.map(|bytes| bytes as f64 / 1e6),
-        ),
+        Row::new("relay memory after load", "tor", Unit::Megabytes, Target::AtMost(80.0))
+            .figures(tor.memory.map(|bytes| bytes as f64 / 1e6), ours.memory.map(|bytes| bytes as f64 / 1e6)),
     ];
-    let notes: Vec<&str> = tor
-        .notes
-        .iter()
-        .chain(&ours.notes)
-        .map(String::as_str)
-        .collect();
+    let notes: Vec<&str> = tor.notes.iter().chain(&ours.notes).map(String::as_str).collect();
     if let Some(first) = rows.first_mut() {
         *first = first.clone().note(notes.join("; "));
     }

@@ -1,9 +1,5 @@
 //! `make bench`: one table, a peer's figure beside ours from the same run on the same machine.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program that people run in a terminal"
-)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run in a terminal")]
 
 mod end_to_end;
 mod primitives;
@@ -48,9 +44,7 @@ fn main() -> ExitCode {
         table.rows.extend(primitives::rows(options.quick));
     }
     if wants(Part::EndToEnd) {
-        table
-            .rows
-            .extend(end_to_end::rows(options.quick, options.zmesh.as_deref()));
+        table.rows.extend(end_to_end::rows(options.quick, options.zmesh.as_deref()));
     }
     if options.json {
         println!("{}", table.to_json());

@@ -7,9 +7,7 @@ use hctr2_rs::Hctr2_256;
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use sphinx_packet::constants::{
-    DESTINATION_ADDRESS_LENGTH, IDENTIFIER_LENGTH, NODE_ADDRESS_LENGTH,
-};
+use sphinx_packet::constants::{DESTINATION_ADDRESS_LENGTH, IDENTIFIER_LENGTH, NODE_ADDRESS_LENGTH};
 use sphinx_packet::header::delays::Delay;
 use sphinx_packet::packet::builder::SphinxPacketBuilder;
 use sphinx_packet::route::{Destination, DestinationAddressBytes, Node, NodeAddressBytes};
@@ -37,17 +35,9 @@ struct Effort {
 /// Measures and gives the rows.
 pub(crate) fn rows(quick: bool) -> Vec<Row> {
     let effort = if quick {
-        Effort {
-            rounds: 11,
-            cheap: 200,
-            dear: 10,
-        }
+        Effort { rounds: 11, cheap: 200, dear: 10 }
     } else {
-        Effort {
-            rounds: 101,
-            cheap: 2_000,
-            dear: 50,
-        }
+        Effort { rounds: 101, cheap: 2_000, dear: 50 }
     };
     let mut rows = sphinx(effort);
     rows.extend(layer(effort));
@@ -55,25 +45,11 @@ pub(crate) fn rows(quick: bool) -> Vec<Row> {
 }
 
 /// One row: medians as figures, the fastest rounds in the note.
-pub(crate) fn row(
-    what: &str,
-    peer: &str,
-    unit: Unit,
-    target: Target,
-    theirs: Timing,
-    ours: Timing,
-) -> Row {
+pub(crate) fn row(what: &str, peer: &str, unit: Unit, target: Target, theirs: Timing, ours: Timing) -> Row {
     let scale = if unit == Unit::Microseconds { 1e3 } else { 1.0 };
     Row::new(what, peer, unit, target)
-        .figures(
-            Some(theirs.median_nanos() / scale),
-            Some(ours.median_nanos() / scale),
-        )
-        .note(format!(
-            "fastest rounds {:.2} against {:.2}",
-            theirs.min_nanos() / scale,
-            ours.min_nanos() / scale
-        ))
+        .figures(Some(theirs.median_nanos() / scale), Some(ours.median_nanos() / scale))
+        .note(format!("fastest rounds {:.2} against {:.2}", theirs.min_nanos() / scale, ours.min_nanos() / scale))
 }
 
 fn sphinx(effort: Effort) -> Vec<Row> {
@@ -83,10 +59,7 @@ fn sphinx(effort: Effort) -> Vec<Row> {
     let path: Vec<PathHop> = secrets
         .iter()
         .zip(1..)
-        .map(|(secret, number)| PathHop {
-            id: RelayId([number; 16]),
-            onion: secret.public(),
-        })
+        .map(|(secret, number)| PathHop { id: RelayId([number; 16]), onion: secret.public() })
         .collect();
     let (packet, _) = create(&path, SLOT, &mut rng).expect("three distinct hops");
     let bytes = *packet.as_bytes();
@@ -96,17 +69,12 @@ fn sphinx(effort: Effort) -> Vec<Row> {
         .iter()
         .zip(1..)
         .map(|(secret, number)| {
-            Node::new(
-                NodeAddressBytes::from_bytes([number; NODE_ADDRESS_LENGTH]),
-                PublicKey::from(secret),
-            )
+            Node::new(NodeAddressBytes::from_bytes([number; NODE_ADDRESS_LENGTH]), PublicKey::from(secret))
         })
         .collect();
     let delays = [Delay::new_from_millis(1); 3];
-    let destination = Destination::new(
-        DestinationAddressBytes::from_bytes([9; DESTINATION_ADDRESS_LENGTH]),
-        [9; IDENTIFIER_LENGTH],
-    );
+    let destination =
+        Destination::new(DestinationAddressBytes::from_bytes([9; DESTINATION_ADDRESS_LENGTH]), [9; IDENTIFIER_LENGTH]);
     let message = [13_u8; 16];
     let their_create = || {
         SphinxPacketBuilder::new()
@@ -134,23 +102,15 @@ fn sphinx(effort: Effort) -> Vec<Row> {
     let unwraps = interleave(
         &mut [
             &mut || {
-                let packet = sphinx_packet::SphinxPacket::from_bytes(black_box(&their_bytes))
-                    .expect("a packet of their own");
-                black_box(
-                    packet
-                        .process(&their_secrets[0])
-                        .expect("a packet for this node"),
-                );
+                let packet =
+                    sphinx_packet::SphinxPacket::from_bytes(black_box(&their_bytes)).expect("a packet of their own");
+                black_box(packet.process(&their_secrets[0]).expect("a packet for this node"));
             },
             &mut || {
                 black_box(peel().next().expect("a packet for this relay"));
             },
             &mut || {
-                black_box(
-                    peel()
-                        .finish(&mut rng, now)
-                        .expect("a packet for this relay"),
-                );
+                black_box(peel().finish(&mut rng, now).expect("a packet for this relay"));
             },
         ],
         effort.rounds,
@@ -158,31 +118,10 @@ fn sphinx(effort: Effort) -> Vec<Row> {
     );
     let us = Unit::Microseconds;
     vec![
-        row(
-            "Sphinx create, 3 hops",
-            SPHINX,
-            us,
-            Target::AtMostTimesPeer(0.5),
-            creates[0],
-            creates[1],
-        ),
-        row(
-            "Sphinx unwrap, one hop",
-            SPHINX,
-            us,
-            Target::AtMostTimesPeer(0.7),
-            unwraps[0],
-            unwraps[1],
-        ),
-        row(
-            "set-up at a relay",
-            SPHINX,
-            us,
-            Target::None,
-            unwraps[0],
-            unwraps[2],
-        )
-        .note("ours with the ephemeral share and the circuit's keys, which the peer has none of"),
+        row("Sphinx create, 3 hops", SPHINX, us, Target::AtMostTimesPeer(0.5), creates[0], creates[1]),
+        row("Sphinx unwrap, one hop", SPHINX, us, Target::AtMostTimesPeer(0.7), unwraps[0], unwraps[1]),
+        row("set-up at a relay", SPHINX, us, Target::None, unwraps[0], unwraps[2])
+            .note("ours with the ephemeral share and the circuit's keys, which the peer has none of"),
     ]
 }
 
@@ -206,29 +145,20 @@ fn layer(effort: Effort) -> Vec<Row> {
     let timings = interleave(
         &mut [
             &mut || {
-                theirs
-                    .decrypt(black_box(&theirs_in), &tweak, &mut theirs_out)
-                    .expect("a body longer than a block");
+                theirs.decrypt(black_box(&theirs_in), &tweak, &mut theirs_out).expect("a body longer than a block");
             },
             &mut || {
                 nonce += 1;
                 let mut bytes = [0; 12];
                 bytes[..8].copy_from_slice(&nonce.to_le_bytes());
                 let _ = black_box(
-                    gcm.seal_in_place_separate_tag(
-                        Nonce::assume_unique_for_key(bytes),
-                        Aad::empty(),
-                        &mut sealed,
-                    )
-                    .expect("a short message"),
+                    gcm.seal_in_place_separate_tag(Nonce::assume_unique_for_key(bytes), Aad::empty(), &mut sealed)
+                        .expect("a short message"),
                 );
             },
             &mut || ours.decrypt(&tweak, black_box(&mut body)),
             &mut || {
-                black_box(
-                    hop.forward(now, number, &mut cell)
-                        .expect("a fresh cell number"),
-                );
+                black_box(hop.forward(now, number, &mut cell).expect("a fresh cell number"));
                 number = number.wrapping_add(1) & 0x3fff_ffff;
             },
         ],
@@ -237,32 +167,11 @@ fn layer(effort: Effort) -> Vec<Row> {
     );
     let ns = Unit::Nanoseconds;
     vec![
-        row(
-            "wide block, 504 bytes",
-            "hctr2-rs 0.10",
-            ns,
-            Target::AtMostTimesPeer(0.3),
-            timings[0],
-            timings[2],
-        ),
-        row(
-            "cell layer at a relay",
-            "hctr2-rs 0.10",
-            ns,
-            Target::AtMostTimesPeer(0.3),
-            timings[0],
-            timings[3],
-        )
-        .note("ours with the number window, the tweak and the key phase"),
-        row(
-            "cell layer at a relay",
-            "AES-256-GCM (ring)",
-            ns,
-            Target::None,
-            timings[1],
-            timings[3],
-        )
-        .note("GCM is no wide block: an altered cell would stay readable to a colluder"),
+        row("wide block, 504 bytes", "hctr2-rs 0.10", ns, Target::AtMostTimesPeer(0.3), timings[0], timings[2]),
+        row("cell layer at a relay", "hctr2-rs 0.10", ns, Target::AtMostTimesPeer(0.3), timings[0], timings[3])
+            .note("ours with the number window, the tweak and the key phase"),
+        row("cell layer at a relay", "AES-256-GCM (ring)", ns, Target::None, timings[1], timings[3])
+            .note("GCM is no wide block: an altered cell would stay readable to a colluder"),
     ]
 }
 
@@ -273,10 +182,7 @@ fn middle_hop(now: Instant) -> (HopCircuit, u32) {
     let path: Vec<PathHop> = secrets
         .iter()
         .zip(1..)
-        .map(|(secret, number)| PathHop {
-            id: RelayId([number; 16]),
-            onion: secret.public(),
-        })
+        .map(|(secret, number)| PathHop { id: RelayId([number; 16]), onion: secret.public() })
         .collect();
     let (packet, pending) = create(&path, SLOT, &mut rng).expect("two distinct hops");
     let mut unwrap = |packet: Packet, hop: usize| {
@@ -293,8 +199,6 @@ fn middle_hop(now: Instant) -> (HopCircuit, u32) {
     let reply = first.reply.forward(&second.reply.last());
     let mut origin = pending.finish(&reply, now).expect("the path's own reply");
     let mut body = [0; BODY_LEN];
-    let number = origin
-        .seal(now + Duration::from_millis(1), 1, 0, &[], &mut body)
-        .expect("a first cell");
+    let number = origin.seal(now + Duration::from_millis(1), 1, 0, &[], &mut body).expect("a first cell");
     (first.circuit, number)
 }
