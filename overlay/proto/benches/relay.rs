@@ -1,11 +1,7 @@
 //! What a cell costs at a forwarding relay: link open, table, one layer, queue, link seal. Nothing else is timed.
 //!
 //! `cargo bench -p zmesh-proto --bench relay`
-#![allow(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "a benchmark reads the clock and prints"
-)]
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a benchmark reads the clock and prints")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,9 +47,7 @@ fn main() {
             let cells = metrics.cells_forwarded - before[relay].cells_forwarded;
             let long = metrics.links.sent_long - before[relay].links.sent_long;
             let per_cell = bench.spent[relay].as_nanos() / u128::from(cells.max(1));
-            println!(
-                "  relay {relay}: {cells} cells, {long} long datagrams, {per_cell} ns per cell"
-            );
+            println!("  relay {relay}: {cells} cells, {long} long datagrams, {per_cell} ns per cell");
         }
     }
 }
@@ -62,9 +56,7 @@ impl Bench {
     fn new() -> Self {
         let now = Instant::now();
         let mut rng = ChaCha12Rng::seed_from_u64(1);
-        let keys: Vec<RelayKeys> = (0..3)
-            .map(|_| RelayKeys::generate(&mut rng, UNIX))
-            .collect();
+        let keys: Vec<RelayKeys> = (0..3).map(|_| RelayKeys::generate(&mut rng, UNIX)).collect();
         let network = Arc::new(network(&keys, &mut rng));
         let nodes = (0..4)
             .map(|index| {
@@ -75,13 +67,7 @@ impl Bench {
                 node
             })
             .collect();
-        Self {
-            nodes,
-            now,
-            spent: Default::default(),
-            wire: Vec::new(),
-            events: Vec::new(),
-        }
+        Self { nodes, now, spent: Default::default(), wire: Vec::new(), events: Vec::new() }
     }
 
     fn build(&mut self) -> CircuitId {
@@ -99,18 +85,14 @@ impl Bench {
 
     fn relay_id(&self, index: usize) -> zmesh_sphinx::RelayId {
         let mut rng = ChaCha12Rng::seed_from_u64(1);
-        let keys: Vec<RelayKeys> = (0..3)
-            .map(|_| RelayKeys::generate(&mut rng, UNIX))
-            .collect();
+        let keys: Vec<RelayKeys> = (0..3).map(|_| RelayKeys::generate(&mut rng, UNIX)).collect();
         keys[index].id()
     }
 
     fn round(&mut self, circuits: &[CircuitId], messages: usize) {
         for circuit in circuits {
             for _ in 0..messages {
-                self.nodes[ORIGIN]
-                    .send(self.now, *circuit, &[7; 1440])
-                    .expect("an open circuit");
+                self.nodes[ORIGIN].send(self.now, *circuit, &[7; 1440]).expect("an open circuit");
             }
         }
         self.step();
@@ -165,11 +147,7 @@ fn address(index: usize) -> SocketAddr {
 
 fn config(keys: Option<&RelayKeys>, seed: [u8; 32]) -> NodeConfig {
     let Some(keys) = keys else {
-        return NodeConfig::new(
-            LinkConfig::new(LocalIdentity::Anonymous),
-            seed,
-            UNIX * 1_000_000_000,
-        );
+        return NodeConfig::new(LinkConfig::new(LocalIdentity::Anonymous), seed, UNIX * 1_000_000_000);
     };
     let local = LocalIdentity::Relay {
         identity: keys.identity_public(),
@@ -202,11 +180,9 @@ fn network(keys: &[RelayKeys], rng: &mut ChaCha12Rng) -> Network {
             exit: None,
             meeting: false,
         };
-        let descriptor =
-            Descriptor::create(keys, &info, Terms::from_now(UNIX)).expect("a sound descriptor");
+        let descriptor = Descriptor::create(keys, &info, Terms::from_now(UNIX)).expect("a sound descriptor");
         draft.add(descriptor).expect("a new relay");
     }
     draft.sign(&signer, UNIX).expect("a listed signer");
-    Network::from_document(draft.into_document().expect("enough signatures"), UNIX)
-        .expect("a sound document")
+    Network::from_document(draft.into_document().expect("enough signatures"), UNIX).expect("a sound document")
 }
