@@ -1,0 +1,334 @@
+//! Congestion control of a link: how many bytes may be on their way, and how evenly they leave.
+//!
+//! Delay-based, in the family of Vegas, FAST and Copa. The path's queue is measured as the smallest rise of the delay
+//! over its recent minimum within a measuring period; the window moves so that this queue stands near a target:
+//!
+//! - above it, the window shrinks by (base + target) / (base + queue), which is where the queue would be on target;
+//! - below it, the window grows by half of that ratio's rise, at most a quarter, and by half a datagram, so that flows
+//!   which share a path drift towards equal shares;
+//! - at first it doubles each round trip until the queue shows.
+//!
+//! A period begins only when a datagram sent after the last change is reported, so that each change is judged by its
+//! own effect. Loss alone says little on radio and overlay paths: up to 10 % is borne, and only a rise of loss over its
+//! own recent floor, or loss beyond 20 %, shrinks the window. To keep the minimum honest under constant load the
+//! queue is drained for about one round trip every 3 s. When nothing is reported for too long the window collapses
+//! and probes. Pacing spreads a window over a round trip in bursts of at most 64 datagrams.
+//!
+//! No input and no clock: the tests run it over a model of a bottleneck in virtual time.
+
+mod delay;
+mod loss;
+
+#[cfg(test)]
+mod tests;
+
+use super::bucket::Bucket;
+use super::clock::{MILLI, Nanos, SECOND};
+use super::sent::Report;
+use crate::wire::datagram::L_LEN;
+use delay::Delay;
+use loss::{Loss, Verdict};
+
+const DATAGRAM: u64 = L_LEN as u64;
+/// The window never falls below this.
+pub(super) const MIN_WINDOW: u64 = 4 * DATAGRAM;
+const INITIAL_WINDOW: u64 = 32 * DATAGRAM;
+const MAX_WINDOW: u64 = 32 << 20;
+const MAX_BURST: u64 = 64 * DATAGRAM;
+const MIN_BURST: u64 = 8 * DATAGRAM;
+/// A burst holds at most what the path takes in this time.
+const BURST_TIME: Nanos = 2 * MILLI;
+/// The queue is drained so often under constant load, …
+const DRAIN_EVERY: Nanos = 3 * SECOND;
+/// … and never for longer than this.
+const DRAIN_LONGEST: Nanos = 300 * MILLI;
+const SHORTEST_PERIOD: Nanos = MILLI;
+const FEWEST_SAMPLES: u32 = 3;
+const BLACKOUT_FLOOR: Nanos = 60 * MILLI;
+/// What a peer may wait before it reports.
+const REPORT_WAIT: Nanos = 30 * MILLI;
+
+/// The congestion controller of one link.
+#[derive(Clone, Debug)]
+pub(super) struct Congestion {
+    window: u64,
+    in_flight: u64,
+    slow_start: bool,
+    /// Slow start ends here at the latest.
+    ceiling: u64,
+    delay: Delay,
+    loss: Loss,
+    /// Samples of datagrams with this counter or a higher one show the effect of the last change.
+    period_from: u64,
+    period_began: Option<Nanos>,
+    period_samples: u32,
+    period_queue: Nanos,
+    /// The window was the limit up to this counter.
+    limited_until: Option<u64>,
+    /// The queue was last seen nearly empty.
+    emptied: Nanos,
+    drain: Option<(u64, Nanos)>,
+    blackout: Option<Nanos>,
+    backoff: u32,
+    last_sent: Nanos,
+    pacer: Bucket,
+}
+
+impl Congestion {
+    pub(super) fn new(now: Nanos) -> Self {
+        Self {
+            window: INITIAL_WINDOW,
+            in_flight: 0,
+            slow_start: true,
+            ceiling: MAX_WINDOW,
+            delay: Delay::default(),
+            loss: Loss::new(now),
+            period_from: 0,
+            period_began: None,
+            period_samples: 0,
+            period_queue: Nanos::MAX,
+            limited_until: None,
+            emptied: now,
+            drain: None,
+            blackout: None,
+            backoff: 0,
+            last_sent: now,
+            pacer: Bucket::new(INITIAL_WINDOW * 20, MAX_BURST / 2, now),
+        }
+    }
+
+    /// Whether a long datagram may leave now.
+    pub(super) fn can_send(&self, now: Nanos) -> bool {
+        self.in_flight + DATAGRAM <= self.allowed() && self.pacer.allows(now, DATAGRAM)
+    }
+
+    /// When pacing will let the next long datagram leave, if it is pacing that holds it back.
+    pub(super) fn paced_until(&self, now: Nanos) -> Option<Nanos> {
+        if self.in_flight + DATAGRAM <= self.allowed() { self.pacer.ready_at(now, DATAGRAM) } else { None }
+    }
+
+    fn allowed(&self) -> u64 {
+        self.drain.map_or(self.window, |(cap, _)| cap.min(self.window))
+    }
+
+    /// Notes that a datagram left. `next` is the counter after it.
+    pub(super) fn on_sent(&mut self, now: Nanos, bytes: u64, next: u64) {
+        if self.in_flight == 0 {
+            self.after_idle(now);
+            self.blackout = Some(now + self.patience());
+        }
+        self.last_sent = now;
+        self.in_flight += bytes;
+        self.pacer.take(now, bytes);
+        if self.in_flight + DATAGRAM > self.window {
+            self.limited_until = Some(next);
+        }
+    }
+
+    /// A path that was idle may have changed: start again from half, never from more.
+    fn after_idle(&mut self, now: Nanos) {
+        let idle = now.saturating_sub(self.last_sent);
+        if idle > SECOND && self.window > INITIAL_WINDOW {
+            self.window = (self.window / 2).max(INITIAL_WINDOW);
+            self.pace(now);
+        }
+        if idle > SECOND {
+            self.emptied = now;
+        }
+    }
+
+    /// Bytes that are no longer tracked.
+    pub(super) fn on_dropped(&mut self, bytes: u64) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
+
+    /// Notes a round trip measured by PING.
+    pub(super) fn on_ping(&mut self, now: Nanos, rtt: Nanos) {
+        self.delay.note(now, rtt, None);
+        self.pace(now);
+    }
+
+    /// Takes what a FEEDBACK changed. `next` is the next counter to be sent.
+    pub(super) fn on_report(&mut self, now: Nanos, report: &Report, next: u64) {
+        self.in_flight = self.in_flight.saturating_sub(report.acked_bytes + report.lost_bytes);
+        let queue = report.rtt.map(|rtt| self.delay.note(now, rtt, report.one_way));
+        if report.acked > 0 {
+            self.backoff = 0;
+            self.blackout = (self.in_flight > 0).then(|| now + self.patience());
+        }
+        if report.revived && self.slow_start {
+            // The black-out was a hiccup: go back to where it struck.
+            self.window = self.window.max(self.ceiling.min(MAX_WINDOW));
+        }
+        let limited = self.limited_until.is_some_and(|until| report.largest <= until);
+        match self.loss.note(now, report.acked, report.lost) {
+            Verdict::Bear => {}
+            Verdict::Shrink(percent) => self.change(now, self.window * (100 - percent) / 100, next),
+        }
+        if let Some(queue) = queue {
+            self.sample(now, queue, report.largest);
+            self.steer_drain(now, queue);
+        }
+        if self.slow_start {
+            self.start_up(now, report.acked_bytes, limited, next);
+        } else {
+            self.steer(now, limited, next);
+        }
+        self.pace(now);
+    }
+
+    fn sample(&mut self, now: Nanos, queue: Nanos, largest: u64) {
+        if largest >= self.period_from {
+            self.period_began.get_or_insert(now);
+            self.period_samples += 1;
+            self.period_queue = self.period_queue.min(queue);
+        }
+    }
+
+    fn start_up(&mut self, now: Nanos, acked: u64, limited: bool, next: u64) {
+        let target = self.delay.target();
+        if let Some(queue) = self.delay.recent_queue().filter(|queue| *queue > target / 2) {
+            // What is measured now is the effect of about half the window.
+            let base = self.delay.base();
+            self.slow_start = false;
+            self.change(now, self.window / 2 * (base + target) / (base + queue), next);
+        } else if limited {
+            self.window = (self.window + acked).min(MAX_WINDOW);
+            if self.window >= self.ceiling {
+                self.slow_start = false;
+                self.change(now, self.window, next);
+            }
+        }
+    }
+
+    fn steer(&mut self, now: Nanos, limited: bool, next: u64) {
+        let Some(began) = self.period_began else { return };
+        let age = now - began;
+        let rtt = self.delay.smoothed();
+        let enough = self.period_samples >= FEWEST_SAMPLES && age >= (rtt / 2).max(SHORTEST_PERIOD);
+        if self.drain.is_some() || !(enough || age >= 2 * rtt.max(SHORTEST_PERIOD)) {
+            return;
+        }
+        let (queue, target, base) = (self.period_queue, self.delay.target(), self.delay.base());
+        if queue > target {
+            if self.window == MIN_WINDOW {
+                // So small a window makes no such queue: the path is longer than it was, or others fill it.
+                self.delay.rebase(now);
+            }
+            let shrunk = self.window * (base + target) / (base + queue);
+            self.change(now, shrunk.max(self.window / 2), next);
+        } else if limited {
+            let rise = self.window * (target - queue) / (base + queue).max(1) / 2;
+            self.change(now, self.window + rise.min(self.window / 4) + DATAGRAM / 2, next);
+        } else {
+            self.change(now, self.window, next);
+        }
+    }
+
+    /// Sets the window and begins a new period.
+    fn change(&mut self, _now: Nanos, window: u64, next: u64) {
+        self.window = window.clamp(MIN_WINDOW, MAX_WINDOW);
+        self.period_from = next;
+        self.period_began = None;
+        self.period_samples = 0;
+        self.period_queue = Nanos::MAX;
+    }
+
+    /// Lets the queue run empty now and then, so that the smallest delay is seen.
+    fn steer_drain(&mut self, now: Nanos, queue: Nanos) {
+        let (target, base) = (self.delay.target(), self.delay.base());
+        if queue <= target / 8 {
+            self.emptied = now;
+        }
+        match self.drain {
+            Some((_, until)) if now >= until || queue <= target / 8 => {
+                self.drain = None;
+                self.emptied = now;
+            }
+            None if !self.slow_start && now.saturating_sub(self.emptied) > DRAIN_EVERY => {
+                let cap = self.window * base / (base + queue).max(1) * 3 / 4;
+                let span = (2 * self.delay.smoothed() + 2 * MILLI).min(DRAIN_LONGEST);
+                self.drain = Some((cap.max(MIN_WINDOW), now + span));
+            }
+            _ => {}
+        }
+    }
+
+    fn pace(&mut self, now: Nanos) {
+        let rtt = self.delay.smoothed().max(1000);
+        let window = self.allowed();
+        let rate = u64::try_from(u128::from(window) * u128::from(SECOND) / u128::from(rtt)).unwrap_or(u64::MAX);
+        let rate = if self.slow_start { rate.saturating_mul(2) } else { rate.saturating_add(rate / 4) };
+        let rate = rate.min(1 << 36);
+        let burst = rate / (SECOND / BURST_TIME);
+        self.pacer.set(rate, burst.clamp(MIN_BURST, MAX_BURST), now);
+    }
+
+    /// How long the peer may stay silent while something is in flight.
+    fn patience(&self) -> Nanos {
+        let quiet = self.delay.smoothed() + 4 * self.delay.variation() + REPORT_WAIT;
+        quiet.max(2 * self.delay.smoothed()).max(BLACKOUT_FLOOR) << self.backoff
+    }
+
+    /// When silence becomes a black-out, while something is in flight.
+    pub(super) fn blackout_at(&self) -> Option<Nanos> {
+        self.blackout
+    }
+
+    /// Nothing was reported for too long: all in flight is given up, the window collapses, and four datagrams may probe.
+    pub(super) fn on_blackout(&mut self, now: Nanos, next: u64) {
+        if self.backoff == 0 {
+            self.ceiling = (self.window / 4 * 3).max(MIN_WINDOW);
+        }
+        self.in_flight = 0;
+        self.slow_start = true;
+        self.drain = None;
+        self.blackout = None;
+        self.backoff = (self.backoff + 1).min(5);
+        self.delay.forget_recent();
+        self.change(now, MIN_WINDOW, next);
+        self.pace(now);
+    }
+
+    /// The peer moved to another address: measure the path anew.
+    pub(super) fn on_new_path(&mut self, now: Nanos, next: u64) {
+        let window = self.window.min(INITIAL_WINDOW);
+        self.delay = Delay::default();
+        self.slow_start = true;
+        self.ceiling = MAX_WINDOW;
+        self.drain = None;
+        self.emptied = now;
+        self.change(now, window, next);
+    }
+
+    pub(super) fn window(&self) -> u64 {
+        self.window
+    }
+
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Smoothed round-trip time, once measured.
+    pub(super) fn rtt(&self) -> Option<Nanos> {
+        self.delay.measured().then(|| self.delay.smoothed())
+    }
+
+    pub(super) fn min_rtt(&self) -> Option<Nanos> {
+        self.delay.measured().then(|| self.delay.base())
+    }
+
+    pub(super) fn queue_delay(&self) -> Nanos {
+        self.delay.recent_queue().unwrap_or(0)
+    }
+
+    /// Time after which an unanswered control frame is sent again.
+    pub(super) fn retry_after(&self) -> Nanos {
+        self.delay.smoothed() + 4 * self.delay.variation() + REPORT_WAIT
+    }
+
+    /// Share of datagrams lost lately, in thousandths.
+    pub(super) fn loss_permille(&self) -> u16 {
+        self.loss.permille()
+    }
+}

@@ -1,0 +1,159 @@
+//! What a link takes: datagrams of its sessions, and the frames inside.
+
+use std::net::SocketAddr;
+
+use super::Link;
+use crate::link::clock::{MILLI, Nanos};
+use crate::link::control::Arrival;
+use crate::link::session::{Refusal, Session};
+use crate::link::shared::Shared;
+use crate::link::types::{Control, Inbound};
+use crate::wire::cell::Cell;
+use crate::wire::datagram::Header;
+use crate::wire::frame::{Frame, Frames};
+
+/// An ACK may wait so long for a datagram to ride on.
+const ACK_WAIT: Nanos = 5 * MILLI;
+
+/// What a datagram's inside means for the link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::link) enum Verdict {
+    /// The link goes on.
+    Fine,
+    /// The peer closed it.
+    Closed,
+    /// The peer broke the protocol.
+    Malformed,
+}
+
+impl Link {
+    fn session_mut(&mut self, local_index: u32) -> Option<&mut Session> {
+        let previous = self.previous.as_mut().map(|(session, _)| session);
+        self.current.iter_mut().chain(previous).find(|session| session.local_index == local_index)
+    }
+
+    /// Decrypts a datagram into the shared plaintext and returns its length.
+    pub(in crate::link) fn open(
+        &mut self,
+        header: &Header,
+        datagram: &[u8],
+        shared: &mut Shared,
+    ) -> Result<usize, Refusal> {
+        let session = self.session_mut(header.index).ok_or(Refusal::Junk)?;
+        session.open(header, datagram, &mut shared.plain[..])
+    }
+
+    /// Takes an authentic datagram whose plaintext of `len` bytes is in `shared`.
+    pub(in crate::link) fn accept(
+        &mut self,
+        now: Nanos,
+        from: SocketAddr,
+        header: &Header,
+        len: usize,
+        shared: &mut Shared,
+        inbox: &mut Vec<Inbound>,
+    ) -> Verdict {
+        let mut eliciting = false;
+        let mut verdict = Verdict::Fine;
+        let mut reports = None;
+        for frame in Frames::new(&shared.plain[..len]) {
+            let Ok(frame) = frame else {
+                shared.counters.refused_malformed += 1;
+                verdict = Verdict::Malformed;
+                break;
+            };
+            match frame {
+                Frame::Feedback(feedback) => reports = Some(feedback),
+                Frame::Ack { through, beyond } => self.outbox.acknowledge(through, beyond),
+                Frame::Pong(id) => self.on_pong(now, id),
+                Frame::Close { .. } => {
+                    verdict = Verdict::Closed;
+                    break;
+                }
+                Frame::Cells1(cell) => {
+                    inbox.push(Inbound::Cell(self.id, Cell::read(cell)));
+                    shared.counters.cells_received += 1;
+                    eliciting = true;
+                }
+                Frame::Cells2(first, second) => {
+                    inbox.push(Inbound::Cell(self.id, Cell::read(first)));
+                    inbox.push(Inbound::Cell(self.id, Cell::read(second)));
+                    shared.counters.cells_received += 2;
+                    eliciting = true;
+                }
+                Frame::Ping(id) => {
+                    self.pong_due = Some(id);
+                    eliciting = true;
+                }
+                Frame::Setup { id, circuit, packet } => {
+                    eliciting = true;
+                    if self.is_new(now, id, &mut shared.counters) {
+                        inbox.push(Inbound::Control(self.id, Control::Setup { circuit, packet: *packet }));
+                    }
+                }
+                Frame::SetupReply { id, circuit, reply } => {
+                    eliciting = true;
+                    if self.is_new(now, id, &mut shared.counters) {
+                        inbox.push(Inbound::Control(self.id, Control::SetupReply { circuit, reply: *reply }));
+                    }
+                }
+                Frame::Destroy { id, circuit, reason } => {
+                    eliciting = true;
+                    if self.is_new(now, id, &mut shared.counters) {
+                        inbox.push(Inbound::Control(self.id, Control::Destroy { circuit, reason }));
+                    }
+                }
+            }
+        }
+        let highest = self.received.note(now, header.counter, eliciting);
+        self.stats.received += 1;
+        shared.counters.received_data += 1;
+        self.last_heard = now;
+        if self.current.as_ref().is_some_and(|session| session.local_index == header.index) {
+            self.probe = None;
+            self.confirmed = true;
+        } else if self.confirmed {
+            self.probe = None;
+        }
+        if highest && from != self.address {
+            self.move_to(now, from);
+        }
+        if let Some(feedback) = reports {
+            match self.sent.feedback(now, &feedback) {
+                Ok(report) => self.congestion.on_report(now, &report, self.sent.next_counter()),
+                Err(_) => shared.counters.feedback_absurd += 1,
+            }
+        }
+        if self.received.overdue() && verdict == Verdict::Fine {
+            self.flush(now, shared);
+        }
+        verdict
+    }
+
+    /// Follows the peer to another address. Only an authentic datagram with the highest counter leads here.
+    fn move_to(&mut self, now: Nanos, from: SocketAddr) {
+        if from.ip() != self.address.ip() {
+            self.congestion.on_new_path(now, self.sent.next_counter());
+        }
+        self.address = from;
+    }
+
+    fn is_new(&mut self, now: Nanos, id: u32, counters: &mut crate::link::LinkCounters) -> bool {
+        let arrival = self.inbox.note(id);
+        match arrival {
+            Arrival::New => counters.control_received += 1,
+            Arrival::Again => counters.control_repeated += 1,
+            Arrival::TooFar => counters.refused_over_limit += 1,
+        }
+        if arrival != Arrival::TooFar {
+            self.ack_due.get_or_insert(now + ACK_WAIT);
+        }
+        arrival == Arrival::New
+    }
+
+    fn on_pong(&mut self, now: Nanos, id: u32) {
+        if let Some((_, sent)) = self.last_ping.take_if(|(expected, _)| *expected == id) {
+            self.congestion.on_ping(now, now.saturating_sub(sent).max(1));
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What a link sends: cells at once, everything else at the end of a batch.
+
+use super::Link;
+use crate::link::clock::Nanos;
+use crate::link::shared::Shared;
+use crate::wire::cell::Cell;
+use crate::wire::datagram::{HEADER_LEN, L_LEN, L_PLAIN, S_LEN, S_PLAIN, TAG_LEN};
+use crate::wire::frame::{Frame, FrameWriter};
+
+impl Link {
+    /// Whether the window and the pace let a long datagram leave.
+    pub(in crate::link) fn can_send(&self, now: Nanos) -> bool {
+        self.up && self.congestion.can_send(now)
+    }
+
+    /// Seals one or two cells. Every cell that is sent on a link passes here, so a later repair code takes its symbols
+    /// from here.
+    pub(in crate::link) fn send_cells(&mut self, now: Nanos, shared: &mut Shared, first: &Cell, second: Option<&Cell>) {
+        if !self.up {
+            return;
+        }
+        let plain_len = if second.is_some() { L_PLAIN } else { S_PLAIN };
+        let mut writer = FrameWriter::new(&mut shared.plain[..plain_len]);
+        writer.cells(first, second);
+        self.ride_along(now, &mut writer);
+        writer.pad();
+        shared.counters.cells_sent += 1 + u64::from(second.is_some());
+        self.seal(now, shared, plain_len, true);
+    }
+
+    /// Fills spare bytes with what waits to be reported.
+    fn ride_along(&mut self, now: Nanos, writer: &mut FrameWriter<'_>) {
+        // A short datagram with a cell has room for one of the two only: an overdue ACK goes first.
+        let urgent = self.ack_due.is_some_and(|due| due <= now);
+        if urgent && writer.push(&self.inbox.ack()) {
+            self.ack_due = None;
+        }
+        if self.received.pending() && writer.room() >= crate::wire::frame::FEEDBACK_LEN {
+            writer.feedback(&self.received.report(now));
+        }
+        if self.ack_due.is_some() && writer.push(&self.inbox.ack()) {
+            self.ack_due = None;
+        }
+        if let Some(id) = self.pong_due
+            && writer.push(&Frame::Pong(id))
+        {
+            self.pong_due = None;
+        }
+    }
+
+    /// Sends what is due besides cells: control frames, PING and PONG, ACK, FEEDBACK.
+    pub(in crate::link) fn flush(&mut self, now: Nanos, shared: &mut Shared) {
+        if !self.up {
+            return;
+        }
+        while self.outbox.is_due(now, self.congestion.can_send(now)) {
+            if !self.flush_one(now, shared) {
+                return;
+            }
+        }
+        let report = self.received.overdue()
+            || self.received.due(self.congestion.rtt()).is_some_and(|due| due <= now)
+            || self.ack_due.is_some_and(|due| due <= now);
+        if report || self.ping_due || self.pong_due.is_some() {
+            self.flush_one(now, shared);
+        }
+    }
+
+    /// Sends one datagram of control frames and reports; `false` if there was nothing to send.
+    fn flush_one(&mut self, now: Nanos, shared: &mut Shared) -> bool {
+        let mut writer = FrameWriter::new(&mut shared.plain[..L_PLAIN]);
+        let window_open = self.congestion.can_send(now);
+        let retry_after = self.congestion.retry_after();
+        let mut eliciting = false;
+        while let Some((frame, again)) = self.outbox.next(now, window_open, retry_after, writer.room()) {
+            writer.push(&frame);
+            eliciting = true;
+            if again {
+                self.stats.retransmits += 1;
+                shared.counters.retransmits += 1;
+            }
+        }
+        if self.ping_due && writer.push(&Frame::Ping(self.ping_id)) {
+            self.ping_due = false;
+            self.last_ping = Some((self.ping_id, now));
+            eliciting = true;
+        }
+        self.ride_along(now, &mut writer);
+        let used = L_PLAIN - writer.room();
+        if used == 0 {
+            return false;
+        }
+        writer.pad();
+        self.seal(now, shared, if used <= S_PLAIN { S_PLAIN } else { L_PLAIN }, eliciting);
+        true
+    }
+
+    /// Tells the peer that the link ends.
+    pub(in crate::link) fn send_close(&mut self, now: Nanos, shared: &mut Shared, reason: u8) {
+        if self.up {
+            let mut writer = FrameWriter::new(&mut shared.plain[..S_PLAIN]);
+            writer.push(&Frame::Close { reason });
+            writer.pad();
+            self.seal(now, shared, S_PLAIN, false);
+        }
+    }
+
+    /// Queues a PING and notes when its answer is missed.
+    pub(super) fn begin_ping(&mut self, now: Nanos) {
+        self.ping_id = self.ping_id.wrapping_add(1);
+        self.ping_due = true;
+        self.last_ping = Some((self.ping_id, now));
+    }
+
+    /// Seals the first `plain_len` bytes of the shared plaintext.
+    fn seal(&mut self, now: Nanos, shared: &mut Shared, plain_len: usize, eliciting: bool) {
+        let Some(session) = self.current.as_mut().filter(|session| !session.is_exhausted()) else { return };
+        let len = HEADER_LEN + plain_len + TAG_LEN;
+        debug_assert!(len == S_LEN || len == L_LEN, "every datagram has one of two lengths");
+        let counter = self.sent.next_counter();
+        let out = shared.output.datagram(self.address, len);
+        if !session.seal(counter, &shared.plain[..plain_len], out) {
+            return;
+        }
+        let bytes = if len == S_LEN { 576 } else { 1200 };
+        let dropped = self.sent.note(now, bytes, eliciting);
+        self.congestion.on_dropped(dropped);
+        if eliciting {
+            self.congestion.on_sent(now, u64::from(bytes), counter + 1);
+            self.pace_wake = self.congestion.paced_until(now);
+        }
+        self.stats.sent += 1;
+        shared.count_sent(len);
+        shared.charge(now, len);
+    }
+}

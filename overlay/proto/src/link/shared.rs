@@ -1,0 +1,84 @@
+//! What all links of a node share.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use rand_chacha::ChaCha12Rng;
+use zeroize::Zeroizing;
+
+use super::bucket::Bucket;
+use super::clock::{Clock, Nanos};
+use super::output::Output;
+use super::{LinkConfig, LinkCounters, LinkEvent};
+use crate::wire::datagram::{L_LEN, S_LEN};
+
+/// Configuration, time, randomness, output and counters.
+pub(super) struct Shared {
+    pub(super) config: LinkConfig,
+    pub(super) clock: Clock,
+    pub(super) rng: ChaCha12Rng,
+    pub(super) output: Output,
+    pub(super) counters: LinkCounters,
+    pub(super) events: VecDeque<LinkEvent>,
+    /// Plaintext of the datagram at hand.
+    pub(super) plain: Box<Zeroizing<[u8; L_LEN]>>,
+    pub(super) rate: Option<Bucket>,
+    /// The rate limit lets the next datagram leave then.
+    pub(super) rate_wake: Option<Nanos>,
+}
+
+impl Shared {
+    pub(super) fn new(config: LinkConfig, rng: ChaCha12Rng, clock: Clock) -> Self {
+        // Deep enough for a burst or five milliseconds.
+        let rate = config.rate_limit.map(|rate| Bucket::new(rate, (64 * L_LEN as u64).max(rate / 200), 0));
+        Self {
+            config,
+            clock,
+            rng,
+            output: Output::default(),
+            counters: LinkCounters::default(),
+            events: VecDeque::new(),
+            plain: Box::new(Zeroizing::new([0; L_LEN])),
+            rate,
+            rate_wake: None,
+        }
+    }
+
+    /// Whether the node's rate limit lets a long datagram leave.
+    pub(super) fn rate_allows(&self, now: Nanos) -> bool {
+        self.rate.as_ref().is_none_or(|rate| rate.allows(now, L_LEN as u64))
+    }
+
+    /// Charges a datagram to the node's rate limit.
+    pub(super) fn charge(&mut self, now: Nanos, bytes: usize) {
+        if let Some(rate) = &mut self.rate {
+            rate.take(now, bytes as u64);
+            self.rate_wake = rate.ready_at(now, L_LEN as u64);
+        }
+    }
+
+    /// Appends a handshake message to the output.
+    pub(super) fn send_handshake(&mut self, now: Nanos, to: SocketAddr, message: &[u8]) {
+        self.output.datagram(to, message.len()).copy_from_slice(message);
+        if message.len() == L_LEN {
+            self.counters.sent_handshake += 1;
+        } else {
+            self.counters.sent_cookie += 1;
+        }
+        self.charge(now, message.len());
+    }
+
+    pub(super) fn count_sent(&mut self, len: usize) {
+        if len == S_LEN {
+            self.counters.sent_short += 1;
+        } else {
+            self.counters.sent_long += 1;
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
