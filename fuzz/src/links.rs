@@ -100,7 +100,12 @@ pub fn play(steps: &[Step]) {
     let mut held: Vec<Held> = Vec::new();
     let mut sent = [0u64; 3];
 
-    for step in steps {
+    // A link that is up and has carried a cell, so that the sequence begins where it becomes interesting.
+    let mut prelude = vec![Step::Wait(0)];
+    prelude.extend([0; 8].map(Step::Deliver));
+    prelude.push(Step::Cell);
+    prelude.extend([0; 8].map(Step::Deliver));
+    for (index, step) in prelude.iter().chain(steps).enumerate() {
         match step {
             Step::Cell if origin.links.can_send(now, link) => {
                 sent[0] += 1;
@@ -174,6 +179,7 @@ pub fn play(steps: &[Step]) {
         }
         assert!(relay.cells <= sent[0], "a cell arrived that was not sent, or twice");
         assert!(origin.cells <= sent[1], "a cell came back that was not sent, or twice");
+        assert!(index + 1 != prelude.len() || relay.cells == 1, "the first cell arrives");
         assert!(relay.controls <= sent[2], "a control frame arrived that was not sent, or twice");
     }
 }

@@ -55,6 +55,21 @@ impl SecretScalar {
         (point.compress().to_bytes(), point)
     }
 
+    /// `scalar / 2`, for products that [`encode_doubles`] takes.
+    pub(crate) fn half(&self) -> Self {
+        Self(self.0.div_by_2())
+    }
+
+    /// `scalar · G`, not encoded.
+    pub(crate) fn times_base(&self) -> RistrettoPoint {
+        RistrettoPoint::mul_base(&self.0)
+    }
+
+    /// `scalar · point`, not encoded.
+    pub(crate) fn times(&self, point: &RistrettoPoint) -> RistrettoPoint {
+        point * self.0
+    }
+
     /// `scalar · point`, encoded and not, for a result that goes on the wire.
     pub(crate) fn blind(&self, point: &RistrettoPoint) -> ([u8; ELEMENT_LEN], RistrettoPoint) {
         let product = point * self.0;
@@ -71,6 +86,20 @@ impl SecretScalar {
         product.zeroize();
         secret
     }
+}
+
+/// Encodes the doubles of several elements for the price of one inversion, and erases the elements.
+pub(crate) fn encode_doubles<const N: usize>(
+    mut points: [RistrettoPoint; N],
+) -> [Secret<ELEMENT_LEN>; N] {
+    let encoded = RistrettoPoint::double_and_compress_batch(&points);
+    points.zeroize();
+    let mut secrets = std::array::from_fn(|_| Secret::zero());
+    for (secret, mut encoded) in secrets.iter_mut().zip(encoded) {
+        secret.expose_mut().copy_from_slice(encoded.as_bytes());
+        encoded.zeroize();
+    }
+    secrets
 }
 
 impl Drop for SecretScalar {

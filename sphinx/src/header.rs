@@ -64,13 +64,38 @@ impl SphinxKeys {
         self.0.derive("reply")
     }
 
-    /// Fills the slots behind the last hop's own.
-    pub(crate) fn reply_filler(&self) -> Secret<144> {
+    /// Leads to what fills the slots behind the last hop's own.
+    pub(crate) fn reply_filler(&self) -> Secret<32> {
         self.0.derive("reply filler")
     }
 
     pub(crate) fn replay_tag(&self) -> ReplayTag {
         ReplayTag(*self.0.derive("replay tag").expose())
+    }
+
+    /// The keys by name, for the test vectors.
+    pub(crate) fn steps(&self) -> Vec<(&'static str, Vec<u8>)> {
+        vec![
+            (
+                "header authenticator",
+                self.0
+                    .derive::<32>("header authenticator")
+                    .expose()
+                    .to_vec(),
+            ),
+            (
+                "header stream",
+                self.0.derive::<32>("header stream").expose().to_vec(),
+            ),
+            ("replay tag", self.replay_tag().0.to_vec()),
+            ("body", self.body().expose().to_vec()),
+            (
+                "blinding",
+                self.0.derive::<64>("blinding").expose().to_vec(),
+            ),
+            ("reply", self.reply().expose().to_vec()),
+            ("reply filler", self.reply_filler().expose().to_vec()),
+        ]
     }
 
     fn authenticator(&self, blocks: &[u8; BLOCKS_LEN]) -> [u8; MAC_LEN] {

@@ -42,10 +42,8 @@ pub use reply::ReplySeal;
 pub use route::{PathHop, RelayId};
 pub use setup::{PendingSetup, create};
 
-/// Building blocks that the tests and the benchmark of the project call directly. Nothing else should.
-pub mod hazmat {
-    pub use crate::wide_block::WideBlock;
-}
+/// Insides that the test vectors and the benchmarks of the project call directly. Nothing else should.
+pub mod hazmat;
 
 /// Most hops that one circuit can have: three of the origin's own choice and a meeting relay that somebody else chose.
 pub const MAX_HOPS: usize = 4;

@@ -9,7 +9,7 @@ use crate::{
     PACKET_LEN,
     body::{self, SETUP_BODY_LEN},
     error::Error,
-    group::{self, ELEMENT_LEN, OnionPublic, OnionSecret, SecretScalar},
+    group::{self, ELEMENT_LEN, OnionPublic, OnionSecret, SecretScalar, encode_doubles},
     header::{self, BLOCKS_LEN, Blocks, HEADER_LEN, SphinxKeys},
     hop::HopCircuit,
     kdf,
@@ -157,10 +157,24 @@ impl Peeled {
     /// [`Error::BodyRefused`] at the last hop if the body was altered on the way.
     pub fn finish(self, rng: &mut impl CryptoRng, now: Instant) -> Result<Unwrapped, Error> {
         let alpha = self.packet.alpha();
-        let next = self.next()?;
-        let ephemeral = SecretScalar::generate(rng);
-        let (share, _) = ephemeral.public();
-        let fresh = ephemeral.agree(&self.packet.element);
+        let body = self.peel_body()?;
+        let half = SecretScalar::generate(rng).half();
+        let share = half.times_base();
+        let fresh = half.times(&self.packet.element);
+        let (share, fresh, next) = match self.routing.next {
+            None => {
+                let [share, fresh] = encode_doubles([share, fresh]);
+                (share, fresh, Next::Last)
+            }
+            Some(to) => {
+                let blinded = self.keys.blinding().half().times(&self.packet.element);
+                let [share, fresh, alpha] = encode_doubles([share, fresh, blinded]);
+                let packet =
+                    Packet::assemble(alpha.expose(), blinded + blinded, &self.behind, &body);
+                (share, fresh, Next::Forward { to, packet })
+            }
+        };
+        let share = *share.expose();
         let header_hash = self.packet.header_hash();
         let keys = CircuitKeys::derive(
             &fresh,
@@ -192,19 +206,28 @@ impl Peeled {
     /// # Errors
     /// [`Error::BodyRefused`] at the last hop if the body was altered on the way.
     pub fn next(&self) -> Result<Next, Error> {
+        let body = self.peel_body()?;
+        Ok(match self.routing.next {
+            None => Next::Last,
+            Some(to) => {
+                let (alpha, element) = self.keys.blinding().blind(&self.packet.element);
+                Next::Forward {
+                    to,
+                    packet: Packet::assemble(&alpha, element, &self.behind, &body),
+                }
+            }
+        })
+    }
+
+    /// The body as it leaves this hop; the last hop checks it.
+    fn peel_body(&self) -> Result<[u8; SETUP_BODY_LEN], Error> {
         let mut body = [0; SETUP_BODY_LEN];
         body.copy_from_slice(&self.packet.bytes[HEADER_LEN..]);
         body::peel(&self.keys.body(), &mut body);
-        match self.routing.next {
-            None => body::check(&body).map(|()| Next::Last),
-            Some(to) => {
-                let (alpha, element) = self.keys.blinding().blind(&self.packet.element);
-                Ok(Next::Forward {
-                    to,
-                    packet: Packet::assemble(&alpha, element, &self.behind, &body),
-                })
-            }
+        if self.routing.next.is_none() {
+            body::check(&body)?;
         }
+        Ok(body)
     }
 }
 

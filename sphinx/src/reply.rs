@@ -9,13 +9,16 @@ use std::fmt;
 use crate::{
     MAX_HOPS, REPLY_LEN,
     group::ELEMENT_LEN,
-    kdf::{MAC_LEN, mac},
+    kdf::{KeySource, MAC_LEN, mac},
     secret::Secret,
     wide_block::{TWEAK_LEN, WideBlock},
 };
 
 /// One hop's ephemeral share and authenticator.
 pub(crate) const SLOT_LEN: usize = ELEMENT_LEN + MAC_LEN;
+
+/// The slots of a reply that still travel, behind a hop's own.
+const FILLER_LEN: usize = (MAX_HOPS - 1) * SLOT_LEN;
 
 /// A hop's ephemeral share Y and its authenticator.
 pub(crate) type Slot = [u8; SLOT_LEN];
@@ -26,8 +29,8 @@ type Slots = [Slot; MAX_HOPS];
 pub(crate) struct ReplyKeys {
     /// Encrypts the slots; from the Sphinx secret, so that the origin can open a reply before it knows any share.
     pub(crate) slots: Secret<32>,
-    /// Fills the last hop's other slots; from the Sphinx secret too.
-    pub(crate) filler: Secret<144>,
+    /// Leads to what fills the last hop's other slots; from the Sphinx secret too.
+    pub(crate) filler: Secret<32>,
 }
 
 impl ReplyKeys {
@@ -62,10 +65,11 @@ impl ReplyKeys {
 
     /// What stands for the reply of the hop behind the last one.
     pub(crate) fn nothing_inside(&self) -> Slots {
+        let filler: Secret<FILLER_LEN> = KeySource::from_root(&self.filler).derive("slots");
         let mut slots = [[0; SLOT_LEN]; MAX_HOPS];
         slots[..MAX_HOPS - 1]
             .as_flattened_mut()
-            .copy_from_slice(self.filler.expose());
+            .copy_from_slice(filler.expose());
         slots
     }
 }

@@ -15,6 +15,10 @@ impl<const N: usize> Secret<N> {
         Self([0; N])
     }
 
+    pub(crate) fn from_bytes(bytes: &[u8; N]) -> Self {
+        Self(*bytes)
+    }
+
     pub(crate) fn random(rng: &mut impl CryptoRng) -> Self {
         let mut secret = Self::zero();
         rng.fill_bytes(&mut secret.0);

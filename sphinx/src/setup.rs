@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use crate::{
     MAX_HOPS, REPLY_LEN, body,
     error::Error,
-    group::{self, ELEMENT_LEN, OnionPublic, SecretScalar},
+    group::{self, ELEMENT_LEN, OnionPublic, SecretScalar, encode_doubles},
     header::{self, SphinxKeys},
     kdf::{self, KeySource},
     number::{COUNTER_MASK, LANES, add},
@@ -94,11 +94,13 @@ pub fn create(
     let mut keys = Vec::with_capacity(path.len());
     let mut first = None;
     for (hop, routing) in path.iter().zip(&routing) {
-        let (alpha, element) = exponent.public();
-        let shared = exponent.agree(hop.onion.point());
+        let half = exponent.half();
+        let element = half.times_base();
+        let [alpha, shared] = encode_doubles([element, half.times(hop.onion.point())]);
+        let alpha = *alpha.expose();
         let sphinx = SphinxKeys::new(&shared, &hop.id, &hop.onion, &alpha);
         let next = exponent.product(&sphinx.blinding());
-        first.get_or_insert((alpha, element));
+        first.get_or_insert((alpha, element + element));
         hops.push(PendingHop {
             id: hop.id,
             onion: hop.onion,

@@ -56,13 +56,16 @@ impl WideBlock {
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
         let aes = Aes256::new(key.into());
-        let mut hash_key = AesBlock::default();
-        aes.encrypt_block(&mut hash_key);
+        // The encryptions of 0 and of 1 are the hash key and the whitening.
+        let mut derived = [AesBlock::default(); 2];
+        derived[1][0] = 1;
+        aes.encrypt_blocks(&mut derived);
+        let hash = Polyval::new(&derived[0]);
         let mut whitening = Secret::zero();
-        whitening.expose_mut()[0] = 1;
-        aes.encrypt_block(whitening.expose_mut().into());
-        let hash = Polyval::new(&hash_key);
-        hash_key.as_mut_slice().zeroize();
+        whitening.expose_mut().copy_from_slice(&derived[1]);
+        derived
+            .iter_mut()
+            .for_each(|block| block.as_mut_slice().zeroize());
         let after_length = |broken| {
             let mut hash = hash.clone();
             hash.update(&[length_block(TWEAK_LEN, broken)]);

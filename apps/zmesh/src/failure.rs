@@ -20,7 +20,10 @@ impl Failure {
         why: impl fmt::Display,
         next: impl fmt::Display,
     ) -> Failure {
-        Failure { misused: true, text: one_line(&what, &why, &next) }
+        Failure {
+            misused: true,
+            text: one_line(&what, &why, &next),
+        }
     }
 
     /// The command was right, and the world was not: exit code 1.
@@ -29,7 +32,10 @@ impl Failure {
         why: impl fmt::Display,
         next: impl fmt::Display,
     ) -> Failure {
-        Failure { misused: false, text: one_line(&what, &why, &next) }
+        Failure {
+            misused: false,
+            text: one_line(&what, &why, &next),
+        }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {

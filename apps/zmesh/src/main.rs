@@ -1,6 +1,7 @@
 //! The zMesh program: arguments, wiring, and words for people. Everything else is in the crates below.
 
 mod commands;
+mod config;
 mod failure;
 mod files;
 mod logs;
@@ -17,7 +18,12 @@ use crate::commands::Command;
 
 /// Calls and connections through an anonymity network that is quick enough to talk over.
 #[derive(Debug, Parser)]
-#[command(name = "zmesh", version, arg_required_else_help = true, propagate_version = true)]
+#[command(
+    name = "zmesh",
+    version,
+    arg_required_else_help = true,
+    propagate_version = true
+)]
 #[command(after_help = "Examples:
   zmesh demo                                   see it all work on this machine, about a minute
   zmesh testnet --dir net                      a network of relays on this machine, until Ctrl-C

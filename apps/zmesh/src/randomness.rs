@@ -10,7 +10,11 @@ use crate::failure::{Failure, Outcome};
 pub(crate) fn generator() -> Outcome<ChaCha12Rng> {
     let mut seed = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed).map_err(|error| {
-        Failure::failed("no random numbers", error, "the operating system must provide them")
+        Failure::failed(
+            "no random numbers",
+            error,
+            "the operating system must provide them",
+        )
     })?;
     Ok(ChaCha12Rng::from_seed(*seed))
 }

@@ -1,14 +1,16 @@
 //! When to stop: Ctrl-C, SIGTERM, or the end of stdin for a process that another one started.
 
-use tokio::io::AsyncReadExt;
+use std::io::Read;
+
+use tokio::sync::oneshot;
 
 use crate::failure::{Failure, Outcome};
 
-/// Waits for a reason to stop. SIGTERM is Ctrl-C; a second one of either ends the process at once.
+/// Waits for a reason to stop. SIGTERM is Ctrl-C.
 pub(crate) struct Stop {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
-    with_stdin: bool,
+    stdin: Option<oneshot::Receiver<()>>,
 }
 
 impl Stop {
@@ -19,9 +21,13 @@ impl Stop {
             #[cfg(unix)]
             terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
                 .map_err(|error| {
-                    Failure::failed("cannot listen for SIGTERM", error, "the system must allow it")
+                    Failure::failed(
+                        "cannot listen for SIGTERM",
+                        error,
+                        "the system must allow it",
+                    )
                 })?,
-            with_stdin,
+            stdin: with_stdin.then(stdin_end),
         })
     }
 
@@ -30,34 +36,34 @@ impl Stop {
     /// # Cancel safety
     /// Cancel safe.
     pub(crate) async fn wait(&mut self) {
+        #[cfg(unix)]
+        let terminate = self.terminate.recv();
+        #[cfg(not(unix))]
+        let terminate = std::future::pending::<Option<()>>();
+        let stdin = async {
+            match &mut self.stdin {
+                // A sender that is gone means the same: nobody holds the other end of stdin.
+                Some(end) => drop(end.await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = interrupt() => {}
-            () = self.terminated() => {}
-            () = stdin_end(), if self.with_stdin => {}
+            Ok(()) = tokio::signal::ctrl_c() => {}
+            Some(()) = terminate => {}
+            () = stdin => {}
         }
-    }
-
-    #[cfg(unix)]
-    async fn terminated(&mut self) {
-        if self.terminate.recv().await.is_none() {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    #[cfg(not(unix))]
-    async fn terminated(&mut self) {
-        std::future::pending::<()>().await;
     }
 }
 
-async fn interrupt() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-async fn stdin_end() {
-    let mut stdin = tokio::io::stdin();
-    let mut buffer = [0; 256];
-    while !matches!(stdin.read(&mut buffer).await, Ok(0) | Err(_)) {}
+/// A thread of its own, because a read of stdin cannot be given up and must not hold the end of the program up.
+fn stdin_end() -> oneshot::Receiver<()> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut stdin = std::io::stdin().lock();
+        let mut buffer = [0; 256];
+        while !matches!(stdin.read(&mut buffer), Ok(0) | Err(_)) {}
+        // Nobody waits any more: then nobody has to be told.
+        let _ = sender.send(());
+    });
+    receiver
 }

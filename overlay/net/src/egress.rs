@@ -48,10 +48,7 @@ impl Target {
     /// A target from a host as a person writes it.
     #[must_use]
     pub fn new(host: &str, port: u16) -> Self {
-        let bare = host
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(host);
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         let host = match bare.parse::<IpAddr>() {
             Ok(ip) => TargetHost::Ip(ip),
             Err(_) => TargetHost::Name(host.to_owned()),
@@ -74,19 +71,13 @@ impl From<(String, u16)> for Target {
 
 impl From<(IpAddr, u16)> for Target {
     fn from((ip, port): (IpAddr, u16)) -> Self {
-        Self {
-            host: TargetHost::Ip(ip),
-            port,
-        }
+        Self { host: TargetHost::Ip(ip), port }
     }
 }
 
 impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Self {
-        Self {
-            host: TargetHost::Ip(address.ip()),
-            port: address.port(),
-        }
+        Self { host: TargetHost::Ip(address.ip()), port: address.port() }
     }
 }
 
@@ -163,11 +154,7 @@ pub trait EgressUdp: Send + Sync {
     ///
     /// # Cancel safety
     /// Dropping the future may or may not send the datagram; never a part of it.
-    fn send_to<'a>(
-        &'a self,
-        payload: &'a [u8],
-        target: &'a Target,
-    ) -> BoxFuture<'a, Result<(), EgressError>>;
+    fn send_to<'a>(&'a self, payload: &'a [u8], target: &'a Target) -> BoxFuture<'a, Result<(), EgressError>>;
 
     /// Waits for one datagram and writes it to `buffer`; returns its length and sender. What does not fit is cut off.
     ///
@@ -176,10 +163,7 @@ pub trait EgressUdp: Send + Sync {
     ///
     /// # Cancel safety
     /// Must be cancel safe: the overlay drops this future when the flow ends.
-    fn recv_from<'a>(
-        &'a self,
-        buffer: &'a mut [u8],
-    ) -> BoxFuture<'a, Result<(usize, SocketAddr), EgressError>>;
+    fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> BoxFuture<'a, Result<(usize, SocketAddr), EgressError>>;
 }
 
 /// What an exit relay does with the requests that reach it.
@@ -207,10 +191,7 @@ pub trait Egress: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// As [`Egress::connect`].
-    fn bind_udp(
-        &self,
-        circuit: CircuitHandle,
-    ) -> BoxFuture<'_, Result<Box<dyn EgressUdp>, EgressError>>;
+    fn bind_udp(&self, circuit: CircuitHandle) -> BoxFuture<'_, Result<Box<dyn EgressUdp>, EgressError>>;
 
     /// Resolves a name to its addresses, best first, never an empty list.
     ///
@@ -219,11 +200,7 @@ pub trait Egress: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// As [`Egress::connect`].
-    fn resolve<'a>(
-        &'a self,
-        circuit: CircuitHandle,
-        name: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<IpAddr>, EgressError>>;
+    fn resolve<'a>(&'a self, circuit: CircuitHandle, name: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, EgressError>>;
 
     /// Resolves an address to its names, never an empty list.
     ///
@@ -232,11 +209,7 @@ pub trait Egress: Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// As [`Egress::connect`].
-    fn resolve_ptr(
-        &self,
-        circuit: CircuitHandle,
-        ip: IpAddr,
-    ) -> BoxFuture<'_, Result<Vec<String>, EgressError>>;
+    fn resolve_ptr(&self, circuit: CircuitHandle, ip: IpAddr) -> BoxFuture<'_, Result<Vec<String>, EgressError>>;
 
     /// The circuit has ended: forget its quotas. Called once per circuit that made a request, and never followed by
     /// another call for it.

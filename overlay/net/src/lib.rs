@@ -6,7 +6,15 @@ mod api;
 mod clock;
 pub mod egress;
 mod entropy;
-mod seam;
+mod exit;
+mod origin;
+mod quic;
+mod replay_file;
+mod shard;
+#[cfg(feature = "testnet")]
+pub mod testnet;
 
 pub use api::*;
-pub use seam::{Network, RelayId, RelayKeys};
+pub use zmesh_proto::directory::Network;
+pub use zmesh_proto::keys::RelayKeys;
+pub use zmesh_sphinx::RelayId;

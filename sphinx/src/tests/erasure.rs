@@ -72,7 +72,8 @@ fn a_finished_set_up_leaves_nothing() {
     // The shared secret, the reply keys, the fresh secret, the authenticator's key and the roots of all chains at least.
     let mut origin = None;
     assert!(
-        erased_by(|| origin = pending.finish(&reply, now).ok()) >= 32 + (32 + 144) + 32 + 6 * 32
+        erased_by(|| origin = pending.finish(&reply, now).ok())
+            >= 32 + (32 + 32 + 144) + 32 + 6 * 32
     );
     assert!(origin.is_some());
 }

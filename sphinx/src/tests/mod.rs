@@ -5,6 +5,7 @@
 mod erasure;
 mod header;
 mod key_schedule;
+mod memory;
 mod number;
 mod wide_block;
 mod window;

@@ -3,14 +3,24 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::{CircuitError, ConnectError, HopInfo, Stream, UdpSocket};
 use crate::egress::Target;
+use crate::origin::ExitCircuit;
 
 /// A circuit to an exit. Cheap to clone; closed when the last clone and every stream over it are gone.
-#[derive(Clone, Debug)]
-pub struct Circuit {}
+#[derive(Clone)]
+pub struct Circuit {
+    circuit: Arc<ExitCircuit>,
+}
 
 impl Circuit {
+    pub(crate) fn new(circuit: Arc<ExitCircuit>) -> Self {
+        Self { circuit }
+    }
+
     /// Opens a byte stream from the exit to `target`: one path round trip once QUIC is up.
     ///
     /// # Errors
@@ -19,8 +29,8 @@ impl Circuit {
     /// # Cancel safety
     /// Dropping the future resets the stream.
     pub async fn connect(&self, target: impl Into<Target>) -> Result<Stream, ConnectError> {
-        let _ = target.into();
-        todo!()
+        let opened = self.circuit.connect(&target.into()).await?;
+        Ok(Stream::new(opened, Arc::clone(&self.circuit)))
     }
 
     /// Opens a UDP socket at the exit.
@@ -31,7 +41,8 @@ impl Circuit {
     /// # Cancel safety
     /// Dropping the future gives the socket up.
     pub async fn bind_udp(&self) -> Result<UdpSocket, ConnectError> {
-        todo!()
+        let flow = self.circuit.bind_udp().await?;
+        Ok(UdpSocket::new(flow, Arc::clone(&self.circuit)))
     }
 
     /// Asks the exit for the addresses of a name.
@@ -42,8 +53,7 @@ impl Circuit {
     /// # Cancel safety
     /// Dropping the future abandons the request.
     pub async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ConnectError> {
-        let _ = name;
-        todo!()
+        self.circuit.resolve(name).await
     }
 
     /// Asks the exit for the names of an address.
@@ -54,8 +64,7 @@ impl Circuit {
     /// # Cancel safety
     /// Dropping the future abandons the request.
     pub async fn resolve_ptr(&self, ip: IpAddr) -> Result<Vec<String>, ConnectError> {
-        let _ = ip;
-        todo!()
+        self.circuit.resolve_ptr(ip).await
     }
 
     /// Round-trip time between this node and the circuit's hop `hop` (0 is the guard).
@@ -66,20 +75,19 @@ impl Circuit {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn ping(&self, hop: usize) -> Result<Duration, CircuitError> {
-        let _ = hop;
-        todo!()
+        self.circuit.ping(hop).await
     }
 
     /// The relays, guard first.
     #[must_use]
     pub fn path(&self) -> Vec<HopInfo> {
-        todo!()
+        self.circuit.path()
     }
 
     /// From the set-up packet to the answer.
     #[must_use]
     pub fn build_time(&self) -> Duration {
-        todo!()
+        self.circuit.carrier().took
     }
 
     /// Waits until QUIC to the exit is up, so that the next [`Circuit::connect`] costs one round trip.
@@ -90,7 +98,7 @@ impl Circuit {
     /// # Cancel safety
     /// Cancel safe: the handshake goes on.
     pub async fn ready(&self) -> Result<(), CircuitError> {
-        todo!()
+        self.circuit.ready().await.map(drop)
     }
 
     /// Waits until the circuit has ended and says why.
@@ -98,11 +106,17 @@ impl Circuit {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn closed(&self) -> CircuitError {
-        todo!()
+        self.circuit.ended().await
     }
 
     /// Closes the circuit with every stream over it.
     pub fn close(&self) {
-        todo!()
+        self.circuit.close();
+    }
+}
+
+impl fmt::Debug for Circuit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Circuit")
     }
 }

@@ -119,10 +119,7 @@ pub struct ConnectError {
 
 impl ConnectError {
     pub(crate) fn new(kind: ConnectErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-        }
+        Self { kind, message: message.into() }
     }
 
     /// Who or what is to blame.
@@ -158,12 +155,8 @@ impl From<ConnectError> for io::Error {
         let kind = match error.kind {
             ConnectErrorKind::Misuse => io::ErrorKind::InvalidInput,
             ConnectErrorKind::Circuit | ConnectErrorKind::Lost => io::ErrorKind::ConnectionAborted,
-            ConnectErrorKind::Timeout | ConnectErrorKind::Egress(EgressError::Timeout) => {
-                io::ErrorKind::TimedOut
-            }
-            ConnectErrorKind::Egress(EgressError::ConnectionRefused) => {
-                io::ErrorKind::ConnectionRefused
-            }
+            ConnectErrorKind::Timeout | ConnectErrorKind::Egress(EgressError::Timeout) => io::ErrorKind::TimedOut,
+            ConnectErrorKind::Egress(EgressError::ConnectionRefused) => io::ErrorKind::ConnectionRefused,
             ConnectErrorKind::Egress(EgressError::Unreachable) => io::ErrorKind::HostUnreachable,
             ConnectErrorKind::Egress(EgressError::Refused) => io::ErrorKind::PermissionDenied,
             ConnectErrorKind::Egress(EgressError::NameNotFound) => io::ErrorKind::NotFound,
@@ -187,8 +180,8 @@ pub enum UdpError {
         /// What fits, for this destination.
         max: usize,
     },
-    /// The destination's name is longer than DNS allows.
-    #[error("the destination's name is longer than 253 bytes")]
+    /// The destination is no host name or address, or its port is 0.
+    #[error("this cannot be a destination: not a host name, or port 0")]
     BadName,
     /// The circuit or the exit has ended.
     #[error("the circuit under this socket has ended: {0}")]

@@ -14,7 +14,7 @@ pub const DEFAULT_HOPS: usize = 3;
 /// use zmesh_overlay::PathSpec;
 /// let spec = PathSpec::exit().hops(2).port(443);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PathSpec {
     pub(crate) hops: usize,
     pub(crate) port: u16,
@@ -27,13 +27,7 @@ impl PathSpec {
     /// Three relays, the last an exit that serves port 443.
     #[must_use]
     pub fn exit() -> Self {
-        Self {
-            hops: DEFAULT_HOPS,
-            port: 443,
-            v6: false,
-            exit: None,
-            exclude: Vec::new(),
-        }
+        Self { hops: DEFAULT_HOPS, port: 443, v6: false, exit: None, exclude: Vec::new() }
     }
 
     /// How many relays, the exit included: 2 or 3 (1 only in a test network).
@@ -91,21 +85,13 @@ impl MeetingSpec {
     /// the path's hops.
     #[must_use]
     pub fn chosen(relay: RelayId) -> Self {
-        Self {
-            relay,
-            hops: DEFAULT_HOPS,
-            exclude: Vec::new(),
-        }
+        Self { relay, hops: DEFAULT_HOPS, exclude: Vec::new() }
     }
 
     /// A meeting relay that somebody else chose: it comes on top of the relays of one's own choice.
     #[must_use]
     pub fn given(relay: RelayId) -> Self {
-        Self {
-            relay,
-            hops: DEFAULT_HOPS + 1,
-            exclude: Vec::new(),
-        }
+        Self { relay, hops: DEFAULT_HOPS + 1, exclude: Vec::new() }
     }
 
     /// How many relays in all, the meeting relay included.
@@ -206,8 +192,6 @@ pub struct HopInfo {
 
 impl fmt::Debug for HopInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HopInfo")
-            .field("nickname", &self.nickname)
-            .finish_non_exhaustive()
+        f.debug_struct("HopInfo").field("nickname", &self.nickname).finish_non_exhaustive()
     }
 }

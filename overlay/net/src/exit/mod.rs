@@ -70,7 +70,9 @@ impl ExitServer {
             .filter_map(|entry| entry.connection.clone())
             .filter(|connection| connection.remote_address() == address)
             .collect();
-        let Some(shard) = self.shard.upgrade() else { return };
+        let Some(shard) = self.shard.upgrade() else {
+            return;
+        };
         for connection in stranded {
             shard.runtime.spawn(async move {
                 tokio::time::sleep(GRACE).await;

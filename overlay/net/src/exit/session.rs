@@ -15,8 +15,12 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Serves a session until its connection ends; everything that it started ends with it.
 pub(super) async fn serve(mut session: Session, incoming: Incoming) {
-    let Ok(connecting) = incoming.accept() else { return };
-    let Ok(Ok(connection)) = timeout(HANDSHAKE, connecting).await else { return };
+    let Ok(connecting) = incoming.accept() else {
+        return;
+    };
+    let Ok(Ok(connection)) = timeout(HANDSHAKE, connecting).await else {
+        return;
+    };
     if let Some(entry) = session.server.sessions().get_mut(&session.number) {
         entry.connection = Some(connection.clone());
     }

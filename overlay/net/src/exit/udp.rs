@@ -38,7 +38,9 @@ impl Flows {
 
     /// Hands a datagram to its flow.
     pub(super) fn deliver(&self, datagram: Bytes) {
-        let Some(flow) = datagram.first_chunk::<4>().copied().map(u32::from_be_bytes) else { return };
+        let Some(flow) = datagram.first_chunk::<4>().copied().map(u32::from_be_bytes) else {
+            return;
+        };
         if let Some(inbox) = self.inboxes().get(&flow) {
             // A full inbox drops, as a socket buffer would.
             let _ = inbox.try_send(datagram);
@@ -48,6 +50,19 @@ impl Flows {
         if early.len() < FLOWS {
             early.insert(flow, datagram);
         }
+    }
+
+    /// Gives a new flow its inbox; false when the number is taken or there are too many flows.
+    fn enter(&self, number: u32, inbox: mpsc::Sender<Bytes>) -> bool {
+        let mut inboxes = self.inboxes();
+        if inboxes.len() >= FLOWS || inboxes.contains_key(&number) {
+            return false;
+        }
+        if let Some(datagram) = self.early().remove(&number) {
+            let _ = inbox.try_send(datagram);
+        }
+        inboxes.insert(number, inbox);
+        true
     }
 
     /// Carries a flow until its stream ends.
@@ -61,20 +76,12 @@ impl Flows {
         head: Bytes,
     ) {
         let (inbox, datagrams) = mpsc::channel(WAITING);
-        {
-            let mut inboxes = self.inboxes();
-            if inboxes.len() >= FLOWS || inboxes.contains_key(&number) {
-                drop(inboxes);
-                let refused = Response::Failed(Failure::QuotaExceeded);
-                if send.write_all(&refused.encode()).await.is_ok() {
-                    let _ = send.finish();
-                }
-                return;
+        if !self.enter(number, inbox) {
+            let refused = Response::Failed(Failure::QuotaExceeded);
+            if send.write_all(&refused.encode()).await.is_ok() {
+                let _ = send.finish();
             }
-            if let Some(datagram) = self.early().remove(&number) {
-                let _ = inbox.try_send(datagram);
-            }
-            inboxes.insert(number, inbox);
+            return;
         }
         let _leave = Leave { flows: self, number };
         // Which address the exit uses towards the destination is nobody's business.
@@ -144,12 +151,7 @@ async fn forward(socket: &dyn EgressUdp, datagram: UdpDatagram<'_>) {
 }
 
 /// Carries answers back.
-async fn from_destinations(
-    socket: &dyn EgressUdp,
-    connection: &Connection,
-    flow: u32,
-    records: &mpsc::Sender<Bytes>,
-) {
+async fn from_destinations(socket: &dyn EgressUdp, connection: &Connection, flow: u32, records: &mpsc::Sender<Bytes>) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok((len, from)) = socket.recv_from(&mut buffer).await {
         if from.port() == 0 {

@@ -29,7 +29,6 @@ const KEY_ALERTS: [u8; 4] = [42, 46, 49, 51];
 pub(crate) struct Channel {
     pub(crate) connection: Connection,
     pub(crate) endpoint: Endpoint,
-    exit: RelayId,
     flows: Arc<Flows>,
 }
 
@@ -59,16 +58,15 @@ impl Channel {
         let config = transport::client(exit_key).map_err(|error| failed(error.to_string()))?;
         let endpoint = super::endpoint(runtime, socket, None).map_err(|error| failed(error.to_string()))?;
         let address = super::socket::exit_address(exit);
-        let connecting = endpoint
-            .connect_with(config, address, tls::SERVER_NAME)
-            .map_err(|error| failed(error.to_string()))?;
+        let connecting =
+            endpoint.connect_with(config, address, tls::SERVER_NAME).map_err(|error| failed(error.to_string()))?;
         let connection = match timeout(HANDSHAKE, connecting).await {
             Err(_) => return Err(CircuitError::Timeout),
             Ok(Err(error)) => return Err(handshake_error(exit, &error)),
             Ok(Ok(connection)) => connection,
         };
         let flows = Flows::new(connection.clone());
-        Ok(Arc::new(Self { connection, endpoint, exit, flows }))
+        Ok(Arc::new(Self { connection, endpoint, flows }))
     }
 
     /// Opens a byte stream to `target`.
@@ -143,11 +141,6 @@ impl Channel {
                 Err(error)
             }
         }
-    }
-
-    /// The exit at the other end.
-    pub(crate) fn exit(&self) -> RelayId {
-        self.exit
     }
 }
 

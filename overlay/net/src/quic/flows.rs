@@ -105,7 +105,9 @@ impl Drop for Flows {
 async fn distribute(connection: Connection, flows: Weak<Flows>) {
     while let Ok(bytes) = connection.read_datagram().await {
         let Some(flows) = flows.upgrade() else { return };
-        let Ok(datagram) = UdpDatagram::decode(&bytes) else { continue };
+        let Ok(datagram) = UdpDatagram::decode(&bytes) else {
+            continue;
+        };
         let queue = flows.table().queues.get(&datagram.flow).cloned();
         if let (Some(queue), Some(from)) = (queue, sender(&datagram)) {
             queue.push(from, bytes.slice_ref(datagram.payload));

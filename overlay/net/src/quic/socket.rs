@@ -42,7 +42,9 @@ pub(crate) fn local_address(local: LocalId) -> SocketAddr {
 
 /// The circuit behind an address of [`local_address`].
 pub(crate) fn local_of(address: SocketAddr) -> Option<LocalId> {
-    let SocketAddr::V6(address) = address else { return None };
+    let SocketAddr::V6(address) = address else {
+        return None;
+    };
     let bytes = address.ip().octets();
     let number = bytes[8..].try_into().ok().map(u64::from_be_bytes)?;
     (bytes[0] == 0xfd).then(|| LocalId::from_u64(number))
@@ -154,7 +156,9 @@ impl AsyncUdpSocket for CircuitSocket {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         let mut count = 0;
         for (buffer, meta) in buffers.iter_mut().zip(meta) {
-            let Some((addr, message)) = inbox.messages.pop_front() else { break };
+            let Some((addr, message)) = inbox.messages.pop_front() else {
+                break;
+            };
             inbox.bytes -= message.len();
             let len = message.len().min(buffer.len());
             buffer[..len].copy_from_slice(&message[..len]);

@@ -38,7 +38,8 @@ fn provider() -> Arc<CryptoProvider> {
 /// The TLS library refused the settings.
 pub(crate) fn client(exit_key: &[u8; 32]) -> Result<rustls::ClientConfig, Error> {
     let provider = provider();
-    let verifier = ExitKey { expected: public_key_info(exit_key), algorithms: provider.signature_verification_algorithms };
+    let verifier =
+        ExitKey { expected: public_key_info(exit_key), algorithms: provider.signature_verification_algorithms };
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()

@@ -18,7 +18,7 @@ const _: () = assert!(MTU as usize == MESSAGE_MAX);
 const WINDOW: u32 = 1 << 20;
 
 /// Streams open at once on one connection.
-pub(crate) const STREAMS_MAX: u32 = 64;
+const STREAMS_MAX: u32 = 64;
 
 /// A connection without a sign of life ends after this time.
 const IDLE: Duration = Duration::from_secs(30);

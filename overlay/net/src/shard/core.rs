@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot, watch};
 use zmesh_proto::node::{CircuitId, Event, LocalId, Node};
 
-use super::{Asks, Built, CircuitGuard, Command, LastOutcome, Shard, UdpCounters};
+use super::{Asks, BuildStop, Built, CircuitGuard, Command, LastOutcome, Shard, UdpCounters};
 use crate::quic::CircuitSocket;
 
 /// Probes of one circuit that may be under way.
@@ -88,7 +88,7 @@ impl CircuitState {
 struct Own {
     state: Arc<CircuitState>,
     sink: Sink,
-    building: Option<oneshot::Sender<Result<Built, String>>>,
+    building: Option<oneshot::Sender<Result<Built, BuildStop>>>,
     probes: Vec<(usize, oneshot::Sender<Result<Duration, String>>)>,
 }
 
@@ -134,7 +134,7 @@ impl Core {
                     let own = Own { state: CircuitState::new(), sink, building, probes: Vec::new() };
                     self.own.insert(circuit, own);
                 }
-                Err(error) => drop(answer.send(Err(error.to_string()))),
+                Err(error) => drop(answer.send(Err(BuildStop::Refused(error.to_string())))),
             },
             Command::Ping { circuit, hop, answer } => {
                 let Some(own) = self.own.get_mut(&circuit) else {
@@ -153,9 +153,9 @@ impl Core {
                 let met = self.node.meet(now, circuit, meet).map_err(|error| error.to_string());
                 drop(answer.send(met));
             }
+            Command::SetOnionKeys(keys) => self.node.set_onion_keys(keys),
             Command::SetNetwork(network) => self.node.set_network(network),
             Command::Metrics(answer) => drop(answer.send((self.node.metrics(), udp))),
-            Command::ReplayState(answer) => drop(answer.send(self.node.replay_state())),
         }
     }
 
@@ -175,7 +175,10 @@ impl Core {
                 Event::LocalClosed { local } => self.closed_locals.push(local),
                 Event::CircuitReady { circuit, took } => self.ready(now, shard, circuit, took),
                 Event::CircuitFailed { circuit, reason } => {
-                    if let Some(own) = self.own.remove(&circuit) {
+                    if let Some(mut own) = self.own.remove(&circuit) {
+                        if let Some(answer) = own.building.take() {
+                            let _ = answer.send(Err(BuildStop::Failed(reason)));
+                        }
                         own.end(&reason.to_string());
                     }
                 }
@@ -203,8 +206,12 @@ impl Core {
     }
 
     fn ready(&mut self, now: Instant, shard: &Arc<Shard>, circuit: CircuitId, took: Duration) {
-        let Some(own) = self.own.get_mut(&circuit) else { return };
-        let Some(answer) = own.building.take() else { return };
+        let Some(own) = self.own.get_mut(&circuit) else {
+            return;
+        };
+        let Some(answer) = own.building.take() else {
+            return;
+        };
         if answer.is_closed() {
             self.own.remove(&circuit);
             self.node.close(now, circuit);
@@ -244,7 +251,7 @@ impl Own {
     fn end(self, reason: &str) {
         self.state.closed.send_replace(Some(reason.to_owned()));
         if let Some(answer) = self.building {
-            let _ = answer.send(Err(reason.to_owned()));
+            let _ = answer.send(Err(BuildStop::Refused(reason.to_owned())));
         }
         for (_, answer) in self.probes {
             let _ = answer.send(Err(reason.to_owned()));

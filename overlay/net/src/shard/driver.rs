@@ -15,7 +15,7 @@ use super::bell::Bell;
 use super::core::Core;
 use super::jobs::Jobs;
 use super::udp::UdpSockets;
-use super::{Asks, COMMANDS, Command, Shard, Started};
+use super::{Asks, COMMANDS, Command, Shard};
 use crate::api::NodeError;
 use crate::{Network, clock};
 
@@ -25,20 +25,28 @@ const TURN: usize = 64;
 /// How long a stopping shard goes on, so that neighbours hear of the end.
 const LINGER: Duration = Duration::from_millis(100);
 
+/// How long look-ups that block may hold up the end of the thread.
+const RUNTIME_END: Duration = Duration::from_millis(200);
+
 /// How often the node learns the wall time again, in case somebody sets it.
 const CLOCK: Duration = Duration::from_secs(10);
+
+/// How the start went: the shard and its addresses.
+type Report = Result<(Arc<Shard>, Vec<SocketAddr>), NodeError>;
 
 /// The body of the shard's thread.
 pub(super) fn run(
     bind: &[SocketAddr],
     config: NodeConfig,
-    network: Arc<Network>,
-    report: oneshot::Sender<Result<Started, NodeError>>,
+    network: Option<Arc<Network>>,
+    report: oneshot::Sender<Report>,
     last_words: impl FnOnce(Vec<u8>),
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(source) => return drop(report.send(Err(NodeError::System { what: "a runtime", source }))),
+        Err(source) => {
+            return drop(report.send(Err(NodeError::System { what: "a runtime", source })));
+        }
     };
     let inside = runtime.enter();
     let bell = Arc::new(Bell::default());
@@ -49,7 +57,9 @@ pub(super) fn run(
     };
     let now = clock::now();
     let mut node = Node::new(config, now);
-    node.set_network(network);
+    if let Some(network) = network {
+        node.set_network(network);
+    }
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (end, ended) = watch::channel(false);
     let shard = Arc::new(Shard {
@@ -62,8 +72,7 @@ pub(super) fn run(
         ended,
     });
     let addresses = sockets.addresses();
-    let started = Started { shard: Arc::clone(&shard), addresses };
-    if report.send(Ok(started)).is_err() {
+    if report.send(Ok((Arc::clone(&shard), addresses))).is_err() {
         shard.stop();
     }
     let driver = Driver {
@@ -78,16 +87,20 @@ pub(super) fn run(
     };
     drop(inside);
     // A task, and not the runtime's main future: tasks take turns without a look at the sockets in between.
-    if let Err(error) = runtime.block_on(runtime.spawn(driver)) {
+    let farewell = runtime.block_on(runtime.spawn(driver)).unwrap_or_else(|error| {
         tracing::error!(%error, "the shard's thread failed");
-    }
+        false
+    });
     let replay = {
         let mut core = shard.core();
         core.close_all(clock::now());
         core.node.replay_state()
     };
-    last_words(replay);
-    drop(runtime);
+    if farewell {
+        last_words(replay);
+    }
+    // Name look-ups of an egress may hang in the runtime's pool; nobody waits for them.
+    runtime.shutdown_timeout(RUNTIME_END);
     end.send_replace(true);
 }
 
@@ -103,12 +116,17 @@ struct Driver {
 }
 
 impl Future for Driver {
-    type Output = ();
+    /// Whether the end was a proper one.
+    type Output = bool;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
         let this = self.get_mut();
         this.shard.bell.answer(cx.waker());
         let now = clock::now();
+        #[cfg(feature = "testnet")]
+        if this.shard.asks().stop == Some(super::Stop::Sudden) {
+            return Poll::Ready(false);
+        }
         let (more, closed_locals, next) = this.turn(cx, now);
         if let Some(exit) = this.shard.exit.get() {
             for local in closed_locals {
@@ -116,7 +134,7 @@ impl Future for Driver {
             }
         }
         if this.stopping.is_some_and(|until| now >= until) {
-            return Poll::Ready(());
+            return Poll::Ready(true);
         }
         if more {
             cx.waker().wake_by_ref();
@@ -129,17 +147,13 @@ impl Future for Driver {
 
 impl Driver {
     /// One turn; says whether more is waiting, which circuits of others have ended here, and when the node is due next.
-    fn turn(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
-    ) -> (bool, Vec<zmesh_proto::node::LocalId>, Option<Instant>) {
+    fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> (bool, Vec<zmesh_proto::node::LocalId>, Option<Instant>) {
         let shard = &self.shard;
         let asks = std::mem::take(&mut *shard.asks());
         let mut core = shard.core();
         let stop = asks.stop;
         core.asked(now, asks);
-        if stop && self.stopping.is_none() {
+        if stop.is_some() && self.stopping.is_none() {
             core.close_all(now);
             self.stopping = Some(now + LINGER);
             self.commands.close();

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
-use zmesh_proto::node::{CircuitId, LocalId, Meet, MeetingOutcome, Metrics, NodeConfig};
+use zmesh_proto::node::{BuildFailure, CircuitId, LocalId, Meet, MeetingOutcome, Metrics, NodeConfig, OnionKey};
 
 use self::bell::Bell;
 use self::core::Core;
@@ -36,17 +36,28 @@ const OUTBOX: usize = 4096;
 /// What other threads ask of the shard by its channel.
 pub(crate) enum Command {
     /// Build a circuit; the answer comes when it is ready or has failed.
-    Build { path: Vec<RelayId>, sink: Sink, answer: oneshot::Sender<Result<Built, String>> },
+    Build { path: Vec<RelayId>, sink: Sink, answer: oneshot::Sender<Result<Built, BuildStop>> },
     /// Measure the round trip to a hop.
     Ping { circuit: CircuitId, hop: usize, answer: oneshot::Sender<Result<Duration, String>> },
     /// Meet at the circuit's last relay; the outcomes appear in the circuit's state.
     Meet { circuit: CircuitId, meet: Meet, answer: oneshot::Sender<Result<(), String>> },
+    /// Take other onion keys into use.
+    SetOnionKeys(Vec<OnionKey>),
     /// Take another network document into use.
     SetNetwork(Arc<Network>),
     /// Report the counters.
     Metrics(oneshot::Sender<(Metrics, UdpCounters)>),
-    /// Report the replay filter.
-    ReplayState(oneshot::Sender<Vec<u8>>),
+}
+
+/// Why a circuit was not built.
+#[derive(Clone, Debug)]
+pub(crate) enum BuildStop {
+    /// It was tried and failed.
+    Failed(BuildFailure),
+    /// It cannot be tried.
+    Refused(String),
+    /// The shard has ended.
+    ShutDown,
 }
 
 /// A circuit that is ready; dropping it closes the circuit.
@@ -75,13 +86,23 @@ impl Drop for CircuitGuard {
     }
 }
 
+/// How a shard ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Circuits are closed and the neighbours told.
+    Farewell,
+    /// Nobody is told, and no last word is kept.
+    #[cfg(feature = "testnet")]
+    Sudden,
+}
+
 /// What other threads ask without waiting. Bounded: closings by the circuits that exist, messages by [`OUTBOX`].
 #[derive(Default)]
 struct Asks {
     close: Vec<CircuitId>,
     close_local: Vec<LocalId>,
     messages: Vec<(CircuitId, Vec<u8>)>,
-    stop: bool,
+    stop: Option<Stop>,
 }
 
 /// One data plane, as the rest of the crate sees it.
@@ -96,10 +117,33 @@ pub(crate) struct Shard {
     ended: watch::Receiver<bool>,
 }
 
-/// A shard that has started.
+/// A shard that has started; dropping it ends the shard without waiting.
 pub(crate) struct Started {
     pub(crate) shard: Arc<Shard>,
     pub(crate) addresses: Vec<SocketAddr>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Started {
+    /// Ends the shard and waits until its threads have ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the end.
+    pub(crate) async fn shutdown(&self) {
+        self.shard.stop();
+        self.shard.ended().await;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The thread has nothing left to do but to return.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.shard.stop();
+    }
 }
 
 /// Starts a shard on a thread of its own.
@@ -115,16 +159,16 @@ pub(crate) async fn start(
     name: &str,
     bind: Vec<SocketAddr>,
     config: NodeConfig,
-    network: Arc<Network>,
+    network: Option<Arc<Network>>,
     last_words: impl FnOnce(Vec<u8>) + Send + 'static,
-) -> Result<(Started, JoinHandle<()>), NodeError> {
+) -> Result<Started, NodeError> {
     let (report, started) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name(name.into())
         .spawn(move || driver::run(&bind, config, network, report, last_words))
         .map_err(|source| NodeError::System { what: "a thread", source })?;
-    let started = started.await.map_err(|_| NodeError::ShutDown)??;
-    Ok((started, thread))
+    let (shard, addresses) = started.await.map_err(|_| NodeError::ShutDown)??;
+    Ok(Started { shard, addresses, thread: Mutex::new(Some(thread)) })
 }
 
 impl Shard {
@@ -192,7 +236,14 @@ impl Shard {
 
     /// Ends the shard: circuits are closed, neighbours told, and the thread ends.
     pub(crate) fn stop(&self) {
-        self.asks().stop = true;
+        self.asks().stop.get_or_insert(Stop::Farewell);
+        self.bell.ring();
+    }
+
+    /// Ends the shard as if its process was killed.
+    #[cfg(feature = "testnet")]
+    pub(crate) fn kill(&self) {
+        self.asks().stop = Some(Stop::Sudden);
         self.bell.ring();
     }
 
@@ -212,13 +263,13 @@ impl Shard {
     /// Builds a circuit.
     ///
     /// # Errors
-    /// What the node said, in words.
-    pub(crate) async fn build(&self, path: Vec<RelayId>, sink: Sink) -> Result<Built, String> {
+    /// What the node said.
+    pub(crate) async fn build(&self, path: Vec<RelayId>, sink: Sink) -> Result<Built, BuildStop> {
         let (answer, built) = oneshot::channel();
         if !self.command(Command::Build { path, sink, answer }).await {
-            return Err("the node is shut down".into());
+            return Err(BuildStop::ShutDown);
         }
-        built.await.unwrap_or_else(|_| Err("the node is shut down".into()))
+        built.await.unwrap_or(Err(BuildStop::ShutDown))
     }
 
     /// Counters of the node and its sockets; `None` once the shard has ended.

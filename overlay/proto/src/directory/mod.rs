@@ -1,9 +1,9 @@
 //! The set of relays that a node knows: a verified network document, ready to be asked.
 
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;
-
-use std::collections::HashMap;
 
 use zmesh_sphinx::{OnionPublic, PathHop, RelayId};
 
@@ -22,8 +22,8 @@ pub struct Network {
     valid_after: u64,
     valid_until: u64,
     signers: Vec<SignerId>,
+    /// Sorted by id: the document's rule.
     relays: Vec<Relay>,
-    index: HashMap<RelayId, usize>,
 }
 
 impl Network {
@@ -46,15 +46,10 @@ impl Network {
         let test_network = document.is_test_network();
         let (valid_after, valid_until) = (document.valid_after(), document.valid_until());
         let signers = document.signers();
-        let relays: Vec<Relay> = document
+        let relays = document
             .into_descriptors()
             .into_iter()
             .map(|descriptor| Relay { descriptor })
-            .collect();
-        let index = relays
-            .iter()
-            .enumerate()
-            .map(|(at, relay)| (relay.id(), at))
             .collect();
         Ok(Self {
             id,
@@ -64,7 +59,6 @@ impl Network {
             valid_until,
             signers,
             relays,
-            index,
         })
     }
 
@@ -77,7 +71,8 @@ impl Network {
     /// One relay.
     #[must_use]
     pub fn relay(&self, id: &RelayId) -> Option<&Relay> {
-        self.index.get(id).map(|at| &self.relays[*at])
+        let at = self.relays.binary_search_by_key(id, Relay::id).ok()?;
+        self.relays.get(at)
     }
 
     /// The network's id: a hash over name, test flag and signers. Invites pin it.

@@ -60,7 +60,7 @@ pub struct Node {
     next_reply: u16,
     flush_datagrams: usize,
     /// Set when a flush was cut short, or the budget delays work: when to go on.
-    resume: Option<Instant>,
+    pub(super) resume: Option<Instant>,
 }
 
 impl Node {

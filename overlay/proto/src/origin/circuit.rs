@@ -77,9 +77,7 @@ impl Origin {
             began: now,
             next_try: now,
         });
-        if let Some(at) = self.meet_again(core, now, circuit.0) {
-            self.arm_earlier(core, circuit.0, at);
-        }
+        self.meet_again(core, now, circuit.0);
         Ok(())
     }
 
@@ -176,41 +174,40 @@ impl Origin {
         Ok(())
     }
 
-    /// Asks the meeting relay (again), if that is due; says when to look again.
-    pub(super) fn meet_again(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        key: u64,
-    ) -> Option<Instant> {
-        let own = self.circuits.get_mut(key)?;
-        let last = own.hops - 1;
-        let meeting = own.meeting.as_mut()?;
-        if meeting.state == MeetState::Joined {
-            return None;
-        }
-        if meeting.state == MeetState::Asking && now >= meeting.began + self.config.meet_timeout {
-            own.meeting = None;
-            core.tell(Event::Meeting {
-                circuit: CircuitId(key),
-                outcome: MeetingOutcome::NoAnswer,
-            });
-            return None;
-        }
-        if now < meeting.next_try {
-            return Some(meeting.next_try);
-        }
-        let wait = match meeting.state {
-            MeetState::Asking => self.config.meet_retry,
-            _ => self.config.meet_refresh,
+    /// Asks the meeting relay (again), if that is due.
+    pub(super) fn meet_again(&mut self, core: &mut Core, now: Instant, key: u64) {
+        let Some(own) = self.circuits.get_mut(key) else {
+            return;
         };
+        let last = own.hops - 1;
+        let Some(meeting) = own.meeting.as_mut() else {
+            return;
+        };
+        let wait = match meeting.state {
+            MeetState::Joined => return,
+            MeetState::Waiting => self.config.meet_refresh,
+            MeetState::Asking if now >= meeting.began + self.config.meet_timeout => {
+                own.meeting = None;
+                core.tell(Event::Meeting {
+                    circuit: CircuitId(key),
+                    outcome: MeetingOutcome::NoAnswer,
+                });
+                return;
+            }
+            MeetState::Asking => self.config.meet_retry,
+        };
+        if now < meeting.next_try {
+            let at = meeting.next_try;
+            return self.arm_earlier(core, key, at);
+        }
         meeting.next_try = now + wait;
         let (kind, cookie) = match meeting.role {
             Meet::Wait(cookie) => (kinds::MEET_WAIT, cookie),
             Meet::Join(cookie) => (kinds::MEET_JOIN, cookie),
         };
-        self.send_cell(core, now, key, last, kind, &cookie).ok()?;
-        Some(now + wait)
+        if self.send_cell(core, now, key, last, kind, &cookie).is_ok() {
+            self.arm_earlier(core, key, now + wait);
+        }
     }
 
     /// The meeting relay has answered.
@@ -300,13 +297,9 @@ impl Origin {
             return;
         };
         own.last_sent = now;
-        let since = *own.unheard_since.get_or_insert(now);
-        self.arm_earlier(core, key, since + self.config.probe_after);
-    }
-
-    fn arm_earlier(&mut self, core: &mut Core, key: u64, at: Instant) {
-        if self.circuits.get(key).is_some_and(|own| at < own.armed) {
-            self.arm(core, key, at);
+        if own.unheard_since.is_none() {
+            own.unheard_since = Some(now);
+            self.arm_earlier(core, key, now + self.config.probe_after);
         }
     }
 

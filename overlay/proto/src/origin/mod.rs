@@ -179,48 +179,44 @@ impl Origin {
                 Some(reason::NONE),
             );
         }
-        let next = [
-            self.watch_silence(core, now, key),
-            self.keep_alive(core, now, key),
-            self.meet_again(core, now, key),
-        ];
+        self.arm(core, key, now + KEY_TICK);
+        self.keep_alive(core, now, key);
+        self.meet_again(core, now, key);
+        self.watch_silence(core, now, key);
+        let expiry = |own: &Own| own.health.next_expiry(self.config.ping_timeout);
+        if let Some(at) = self.circuits.get(key).and_then(expiry) {
+            self.arm_earlier(core, key, at);
+        }
+    }
+
+    /// Probes the far end while nothing comes back.
+    fn watch_silence(&mut self, core: &mut Core, now: Instant, key: u64) {
         let Some(own) = self.circuits.get(key) else {
             return;
         };
-        let lost_ping = own.health.next_expiry(self.config.ping_timeout);
-        let next = next.into_iter().chain([lost_ping]).flatten().min();
-        self.arm(
-            core,
-            key,
-            next.unwrap_or(now + self.config.keepalive)
-                .min(now + KEY_TICK),
-        );
-    }
-
-    /// Probes the far end while nothing comes back; says when to look again.
-    fn watch_silence(&mut self, core: &mut Core, now: Instant, key: u64) -> Option<Instant> {
-        let own = self.circuits.get(key)?;
-        let since = own.unheard_since?;
-        let first = since + self.config.probe_after;
+        let Some(since) = own.unheard_since else {
+            return;
+        };
+        let (first, last_hop) = (since + self.config.probe_after, own.hops - 1);
         if now < first {
-            return Some(first);
+            return self.arm_earlier(core, key, first);
         }
-        let last_hop = own.hops - 1;
         // No room for a probe means that enough are under way.
         let _ = self.probe(core, now, key, last_hop, true);
-        Some((now + self.config.probe_interval).min(since + self.config.dead_after))
+        let next = now + self.config.probe_interval;
+        self.arm_earlier(core, key, next.min(since + self.config.dead_after));
     }
 
-    /// A probe on a circuit that nobody uses, so that relays keep it; says when to look again.
-    fn keep_alive(&mut self, core: &mut Core, now: Instant, key: u64) -> Option<Instant> {
-        let own = self.circuits.get(key)?;
-        let due = own.last_sent + self.config.keepalive;
+    /// A probe on a circuit that nobody uses, so that relays keep it.
+    fn keep_alive(&mut self, core: &mut Core, now: Instant, key: u64) {
+        let Some(own) = self.circuits.get(key) else {
+            return;
+        };
+        let (due, last_hop) = (own.last_sent + self.config.keepalive, own.hops - 1);
         if now < due {
-            return Some(due);
+            return self.arm_earlier(core, key, due);
         }
-        let last_hop = own.hops - 1;
         let _ = self.probe(core, now, key, last_hop, true);
-        Some(now + self.config.keepalive)
     }
 
     /// Sets a circuit's timer.
@@ -228,6 +224,13 @@ impl Origin {
         if let Some(own) = self.circuits.get_mut(key) {
             own.armed = at;
             core.timers.set(Timer::Own(key), at);
+        }
+    }
+
+    /// Sets a circuit's timer unless it fires before.
+    fn arm_earlier(&mut self, core: &mut Core, key: u64, at: Instant) {
+        if self.circuits.get(key).is_some_and(|own| at < own.armed) {
+            self.arm(core, key, at);
         }
     }
 

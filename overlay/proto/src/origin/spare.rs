@@ -174,6 +174,7 @@ impl Shelf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timer::any_instant;
 
     fn pool() -> SparePool<&'static str> {
         SparePool::new(SparePolicy {
@@ -184,7 +185,7 @@ mod tests {
 
     #[test]
     fn builds_what_is_missing_and_no_more_at_once_than_allowed() {
-        let now = Instant::now();
+        let now = any_instant();
         let mut pool = pool();
         pool.want("exit", 4);
         pool.want("meeting", 1);
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn failures_slow_the_pool_down_and_success_forgives() {
-        let start = Instant::now();
+        let start = any_instant();
         let mut pool = pool();
         pool.want("exit", 1);
         let mut now = start;
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn old_and_unwanted_spares_are_given_back() {
-        let start = Instant::now();
+        let start = any_instant();
         let mut pool = pool();
         pool.want("exit", 2);
         for id in 1..=2 {

@@ -1,6 +1,6 @@
 //! The relays that may stand at each place of a path, and which of them may stand together.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use rand_core::Rng;
@@ -115,7 +115,7 @@ impl Candidates {
         (0..tries).find_map(|_| {
             let filled: Vec<usize> = places
                 .iter()
-                .map(|list| list[below(rng, list.len() as u64) as usize])
+                .map(|list| list[index(rng, list.len())])
                 .collect();
             self.fits(&filled, rules).then(|| in_path_order(filled))
         })
@@ -166,8 +166,8 @@ impl Candidates {
 struct Search {
     places: Vec<Vec<usize>>,
     /// For each relay, as a bit set, those that may stand with it when it is the last relay, and when it is not.
-    beside_last: HashMap<usize, Bits>,
-    beside: HashMap<usize, Bits>,
+    beside_last: BTreeMap<usize, Bits>,
+    beside: BTreeMap<usize, Bits>,
     innermost: Bits,
 }
 
@@ -186,7 +186,7 @@ impl Search {
         };
         let beside_last = places[0].iter().map(|a| (*a, row(*a, true))).collect();
         let filled_by_loop = places.iter().skip(1).take(hops.saturating_sub(2)).flatten();
-        let mut beside = HashMap::new();
+        let mut beside = BTreeMap::new();
         for a in filled_by_loop {
             beside.entry(*a).or_insert_with(|| row(*a, false));
         }
@@ -306,7 +306,7 @@ impl Bits {
         let members = (0..self.0.len() * 64).filter(|at| self.has(*at));
         members
             .into_iter()
-            .nth(number as usize)
+            .nth(usize::try_from(number).expect("a set has fewer members than memory"))
             .expect("the number is below the count")
     }
 }
@@ -314,8 +314,8 @@ impl Bits {
 /// Gives names and prefixes numbers, so that comparing relays is cheap.
 #[derive(Default)]
 struct Names {
-    operators: HashMap<String, usize>,
-    families: HashMap<String, usize>,
+    operators: BTreeMap<String, usize>,
+    families: BTreeMap<String, usize>,
 }
 
 impl Names {
@@ -339,7 +339,7 @@ impl Names {
 }
 
 /// Case does not make a new operator.
-fn number(numbers: &mut HashMap<String, usize>, name: &str) -> usize {
+fn number(numbers: &mut BTreeMap<String, usize>, name: &str) -> usize {
     let next = numbers.len();
     *numbers.entry(name.to_lowercase()).or_insert(next)
 }
@@ -373,6 +373,11 @@ pub(super) fn below(rng: &mut impl Rng, bound: u64) -> u64 {
             return word % bound;
         }
     }
+}
+
+/// A uniform index into a list that is not empty.
+pub(super) fn index(rng: &mut impl Rng, len: usize) -> usize {
+    usize::try_from(below(rng, len as u64)).expect("an index below a length fits")
 }
 
 /// The relays that differ from all of `held` in operator, family and network; if there are none, those that are

@@ -208,23 +208,18 @@ impl GuardSet {
             return Ok(None);
         }
         let others = super::candidates::others(network, &held);
-        match others.as_slice() {
-            [] => {
-                // An empty network: let the path's own words say so.
-                let want = PathRequest {
-                    hops: 2,
-                    last: LastHop::Any,
-                    exclude: &held,
-                    guard: None,
-                };
-                select(network, &want, rng)
-                    .map(|path| path.first().copied())
-                    .map_err(GuardError::Path)
-            }
-            choice => {
-                let at = super::candidates::below(rng, choice.len() as u64);
-                Ok(choice.get(usize::try_from(at).unwrap_or(0)).copied())
-            }
+        if others.is_empty() {
+            // An empty network: let the words of the path say so.
+            let want = PathRequest {
+                hops: 2,
+                last: LastHop::Any,
+                exclude: &held,
+                guard: None,
+            };
+            let path = select(network, &want, rng)?;
+            return Ok(path.first().copied());
         }
+        let at = super::candidates::index(rng, others.len());
+        Ok(others.get(at).copied())
     }
 }

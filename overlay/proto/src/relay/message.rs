@@ -244,12 +244,12 @@ mod tests {
             fates in prop::collection::vec((0..10u8, any::<u32>()), 72),
         ) {
             let messages: Vec<Vec<u8>> =
-                lengths.iter().zip(1u8..).map(|(len, fill)| (0..*len).map(|i| fill ^ (i % 251) as u8).collect()).collect();
+                lengths.iter().zip(1u8..).map(|(len, fill)| (0..*len).map(|i| fill ^ u8::try_from(i % 251).unwrap()).collect()).collect();
             let mut sent = Vec::new();
             let mut complete = vec![true; messages.len()];
             let mut fates = fates.into_iter();
             for (i, message) in messages.iter().enumerate() {
-                let all = parts(message, i as u16);
+                let all = parts(message, u16::try_from(i).unwrap());
                 for part in &all {
                     let (fate, order) = fates.next().unwrap();
                     if fate == 0 {

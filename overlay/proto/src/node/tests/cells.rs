@@ -20,7 +20,7 @@ fn every_hop_answers_probes_with_its_own_round_trip() {
         });
         assert_eq!(
             (from, rtt),
-            (hop, Duration::from_millis(20) * (hop as u32 + 1))
+            (hop, Duration::from_millis(20) * u32::try_from(hop + 1).unwrap())
         );
     }
     let now = world.now;
@@ -158,6 +158,7 @@ fn a_lone_call_makes_short_datagrams_and_a_download_long_ones() {
     for _ in 0..100 {
         let now = world.now;
         world.node(4).send(now, circuit, &[7; 160]).unwrap();
+        world.node(2).reply(now, local, &[7; 160]).unwrap();
         world.run_for(Duration::from_millis(20));
     }
     assert!(

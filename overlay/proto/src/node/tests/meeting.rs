@@ -123,7 +123,7 @@ fn a_cookie_serves_one_meeting() {
 #[test]
 fn meetings_come_about_although_cells_are_lost() {
     let (mut world, waiter, joiner) = two_origins();
-    world.loss = 15;
+    world.loss = 8;
     assert_eq!(
         meet(&mut world, 6, waiter, Meet::Wait([9; 16])),
         MeetingOutcome::Waiting

@@ -7,3 +7,4 @@ mod meeting;
 mod queueing;
 mod setup;
 mod world;
+mod dbg;

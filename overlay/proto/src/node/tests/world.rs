@@ -13,6 +13,7 @@ use crate::directory::Network;
 use crate::keys::{RelayKeys, SignerKey};
 use crate::link::{Control, LinkConfig, LinkSecret, LocalIdentity};
 use crate::node::{CircuitId, Event, LocalId, Node, NodeConfig, OnionKey, RelayConfig};
+use crate::timer::any_instant;
 use crate::wire::descriptor::{Descriptor, DescriptorInfo, Terms};
 use crate::wire::document::{Draft, DraftTerms, SignerId};
 
@@ -78,7 +79,7 @@ impl Default for Plan {
 impl World {
     /// `relays` relays (members 0…), every one an exit and a meeting place, then `origins` origins.
     pub(super) fn new(plan: &Plan) -> Self {
-        let start = Instant::now();
+        let start = any_instant();
         let mut rng = ChaCha12Rng::seed_from_u64(plan.seed);
         let keys: Vec<RelayKeys> = (0..plan.relays)
             .map(|_| RelayKeys::generate(&mut rng, UNIX))
@@ -180,7 +181,13 @@ impl World {
             while let Some(event) = world.members[origin].events.pop_front() {
                 match event {
                     Event::CircuitReady { circuit: id, .. } if id == circuit => ready = true,
-                    other => panic!("{other:?}"),
+                    Event::CircuitFailed {
+                        circuit: id,
+                        reason,
+                    } if id == circuit => {
+                        panic!("{reason:?}")
+                    }
+                    _ => {}
                 }
             }
             ready

@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::timer::any_instant;
 
 fn queue(circuit: usize, link: usize) -> FairQueue<(u32, u32)> {
     FairQueue::new(QueueBounds { circuit, link }, CodelConfig::default())
@@ -11,7 +12,7 @@ fn queue(circuit: usize, link: usize) -> FairQueue<(u32, u32)> {
 
 #[test]
 fn a_sparse_flow_passes_a_backlog() {
-    let now = Instant::now();
+    let now = any_instant();
     let mut queue = queue(500, 5000);
     let bulk = queue.add_flow();
     let call = queue.add_flow();
@@ -32,7 +33,7 @@ fn a_sparse_flow_passes_a_backlog() {
 
 #[test]
 fn backlogged_flows_share_equally() {
-    let now = Instant::now();
+    let now = any_instant();
     let mut queue = queue(500, 5000);
     let flows: Vec<_> = (0..5).map(|_| queue.add_flow()).collect();
     for (i, flow) in (0..).zip(&flows) {
@@ -52,7 +53,7 @@ fn backlogged_flows_share_equally() {
 
 #[test]
 fn a_flow_that_comes_and_goes_cannot_starve_the_rest() {
-    let now = Instant::now();
+    let now = any_instant();
     let mut queue = queue(500, 5000);
     let bulk = queue.add_flow();
     let sly = queue.add_flow();
@@ -70,7 +71,7 @@ fn a_flow_that_comes_and_goes_cannot_starve_the_rest() {
 
 #[test]
 fn standing_delay_makes_codel_drop_and_short_bursts_do_not() {
-    let start = Instant::now();
+    let start = any_instant();
     let mut queue = queue(5000, 5000);
     let flow = queue.add_flow();
     // A burst that drains within the interval loses nothing.
@@ -94,7 +95,7 @@ fn standing_delay_makes_codel_drop_and_short_bursts_do_not() {
 
 #[test]
 fn the_fattest_flow_pays_for_the_link() {
-    let now = Instant::now();
+    let now = any_instant();
     let mut queue = queue(100, 120);
     let fat = queue.add_flow();
     let thin = queue.add_flow();
@@ -124,7 +125,7 @@ fn the_fattest_flow_pays_for_the_link() {
 
 #[test]
 fn quiet_flows_give_their_memory_back_and_busy_ones_keep_it() {
-    let start = Instant::now();
+    let start = any_instant();
     let mut queue = queue(500, 5000);
     let flow = queue.add_flow();
     let mut drops = 0;
@@ -163,7 +164,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn bounds_hold_order_holds_and_every_cell_is_accounted_for(steps in prop::collection::vec(step(), 1..600)) {
-        let mut now = Instant::now();
+        let mut now = any_instant();
         let mut queue = queue(8, 24);
         let mut flows: Vec<_> = (0..6u32).map(|i| (i, queue.add_flow())).collect();
         let (mut pushed, mut popped, mut dropped, mut codel) = (0u64, 0u64, 0u64, 0u64);

@@ -230,8 +230,8 @@ mod tests {
             })
         );
         assert_eq!(read(&text[..80]), Err(ArmourError::Cut));
-        assert_eq!(read(&format!("{text}\nmore")), Err(ArmourError::Line(6)));
-        assert_eq!(read(&format!("{text}{text}")), Err(ArmourError::Line(5)));
+        assert_eq!(read(&format!("{text}\nmore")), Err(ArmourError::Line(7)));
+        assert_eq!(read(&format!("{text}{text}")), Err(ArmourError::Line(6)));
         assert_eq!(
             read(&text.replacen("Bwc", "B!c", 1)),
             Err(ArmourError::Line(2))

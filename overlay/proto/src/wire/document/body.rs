@@ -1,6 +1,6 @@
 //! The signed part of a document, its signatures, and the rules on both.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ed25519_dalek::VerifyingKey;
@@ -186,7 +186,7 @@ impl Body {
 
     /// Proofs of possession make this impossible for strangers; one operator who copied key files still can.
     fn check_keys(&self) -> Result<(), DocumentError> {
-        let mut seen = HashMap::new();
+        let mut seen = BTreeMap::new();
         for descriptor in &self.descriptors {
             let keys = std::iter::once(descriptor.link_key()).chain(descriptor.exit_key());
             for key in keys {
