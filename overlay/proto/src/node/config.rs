@@ -30,14 +30,7 @@ impl NodeConfig {
     /// Defaults for an origin or relay with these links.
     #[must_use]
     pub fn new(link: LinkConfig, seed: [u8; 32], unix_now: u64) -> Self {
-        Self {
-            link,
-            relay: None,
-            origin: OriginConfig::default(),
-            queue: QueueConfig::default(),
-            seed,
-            unix_now,
-        }
+        Self { link, relay: None, origin: OriginConfig::default(), queue: QueueConfig::default(), seed, unix_now }
     }
 }
 
@@ -215,11 +208,7 @@ impl OnionKey {
         let key = |epoch: u32| {
             let from_unix = u64::from(epoch) * EPOCH_SECONDS;
             let secret = Arc::new(keys.secret(epoch).ok()?);
-            Some(Self {
-                from_unix,
-                until_unix: from_unix + EPOCH_SECONDS,
-                secret,
-            })
+            Some(Self { from_unix, until_unix: from_unix + EPOCH_SECONDS, secret })
         };
         (oldest..=newest).filter_map(key).collect()
     }

@@ -100,11 +100,7 @@ impl Core {
     }
 
     /// Opens a link to a relay of the network document, or finds the one that is there.
-    pub(crate) fn connect(
-        &mut self,
-        now: Instant,
-        to: &RelayId,
-    ) -> Option<Result<LinkId, link::Error>> {
+    pub(crate) fn connect(&mut self, now: Instant, to: &RelayId) -> Option<Result<LinkId, link::Error>> {
         let network = self.network.as_ref()?;
         let peer = network.relay(to)?.link_peer();
         let result = self.links.connect(now, &peer);
@@ -132,9 +128,7 @@ impl Core {
     /// Turns down a circuit that the peer asked for.
     pub(crate) fn refuse(&mut self, now: Instant, link: LinkId, circuit: u32, reason: u8) {
         // Without room for the frame the peer's own time limit ends its wait.
-        let _ = self
-            .links
-            .send_control(now, link, Control::Destroy { circuit, reason });
+        let _ = self.links.send_control(now, link, Control::Destroy { circuit, reason });
     }
 
     /// Enters a circuit under a number that this node chooses.
@@ -159,14 +153,7 @@ impl Core {
     /// the neighbour sends its next cell: it then learns that the circuit is unknown.
     pub(crate) fn destroy(&mut self, now: Instant, end: End, reason: u8) {
         self.detach(end);
-        let _ = self.links.send_control(
-            now,
-            end.link,
-            Control::Destroy {
-                circuit: end.circuit,
-                reason,
-            },
-        );
+        let _ = self.links.send_control(now, end.link, Control::Destroy { circuit: end.circuit, reason });
     }
 
     /// Queues a cell towards the link of `end`.

@@ -24,11 +24,7 @@ const DONE_MAX: usize = 32;
 /// The parts of `message`, with their headers: calls `each` with the payload of every cell in order.
 ///
 /// Returns false, without calling, when the message is empty or longer than [`MESSAGE_MAX`].
-pub fn split<E>(
-    message: &[u8],
-    id: u16,
-    mut each: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<bool, E> {
+pub fn split<E>(message: &[u8], id: u16, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<bool, E> {
     if message.is_empty() || message.len() > MESSAGE_MAX {
         return Ok(false);
     }
@@ -106,11 +102,7 @@ impl Assembly {
         if partial.have.count_ones() < u32::from(count) {
             return Assembled::Partial;
         }
-        let whole = self
-            .partial
-            .remove(at)
-            .map(|partial| partial.bytes)
-            .unwrap_or_default();
+        let whole = self.partial.remove(at).map(|partial| partial.bytes).unwrap_or_default();
         if self.done.len() == DONE_MAX {
             self.done.pop_front();
         }
@@ -179,10 +171,7 @@ mod tests {
     #[test]
     fn empty_and_oversized_messages_are_refused() {
         for len in [0, MESSAGE_MAX + 1] {
-            assert_eq!(
-                split::<Infallible>(&vec![1; len], 0, |_| panic!("no part")),
-                Ok(false)
-            );
+            assert_eq!(split::<Infallible>(&vec![1; len], 0, |_| panic!("no part")), Ok(false));
         }
         assert_eq!(parts(&[7; MESSAGE_MAX], 1).len(), PARTS_MAX);
     }
@@ -208,31 +197,19 @@ mod tests {
         let whole = parts(&[5; 1200], 9);
         assert_eq!(assembly.accept(&whole[0]), Assembled::Partial);
         let mut other_count = parts(&[5; 700], 9);
-        assert_eq!(
-            assembly.accept(&other_count.remove(1)),
-            Assembled::Malformed
-        );
+        assert_eq!(assembly.accept(&other_count.remove(1)), Assembled::Malformed);
     }
 
     #[test]
     fn unfinished_messages_are_bounded_and_the_oldest_goes() {
         let mut assembly = Assembly::default();
         for id in 0..100 {
-            assert_eq!(
-                assembly.accept(&parts(&[1; 700], id)[0]),
-                Assembled::Partial
-            );
+            assert_eq!(assembly.accept(&parts(&[1; 700], id)[0]), Assembled::Partial);
         }
         assert_eq!(assembly.unfinished(), PARTIAL_MAX);
         assert_eq!(assembly.take_evicted(), 68);
-        assert_eq!(
-            assembly.accept(&parts(&[1; 700], 99)[1]),
-            Assembled::Message(vec![1; 700])
-        );
-        assert_eq!(
-            assembly.accept(&parts(&[1; 700], 99)[1]),
-            Assembled::Duplicate
-        );
+        assert_eq!(assembly.accept(&parts(&[1; 700], 99)[1]), Assembled::Message(vec![1; 700]));
+        assert_eq!(assembly.accept(&parts(&[1; 700], 99)[1]), Assembled::Duplicate);
     }
 
     proptest! {

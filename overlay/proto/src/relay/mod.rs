@@ -75,12 +75,7 @@ enum Stage {
     /// Public-key work is waiting or under way.
     Working,
     /// The set-up packet waits for the link to the next relay.
-    Connecting {
-        link: LinkId,
-        since: Instant,
-        packet: Box<[u8; PACKET_LEN]>,
-        reply: ReplySeal,
-    },
+    Connecting { link: LinkId, since: Instant, packet: Box<[u8; PACKET_LEN]>, reply: ReplySeal },
     /// The next relay has the set-up packet.
     Asked { reply: ReplySeal },
     /// The reply has passed.
@@ -108,8 +103,7 @@ struct Pings {
 impl Pings {
     fn take(&mut self, now: Instant, burst: u32) -> bool {
         let passed = now.saturating_duration_since(self.filled).as_millis();
-        let earned =
-            u32::try_from(passed * u128::from(PINGS_PER_SECOND) / 1000).unwrap_or(u32::MAX);
+        let earned = u32::try_from(passed * u128::from(PINGS_PER_SECOND) / 1000).unwrap_or(u32::MAX);
         if earned > 0 {
             self.left = self.left.saturating_add(earned).min(burst);
             self.filled = now;
@@ -128,8 +122,9 @@ impl Relay {
         let slot = core.slot(now);
         let filter = match &config.replay {
             ReplayStart::Fresh => ReplayFilter::new(capacity),
-            ReplayStart::Saved(bytes) => ReplayFilter::from_bytes(bytes)
-                .unwrap_or_else(|_| ReplayFilter::after_crash(capacity, slot)),
+            ReplayStart::Saved(bytes) => {
+                ReplayFilter::from_bytes(bytes).unwrap_or_else(|_| ReplayFilter::after_crash(capacity, slot))
+            }
             ReplayStart::Lost => ReplayFilter::after_crash(capacity, slot),
         };
         let mut relay = Self {
@@ -171,17 +166,14 @@ impl Relay {
             Stage::Working | Stage::Asked { .. } => hop.since + self.config.setup_timeout,
         };
         if now < deadline {
-            core.timers
-                .set(crate::node::core::Timer::Hop(key), deadline.min(now + TICK));
+            core.timers.set(crate::node::core::Timer::Hop(key), deadline.min(now + TICK));
             return;
         }
         let circuits = &mut core.metrics.circuits;
         let (counter, reason) = match hop.stage {
             Stage::Open => (&mut circuits.idle, kind::reason::IDLE),
             Stage::Connecting { .. } => (&mut circuits.unreachable, kind::reason::UNREACHABLE),
-            Stage::Working | Stage::Asked { .. } => {
-                (&mut circuits.timed_out, kind::reason::TIMEOUT)
-            }
+            Stage::Working | Stage::Asked { .. } => (&mut circuits.timed_out, kind::reason::TIMEOUT),
         };
         *counter += 1;
         self.close(core, now, key, close::Cause::here(reason));
@@ -209,11 +201,7 @@ impl Relay {
     pub(crate) fn named_links(&self) -> Vec<Vec<LinkId>> {
         self.hops
             .iter()
-            .map(|(_, hop)| {
-                std::iter::once(hop.prev.link)
-                    .chain(hop.next.map(|next| next.link))
-                    .collect()
-            })
+            .map(|(_, hop)| std::iter::once(hop.prev.link).chain(hop.next.map(|next| next.link)).collect())
             .collect()
     }
 }

@@ -85,10 +85,7 @@ impl<O> Neighbours<O> {
             active: VecDeque::new(),
             cells: 0,
             node_bound: config.node_bytes / QUEUED_LEN,
-            bounds: QueueBounds {
-                circuit: config.circuit_bytes / QUEUED_LEN,
-                link: config.link_bytes / QUEUED_LEN,
-            },
+            bounds: QueueBounds { circuit: config.circuit_bytes / QUEUED_LEN, link: config.link_bytes / QUEUED_LEN },
             codel: config.codel,
         }
     }
@@ -111,8 +108,7 @@ impl<O> Neighbours<O> {
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
-            u32::try_from(self.slots.len() - 1)
-                .expect("the number of links is bounded far below 2^32")
+            u32::try_from(self.slots.len() - 1).expect("the number of links is bounded far below 2^32")
         });
         self.slots[slot as usize] = Some(neighbour);
         self.by_link.insert(link, slot);
@@ -148,11 +144,7 @@ impl<O> Neighbours<O> {
     }
 
     pub(crate) fn links_up(&self) -> usize {
-        self.slots
-            .iter()
-            .flatten()
-            .filter(|neighbour| neighbour.up)
-            .count()
+        self.slots.iter().flatten().filter(|neighbour| neighbour.up).count()
     }
 
     /// Lets `owner` know when the link is up, or lost.
@@ -182,11 +174,7 @@ impl<O> Neighbours<O> {
         let neighbour = self.of_link_mut(link).filter(|neighbour| neighbour.up)?;
         let number = neighbour.next_number;
         neighbour.next_number = (number + 1) & !INITIATOR_BIT;
-        Some(if neighbour.initiator {
-            number | INITIATOR_BIT
-        } else {
-            number
-        })
+        Some(if neighbour.initiator { number | INITIATOR_BIT } else { number })
     }
 
     /// Gives a circuit its place in the link's queue.
@@ -196,19 +184,12 @@ impl<O> Neighbours<O> {
         if (circuit & INITIATOR_BIT != 0) != neighbour.initiator {
             neighbour.opened_by_peer += 1;
         }
-        Some(End {
-            link,
-            circuit,
-            slot,
-            flow: neighbour.queue.add_flow(),
-        })
+        Some(End { link, circuit, slot, flow: neighbour.queue.add_flow() })
     }
 
     /// Takes the place back; says how many cells were lost with it.
     pub(crate) fn detach(&mut self, end: End) -> usize {
-        let Some(neighbour) = self.slots[end.slot as usize]
-            .as_mut()
-            .filter(|neighbour| neighbour.link == end.link)
+        let Some(neighbour) = self.slots[end.slot as usize].as_mut().filter(|neighbour| neighbour.link == end.link)
         else {
             return 0;
         };
@@ -222,9 +203,7 @@ impl<O> Neighbours<O> {
 
     /// Queues a cell, with the circuit number of `end`. Drops the oldest of the fattest over a bound.
     pub(crate) fn push(&mut self, now: Instant, end: End, cell: Cell, metrics: &mut Metrics) {
-        let Some(neighbour) = self.slots[end.slot as usize]
-            .as_mut()
-            .filter(|neighbour| neighbour.link == end.link)
+        let Some(neighbour) = self.slots[end.slot as usize].as_mut().filter(|neighbour| neighbour.link == end.link)
         else {
             return;
         };
@@ -232,14 +211,7 @@ impl<O> Neighbours<O> {
             neighbour.listed = true;
             self.active.push_back(end.slot);
         }
-        let PushDrops { circuit, link } = neighbour.queue.push(
-            end.flow,
-            now,
-            Cell {
-                circuit: end.circuit,
-                ..cell
-            },
-        );
+        let PushDrops { circuit, link } = neighbour.queue.push(end.flow, now, Cell { circuit: end.circuit, ..cell });
         self.cells += 1;
         if circuit + link > 0 {
             self.cells -= circuit + link;
@@ -253,12 +225,7 @@ impl<O> Neighbours<O> {
 
     /// Drops from the fattest circuit of the link with the most cells.
     fn drop_fattest(&mut self) -> usize {
-        let Some(neighbour) = self
-            .slots
-            .iter_mut()
-            .flatten()
-            .max_by_key(|neighbour| neighbour.queue.len())
-        else {
+        let Some(neighbour) = self.slots.iter_mut().flatten().max_by_key(|neighbour| neighbour.queue.len()) else {
             return 0;
         };
         let dropped = neighbour.queue.drop_fattest();
@@ -268,13 +235,7 @@ impl<O> Neighbours<O> {
 
     /// Lets cells go, links in turn, two in a datagram where two wait, while the links take them. At most `most`
     /// datagrams; returns whether that was too few.
-    pub(crate) fn flush(
-        &mut self,
-        now: Instant,
-        links: &mut Links,
-        metrics: &mut Metrics,
-        mut most: usize,
-    ) -> bool {
+    pub(crate) fn flush(&mut self, now: Instant, links: &mut Links, metrics: &mut Metrics, mut most: usize) -> bool {
         let mut visits = self.active.len();
         while visits > 0 {
             visits -= 1;
@@ -291,12 +252,7 @@ impl<O> Neighbours<O> {
                     break;
                 };
                 let second = neighbour.queue.pop(now, &mut metrics.drops.codel);
-                links.send_cells(
-                    now,
-                    neighbour.link,
-                    &first.cell,
-                    second.as_ref().map(|popped| &popped.cell),
-                );
+                links.send_cells(now, neighbour.link, &first.cell, second.as_ref().map(|popped| &popped.cell));
                 metrics.queue.note(first.waited);
                 metrics.cells_sent += 1;
                 if let Some(second) = second {
@@ -334,9 +290,8 @@ impl<O> Neighbours<O> {
         let Some(neighbour) = self.of_link_mut(link) else {
             return false;
         };
-        let recent = neighbour
-            .unknown_answered
-            .is_some_and(|at| now.saturating_duration_since(at) < Duration::from_millis(100));
+        let recent =
+            neighbour.unknown_answered.is_some_and(|at| now.saturating_duration_since(at) < Duration::from_millis(100));
         if !recent {
             neighbour.unknown_answered = Some(now);
         }
@@ -348,11 +303,7 @@ impl<O> Neighbours<O> {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.slots
-            .iter()
-            .flatten()
-            .map(|neighbour| neighbour.queue.memory())
-            .sum()
+        self.slots.iter().flatten().map(|neighbour| neighbour.queue.memory()).sum()
     }
 
     fn of_link(&self, link: LinkId) -> Option<&Neighbour<O>> {

@@ -13,7 +13,17 @@ fn dbg() {
             let n = &world.members[i].node;
             let l = n.core.links.next_timeout().unwrap_or(world.now);
             let t = n.core.timers.next().unwrap();
-            if l < world.now || t < world.now { println!("{:?} member {i} links {:?} timers {:?} resume {:?}", world.elapsed(), l.checked_duration_since(world.start), t - world.start, n.resume); println!("{:?}", n.core.links);  panic!(); }
+            if l < world.now || t < world.now {
+                println!(
+                    "{:?} member {i} links {:?} timers {:?} resume {:?}",
+                    world.elapsed(),
+                    l.checked_duration_since(world.start),
+                    t - world.start,
+                    n.resume
+                );
+                println!("{:?}", n.core.links);
+                panic!();
+            }
         }
     }
 }
