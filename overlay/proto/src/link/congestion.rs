@@ -20,6 +20,10 @@ mod delay;
 mod loss;
 
 #[cfg(test)]
+#[expect(
+    clippy::print_stdout,
+    reason = "figures for whoever tunes the controller"
+)]
 mod tests;
 
 use super::bucket::Bucket;

@@ -57,9 +57,9 @@ impl Links {
             return;
         }
         let (queue, half_open) = (config.max_queued_handshakes, config.max_half_open);
-        let greedy = (loaded && self.guests.from_source(from) >= (queue / 8).max(1))
+        let greedy = (loaded && self.guests.count_from(from) >= (queue / 8).max(1))
             || (self.guests.answered() >= half_open / 2
-                && self.guests.from_source(from) >= (half_open / 8).max(1));
+                && self.guests.count_from(from) >= (half_open / 8).max(1));
         if greedy || self.guests.unread() >= queue || self.guests.answered() >= half_open {
             self.shared.counters.refused_over_limit += 1;
             return;
