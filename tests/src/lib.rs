@@ -1,1 +1,16 @@
-//! Simulator, end-to-end tests and benchmarks of zMesh
+//! Simulator, end-to-end tests and benchmarks of zMesh.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`peers`] | programs to measure against or to run: Debian's tor, our own binary |
+//! | [`load`] | servers and clients that put load on a proxy, and the statistics of it |
+//! | [`micro`] | interleaved micro-benchmarks |
+//! | [`table`] | the one table that `make bench` prints |
+
+pub mod adversary;
+pub mod load;
+pub mod micro;
+pub mod peers;
+pub mod sim;
+pub mod table;
+pub mod topology;

@@ -1,1 +1,20 @@
-//! The zMesh node: UDP driver, QUIC over circuits and the circuit socket API
+//! The zMesh node: UDP driver, QUIC over circuits and the circuit socket API.
+//!
+//! Start with [`Node::builder`] to send through the network, with [`Relay::builder`] to forward for others.
+
+mod api;
+mod clock;
+pub mod egress;
+mod entropy;
+mod exit;
+mod origin;
+mod quic;
+mod replay_file;
+mod shard;
+#[cfg(feature = "testnet")]
+pub mod testnet;
+
+pub use api::*;
+pub use zmesh_proto::directory::Network;
+pub use zmesh_proto::keys::RelayKeys;
+pub use zmesh_sphinx::RelayId;

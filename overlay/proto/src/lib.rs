@@ -12,4 +12,5 @@ pub mod node;
 pub mod origin;
 pub mod path;
 pub mod relay;
+pub mod timer;
 pub mod wire;

@@ -1,1 +1,230 @@
-//! The directory part.
+//! The set of relays that a node knows: a verified network document, ready to be asked.
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;
+
+use zmesh_sphinx::{OnionPublic, PathHop, RelayId};
+
+use crate::link::LinkPeer;
+use crate::wire::descriptor::{Descriptor, DescriptorInfo, ExitSummary, Terms};
+use crate::wire::document::{Document, NetworkId, SignerId};
+
+pub use crate::wire::document::DocumentError;
+
+/// A verified network document that was valid when it was read.
+#[derive(Clone, Debug)]
+pub struct Network {
+    id: NetworkId,
+    name: String,
+    test_network: bool,
+    valid_after: u64,
+    valid_until: u64,
+    signers: Vec<SignerId>,
+    /// Sorted by id: the document's rule.
+    relays: Vec<Relay>,
+}
+
+impl Network {
+    /// Reads a network file and checks everything: form, every descriptor, signatures and their number, time.
+    ///
+    /// # Errors
+    /// See [`DocumentError`].
+    pub fn decode(bytes: &[u8], unix_now: u64) -> Result<Self, DocumentError> {
+        Self::from_document(Document::from_text(bytes)?, unix_now)
+    }
+
+    /// Takes a document if it holds at `unix_now`, in seconds.
+    ///
+    /// # Errors
+    /// [`DocumentError::Expired`], [`DocumentError::NotYetValid`].
+    pub fn from_document(document: Document, unix_now: u64) -> Result<Self, DocumentError> {
+        document.check_time(unix_now)?;
+        let id = document.network_id();
+        let name = document.name().to_owned();
+        let test_network = document.is_test_network();
+        let (valid_after, valid_until) = (document.valid_after(), document.valid_until());
+        let signers = document.signers();
+        let relays = document
+            .into_descriptors()
+            .into_iter()
+            .map(|descriptor| Relay { descriptor })
+            .collect();
+        Ok(Self {
+            id,
+            name,
+            test_network,
+            valid_after,
+            valid_until,
+            signers,
+            relays,
+        })
+    }
+
+    /// All relays, sorted by id.
+    #[must_use]
+    pub fn relays(&self) -> &[Relay] {
+        &self.relays
+    }
+
+    /// One relay.
+    #[must_use]
+    pub fn relay(&self, id: &RelayId) -> Option<&Relay> {
+        let at = self.relays.binary_search_by_key(id, Relay::id).ok()?;
+        self.relays.get(at)
+    }
+
+    /// The network's id: a hash over name, test flag and signers. Invites pin it.
+    #[must_use]
+    pub fn network_id(&self) -> NetworkId {
+        self.id
+    }
+
+    /// The network's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// From when the document holds, unix seconds.
+    #[must_use]
+    pub fn valid_after(&self) -> u64 {
+        self.valid_after
+    }
+
+    /// The first second at which it no longer holds, unix time. No relay's descriptor ends earlier.
+    #[must_use]
+    pub fn valid_until(&self) -> u64 {
+        self.valid_until
+    }
+
+    /// Whether the document still holds at this time (unix seconds).
+    #[must_use]
+    pub fn is_valid_at(&self, unix: u64) -> bool {
+        unix < self.valid_until
+    }
+
+    /// Whether this is a test network: relays of one operator and one machine may share a path.
+    #[must_use]
+    pub fn is_test_network(&self) -> bool {
+        self.test_network
+    }
+
+    /// Who may sign documents of this network.
+    #[must_use]
+    pub fn signers(&self) -> &[SignerId] {
+        &self.signers
+    }
+
+    /// The hops of a path, with the onion keys of this time (unix seconds), ready for a set-up. `None` when a relay is
+    /// not in the document or has no key for this time.
+    #[must_use]
+    pub fn path_hops(&self, path: &[RelayId], unix: u64) -> Option<Vec<PathHop>> {
+        path.iter()
+            .map(|id| {
+                let onion = self.relay(id)?.onion_at(unix)?;
+                Some(PathHop { id: *id, onion })
+            })
+            .collect()
+    }
+}
+
+/// A relay of a [`Network`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Relay {
+    descriptor: Descriptor,
+}
+
+impl Relay {
+    /// The relay's id.
+    #[must_use]
+    pub fn id(&self) -> RelayId {
+        self.descriptor.id()
+    }
+
+    /// Its Ed25519 identity.
+    #[must_use]
+    pub fn identity(&self) -> [u8; 32] {
+        self.descriptor.identity()
+    }
+
+    /// What a link to it needs.
+    #[must_use]
+    pub fn link_peer(&self) -> LinkPeer {
+        LinkPeer {
+            identity: self.descriptor.identity(),
+            link_key: self.descriptor.link_key(),
+            addresses: self.info().addresses.clone(),
+        }
+    }
+
+    /// The onion key to which set-ups of this time (unix seconds) are made.
+    #[must_use]
+    pub fn onion_at(&self, unix: u64) -> Option<OnionPublic> {
+        self.descriptor.onion_at(unix)
+    }
+
+    /// The Ed25519 key of its TLS, if it is an exit.
+    #[must_use]
+    pub fn exit_key(&self) -> Option<[u8; 32]> {
+        self.descriptor.exit_key()
+    }
+
+    /// What leaves the network here, if anything does.
+    #[must_use]
+    pub fn exit(&self) -> Option<&ExitSummary> {
+        self.info().exit.as_ref()
+    }
+
+    /// Whether it splices circuits that meet here.
+    #[must_use]
+    pub fn is_meeting(&self) -> bool {
+        self.info().meeting
+    }
+
+    /// The name for people.
+    #[must_use]
+    pub fn nickname(&self) -> &str {
+        &self.info().nickname
+    }
+
+    /// Who runs it.
+    #[must_use]
+    pub fn operator(&self) -> &str {
+        &self.info().operator
+    }
+
+    /// The wider group that should not share a path.
+    #[must_use]
+    pub fn family(&self) -> Option<&str> {
+        self.info().family.as_deref()
+    }
+
+    /// Where it stands: two capital letters.
+    #[must_use]
+    pub fn country(&self) -> Option<&str> {
+        self.info()
+            .country
+            .as_ref()
+            .and_then(|letters| std::str::from_utf8(letters).ok())
+    }
+
+    /// Everything that its operator says about it.
+    #[must_use]
+    pub fn info(&self) -> &DescriptorInfo {
+        self.descriptor.info()
+    }
+
+    /// From when until when its descriptor holds, and its revision.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        self.descriptor.terms()
+    }
+
+    /// The descriptor itself.
+    #[must_use]
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+}

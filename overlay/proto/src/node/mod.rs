@@ -1,1 +1,23 @@
-//! The node part.
+//! A whole node without input or output: links, relay and origin behind one interface.
+
+mod api;
+mod config;
+pub(crate) mod core;
+pub(crate) mod job;
+mod machine;
+mod metrics;
+#[cfg(test)]
+mod tests;
+mod work;
+
+pub use api::{
+    BuildError, BuildFailure, CircuitId, CloseReason, Event, LocalId, MESSAGE_MAX, Meet, MeetingOutcome, SendError,
+};
+pub use config::{NodeConfig, OnionKey, OriginConfig, QueueConfig, RelayConfig, ReplayStart};
+pub use job::{Job, JobDone};
+pub use machine::Node;
+pub use metrics::{CellDrops, CircuitMetrics, MessageDrops, Metrics, OwnMetrics, QueueMetrics, WorkMetrics};
+
+pub use crate::link::Transmit;
+pub use crate::origin::health::{Health, HopHealth};
+pub use crate::origin::spare::{SparePolicy, SparePool};

@@ -1,1 +1,270 @@
-//! The origin part.
+//! The origin: circuits that this node builds for itself.
+//!
+//! `build` turns a path into a set-up packet, sends it and checks the one reply that comes back; `circuit` sends and
+//! receives messages, probes and meeting requests; [`health`] judges hops by their answers and notices circuits that
+//! have gone silent; [`spare`] decides when warm circuits should be built ahead of need.
+
+mod build;
+mod circuit;
+pub mod health;
+pub mod spare;
+
+use std::time::{Duration, Instant};
+
+use zmesh_sphinx::{OriginCircuit, PACKET_LEN, PendingSetup};
+
+use self::health::Health;
+use crate::link::LinkId;
+use crate::node::core::{Core, Timer};
+use crate::node::{BuildFailure, CircuitId, CloseReason, Event, Meet, OriginConfig};
+use crate::relay::kind::reason;
+use crate::relay::message::Assembly;
+use crate::relay::neighbour::End;
+use crate::relay::slab::Slab;
+
+/// Circuits of this node.
+pub(crate) struct Origin {
+    config: OriginConfig,
+    circuits: Slab<Own>,
+}
+
+/// One circuit of this node.
+struct Own {
+    link: LinkId,
+    /// Its place on the link, from the moment that the set-up packet goes out.
+    end: Option<End>,
+    stage: Stage,
+    hops: usize,
+    started: Instant,
+    assembly: Assembly,
+    next_message: u16,
+    health: Health,
+    meeting: Option<Meeting>,
+    /// When something was last sent.
+    last_sent: Instant,
+    /// When something was sent to which nothing has come back yet.
+    unheard_since: Option<Instant>,
+    /// What the timer is set to.
+    armed: Instant,
+}
+
+/// How far a circuit is.
+enum Stage {
+    /// The set-up packet is being made.
+    Creating,
+    /// The set-up packet waits for the link.
+    Connecting { packet: Box<[u8; PACKET_LEN]>, pending: Box<PendingSetup> },
+    /// The set-up packet is on its way.
+    Asked { pending: Box<PendingSetup> },
+    /// The reply is being checked.
+    Completing,
+    /// Ready.
+    Open(Box<OriginCircuit>),
+}
+
+/// A request to the meeting relay.
+struct Meeting {
+    role: Meet,
+    state: MeetState,
+    began: Instant,
+    next_try: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MeetState {
+    Asking,
+    Waiting,
+    Joined,
+}
+
+impl Origin {
+    pub(crate) const fn new(config: OriginConfig) -> Self {
+        Self { config, circuits: Slab::new() }
+    }
+
+    /// The link to a circuit's first relay.
+    pub(crate) fn link(&self, circuit: CircuitId) -> Option<LinkId> {
+        Some(self.circuits.get(circuit.0)?.link)
+    }
+
+    /// What is known about a circuit's hops.
+    pub(crate) fn health(&self, circuit: CircuitId) -> Option<&Health> {
+        Some(&self.circuits.get(circuit.0)?.health)
+    }
+
+    pub(crate) fn gauges(&self, metrics: &mut crate::node::Metrics) {
+        metrics.own.open = self.circuits.len() as u64;
+    }
+
+    /// Ends a circuit on request of the driver.
+    pub(crate) fn close(&mut self, core: &mut Core, now: Instant, circuit: CircuitId) {
+        self.remove(core, now, circuit.0, Some(reason::NONE));
+    }
+
+    /// The relay that built on, or a later one, ended the circuit.
+    pub(crate) fn handle_destroy(&mut self, core: &mut Core, now: Instant, key: u64, code: u8) {
+        self.end(core, now, key, build_failure(code), close_reason(code), None);
+    }
+
+    /// A link is gone: so are all circuits over it.
+    pub(crate) fn link_down(&mut self, core: &mut Core, now: Instant, link: LinkId) {
+        let keys: Vec<u64> = self.circuits.iter().filter(|(_, own)| own.link == link).map(|(key, _)| key).collect();
+        for key in keys {
+            self.end(core, now, key, BuildFailure::GuardUnreachable, CloseReason::GuardLost, None);
+        }
+    }
+
+    /// A circuit's timer: time limits of building, probes, meeting requests, the layers' old keys.
+    pub(crate) fn handle_timer(&mut self, core: &mut Core, now: Instant, key: u64) {
+        let Some(own) = self.circuits.get_mut(key) else {
+            return;
+        };
+        let Stage::Open(crypto) = &mut own.stage else {
+            let connecting = matches!(own.stage, Stage::Connecting { .. });
+            let (limit, failure) = if connecting && !core.neighbours.is_up(own.link) {
+                (self.config.connect_timeout, BuildFailure::GuardUnreachable)
+            } else {
+                (self.config.build_timeout, BuildFailure::Timeout)
+            };
+            let at = own.started + limit;
+            if now < at {
+                return self.arm(core, key, at);
+            }
+            return self.end(core, now, key, failure, CloseReason::Other, Some(reason::NONE));
+        };
+        crypto.expire(now);
+        core.age(now, &mut own.assembly);
+        core.metrics.own.pings_lost += own.health.expire(now, self.config.ping_timeout);
+        if own.unheard_since.is_some_and(|since| now >= since + self.config.dead_after) {
+            return self.end(core, now, key, BuildFailure::Timeout, CloseReason::Unresponsive, Some(reason::NONE));
+        }
+        self.arm(core, key, now + KEY_TICK);
+        self.keep_alive(core, now, key);
+        self.meet_again(core, now, key);
+        self.watch_silence(core, now, key);
+        let expiry = |own: &Own| own.health.next_expiry(self.config.ping_timeout);
+        if let Some(at) = self.circuits.get(key).and_then(expiry) {
+            self.arm_earlier(core, key, at);
+        }
+    }
+
+    /// Probes the far end while nothing comes back.
+    fn watch_silence(&mut self, core: &mut Core, now: Instant, key: u64) {
+        let Some(own) = self.circuits.get(key) else {
+            return;
+        };
+        let Some(since) = own.unheard_since else {
+            return;
+        };
+        let (first, last_hop) = (since + self.config.probe_after, own.hops - 1);
+        if now < first {
+            return self.arm_earlier(core, key, first);
+        }
+        // No room for a probe means that enough are under way.
+        let _ = self.probe(core, now, key, last_hop, true);
+        let next = now + self.config.probe_interval;
+        self.arm_earlier(core, key, next.min(since + self.config.dead_after));
+    }
+
+    /// A probe on a circuit that nobody uses, so that relays keep it.
+    fn keep_alive(&mut self, core: &mut Core, now: Instant, key: u64) {
+        let Some(own) = self.circuits.get(key) else {
+            return;
+        };
+        let (due, last_hop) = (own.last_sent + self.config.keepalive, own.hops - 1);
+        if now < due {
+            return self.arm_earlier(core, key, due);
+        }
+        let _ = self.probe(core, now, key, last_hop, true);
+    }
+
+    /// Sets a circuit's timer.
+    fn arm(&mut self, core: &mut Core, key: u64, at: Instant) {
+        if let Some(own) = self.circuits.get_mut(key) {
+            own.armed = at;
+            core.timers.set(Timer::Own(key), at);
+        }
+    }
+
+    /// Sets a circuit's timer unless it fires before.
+    fn arm_earlier(&mut self, core: &mut Core, key: u64, at: Instant) {
+        if self.circuits.get(key).is_some_and(|own| at < own.armed) {
+            self.arm(core, key, at);
+        }
+    }
+
+    /// Ends a circuit and tells the driver: in the words of a failed build, or of a lost circuit.
+    fn end(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        key: u64,
+        failure: BuildFailure,
+        close: CloseReason,
+        destroy: Option<u8>,
+    ) {
+        let Some(own) = self.remove(core, now, key, destroy) else {
+            return;
+        };
+        let circuit = CircuitId(key);
+        if matches!(own.stage, Stage::Open(_)) {
+            core.metrics.own.lost += 1;
+            core.tell(Event::CircuitClosed { circuit, reason: close });
+        } else {
+            core.metrics.own.failed += 1;
+            core.tell(Event::CircuitFailed { circuit, reason: failure });
+        }
+    }
+
+    fn remove(&mut self, core: &mut Core, now: Instant, key: u64, destroy: Option<u8>) -> Option<Own> {
+        let own = self.circuits.remove(key)?;
+        core.timers.cancel(Timer::Own(key));
+        core.forget(&own.assembly);
+        if let Some(end) = own.end {
+            match destroy {
+                Some(code) => core.destroy(now, end, code),
+                None => core.detach(end),
+            }
+        }
+        Some(own)
+    }
+}
+
+/// Old keys of the layers are erased at least this often.
+const KEY_TICK: Duration = Duration::from_secs(10);
+
+fn build_failure(code: u8) -> BuildFailure {
+    match code {
+        reason::RESOURCES | reason::BUSY => BuildFailure::Busy,
+        reason::UNREACHABLE | reason::LINK_DOWN => BuildFailure::Unreachable,
+        reason::TIMEOUT => BuildFailure::Timeout,
+        _ => BuildFailure::Refused,
+    }
+}
+
+fn close_reason(code: u8) -> CloseReason {
+    match code {
+        reason::LINK_DOWN | reason::UNREACHABLE | reason::UNKNOWN => CloseReason::PathLost,
+        reason::REMOTE => CloseReason::Remote,
+        reason::RESOURCES | reason::BUSY | reason::IDLE => CloseReason::Resources,
+        reason::DAMAGED => CloseReason::Damaged,
+        reason::EXHAUSTED => CloseReason::Exhausted,
+        _ => CloseReason::Other,
+    }
+}
+
+#[cfg(test)]
+impl Origin {
+    /// The set-up packet that waits for its link, for tests of replay.
+    pub(crate) fn setup_packet(&self, circuit: CircuitId) -> Option<[u8; PACKET_LEN]> {
+        match &self.circuits.get(circuit.0)?.stage {
+            Stage::Connecting { packet, .. } => Some(**packet),
+            _ => None,
+        }
+    }
+
+    /// The link of any circuit.
+    pub(crate) fn any_link(&self) -> Option<LinkId> {
+        self.circuits.iter().map(|(_, own)| own.link).next()
+    }
+}

@@ -59,10 +59,14 @@ impl Link {
         if !self.up {
             return;
         }
-        while self.outbox.is_due(now, self.congestion.can_send(now)) {
+        // Control frames keep to the node's rate: answers to a flood of set-ups must not take it from the cells.
+        while self.outbox.is_due(now, self.congestion.can_send(now) && shared.rate_allows(now)) {
             if !self.flush_one(now, shared) {
                 return;
             }
+        }
+        if !shared.rate_allows(now) && self.outbox.is_due(now, true) {
+            self.pace_wake = [self.pace_wake, shared.rate_wake].into_iter().flatten().min();
         }
         let report = self.received.overdue()
             || self
@@ -77,8 +81,8 @@ impl Link {
 
     /// Sends one datagram of control frames and reports; `false` if there was nothing to send.
     fn flush_one(&mut self, now: Nanos, shared: &mut Shared) -> bool {
+        let window_open = self.congestion.can_send(now) && shared.rate_allows(now);
         let mut writer = FrameWriter::new(&mut shared.plain[..L_PLAIN]);
-        let window_open = self.congestion.can_send(now);
         let retry_after = self.congestion.retry_after();
         let mut eliciting = false;
         while let Some((frame, again)) =

@@ -43,7 +43,9 @@ impl Links {
             return;
         }
         let config = &self.shared.config;
-        let loaded = self.guests.unread() >= config.cookie_threshold;
+        // Handshakes that nobody finishes fill the half-open places without much work: they count as load too.
+        let loaded = self.guests.unread() >= config.cookie_threshold
+            || self.guests.answered() >= config.max_half_open / 4;
         if loaded && !self.jar.proves(&mut self.shared.rng, now, datagram, from) {
             let reply = self.jar.reply(
                 &mut self.shared.rng,

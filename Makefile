@@ -1,0 +1,67 @@
+# What people and CI run. Every target works from a fresh clone on Debian with Rust installed.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# Bounded number of runs per fuzz target in `make fuzz`.
+FUZZ_RUNS ?= 20000
+DEMO_ARGS ?=
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: ## Install the Debian packages that the build and the tests need
+	@.ci/packages build
+
+.PHONY: setup-test
+setup-test:
+	@.ci/packages build test
+
+.PHONY: setup-bench
+setup-bench:
+	@.ci/packages build test bench
+
+.PHONY: build
+build: setup ## Build the program: target/release/zmesh
+	$(CARGO) build --release --locked -p zmesh
+
+.PHONY: demo
+demo: build ## A private call and a proxied download over 3-hop circuits, on this machine
+	target/release/zmesh demo $(DEMO_ARGS)
+
+.PHONY: test
+test: setup-test ## All tests
+	$(CARGO) build --locked -p zmesh
+	$(CARGO) test --locked --workspace --all-features
+
+.PHONY: lint
+lint: setup ## Formatting, lints, documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
+
+.PHONY: deny
+deny: ## Licences, banned crates and sources of the dependencies
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
+	cargo-deny --all-features check licenses bans sources
+
+.PHONY: fuzz
+fuzz: ## Build every fuzz target and run each for FUZZ_RUNS inputs
+	.ci/fuzz $(FUZZ_RUNS)
+
+.PHONY: bench
+bench: build setup-bench ## One table: ours beside its peers, measured in the same run
+	$(CARGO) run --release --locked -p zmesh-tests --bin zmesh-bench
+
+.PHONY: vectors
+vectors: ## Write specs/vectors anew (a test checks that they match)
+	$(CARGO) run --locked -p zmesh-sphinx --example vectors
+
+.PHONY: clean
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf fuzz/target demo-output

@@ -1,0 +1,137 @@
+//! The real network: a [`Connector`] over the circuits of a [`Node`].
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+use zmesh_overlay::egress::{self, EgressError};
+use zmesh_overlay::{
+    ConnectErrorKind, IsolationToken, Node, PathSpec, Session, Stream, UdpError, UdpSocket,
+};
+
+use crate::connector::{ConnectError, Connector, UdpRelay};
+use crate::isolation::Token;
+use crate::target::{Host, Name, Target};
+
+/// The longest payload of a datagram that a circuit can carry, rounded up: no message is longer than three cells.
+const DATAGRAM_MAX: usize = 2048;
+
+/// Circuits of one [`Node`], one [`Session`] for each isolation token.
+#[derive(Debug)]
+pub struct Circuits {
+    node: Node,
+    spec: PathSpec,
+    sessions: Mutex<HashMap<Token, Session>>,
+}
+
+impl Circuits {
+    /// Opens streams over circuits of `node` as `spec` wants them.
+    #[must_use]
+    pub fn new(node: Node, spec: PathSpec) -> Circuits {
+        Circuits {
+            node,
+            spec,
+            sessions: Mutex::default(),
+        }
+    }
+
+    /// The session of a token, made at its first use. Two tokens never get the same session, and a token that comes
+    /// back after [`Connector::forget`] gets a new one.
+    #[must_use]
+    pub fn session(&self, token: Token) -> Session {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions
+            .entry(token)
+            .or_insert_with(|| {
+                self.node
+                    .isolated_with(IsolationToken::fresh(), self.spec.clone())
+            })
+            .clone()
+    }
+}
+
+impl Connector for Circuits {
+    type Stream = Stream;
+    type Udp = UdpSocket;
+
+    async fn connect(&self, token: Token, target: &Target) -> Result<Stream, ConnectError> {
+        Ok(self.session(token).connect(to_egress(target)).await?)
+    }
+
+    async fn udp(&self, token: Token) -> Result<UdpSocket, ConnectError> {
+        Ok(self.session(token).bind_udp().await?)
+    }
+
+    async fn resolve(&self, token: Token, name: &Name) -> Result<Vec<IpAddr>, ConnectError> {
+        Ok(self.session(token).resolve(name.as_str()).await?)
+    }
+
+    async fn resolve_ptr(&self, token: Token, ip: IpAddr) -> Result<Name, ConnectError> {
+        let names = self.session(token).resolve_ptr(ip).await?;
+        let usable = names.iter().find_map(|name| Name::parse(name.as_bytes()));
+        usable.ok_or(ConnectError::NameNotFound)
+    }
+
+    fn forget(&self, token: Token) {
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&token);
+    }
+}
+
+impl UdpRelay for UdpSocket {
+    async fn send_to(&self, target: &Target, payload: &[u8]) -> Result<(), ConnectError> {
+        match UdpSocket::send_to(self, payload, to_egress(target)).await {
+            Ok(()) => Ok(()),
+            Err(UdpError::Lost(_)) => Err(ConnectError::Closed),
+            Err(error) => {
+                // The error holds lengths at most, never the destination.
+                tracing::debug!("a datagram was dropped: {error}");
+                Ok(())
+            }
+        }
+    }
+
+    async fn recv_from(&self) -> Result<(Target, Vec<u8>), ConnectError> {
+        let mut buffer = vec![0; DATAGRAM_MAX];
+        match UdpSocket::recv_from(self, &mut buffer).await {
+            Ok((length, source)) => {
+                buffer.truncate(length);
+                Ok((Target::ip(source), buffer))
+            }
+            Err(_) => Err(ConnectError::Closed),
+        }
+    }
+}
+
+fn to_egress(target: &Target) -> egress::Target {
+    let host = match &target.host {
+        Host::Name(name) => egress::TargetHost::Name(name.as_str().to_owned()),
+        Host::Ip(ip) => egress::TargetHost::Ip(*ip),
+    };
+    egress::Target {
+        host,
+        port: target.port,
+    }
+}
+
+impl From<zmesh_overlay::ConnectError> for ConnectError {
+    fn from(error: zmesh_overlay::ConnectError) -> ConnectError {
+        match error.kind() {
+            ConnectErrorKind::Egress(egress) => match egress {
+                EgressError::Refused => ConnectError::Policy,
+                EgressError::Unreachable => ConnectError::HostUnreachable,
+                EgressError::ConnectionRefused => ConnectError::Refused,
+                EgressError::Timeout => ConnectError::Timeout,
+                EgressError::NameNotFound => ConnectError::NameNotFound,
+                EgressError::QuotaExceeded => ConnectError::Quota,
+                _ => ConnectError::Unsupported,
+            },
+            ConnectErrorKind::Misuse => ConnectError::HostUnreachable,
+            ConnectErrorKind::Circuit => ConnectError::NoCircuit,
+            ConnectErrorKind::Timeout => ConnectError::Timeout,
+            _ => ConnectError::Closed,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The invite: one line of text with everything that is needed to reach somebody once.
+//!
+//! ```text
+//! zmesh:call/1/‹base32, lower case, no padding, of the 124 bytes below›
+//!
+//!   0  network   32  identifier of the network in which the call takes place
+//!  32  relay     16  identifier of the meeting relay
+//!  48  cookie    16  what the meeting relay matches the two sides by
+//!  64  key       32  X25519 public key of the side that answers, made for this call only
+//!  96  secret    16  shared secret that the meeting relay never sees
+//! 112  expires    8  Unix time in seconds, big-endian
+//! 120  checksum   4  first bytes of SHA-256("zmesh call invite 1" ‖ the 120 bytes before)
+//! ```
+//! Base32 survives being retyped, and chat programs that take `_` or `*` for formatting (decision 0061).
+
+use data_encoding::BASE32_NOPAD;
+use rand_core::CryptoRng;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::str::FromStr;
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// What every invite starts with, whatever its version.
+const SCHEME: &str = "zmesh:call/";
+const VERSION: &str = "1";
+const CHECKSUM_CONTEXT: &[u8] = b"zmesh call invite 1";
+const BODY_LEN: usize = 120;
+const CHECKSUM_LEN: usize = 4;
+const BYTES_LEN: usize = BODY_LEN + CHECKSUM_LEN;
+/// Text longer than this is no invite; nothing is decoded.
+const TEXT_MAX: usize = 512;
+
+/// Why a text is not a usable invite.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InviteError {
+    /// The text does not look like an invite at all.
+    #[error("this is not a zMesh invite: an invite is one line that starts with \"zmesh:call/1/\"")]
+    NotAnInvite,
+    /// The invite is of a version that this program does not know.
+    #[error("this invite is of version {found}, and this program knows version 1: update the older of the two programs")]
+    WrongVersion {
+        /// The version that it names, at most eight characters of it.
+        found: String,
+    },
+    /// Characters are missing, added or changed.
+    #[error("this invite is damaged (a part is missing or changed): copy the whole line again")]
+    Damaged,
+    /// Its time is over.
+    #[error("this invite expired {ago} seconds ago: ask for a new one")]
+    Expired {
+        /// Seconds since it expired.
+        ago: u64,
+    },
+    /// It belongs to another network.
+    #[error("this invite is for another network than the one in use: ask for the network file that goes with it")]
+    OtherNetwork,
+}
+
+/// A single-use invite. It holds secrets: whoever has the line can make the call.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct Invite {
+    network: [u8; 32],
+    relay: [u8; 16],
+    cookie: [u8; 16],
+    key: [u8; 32],
+    secret: [u8; 16],
+    expires: u64,
+}
+
+/// The private half of an invite. It stays with the side that answers.
+pub struct AnswerKey(Zeroizing<[u8; 32]>);
+
+impl Invite {
+    /// Makes a fresh invite and the key that answers it, for a call through the meeting relay `relay` of network `network`, good until
+    /// `expires` (Unix seconds).
+    #[must_use]
+    pub fn create(network: [u8; 32], relay: [u8; 16], expires: u64, rng: &mut impl CryptoRng) -> (Self, AnswerKey) {
+        let mut private = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut private[..]);
+        let answer_key = AnswerKey(private);
+        let (mut cookie, mut secret) = ([0; 16], [0; 16]);
+        rng.fill_bytes(&mut cookie);
+        rng.fill_bytes(&mut secret);
+        let key = answer_key.public();
+        (Self { network, relay, cookie, key, secret, expires }, answer_key)
+    }
+
+    /// Reads an invite and checks that it has not expired at `unix_now` (seconds). White space around the line is ignored, and so is the
+    /// case of letters.
+    ///
+    /// # Errors
+    /// [`InviteError`] says which.
+    pub fn parse(text: &str, unix_now: u64) -> Result<Self, InviteError> {
+        let invite: Self = text.parse()?;
+        if invite.expires <= unix_now {
+            return Err(InviteError::Expired { ago: unix_now - invite.expires });
+        }
+        Ok(invite)
+    }
+
+    /// Checks that the invite belongs to the network with this identifier.
+    ///
+    /// # Errors
+    /// [`InviteError::OtherNetwork`] if it does not.
+    pub fn check_network(&self, network: &[u8; 32]) -> Result<(), InviteError> {
+        if self.network == *network { Ok(()) } else { Err(InviteError::OtherNetwork) }
+    }
+
+    /// Identifier of the network.
+    #[must_use]
+    pub fn network(&self) -> &[u8; 32] {
+        &self.network
+    }
+
+    /// Identifier of the meeting relay.
+    #[must_use]
+    pub fn relay(&self) -> &[u8; 16] {
+        &self.relay
+    }
+
+    /// What the meeting relay matches the two sides by.
+    #[must_use]
+    pub fn cookie(&self) -> &[u8; 16] {
+        &self.cookie
+    }
+
+    /// Public key of the side that answers.
+    #[must_use]
+    pub fn key(&self) -> &[u8; 32] {
+        &self.key
+    }
+
+    /// When it expires, Unix seconds.
+    #[must_use]
+    pub fn expires(&self) -> u64 {
+        self.expires
+    }
+
+    /// The whole line, secrets included, for handing over.
+    #[must_use]
+    pub fn to_line(&self) -> Zeroizing<String> {
+        let mut bytes = Zeroizing::new([0; BYTES_LEN]);
+        self.write_body(&mut bytes);
+        let checksum = checksum(&bytes[..BODY_LEN]);
+        bytes[BODY_LEN..].copy_from_slice(&checksum);
+        let mut code = BASE32_NOPAD.encode(&bytes[..]);
+        code.make_ascii_lowercase();
+        let line = Zeroizing::new(format!("{SCHEME}{VERSION}/{code}"));
+        code.zeroize();
+        line
+    }
+
+    /// The secret that goes into the handshake, brought to 32 bytes.
+    pub(crate) fn handshake_secret(&self) -> Zeroizing<[u8; 32]> {
+        let digest = Sha256::new().chain_update(b"zmesh call secret 1").chain_update(self.secret).finalize();
+        Zeroizing::new(digest.into())
+    }
+
+    /// What both sides must agree on before the handshake: everything in the invite but the secret.
+    pub(crate) fn prologue(&self) -> Vec<u8> {
+        let mut prologue = b"zmesh call 1".to_vec();
+        prologue.extend_from_slice(&self.network);
+        prologue.extend_from_slice(&self.relay);
+        prologue.extend_from_slice(&self.cookie);
+        prologue.extend_from_slice(&self.key);
+        prologue.extend_from_slice(&self.expires.to_be_bytes());
+        prologue
+    }
+
+    fn write_body(&self, bytes: &mut [u8; BYTES_LEN]) {
+        bytes[..32].copy_from_slice(&self.network);
+        bytes[32..48].copy_from_slice(&self.relay);
+        bytes[48..64].copy_from_slice(&self.cookie);
+        bytes[64..96].copy_from_slice(&self.key);
+        bytes[96..112].copy_from_slice(&self.secret);
+        bytes[112..120].copy_from_slice(&self.expires.to_be_bytes());
+    }
+
+    fn read_body(bytes: &[u8; BYTES_LEN]) -> Self {
+        Self {
+            network: part(bytes, 0),
+            relay: part(bytes, 32),
+            cookie: part(bytes, 48),
+            key: part(bytes, 64),
+            secret: part(bytes, 96),
+            expires: u64::from_be_bytes(part(bytes, 112)),
+        }
+    }
+}
+
+fn part<const N: usize>(bytes: &[u8; BYTES_LEN], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("offsets are constants inside the invite")
+}
+
+fn checksum(body: &[u8]) -> [u8; CHECKSUM_LEN] {
+    let digest = Sha256::new().chain_update(CHECKSUM_CONTEXT).chain_update(body).finalize();
+    digest[..CHECKSUM_LEN].try_into().expect("a digest is longer than its first 4 bytes")
+}
+
+impl FromStr for Invite {
+    type Err = InviteError;
+
+    /// Reads an invite without looking at its expiry. Total: any text gives an invite or an error.
+    fn from_str(text: &str) -> Result<Self, InviteError> {
+        let text = text.trim();
+        if text.len() > TEXT_MAX {
+            return Err(InviteError::NotAnInvite);
+        }
+        let text = Zeroizing::new(text.to_ascii_lowercase());
+        let rest = text.strip_prefix(SCHEME).ok_or(InviteError::NotAnInvite)?;
+        let (version, code) = rest.split_once('/').ok_or(InviteError::NotAnInvite)?;
+        if version != VERSION {
+            let digits = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
+            return Err(if digits {
+                InviteError::WrongVersion { found: version.chars().take(8).collect() }
+            } else {
+                InviteError::NotAnInvite
+            });
+        }
+        let upper = Zeroizing::new(code.to_ascii_uppercase());
+        let decoded = Zeroizing::new(BASE32_NOPAD.decode(upper.as_bytes()).map_err(|_| InviteError::Damaged)?);
+        let bytes: Zeroizing<[u8; BYTES_LEN]> =
+            Zeroizing::new(decoded.as_slice().try_into().map_err(|_| InviteError::Damaged)?);
+        if checksum(&bytes[..BODY_LEN]) != bytes[BODY_LEN..] {
+            return Err(InviteError::Damaged);
+        }
+        Ok(Self::read_body(&bytes))
+    }
+}
+
+impl fmt::Debug for Invite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Invite([redacted])")
+    }
+}
+
+impl AnswerKey {
+    /// The public half, which the invite carries.
+    #[must_use]
+    pub fn public(&self) -> [u8; 32] {
+        PublicKey::from(&StaticSecret::from(*self.0)).to_bytes()
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AnswerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AnswerKey([redacted])")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+//! Whole calls in virtual time: what is heard at 0, 5 and 10 % loss, how fast the delay adapts, and that the rate never changes.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+
+use common::{Pipe, World, per_second, speech};
+use std::time::Duration;
+use zmesh_voice::call::{CallEvent, EndReason, MESSAGE_LEN};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Outcome {
+    played: f64,
+    concealed: f64,
+    recovered: f64,
+    held_back_p50: Duration,
+    held_back_p99: Duration,
+}
+
+/// A call of 60 s; the figures of what the answerer heard.
+fn call(pipe: Pipe) -> Outcome {
+    let name = format!("{pipe:?}");
+    let mut world = World::new(pipe, speech());
+    world.run_until(SECOND * 60);
+    let stats = world.ends[1].call.stats();
+    let expected = stats.frames_expected as f64;
+    assert!(expected > 2_900.0, "{expected}");
+    let mut held: Vec<_> = world.ends[1].held_back[150..].to_vec();
+    held.sort();
+    let outcome = Outcome {
+        played: stats.frames.played as f64 / expected,
+        concealed: stats.frames.concealed as f64 / expected,
+        recovered: stats.frames.recovered as f64 / expected,
+        held_back_p50: held[held.len() / 2],
+        held_back_p99: held[held.len() * 99 / 100],
+    };
+    // Everything in the timeline is accounted for, and every frame once.
+    let frames = stats.frames;
+    let waiting = stats.frames_expected - frames.played - frames.lost;
+    assert!(waiting <= 8, "{waiting} frames neither played nor lost: {frames:?}");
+    let behind = world.now.saturating_sub(world.ends[1].call.next_playout());
+    assert_eq!(behind, Duration::ZERO);
+    assert!(world.ends[1].heard.len() >= 60 * 48_000);
+    println!(
+        "{name}\n  played {:.2} %  recovered {:.2} %  concealed {:.2} %  lost {}  held back p50 {:?} p99 {:?}",
+        100.0 * outcome.played,
+        100.0 * outcome.recovered,
+        100.0 * outcome.concealed,
+        frames.lost,
+        outcome.held_back_p50,
+        outcome.held_back_p99
+    );
+    outcome
+}
+
+#[test]
+fn without_loss_every_frame_is_played_and_the_delay_comes_down() {
+    let outcome = call(Pipe::default());
+    assert!(outcome.played > 0.998, "{}", outcome.played);
+    assert_eq!(outcome.concealed, 0.0);
+    assert!(outcome.held_back_p50 < Duration::from_millis(10), "{:?}", outcome.held_back_p50);
+    assert!(outcome.held_back_p99 < Duration::from_millis(21), "{:?}", outcome.held_back_p99);
+}
+
+#[test]
+fn at_five_percent_loss_nearly_all_is_recovered_for_one_frame_of_delay() {
+    let outcome = call(Pipe { loss: 0.05, ..Pipe::default() });
+    assert!(outcome.played > 0.99, "{}", outcome.played);
+    assert!(outcome.concealed < 0.012, "{}", outcome.concealed);
+    assert!(outcome.recovered > 0.03, "{}", outcome.recovered);
+    assert!(outcome.held_back_p99 < Duration::from_millis(70), "{:?}", outcome.held_back_p99);
+}
+
+#[test]
+fn at_ten_percent_loss_in_bursts_speech_goes_on() {
+    let outcome = call(Pipe { loss: 0.10, burst: 2.0, ..Pipe::default() });
+    assert!(outcome.played > 0.97, "{}", outcome.played);
+    assert!(outcome.concealed < 0.04, "{}", outcome.concealed);
+}
+
+#[test]
+fn jitter_and_reordering_are_evened_out() {
+    // Up to 45 ms of jitter: neighbours overtake each other.
+    let outcome = call(Pipe { jitter: Duration::from_millis(45), repeat: 0.05, ..Pipe::default() });
+    assert!(outcome.played > 0.985, "{}", outcome.played);
+    assert!(outcome.concealed < 0.02, "{}", outcome.concealed);
+    assert!(outcome.held_back_p50 < Duration::from_millis(55), "{:?}", outcome.held_back_p50);
+}
+
+#[test]
+fn after_a_stall_the_delay_shrinks_again() {
+    let stalls = vec![(SECOND * 10, Duration::from_millis(180))];
+    let mut world = World::new(Pipe { stalls, ..Pipe::default() }, speech());
+    world.run_until(SECOND * 10);
+    let before = world.ends[1].call.stats();
+    assert!(before.held_back < Duration::from_millis(10), "{before:?}");
+    world.run_until(SECOND * 10 + Duration::from_millis(400));
+    let during = world.ends[1].call.stats();
+    assert!(during.frames.concealed >= 5, "{during:?}");
+    world.run_until(SECOND * 14);
+    let after = world.ends[1].call.stats();
+    assert!(after.held_back < Duration::from_millis(15), "{after:?}");
+    assert!(after.frames.concealed <= 10 && after.frames.lost <= 8, "{after:?}");
+}
+
+#[test]
+fn the_rate_is_the_same_in_speech_silence_handshake_and_loss() {
+    let talking = {
+        let mut world = World::new(Pipe::default(), speech());
+        world.run_until(SECOND * 20);
+        world
+    };
+    let silent = {
+        let mut world = World::new(Pipe { loss: 0.3, ..Pipe::default() }, Vec::new());
+        world.run_until(SECOND * 20);
+        world
+    };
+    for end in talking.ends.iter().chain(&silent.ends) {
+        let counts = per_second(&end.sent);
+        assert!(counts.len() >= 19);
+        // The first slot is due at 20 ms, so the first second holds one less.
+        assert!(counts.iter().skip(1).all(|count| *count == 50) && counts[0] == 49, "{counts:?}");
+        assert!(end.sent.windows(2).all(|pair| pair[1].0 - pair[0].0 == Duration::from_millis(20)));
+        assert!(end.sent.iter().all(|(_, message)| message.len() == MESSAGE_LEN));
+    }
+}
+
+#[test]
+fn the_first_frame_follows_one_round_trip_after_joining() {
+    let mut world = World::new(Pipe::default(), speech());
+    world.run_until(SECOND);
+    let [caller, answerer] = world.words();
+    assert!(caller.is_some());
+    assert_eq!(caller, answerer);
+    let connected = |side: usize| {
+        world.ends[side].events.iter().find(|(_, event)| matches!(event, CallEvent::Connected(_))).unwrap().0
+    };
+    // Slot at 20 ms, 30 ms there, the next slot at 60 ms, 30 ms back.
+    assert_eq!(connected(0), Duration::from_millis(90));
+    // The next slot at 100 ms, 30 ms there.
+    assert_eq!(connected(1), Duration::from_millis(130));
+    assert_eq!(world.ends[0].events[0].1, CallEvent::Ringing);
+}
+
+#[test]
+fn the_handshake_survives_heavy_loss() {
+    for seed in 0..20 {
+        let mut world = World::new(Pipe { loss: 0.4, seed, ..Pipe::default() }, Vec::new());
+        world.run_until(SECOND * 2);
+        let [caller, answerer] = world.words();
+        assert!(caller.is_some() && caller == answerer, "seed {seed}");
+    }
+}
+
+#[test]
+fn hanging_up_ends_both_sides_even_under_loss() {
+    for seed in 0..10 {
+        let mut world = World::new(Pipe { loss: 0.2, seed, ..Pipe::default() }, Vec::new());
+        world.run_until(SECOND * 2);
+        world.ends[0].call.hang_up();
+        world.run_until(SECOND * 3);
+        assert_eq!(world.ends[0].events.last().unwrap().1, CallEvent::Ended(EndReason::HungUp));
+        assert_eq!(world.ends[1].events.last().unwrap().1, CallEvent::Ended(EndReason::PeerHungUp), "seed {seed}");
+        assert!(world.ends.iter().all(|end| end.call.has_ended()));
+        let sent = world.ends[0].sent.len();
+        world.run_until(SECOND * 4);
+        assert_eq!(world.ends[0].sent.len(), sent);
+    }
+}
+
+#[test]
+fn a_peer_that_falls_silent_ends_the_call_after_five_seconds() {
+    let mut world = World::new(Pipe::default(), Vec::new());
+    world.run_until(SECOND * 2);
+    world.pipe.cut = true;
+    world.run_until(SECOND * 2 + Duration::from_millis(4_900));
+    assert!(world.ends.iter().all(|end| !end.call.has_ended()));
+    world.run_until(SECOND * 2 + Duration::from_millis(5_200));
+    for end in &world.ends {
+        assert_eq!(end.events.last().unwrap().1, CallEvent::Ended(EndReason::PeerSilent));
+    }
+}
+
+#[test]
+fn nobody_answering_ends_the_attempt() {
+    let mut world = World::new(Pipe { cut: true, ..Pipe::default() }, Vec::new());
+    world.run_until(SECOND * 21);
+    for end in &world.ends {
+        assert_eq!(end.events.last().unwrap().1, CallEvent::Ended(EndReason::NoHandshake));
+        // The rate held to the end.
+        assert!(per_second(&end.sent).iter().skip(1).all(|count| *count == 50));
+    }
+}

@@ -1,0 +1,188 @@
+//! `zmesh keys`: secret keys, and what others may know of them.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::json;
+use zmesh_proto::keys::{RelayKeys, SignerKey};
+use zmesh_proto::wire::codec::armour::{self, Label};
+use zmesh_proto::wire::descriptor::{Descriptor, Terms};
+use zmesh_proto::wire::document::SignerId;
+
+use crate::config::{RelayConfig, wrong};
+use crate::failure::{Failure, Outcome};
+use crate::files::{self, Access};
+use crate::randomness;
+use crate::term;
+use crate::time::{date, unix_now};
+
+const MAKE_KEYS: &str = "make keys with: zmesh keys generate --out keys";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make the secret keys of a relay (or, with --signer, of somebody who only signs networks).
+    #[command(after_help = "Example:\n  zmesh keys generate --out keys")]
+    Generate {
+        /// The file to make. An existing one is never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// A key that signs network documents and nothing else. A relay's keys can sign too.
+        #[arg(long)]
+        signer: bool,
+        /// Report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the public side of a key file.
+    #[command(after_help = "Example:\n  zmesh keys show keys")]
+    Show {
+        /// The key file.
+        file: PathBuf,
+        /// Report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a relay's signed description, to hand to those who make the network.
+    #[command(
+        after_help = "Example:\n  zmesh keys descriptor --config relay.toml --out alice.descriptor"
+    )]
+    Descriptor {
+        /// The relay's configuration.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The file to write; an older descriptor there is replaced.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// For how many days it holds, 1 to 60.
+        #[arg(long, default_value_t = 35, value_parser = clap::value_parser!(u64).range(1..=60))]
+        days: u64,
+        /// Report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) fn run(command: Keys) -> Outcome {
+    match command {
+        Keys::Generate { out, signer, json } => generate(&out, signer, json),
+        Keys::Show { file, json } => show(&file, json),
+        Keys::Descriptor {
+            config,
+            out,
+            days,
+            json,
+        } => descriptor(&config, &out, days, json),
+    }
+}
+
+fn generate(out: &Path, signer: bool, json: bool) -> Outcome {
+    let mut rng = randomness::generator()?;
+    if signer {
+        let key = SignerKey::generate(&mut rng);
+        files::create(out, key.to_text().as_bytes(), Access::Secret)?;
+        show_signer(&key, json);
+    } else {
+        let keys = RelayKeys::generate(&mut rng, unix_now());
+        files::create(out, keys.to_text().as_bytes(), Access::Secret)?;
+        show_relay(&keys, json);
+    }
+    term::progress(format_args!(
+        "{} holds the secret keys: keep it to yourself, keep a copy",
+        out.display()
+    ));
+    Ok(())
+}
+
+fn show(file: &Path, json: bool) -> Outcome {
+    let bytes = files::read(file, "key file", MAKE_KEYS)?;
+    if armour::kind(&bytes) == Some(Label::SignerKey) {
+        show_signer(
+            &SignerKey::from_text(&bytes).map_err(|error| unusable(file, error))?,
+            json,
+        );
+    } else {
+        show_relay(
+            &RelayKeys::from_text(&bytes).map_err(|error| unusable(file, error))?,
+            json,
+        );
+    }
+    Ok(())
+}
+
+fn descriptor(config_file: &Path, out: &Path, days: u64, json: bool) -> Outcome {
+    let config = RelayConfig::load(config_file)?;
+    let keys = load(&config.keys)?;
+    let mut terms = Terms::from_now(unix_now());
+    terms.expires = terms.published + days * 86_400;
+    let descriptor = describe(&config, &keys, terms).map_err(|why| wrong(config_file, why))?;
+    files::replace(out, descriptor.to_text().as_bytes(), Access::Public)?;
+    if json {
+        term::json(&json!({
+            "file": out, "id": descriptor.id().to_string(), "nickname": config.nickname, "expires": terms.expires,
+        }));
+    } else {
+        term::line(format_args!(
+            "{} describes {} until {}",
+            out.display(),
+            config.nickname,
+            date(terms.expires)
+        ));
+        term::progress("hand it to whoever puts the network together: zmesh network add");
+    }
+    Ok(())
+}
+
+/// The descriptor that a configuration and keys give.
+pub(crate) fn describe(
+    config: &RelayConfig,
+    keys: &RelayKeys,
+    terms: Terms,
+) -> Result<Descriptor, String> {
+    let info = config.describe()?;
+    Descriptor::create(keys, &info, terms).map_err(|error| error.to_string())
+}
+
+/// A relay's secret keys.
+pub(crate) fn load(file: &Path) -> Outcome<RelayKeys> {
+    let bytes = files::read(file, "key file", MAKE_KEYS)?;
+    RelayKeys::from_text(&bytes).map_err(|error| unusable(file, error))
+}
+
+/// A key that can sign networks: a signer's, or a relay's.
+pub(crate) fn load_signer(file: &Path) -> Outcome<SignerKey> {
+    let bytes = files::read(file, "key file", MAKE_KEYS)?;
+    if armour::kind(&bytes) == Some(Label::RelayKeys) {
+        let keys = RelayKeys::from_text(&bytes).map_err(|error| unusable(file, error))?;
+        return Ok(keys.signer());
+    }
+    SignerKey::from_text(&bytes).map_err(|error| unusable(file, error))
+}
+
+fn unusable(file: &Path, error: impl std::fmt::Display) -> Failure {
+    Failure::misused(
+        format_args!("the key file {} cannot be used", file.display()),
+        error,
+        MAKE_KEYS,
+    )
+}
+
+fn show_relay(keys: &RelayKeys, json: bool) {
+    let signer = SignerId(keys.identity_public());
+    let id = keys.id();
+    if json {
+        term::json(&json!({ "kind": "relay", "id": id.to_string(), "signer": signer.to_string() }));
+    } else {
+        term::line(format_args!("relay   {id}"));
+        term::line(format_args!("signer  {signer}"));
+    }
+}
+
+fn show_signer(key: &SignerKey, json: bool) {
+    let signer = SignerId(key.public());
+    if json {
+        term::json(&json!({ "kind": "signer", "signer": signer.to_string() }));
+    } else {
+        term::line(format_args!("signer  {signer}"));
+    }
+}

@@ -1,0 +1,192 @@
+//! The relay's configuration file.
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use zmesh_proto::wire::descriptor::DescriptorInfo;
+
+use crate::failure::{Failure, Outcome};
+use crate::files;
+
+/// What `zmesh config print relay` prints: every key, with its meaning and default.
+pub(crate) const RELAY_TEMPLATE: &str = include_str!("relay.toml");
+
+/// A relay's configuration, as written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RelayConfig {
+    pub(crate) nickname: String,
+    pub(crate) operator: String,
+    #[serde(default)]
+    pub(crate) family: Option<String>,
+    #[serde(default)]
+    pub(crate) country: Option<String>,
+    pub(crate) listen: Vec<SocketAddr>,
+    #[serde(default)]
+    pub(crate) advertise: Vec<SocketAddr>,
+    #[serde(default = "default_keys")]
+    pub(crate) keys: PathBuf,
+    #[serde(default = "default_network")]
+    pub(crate) network: PathBuf,
+    #[serde(default = "default_state")]
+    pub(crate) state: PathBuf,
+    #[serde(default = "default_true")]
+    pub(crate) meeting: bool,
+    #[serde(default)]
+    pub(crate) exit: ExitConfig,
+    #[serde(default)]
+    pub(crate) limits: Limits,
+}
+
+/// The `[exit]` table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ExitConfig {
+    pub(crate) enabled: bool,
+    pub(crate) policy: Vec<String>,
+    pub(crate) ipv4: bool,
+    pub(crate) ipv6: bool,
+}
+
+/// The `[limits]` table.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    pub(crate) send_bytes_per_second: u64,
+}
+
+impl Default for ExitConfig {
+    fn default() -> ExitConfig {
+        let policy = ["accept *:53", "accept *:80", "accept *:443"]
+            .map(str::to_owned)
+            .to_vec();
+        ExitConfig {
+            enabled: false,
+            policy,
+            ipv4: true,
+            ipv6: false,
+        }
+    }
+}
+
+fn default_keys() -> PathBuf {
+    "keys".into()
+}
+
+fn default_network() -> PathBuf {
+    "network".into()
+}
+
+fn default_state() -> PathBuf {
+    "state".into()
+}
+
+fn default_true() -> bool {
+    true
+}
+
+impl RelayConfig {
+    /// Reads and checks a file. Paths in the result are ready to use.
+    pub(crate) fn load(path: &Path) -> Outcome<RelayConfig> {
+        let next = "make one with: zmesh config print relay > relay.toml";
+        let bytes = files::read(path, "configuration", next)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| wrong(path, "it is not UTF-8 text"))?;
+        let mut config = RelayConfig::parse(text).map_err(|why| wrong(path, why))?;
+        for file in [&mut config.keys, &mut config.network, &mut config.state] {
+            *file = files::beside(path, file);
+        }
+        Ok(config)
+    }
+
+    /// Reads and checks text. The error is one line that names the key.
+    pub(crate) fn parse(text: &str) -> Result<RelayConfig, String> {
+        let config: RelayConfig = toml::from_str(text).map_err(|error| {
+            let line = error
+                .span()
+                .map(|span| text[..span.start].matches('\n').count() + 1);
+            let message = error.message().trim().replace('\n', ", ");
+            match line {
+                Some(line) => format!("line {line}: {message}"),
+                None => message,
+            }
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.listen.is_empty() {
+            return Err("listen: give at least one address".to_owned());
+        }
+        for v6 in [false, true] {
+            if self
+                .listen
+                .iter()
+                .filter(|address| address.is_ipv6() == v6)
+                .count()
+                > 1
+            {
+                let family = if v6 { "IPv6" } else { "IPv4" };
+                return Err(format!("listen: give at most one {family} address"));
+            }
+        }
+        self.country_code()?;
+        if self.exit.enabled && !self.exit.ipv4 && !self.exit.ipv6 {
+            return Err("exit: an exit needs ipv4 or ipv6".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What the descriptor says of this relay, but for its exit, which depends on the policy.
+    pub(crate) fn describe(&self) -> Result<DescriptorInfo, String> {
+        if self.operator.trim().is_empty() {
+            return Err("operator: say who runs the relay (a name or a mail address)".to_owned());
+        }
+        if self.advertise.is_empty() {
+            return Err(
+                "advertise: give the public address at which others reach the relay".to_owned(),
+            );
+        }
+        if let Some(bad) = self
+            .advertise
+            .iter()
+            .find(|a| a.port() == 0 || a.ip().is_unspecified())
+        {
+            return Err(format!(
+                "advertise: {bad} is no address that others can reach"
+            ));
+        }
+        Ok(DescriptorInfo {
+            nickname: self.nickname.clone(),
+            operator: self.operator.clone(),
+            family: self.family.clone(),
+            country: self.country_code()?,
+            addresses: self.advertise.clone(),
+            exit: None,
+            meeting: self.meeting,
+        })
+    }
+
+    fn country_code(&self) -> Result<Option<[u8; 2]>, String> {
+        let Some(country) = &self.country else {
+            return Ok(None);
+        };
+        match country.as_bytes() {
+            [a @ b'A'..=b'Z', b @ b'A'..=b'Z'] => Ok(Some([*a, *b])),
+            _ => Err("country: write two capital letters, such as DE".to_owned()),
+        }
+    }
+}
+
+/// The failure for a configuration that cannot be used.
+pub(crate) fn wrong(path: &Path, why: impl std::fmt::Display) -> Failure {
+    Failure::misused(
+        format_args!("the configuration {} cannot be used", path.display()),
+        why,
+        "zmesh config print relay shows every key",
+    )
+}

@@ -1,0 +1,74 @@
+//! Why a command ended without doing what was asked: one line with what, why and what to do.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// The outcome of a command.
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
+
+/// A command's failure.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    misused: bool,
+    text: String,
+}
+
+impl Failure {
+    /// The command, or a file that it was given, has to be changed before it can work: exit code 2.
+    pub(crate) fn misused(
+        what: impl fmt::Display,
+        why: impl fmt::Display,
+        next: impl fmt::Display,
+    ) -> Failure {
+        Failure {
+            misused: true,
+            text: one_line(&what, &why, &next),
+        }
+    }
+
+    /// The command was right, and the world was not: exit code 1.
+    pub(crate) fn failed(
+        what: impl fmt::Display,
+        why: impl fmt::Display,
+        next: impl fmt::Display,
+    ) -> Failure {
+        Failure {
+            misused: false,
+            text: one_line(&what, &why, &next),
+        }
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(if self.misused { 2 } else { 1 })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// "what: why; next", without line breaks or control characters, whatever the parts hold.
+fn one_line(what: &dyn fmt::Display, why: &dyn fmt::Display, next: &dyn fmt::Display) -> String {
+    let joined = format!("{what}: {why}; {next}");
+    let mut text = String::with_capacity(joined.len());
+    for word in joined.split_whitespace() {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.extend(word.chars().filter(|c| !c.is_control()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_whatever_comes() {
+        let failure = Failure::failed("a\nb", "c\r\n  d\u{1b}[31m", "e");
+        assert_eq!(failure.to_string(), "a b: c d[31m; e");
+    }
+}

@@ -1,0 +1,136 @@
+//! GF(2⁸) with the polynomial x⁸ + x⁴ + x³ + x² + 1 (0x11d), as RFC 5510 and RFC 9407 use it.
+//!
+//! No tables: a product is eight masked shift-and-add steps, the same for every operand, so that time does not depend on
+//! data and eight bytes are worked on at once in one `u64`.
+
+/// The low byte of the field polynomial.
+const REDUCE: u8 = 0x1d;
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+
+/// The product of two field elements.
+#[must_use]
+pub const fn mul(a: u8, b: u8) -> u8 {
+    let mut product = 0;
+    let mut shifted = a;
+    let mut bit = 0;
+    while bit < 8 {
+        product ^= shifted & 0u8.wrapping_sub((b >> bit) & 1);
+        shifted = (shifted << 1) ^ (REDUCE & 0u8.wrapping_sub(shifted >> 7));
+        bit += 1;
+    }
+    product
+}
+
+/// The multiplicative inverse, a²⁵⁴; that of 0 is 0.
+#[must_use]
+pub const fn inv(a: u8) -> u8 {
+    // 254 = 0b1111_1110: the product of a^(2^1) … a^(2^7).
+    let mut result = 1;
+    let mut power = a;
+    let mut bit = 1;
+    while bit < 8 {
+        power = mul(power, power);
+        result = mul(result, power);
+        bit += 1;
+    }
+    result
+}
+
+/// Adds `coefficient` × `source` to `target`, byte by byte.
+///
+/// # Panics
+/// If the two differ in length.
+pub fn add_scaled(target: &mut [u8], source: &[u8], coefficient: u8) {
+    assert_eq!(
+        target.len(),
+        source.len(),
+        "symbols of one code have one length"
+    );
+    let (target_words, target_tail) = target.as_chunks_mut::<8>();
+    let (source_words, source_tail) = source.as_chunks::<8>();
+    for (t, s) in target_words.iter_mut().zip(source_words) {
+        let sum = u64::from_ne_bytes(*t) ^ mul_word(u64::from_ne_bytes(*s), coefficient);
+        *t = sum.to_ne_bytes();
+    }
+    for (t, s) in target_tail.iter_mut().zip(source_tail) {
+        *t ^= mul(*s, coefficient);
+    }
+}
+
+/// Multiplies every byte of `symbol` by `coefficient`.
+pub fn scale(symbol: &mut [u8], coefficient: u8) {
+    let (words, tail) = symbol.as_chunks_mut::<8>();
+    for word in words {
+        *word = mul_word(u64::from_ne_bytes(*word), coefficient).to_ne_bytes();
+    }
+    for byte in tail {
+        *byte = mul(*byte, coefficient);
+    }
+}
+
+/// Eight products at once: the bytes of `word` are eight field elements.
+const fn mul_word(word: u64, coefficient: u8) -> u64 {
+    let mut product = 0;
+    let mut shifted = word;
+    let mut bit = 0;
+    while bit < 8 {
+        product ^= shifted & 0u64.wrapping_sub(((coefficient >> bit) & 1) as u64);
+        let carries = (shifted >> 7) & LOW_BITS;
+        shifted = ((shifted & !(LOW_BITS << 7)) << 1) ^ (carries * REDUCE as u64);
+        bit += 1;
+    }
+    product
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_element_but_zero_has_an_inverse() {
+        for a in 1..=255 {
+            assert_eq!(mul(a, inv(a)), 1, "{a}");
+        }
+        assert_eq!(inv(0), 0);
+    }
+
+    #[test]
+    fn two_generates_the_field() {
+        // Order 255: the polynomial is primitive. A wrong constant would close the cycle early.
+        let mut power = 1;
+        for step in 1..=255 {
+            power = mul(power, 2);
+            assert_eq!(power == 1, step == 255, "after {step} steps");
+        }
+    }
+
+    #[test]
+    fn known_products() {
+        // From the tables of RFC 5510's field: 2⁸ = 0x1d, and one product of two large elements.
+        assert_eq!(mul(0x80, 2), 0x1d);
+        assert_eq!(mul(0xff, 0xff), 0xe2);
+    }
+
+    proptest! {
+        #[test]
+        fn words_agree_with_bytes(source in prop::collection::vec(any::<u8>(), 0..70), c: u8, seed: u8) {
+            let mut target = vec![seed; source.len()];
+            add_scaled(&mut target, &source, c);
+            let expected: Vec<u8> = source.iter().map(|s| seed ^ mul(*s, c)).collect();
+            prop_assert_eq!(&target, &expected);
+            let mut scaled = source.clone();
+            scale(&mut scaled, c);
+            let expected: Vec<u8> = source.iter().map(|s| mul(*s, c)).collect();
+            prop_assert_eq!(scaled, expected);
+        }
+
+        #[test]
+        fn it_is_a_field(a: u8, b: u8, c: u8) {
+            prop_assert_eq!(mul(a, b), mul(b, a));
+            prop_assert_eq!(mul(a, mul(b, c)), mul(mul(a, b), c));
+            prop_assert_eq!(mul(a, b ^ c), mul(a, b) ^ mul(a, c));
+            prop_assert_eq!(mul(a, 1), a);
+        }
+    }
+}

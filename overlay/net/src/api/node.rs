@@ -1,0 +1,227 @@
+//! A node as an origin: the start of everything that a program does with circuits.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use zmesh_proto::link::{LinkConfig, LocalIdentity};
+use zmesh_proto::node::{NodeConfig, OriginConfig};
+
+use super::{Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Session};
+use crate::origin::Origin;
+use crate::shard::{self, Command, Started};
+use crate::{Network, RelayId, clock, entropy};
+
+/// A silent circuit is dead after this time, so that a session has another one within 5 s.
+const DEAD_AFTER: Duration = Duration::from_millis(2500);
+
+/// Spare circuits that a node keeps unless told otherwise.
+const SPARES: usize = 1;
+
+/// What happens to a node, for progress bars and status lines.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// A circuit is being built.
+    Building {
+        /// How many relays.
+        hops: usize,
+    },
+    /// A circuit is ready.
+    CircuitReady {
+        /// How many relays.
+        hops: usize,
+        /// From the first packet to the answer.
+        took: Duration,
+    },
+    /// A circuit could not be built; another path is tried.
+    CircuitFailed {
+        /// Why.
+        reason: String,
+    },
+    /// A session lost its circuit and builds another.
+    Rebuilding,
+}
+
+/// Settings of a [`Node`]; made by [`Node::builder`].
+#[derive(Debug)]
+pub struct NodeBuilder {
+    network: Option<Arc<Network>>,
+    bind: Vec<SocketAddr>,
+    path: PathSpec,
+    spares: usize,
+}
+
+impl Default for NodeBuilder {
+    fn default() -> Self {
+        Self { network: None, bind: Vec::new(), path: PathSpec::exit(), spares: SPARES }
+    }
+}
+
+impl NodeBuilder {
+    /// The network to use. Required.
+    #[must_use]
+    pub fn network(mut self, network: Arc<Network>) -> Self {
+        self.network = Some(network);
+        self
+    }
+
+    /// A local address for UDP; may be given twice, for IPv4 and IPv6. Without it: any port, both families.
+    #[must_use]
+    pub fn bind(mut self, address: SocketAddr) -> Self {
+        self.bind.push(address);
+        self
+    }
+
+    /// The path that sessions use unless they ask for another, and that spare circuits have.
+    #[must_use]
+    pub fn path(mut self, path: PathSpec) -> Self {
+        self.path = path;
+        self
+    }
+
+    /// How many circuits are built ahead of need, QUIC included. One unless set.
+    #[must_use]
+    pub fn spares(mut self, spares: usize) -> Self {
+        self.spares = spares;
+        self
+    }
+
+    /// Opens the sockets and starts the node's thread, which builds the spare circuits.
+    ///
+    /// # Errors
+    /// [`NodeError::NoNetwork`], or what the operating system refused.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops whatever was started.
+    pub async fn start(self) -> Result<Node, NodeError> {
+        let network = self.network.ok_or(NodeError::NoNetwork)?;
+        let link = LinkConfig::new(LocalIdentity::Anonymous);
+        let mut config = NodeConfig::new(link, entropy::bytes(), clock::unix_nanos());
+        config.origin = OriginConfig { dead_after: DEAD_AFTER, ..OriginConfig::default() };
+        let started = shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), |_| {}).await?;
+        let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares);
+        Ok(Node { inner: Arc::new(Inner { origin, started }) })
+    }
+}
+
+struct Inner {
+    origin: Arc<Origin>,
+    started: Started,
+}
+
+/// A running node that builds circuits for this program. Cheap to clone; the last clone's drop ends the node.
+///
+/// Must be used inside a tokio runtime with time enabled.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+impl Node {
+    /// Settings of a new node.
+    #[must_use]
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::default()
+    }
+
+    /// Builds a circuit to an exit: one round trip over the path, a few attempts on other paths if one fails.
+    ///
+    /// # Errors
+    /// No path in this network, or every attempt failed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the circuit up.
+    pub async fn circuit(&self, spec: PathSpec) -> Result<Circuit, CircuitError> {
+        self.inner.origin.exit_circuit(&spec).await.map(Circuit::new)
+    }
+
+    /// The session of an isolation token: equal tokens give the same session, different ones share nothing.
+    #[must_use]
+    pub fn isolated(&self, token: IsolationToken) -> Session {
+        self.isolated_with(token, self.inner.origin.default_spec())
+    }
+
+    /// The session of an isolation token whose circuits have this path.
+    #[must_use]
+    pub fn isolated_with(&self, token: IsolationToken, path: PathSpec) -> Session {
+        Session::new(self.inner.origin.session(token, path))
+    }
+
+    /// Builds a circuit to a meeting relay and waits there, or joins the circuit that waits there.
+    ///
+    /// Returns when the meeting relay has answered: for [`Meet::Wait`] when the cookie is in place, for [`Meet::Join`]
+    /// when both circuits are spliced.
+    ///
+    /// # Errors
+    /// No path, every attempt failed, or the meeting relay refused ([`CircuitError::Meeting`]).
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the circuit up; a cookie that was used for a join is spent.
+    pub async fn meet(&self, meet: Meet, spec: MeetingSpec) -> Result<DatagramCircuit, CircuitError> {
+        DatagramCircuit::meet(&self.inner.origin, meet, &spec).await
+    }
+
+    /// Chooses a relay that splices circuits, at random.
+    ///
+    /// # Errors
+    /// [`CircuitError::NoPath`] if the network has none.
+    pub fn meeting_relay(&self) -> Result<RelayId, CircuitError> {
+        self.inner.origin.choose_meeting()
+    }
+
+    /// Circuit events from now on. A reader that lags loses the oldest.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<NodeEvent> {
+        self.inner.origin.events()
+    }
+
+    /// The network document in use.
+    #[must_use]
+    pub fn network(&self) -> Arc<Network> {
+        self.inner.origin.network()
+    }
+
+    /// Takes a newer network document into use.
+    ///
+    /// # Errors
+    /// [`NodeError::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the old document in place.
+    pub async fn set_network(&self, network: Arc<Network>) -> Result<(), NodeError> {
+        if !self.inner.started.shard.command(Command::SetNetwork(Arc::clone(&network))).await {
+            return Err(NodeError::ShutDown);
+        }
+        self.inner.origin.set_network(network);
+        Ok(())
+    }
+
+    /// The guards that this node has chosen.
+    #[must_use]
+    pub fn guards(&self) -> Vec<RelayId> {
+        self.inner.origin.guards()
+    }
+
+    /// Where the node's UDP sockets are bound.
+    #[must_use]
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.inner.started.addresses.clone()
+    }
+
+    /// Closes every circuit, tells the relays, and ends the node's thread. Every handle fails from then on.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the shutdown.
+    pub async fn shutdown(&self) {
+        self.inner.started.shutdown().await;
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Node")
+    }
+}

@@ -1,0 +1,315 @@
+//! A relay: a node that forwards for others and may be their exit.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use zmesh_proto::link::{LinkConfig, LinkSecret, LocalIdentity};
+use zmesh_proto::node::{Metrics, NodeConfig, OnionKey, RelayConfig, ReplayStart};
+
+use super::NodeError;
+use crate::egress::Egress;
+use crate::exit::ExitServer;
+use crate::quic::{self, CircuitSocket};
+use crate::replay_file::ReplayFile;
+use crate::shard::{self, Command, Shard, Started};
+use crate::{Network, RelayKeys, clock, entropy};
+
+/// How often a relay looks whether its onion keys change.
+const KEYS: Duration = Duration::from_secs(60);
+
+/// Called with the keys whenever some of them were erased, so that they can be stored again.
+type KeysChanged = Box<dyn Fn(&RelayKeys) + Send + Sync>;
+
+/// Settings of a relay; made by [`Relay::builder`].
+#[derive(Default)]
+pub struct RelayBuilder {
+    keys: Option<RelayKeys>,
+    keys_changed: Option<KeysChanged>,
+    network: Option<Arc<Network>>,
+    bind: Vec<SocketAddr>,
+    egress: Option<Arc<dyn Egress>>,
+    meeting: bool,
+    rate_limit: Option<u64>,
+    max_circuits: Option<usize>,
+    replay_file: Option<PathBuf>,
+    exit_keys: Option<RelayKeys>,
+}
+
+impl RelayBuilder {
+    /// The relay's secret keys. Required.
+    #[must_use]
+    pub fn keys(mut self, keys: RelayKeys) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// What to do when onion keys have been erased: store the keys again. Called on the relay's thread.
+    #[must_use]
+    pub fn keys_changed(mut self, changed: impl Fn(&RelayKeys) + Send + Sync + 'static) -> Self {
+        self.keys_changed = Some(Box::new(changed));
+        self
+    }
+
+    /// The network document; the relay need not be in it. Without one, the relay accepts links and circuits that end
+    /// with it, and forwards from [`RelayHandle::set_network`] on.
+    #[must_use]
+    pub fn network(mut self, network: Arc<Network>) -> Self {
+        self.network = Some(network);
+        self
+    }
+
+    /// A local UDP address; may be given twice, for IPv4 and IPv6. Port 0 takes any.
+    #[must_use]
+    pub fn bind(mut self, address: SocketAddr) -> Self {
+        self.bind.push(address);
+        self
+    }
+
+    /// Makes the relay an exit.
+    #[must_use]
+    pub fn egress(mut self, egress: Arc<dyn Egress>) -> Self {
+        self.egress = Some(egress);
+        self
+    }
+
+    /// Lets the relay splice meetings.
+    #[must_use]
+    pub fn meeting(mut self, allow: bool) -> Self {
+        self.meeting = allow;
+        self
+    }
+
+    /// The most that the relay sends, in bytes per second.
+    #[must_use]
+    pub fn rate_limit(mut self, bytes_per_second: Option<u64>) -> Self {
+        self.rate_limit = bytes_per_second;
+        self
+    }
+
+    /// The most circuits that may run through the relay.
+    #[must_use]
+    pub fn max_circuits(mut self, circuits: usize) -> Self {
+        self.max_circuits = Some(circuits);
+        self
+    }
+
+    /// Where the filter against replayed set-up packets is kept between runs. After a crash, when the file says nothing
+    /// of the last minutes, the relay refuses set-ups for up to ten minutes.
+    #[must_use]
+    pub fn replay_file(mut self, path: PathBuf) -> Self {
+        self.replay_file = Some(path);
+        self
+    }
+
+    /// Has the exit prove the exit key of other keys than its own, to see that origins refuse it.
+    #[cfg(feature = "testnet")]
+    #[must_use]
+    pub(crate) fn exit_keys(mut self, keys: RelayKeys) -> Self {
+        self.exit_keys = Some(keys);
+        self
+    }
+
+    /// Opens the sockets and starts the relay's threads.
+    ///
+    /// # Errors
+    /// A setting is missing or the operating system refused something.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops whatever was started.
+    pub async fn start(self) -> Result<RelayHandle, NodeError> {
+        let keys = self.keys.ok_or_else(|| NodeError::Keys("no keys are given".into()))?;
+        let (replay, last_words) = match self.replay_file {
+            None => (ReplayStart::Fresh, None),
+            Some(path) => {
+                let system = |source| NodeError::System { what: "the replay file", source };
+                let (file, start) = ReplayFile::open(path).map_err(system)?;
+                (start, Some(file))
+            }
+        };
+        let unix = clock::unix_seconds();
+        let mut link = LinkConfig::new(LocalIdentity::Relay {
+            identity: keys.identity_public(),
+            link_secret: LinkSecret::from_bytes(*keys.link_secret()),
+        });
+        link.rate_limit = self.rate_limit;
+        let mut relay = RelayConfig::new(keys.id(), OnionKey::around(keys.onion(), unix));
+        relay.replay = replay;
+        relay.allow_meeting = self.meeting;
+        relay.allow_local = self.egress.is_some();
+        if let Some(circuits) = self.max_circuits {
+            relay.max_circuits = circuits;
+        }
+        let mut config = NodeConfig::new(link, entropy::bytes(), clock::unix_nanos());
+        config.relay = Some(relay);
+        let server = match &self.egress {
+            None => None,
+            Some(egress) => {
+                let keys = self.exit_keys.as_ref().unwrap_or(&keys);
+                let server = quic::server_config(&keys.exit_pkcs8(), &keys.exit_public());
+                Some((server.map_err(|error| NodeError::Keys(error.to_string()))?, Arc::clone(egress)))
+            }
+        };
+        let keep = move |state: Vec<u8>| {
+            if let Some(file) = last_words
+                && let Err(error) = file.close(&state)
+            {
+                tracing::warn!(%error, "the replay filter could not be stored");
+            }
+        };
+        let started = shard::start("zmesh-relay", self.bind, config, self.network, keep).await?;
+        let exit = match server {
+            None => None,
+            Some((server, egress)) => Some(start_exit(&started.shard, server, egress)?),
+        };
+        started.shard.runtime.spawn(turn_keys(Arc::downgrade(&started.shard), keys, self.keys_changed));
+        Ok(RelayHandle { started, exit })
+    }
+}
+
+impl fmt::Debug for RelayBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RelayBuilder")
+    }
+}
+
+fn start_exit(
+    shard: &Arc<Shard>,
+    server: quinn::ServerConfig,
+    egress: Arc<dyn Egress>,
+) -> Result<Arc<ExitServer>, NodeError> {
+    let socket = CircuitSocket::exit(Arc::clone(shard));
+    let endpoint = quic::endpoint(&shard.runtime, Arc::clone(&socket), Some(server))
+        .map_err(|source| NodeError::System { what: "a QUIC endpoint", source })?;
+    let exit = ExitServer::start(shard, endpoint, egress);
+    shard.set_exit(Arc::clone(&exit), socket);
+    Ok(exit)
+}
+
+/// Erases old onion keys and hands the current ones to the node.
+async fn turn_keys(shard: Weak<Shard>, mut keys: RelayKeys, changed: Option<KeysChanged>) {
+    loop {
+        let unix = clock::unix_seconds();
+        match keys.erase_before(unix) {
+            Ok(true) => {
+                if let Some(changed) = &changed {
+                    changed(&keys);
+                }
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "onion keys are not erased"),
+        }
+        let Some(shard) = shard.upgrade() else { return };
+        if !shard.command(Command::SetOnionKeys(OnionKey::around(keys.onion(), unix))).await {
+            return;
+        }
+        drop(shard);
+        tokio::time::sleep(KEYS).await;
+    }
+}
+
+/// The way to a relay: see [`Relay::builder`].
+#[derive(Debug)]
+pub struct Relay;
+
+impl Relay {
+    /// Settings of a new relay.
+    #[must_use]
+    pub fn builder() -> RelayBuilder {
+        RelayBuilder::default()
+    }
+}
+
+/// A relay's counters at one moment.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RelayMetrics {
+    /// Cells, circuits, links, queues, drops.
+    pub node: Metrics,
+    /// Datagrams that the shard received.
+    pub datagrams_received: u64,
+    /// Datagrams that the shard handed to the operating system.
+    pub datagrams_sent: u64,
+    /// Datagrams that the operating system did not take.
+    pub datagrams_unsent: u64,
+    /// QUIC sessions up at this exit.
+    pub sessions: usize,
+    /// Streams open at this exit.
+    pub streams: usize,
+}
+
+/// A running relay. Dropping it ends the relay without waiting; see [`RelayHandle::shutdown`].
+pub struct RelayHandle {
+    started: Started,
+    exit: Option<Arc<ExitServer>>,
+}
+
+impl RelayHandle {
+    /// Where the relay listens.
+    #[must_use]
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.started.addresses.clone()
+    }
+
+    /// Takes a newer network document into use.
+    ///
+    /// # Errors
+    /// [`NodeError::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the old document in place.
+    pub async fn set_network(&self, network: Arc<Network>) -> Result<(), NodeError> {
+        if self.started.shard.command(Command::SetNetwork(network)).await { Ok(()) } else { Err(NodeError::ShutDown) }
+    }
+
+    /// The relay's counters now.
+    ///
+    /// # Errors
+    /// [`NodeError::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn metrics(&self) -> Result<RelayMetrics, NodeError> {
+        let (node, udp) = self.started.shard.metrics().await.ok_or(NodeError::ShutDown)?;
+        let (sessions, streams) = self.exit.as_ref().map(|exit| exit.load()).unwrap_or_default();
+        Ok(RelayMetrics {
+            node,
+            datagrams_received: udp.received,
+            datagrams_sent: udp.sent,
+            datagrams_unsent: udp.unsent,
+            sessions,
+            streams,
+        })
+    }
+
+    /// Ends the relay as if its process was killed.
+    #[cfg(feature = "testnet")]
+    pub(crate) async fn kill(&self) {
+        self.started.shard.kill();
+        self.started.shutdown().await;
+    }
+
+    /// Waits until the relay has ended, which it only does after [`RelayHandle::shutdown`] or a panic.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ended(&self) {
+        self.started.shard.ended().await;
+    }
+
+    /// Closes every circuit, tells the neighbours, writes the replay filter, and ends the relay's threads.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the shutdown.
+    pub async fn shutdown(&self) {
+        self.started.shutdown().await;
+    }
+}
+
+impl fmt::Debug for RelayHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RelayHandle")
+    }
+}

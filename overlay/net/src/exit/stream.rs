@@ -1,0 +1,178 @@
+//! One request, and the bytes that follow it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::time::timeout;
+use zmesh_proto::wire::request::{Failure, Host, HostName, REQUEST_MAX, Request, Response};
+
+use super::ExitServer;
+use super::udp::Flows;
+use crate::egress::{CircuitHandle, Egress, EgressError, EgressStream, Target, TargetHost};
+use crate::quic::codes;
+
+/// How long an origin may take to say what it wants.
+const REQUEST: Duration = Duration::from_secs(30);
+
+/// A net under an egress without time limits of its own.
+const EGRESS: Duration = Duration::from_secs(60);
+
+/// Room for one read from a destination, in bytes.
+const BUFFER: usize = 64 * 1024;
+
+/// What a request needs to be served.
+pub(super) struct Asked {
+    pub(super) egress: Arc<dyn Egress>,
+    pub(super) circuit: CircuitHandle,
+    pub(super) connection: Connection,
+    pub(super) flows: Arc<Flows>,
+}
+
+/// Runs `serving` as one of the server's streams.
+pub(super) async fn counted(server: Arc<ExitServer>, serving: impl Future<Output = ()>) {
+    struct Leave(Arc<ExitServer>);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            self.0.streams.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    server.streams.fetch_add(1, Ordering::Relaxed);
+    let _leave = Leave(server);
+    serving.await;
+}
+
+impl Asked {
+    /// Reads the request of a new stream and serves it to its end.
+    pub(super) async fn serve(self, mut send: SendStream, mut recv: RecvStream) {
+        let (request, head) = match timeout(REQUEST, request(&mut recv)).await {
+            Ok(Some(request)) => request,
+            Ok(None) => return refuse(send, Failure::Malformed).await,
+            Err(_) => return drop(send.reset(codes::PROTOCOL)),
+        };
+        match request {
+            Request::Connect { host, port } => self.connect(target(host, port), send, recv, head).await,
+            Request::Resolve { host } => {
+                let resolved = limited(self.egress.resolve(self.circuit, host.as_str())).await;
+                finish(send, resolved.map(Response::Addresses)).await;
+            }
+            Request::ResolvePtr { ip } => {
+                let resolved = limited(self.egress.resolve_ptr(self.circuit, ip)).await;
+                let names = |names: Vec<String>| names.iter().filter_map(|name| HostName::parse(name).ok()).collect();
+                finish(send, resolved.map(|resolved| Response::Names(names(resolved)))).await;
+            }
+            Request::BindUdp { flow } => match limited(self.egress.bind_udp(self.circuit)).await {
+                Ok(socket) => self.flows.serve(flow, &self.connection, socket.into(), send, recv, head).await,
+                Err(error) => refuse(send, failure(error)).await,
+            },
+        }
+    }
+
+    async fn connect(&self, target: Target, mut send: SendStream, recv: RecvStream, head: Bytes) {
+        let mut recv = recv;
+        let connecting = limited(self.egress.connect(self.circuit, target));
+        let connected = tokio::select! {
+            connected = connecting => connected,
+            // The origin gave up: so does the exit.
+            _ = send.stopped() => return,
+        };
+        let outside = match connected {
+            Ok(outside) => outside,
+            Err(error) => return refuse(send, failure(error)).await,
+        };
+        if send.write_all(&Response::Connected.encode()).await.is_err() {
+            return;
+        }
+        let (from_outside, to_outside) = tokio::io::split(outside);
+        // Either way breaks: both end, and dropping `outside` closes the destination's connection.
+        let pumped =
+            tokio::try_join!(upstream(head, &mut recv, to_outside), downstream(from_outside, &mut send)).is_ok();
+        if !pumped {
+            let _ = send.reset(codes::EGRESS);
+            let _ = recv.stop(codes::EGRESS);
+        }
+    }
+}
+
+/// The other end, or this one, broke a stream off.
+struct Broken;
+
+/// From the origin to the destination. The end of one is the end of the other; the way back stays open.
+async fn upstream(
+    head: Bytes,
+    recv: &mut RecvStream,
+    mut outside: WriteHalf<Box<dyn EgressStream>>,
+) -> Result<(), Broken> {
+    outside.write_all(&head).await.map_err(|_| Broken)?;
+    while let Some(chunk) = recv.read_chunk(BUFFER, true).await.map_err(|_| Broken)? {
+        outside.write_all(&chunk.bytes).await.map_err(|_| Broken)?;
+    }
+    outside.shutdown().await.map_err(|_| Broken)
+}
+
+/// From the destination to the origin. Reads no more than QUIC takes, so back-pressure reaches the destination.
+async fn downstream(mut outside: ReadHalf<Box<dyn EgressStream>>, send: &mut SendStream) -> Result<(), Broken> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(BUFFER);
+        if outside.read_buf(&mut buffer).await.map_err(|_| Broken)? == 0 {
+            return send.finish().map_err(|_| Broken);
+        }
+        send.write_chunk(buffer.split().freeze()).await.map_err(|_| Broken)?;
+    }
+}
+
+/// Reads a request and what came right behind it; `None` when it is none.
+async fn request(recv: &mut RecvStream) -> Option<(Request, Bytes)> {
+    let mut bytes = Vec::new();
+    loop {
+        let chunk = recv.read_chunk(BUFFER, true).await.ok()??;
+        bytes.extend_from_slice(&chunk.bytes);
+        match Request::decode_prefix(&bytes) {
+            Ok(Some((request, used))) => return Some((request, Bytes::from(bytes).slice(used..))),
+            Ok(None) if bytes.len() < REQUEST_MAX => {}
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+async fn limited<T>(asking: impl Future<Output = Result<T, EgressError>>) -> Result<T, EgressError> {
+    timeout(EGRESS, asking).await.unwrap_or(Err(EgressError::Timeout))
+}
+
+/// Answers and ends the stream.
+async fn finish(mut send: SendStream, outcome: Result<Response, EgressError>) {
+    let response = outcome.unwrap_or_else(|error| Response::Failed(failure(error)));
+    if send.write_all(&response.encode()).await.is_ok() {
+        let _ = send.finish();
+    }
+}
+
+async fn refuse(send: SendStream, failure: Failure) {
+    finish(send, Ok(Response::Failed(failure))).await;
+}
+
+/// A target as the egress takes it.
+pub(super) fn target(host: Host, port: u16) -> Target {
+    let host = match host {
+        Host::Name(name) => TargetHost::Name(name.as_str().to_owned()),
+        Host::Ip(ip) => TargetHost::Ip(ip),
+    };
+    Target { host, port }
+}
+
+fn failure(error: EgressError) -> Failure {
+    match error {
+        EgressError::Refused => Failure::Refused,
+        EgressError::Unreachable => Failure::Unreachable,
+        EgressError::ConnectionRefused => Failure::ConnectionRefused,
+        EgressError::Timeout => Failure::Timeout,
+        EgressError::NameNotFound => Failure::NameNotFound,
+        EgressError::QuotaExceeded => Failure::QuotaExceeded,
+        EgressError::Unsupported => Failure::Unsupported,
+    }
+}

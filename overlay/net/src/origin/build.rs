@@ -1,0 +1,208 @@
+//! Choosing a path and building a circuit over it, again if need be.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use zmesh_proto::node::BuildFailure;
+use zmesh_proto::path::{GuardError, LastHop, PathError, PathRequest, select};
+
+use super::Origin;
+use crate::api::{CircuitError, HopInfo, MeetingSpec, NodeEvent, PathSpec};
+use crate::shard::{BuildStop, CircuitGuard, Sink};
+use crate::{Network, RelayId, clock};
+
+/// Paths that one request may try.
+const ATTEMPTS: u32 = 4;
+
+/// Draws for a path that ends at one certain exit.
+const DRAWS: usize = 256;
+
+/// How long one attempt may take, a handshake with the guard included.
+const ATTEMPT: Duration = Duration::from_secs(6);
+
+/// A circuit that carries something; closed when the last holder lets go.
+pub(crate) struct Carrier {
+    pub(crate) circuit: CircuitGuard,
+    pub(crate) took: Duration,
+    pub(crate) path: Vec<HopInfo>,
+}
+
+/// The path that is wanted.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    hops: usize,
+    last: LastHop,
+    exit: Option<RelayId>,
+    exclude: Vec<RelayId>,
+}
+
+impl Wanted {
+    /// To an exit.
+    pub(crate) fn exit(spec: &PathSpec) -> Self {
+        let last = LastHop::Exit { port: spec.port, v6: spec.v6 };
+        Self { hops: spec.hops, last, exit: spec.exit, exclude: spec.exclude.clone() }
+    }
+
+    /// To a meeting relay.
+    pub(crate) fn meeting(spec: &MeetingSpec) -> Self {
+        let last = LastHop::Meeting(spec.relay);
+        Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone() }
+    }
+}
+
+impl Origin {
+    /// Chooses a path, `avoid`ing relays where the network has others.
+    fn choose(&self, wanted: &Wanted, avoid: &[RelayId]) -> Result<Vec<RelayId>, CircuitError> {
+        let network = self.network();
+        let all: Vec<_> = wanted.exclude.iter().chain(avoid).copied().collect();
+        self.choose_without(&network, wanted, &all).or_else(|_| self.choose_without(&network, wanted, &wanted.exclude))
+    }
+
+    fn choose_without(
+        &self,
+        network: &Network,
+        wanted: &Wanted,
+        exclude: &[RelayId],
+    ) -> Result<Vec<RelayId>, CircuitError> {
+        let no_path = |error: &PathError| CircuitError::NoPath(error.to_string());
+        let mut choice = self.choice();
+        let choice = &mut *choice;
+        let mut not_guard = exclude.to_vec();
+        not_guard.extend(wanted.exit);
+        if let LastHop::Meeting(relay) = wanted.last {
+            not_guard.push(relay);
+        }
+        let mut problem = None;
+        // One guard of the set may not fit this path (it is the only exit, or of the exit's operator); another may.
+        loop {
+            let guard = if wanted.hops == 1 {
+                None
+            } else {
+                match choice.guards.pick(clock::now(), network, &not_guard, &mut choice.rng) {
+                    Ok(guard) => Some(guard),
+                    Err(GuardError::Path(error)) => return Err(no_path(&error)),
+                    Err(error) => {
+                        return Err(problem.unwrap_or_else(|| CircuitError::NoPath(error.to_string())));
+                    }
+                }
+            };
+            let request = PathRequest { hops: wanted.hops, last: wanted.last, exclude, guard };
+            let drawn = match wanted.exit {
+                None => select(network, &request, &mut choice.rng),
+                Some(exit) => through(network, &request, exit, &mut choice.rng),
+            };
+            match (drawn, guard) {
+                (Ok(path), _) => return Ok(path),
+                (Err(error @ PathError::NotEnough { .. }), Some(guard)) => {
+                    problem = Some(no_path(&error));
+                    not_guard.push(guard);
+                }
+                (Err(error), _) => return Err(no_path(&error)),
+            }
+        }
+    }
+
+    /// Chooses a relay that splices meetings.
+    pub(crate) fn choose_meeting(&self) -> Result<RelayId, CircuitError> {
+        let network = self.network();
+        let hops = if network.is_test_network() { 1 } else { 2 };
+        let guards = self.guards();
+        let mut choice = self.choice();
+        let mut request = PathRequest { hops, last: LastHop::AnyMeeting, exclude: &guards, guard: None };
+        let drawn = select(&network, &request, &mut choice.rng).or_else(|_| {
+            request.exclude = &[];
+            select(&network, &request, &mut choice.rng)
+        });
+        let path = drawn.map_err(|error| CircuitError::NoPath(error.to_string()))?;
+        path.last().copied().ok_or(CircuitError::BadPath("the path is empty"))
+    }
+
+    /// Builds a circuit, trying other paths when one fails. `sink` says where the messages of a path's circuit go.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the circuit up.
+    pub(crate) async fn build(
+        &self,
+        wanted: &Wanted,
+        avoid: &[RelayId],
+        mut sink: impl FnMut(&[RelayId]) -> Sink,
+    ) -> Result<Carrier, CircuitError> {
+        let mut avoid = avoid.to_vec();
+        let mut reason = String::new();
+        self.tell(NodeEvent::Building { hops: wanted.hops });
+        for _ in 0..ATTEMPTS {
+            let path = self.choose(wanted, &avoid)?;
+            let failure = match timeout(ATTEMPT, self.shard.build(path.clone(), sink(&path))).await {
+                Ok(Ok(built)) => {
+                    self.note(&path, None);
+                    self.tell(NodeEvent::CircuitReady { hops: path.len(), took: built.took });
+                    let path = self.describe(&path);
+                    return Ok(Carrier { circuit: built.circuit, took: built.took, path });
+                }
+                Ok(Err(BuildStop::ShutDown)) => return Err(CircuitError::ShutDown),
+                Ok(Err(BuildStop::Refused(refusal))) => {
+                    reason = refusal;
+                    None
+                }
+                Ok(Err(BuildStop::Failed(failure))) => Some(failure),
+                Err(_) => Some(BuildFailure::Timeout),
+            };
+            if let Some(failure) = failure {
+                self.note(&path, Some(failure));
+                reason = failure.to_string();
+            }
+            self.tell(NodeEvent::CircuitFailed { reason: reason.clone() });
+            // A guard is not given up for a failure behind it; the other relays are, where there are more.
+            let guilty = if matches!(failure, Some(BuildFailure::Timeout)) { 0 } else { 1 };
+            avoid.extend(path.iter().skip(guilty).filter(|relay| wanted.last != LastHop::Meeting(**relay)));
+        }
+        Err(CircuitError::Build { attempts: ATTEMPTS, reason })
+    }
+
+    /// Keeps the guards' records.
+    fn note(&self, path: &[RelayId], failure: Option<BuildFailure>) {
+        let Some(guard) = path.first() else { return };
+        let mut choice = self.choice();
+        match failure {
+            None => choice.guards.succeeded(guard),
+            Some(BuildFailure::GuardUnreachable) => choice.guards.unreachable(guard, clock::now()),
+            Some(_) => choice.guards.failed_behind(guard),
+        }
+    }
+
+    fn describe(&self, path: &[RelayId]) -> Vec<HopInfo> {
+        let network = self.network();
+        path.iter()
+            .map(|id| {
+                let relay = network.relay(id);
+                HopInfo {
+                    id: *id,
+                    nickname: relay.map(|relay| relay.nickname().to_owned()).unwrap_or_default(),
+                    country: relay.and_then(|relay| relay.country()).map(str::to_owned),
+                    address: relay.and_then(|relay| relay.info().addresses.first().copied()),
+                }
+            })
+            .collect()
+    }
+}
+
+/// Draws until a path ends at `exit`: paths through it stay as likely among each other as they were.
+fn through(
+    network: &Network,
+    request: &PathRequest<'_>,
+    exit: RelayId,
+    rng: &mut rand_chacha::ChaCha12Rng,
+) -> Result<Vec<RelayId>, PathError> {
+    network.relay(&exit).ok_or(PathError::UnknownRelay(exit))?;
+    for _ in 0..DRAWS {
+        let path = select(network, request, rng)?;
+        if path.last() == Some(&exit) {
+            return Ok(path);
+        }
+    }
+    // The exit is rare among the paths: leave every other exit out, also as an inner relay.
+    let others = network.relays().iter().filter(|relay| relay.exit().is_some()).map(|relay| relay.id());
+    let exclude: Vec<_> =
+        others.filter(|id| *id != exit && Some(*id) != request.guard).chain(request.exclude.iter().copied()).collect();
+    select(network, &PathRequest { exclude: &exclude, ..*request }, rng)
+}

@@ -1,0 +1,89 @@
+//! A node as an origin: chooses paths, builds circuits, keeps sessions.
+
+mod build;
+mod exit_circuit;
+mod session;
+mod spares;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use rand_chacha::ChaCha12Rng;
+use tokio::sync::broadcast;
+use zmesh_proto::path::{GUARDS_DEFAULT, GuardSet};
+
+pub(crate) use self::build::{Carrier, Wanted};
+pub(crate) use self::exit_circuit::{ExitCircuit, ping};
+pub(crate) use self::session::SessionCore;
+use self::spares::Spares;
+use crate::api::{NodeEvent, PathSpec};
+use crate::shard::Shard;
+use crate::{Network, RelayId, clock, entropy};
+
+/// Events that a slow reader may fall behind.
+const EVENTS: usize = 256;
+
+/// The origin's half of a node.
+pub(crate) struct Origin {
+    pub(crate) shard: Arc<Shard>,
+    network: RwLock<Arc<Network>>,
+    choice: Mutex<Choice>,
+    events: broadcast::Sender<NodeEvent>,
+    sessions: Mutex<HashMap<session::Key, Arc<SessionCore>>>,
+    spares: Spares,
+}
+
+/// What path choice remembers and draws from.
+struct Choice {
+    guards: GuardSet,
+    rng: ChaCha12Rng,
+}
+
+impl Origin {
+    /// An origin that keeps `spares` circuits of `spec` ready.
+    pub(crate) fn start(shard: Arc<Shard>, network: Arc<Network>, spec: PathSpec, spares: usize) -> Arc<Self> {
+        let origin = Arc::new(Self {
+            network: RwLock::new(network),
+            choice: Mutex::new(Choice { guards: GuardSet::new(GUARDS_DEFAULT), rng: entropy::rng() }),
+            events: broadcast::Sender::new(EVENTS),
+            sessions: Mutex::default(),
+            spares: Spares::new(spec, spares),
+            shard,
+        });
+        origin.shard.runtime.spawn(spares::keep(Arc::downgrade(&origin)));
+        origin
+    }
+
+    fn choice(&self) -> MutexGuard<'_, Choice> {
+        self.choice.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The network document in use.
+    pub(crate) fn network(&self) -> Arc<Network> {
+        Arc::clone(&self.network.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Chooses from another network document from now on.
+    pub(crate) fn set_network(&self, network: Arc<Network>) {
+        *self.network.write().unwrap_or_else(PoisonError::into_inner) = network;
+    }
+
+    /// The guards in use.
+    pub(crate) fn guards(&self) -> Vec<RelayId> {
+        self.choice().guards.report(clock::now()).iter().map(|guard| guard.id).collect()
+    }
+
+    pub(crate) fn events(&self) -> broadcast::Receiver<NodeEvent> {
+        self.events.subscribe()
+    }
+
+    fn tell(&self, event: NodeEvent) {
+        // Nobody listening is no error.
+        let _ = self.events.send(event);
+    }
+
+    /// The path that a session uses unless it asks for another.
+    pub(crate) fn default_spec(&self) -> PathSpec {
+        self.spares.spec().clone()
+    }
+}

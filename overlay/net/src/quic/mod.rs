@@ -1,0 +1,30 @@
+//! QUIC over circuits.
+
+mod channel;
+pub(crate) mod codes;
+mod flows;
+mod runtime;
+mod socket;
+mod tls;
+mod transport;
+
+pub(crate) use channel::{Channel, Opened, host, reset_reason};
+pub(crate) use flows::{Flow, PAYLOAD_MAX, RECORDS, send_datagram};
+pub(crate) use runtime::ShardRuntime;
+pub(crate) use socket::{CircuitSocket, local_address, local_of};
+pub(crate) use transport::server as server_config;
+
+use std::sync::Arc;
+
+/// An endpoint on the shard's thread over `socket`.
+///
+/// # Errors
+/// What quinn says; a circuit socket itself gives no error.
+pub(crate) fn endpoint(
+    runtime: &tokio::runtime::Handle,
+    socket: Arc<CircuitSocket>,
+    server: Option<quinn::ServerConfig>,
+) -> std::io::Result<quinn::Endpoint> {
+    let runtime = Arc::new(ShardRuntime(runtime.clone()));
+    quinn::Endpoint::new_with_abstract_socket(transport::endpoint(), server, socket, runtime)
+}

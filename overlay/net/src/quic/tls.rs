@@ -1,0 +1,124 @@
+//! TLS 1.3 with raw public keys (RFC 7250): the exit proves the key in the network document, clients prove nothing.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
+use rustls::{CertificateError, CipherSuite, DigitallySignedStruct, Error, NamedGroup, SignatureScheme, sign};
+
+/// The application protocol that both sides must name.
+const PROTOCOL: &[u8] = b"zmesh-exit/1";
+
+/// The name in the client's configuration; it never leaves the machine, because SNI is off.
+pub(crate) const SERVER_NAME: &str = "exit.zmesh.invalid";
+
+/// What comes before the 32 key bytes in the DER of an Ed25519 `SubjectPublicKeyInfo` (RFC 8410, 4).
+const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+
+fn public_key_info(key: &[u8; 32]) -> Vec<u8> {
+    [&SPKI_PREFIX[..], key].concat()
+}
+
+/// AES-128-GCM and ChaCha20-Poly1305; X25519 with ML-KEM-768 first, X25519 alone for a peer without it.
+fn provider() -> Arc<CryptoProvider> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites.retain(|suite| {
+        matches!(suite.suite(), CipherSuite::TLS13_AES_128_GCM_SHA256 | CipherSuite::TLS13_CHACHA20_POLY1305_SHA256)
+    });
+    provider.kx_groups.retain(|group| matches!(group.name(), NamedGroup::X25519MLKEM768 | NamedGroup::X25519));
+    provider.kx_groups.sort_by_key(|group| group.name() != NamedGroup::X25519MLKEM768);
+    Arc::new(provider)
+}
+
+/// The client's half for one exit: fresh for every connection, without resumption or early data.
+///
+/// # Errors
+/// The TLS library refused the settings.
+pub(crate) fn client(exit_key: &[u8; 32]) -> Result<rustls::ClientConfig, Error> {
+    let provider = provider();
+    let verifier =
+        ExitKey { expected: public_key_info(exit_key), algorithms: provider.signature_verification_algorithms };
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.resumption = rustls::client::Resumption::disabled();
+    config.enable_early_data = false;
+    config.enable_sni = false;
+    Ok(config)
+}
+
+/// The exit's half. `pkcs8` holds the Ed25519 secret whose public key the descriptor names.
+///
+/// # Errors
+/// The TLS library refused the key.
+pub(crate) fn server(pkcs8: &[u8], public: &[u8; 32]) -> Result<rustls::ServerConfig, Error> {
+    let provider = provider();
+    let signer = aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8))?;
+    let certified = sign::CertifiedKey::new(vec![CertificateDer::from(public_key_info(public))], signer);
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::new(certified))));
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    Ok(config)
+}
+
+/// Accepts one raw public key and no other.
+#[derive(Debug)]
+struct ExitKey {
+    expected: Vec<u8>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for ExitKey {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        use subtle::ConstantTimeEq as _;
+        if intermediates.is_empty() && bool::from(end_entity.as_ref().ct_eq(&self.expected)) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::InvalidCertificate(CertificateError::BadSignature))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let key = SubjectPublicKeyInfoDer::from(cert.as_ref());
+        verify_tls13_signature_with_raw_key(message, &key, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}

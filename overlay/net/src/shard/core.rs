@@ -1,0 +1,263 @@
+//! The node and who listens to its circuits.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot, watch};
+use zmesh_proto::node::{CircuitId, Event, LocalId, Node};
+
+use super::{Asks, BuildStop, Built, CircuitGuard, Command, LastOutcome, Shard, UdpCounters};
+use crate::quic::CircuitSocket;
+
+/// Probes of one circuit that may be under way.
+const PROBES: usize = 64;
+
+/// Messages that may wait for the reader of a datagram circuit; the oldest go first.
+const QUEUE: usize = 512;
+
+/// Where the messages of an own circuit go.
+#[derive(Clone)]
+pub(crate) enum Sink {
+    /// To QUIC.
+    Quic(Arc<CircuitSocket>),
+    /// To the reader of a datagram circuit.
+    Queue(Arc<MessageQueue>),
+}
+
+/// Messages for the reader of a datagram circuit.
+#[derive(Default)]
+pub(crate) struct MessageQueue {
+    messages: Mutex<VecDeque<Vec<u8>>>,
+    arrived: Notify,
+}
+
+impl MessageQueue {
+    fn push(&self, message: Vec<u8>) {
+        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        if messages.len() == QUEUE {
+            messages.pop_front();
+        }
+        messages.push_back(message);
+        drop(messages);
+        self.arrived.notify_one();
+    }
+
+    pub(crate) fn pop(&self) -> Option<Vec<u8>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Waits until there may be a message.
+    pub(crate) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+}
+
+/// What the holders of a circuit can see of it.
+pub(crate) struct CircuitState {
+    closed: watch::Sender<Option<String>>,
+    meeting: watch::Sender<LastOutcome>,
+}
+
+impl CircuitState {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { closed: watch::Sender::new(None), meeting: watch::Sender::new(None) })
+    }
+
+    /// Why the circuit has ended, if it has.
+    pub(crate) fn end(&self) -> Option<String> {
+        self.closed.borrow().clone()
+    }
+
+    /// Waits until the circuit has ended and says why.
+    pub(crate) async fn closed(&self) -> String {
+        let mut closed = self.closed.subscribe();
+        match closed.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => "the node is gone".into(),
+        }
+    }
+
+    /// Follows what the meeting relay says.
+    pub(crate) fn meeting(&self) -> watch::Receiver<LastOutcome> {
+        self.meeting.subscribe()
+    }
+}
+
+/// A circuit of this node's own.
+struct Own {
+    state: Arc<CircuitState>,
+    sink: Sink,
+    building: Option<oneshot::Sender<Result<Built, BuildStop>>>,
+    probes: Vec<(usize, oneshot::Sender<Result<Duration, String>>)>,
+}
+
+/// The node with its listeners; only the shard's thread locks it for long.
+pub(crate) struct Core {
+    pub(crate) node: Node,
+    own: HashMap<CircuitId, Own>,
+    exit: Option<Arc<CircuitSocket>>,
+    closed_locals: Vec<LocalId>,
+}
+
+impl Core {
+    pub(crate) fn new(node: Node) -> Self {
+        Self { node, own: HashMap::new(), exit: None, closed_locals: Vec::new() }
+    }
+
+    pub(crate) fn set_exit(&mut self, socket: Arc<CircuitSocket>) {
+        self.exit = Some(socket);
+    }
+
+    /// Carries out what was asked without waiting.
+    pub(crate) fn asked(&mut self, now: Instant, asks: Asks) {
+        for (circuit, message) in asks.messages {
+            let _ = self.node.send(now, circuit, &message);
+        }
+        for circuit in asks.close {
+            if let Some(own) = self.own.remove(&circuit) {
+                self.node.close(now, circuit);
+                own.end("closed here");
+            }
+        }
+        for local in asks.close_local {
+            self.node.close_local(now, local);
+        }
+    }
+
+    /// Carries out a command.
+    pub(crate) fn command(&mut self, now: Instant, command: Command, udp: UdpCounters) {
+        match command {
+            Command::Build { path, sink, answer } => match self.node.build(now, &path) {
+                Ok(circuit) => {
+                    let building = Some(answer);
+                    let own = Own { state: CircuitState::new(), sink, building, probes: Vec::new() };
+                    self.own.insert(circuit, own);
+                }
+                Err(error) => drop(answer.send(Err(BuildStop::Refused(error.to_string())))),
+            },
+            Command::Ping { circuit, hop, answer } => {
+                let Some(own) = self.own.get_mut(&circuit) else {
+                    return drop(answer.send(Err("the circuit has ended".into())));
+                };
+                own.probes.retain(|(_, answer)| !answer.is_closed());
+                if own.probes.len() >= PROBES {
+                    return drop(answer.send(Err("too many probes are under way".into())));
+                }
+                match self.node.ping(now, circuit, hop) {
+                    Ok(()) => own.probes.push((hop, answer)),
+                    Err(error) => drop(answer.send(Err(error.to_string()))),
+                }
+            }
+            Command::Meet { circuit, meet, answer } => {
+                let met = self.node.meet(now, circuit, meet).map_err(|error| error.to_string());
+                drop(answer.send(met));
+            }
+            Command::SetOnionKeys(keys) => self.node.set_onion_keys(keys),
+            Command::SetNetwork(network) => self.node.set_network(network),
+            Command::Metrics(answer) => drop(answer.send((self.node.metrics(), udp))),
+        }
+    }
+
+    /// Hands every event of the node to whoever waits for it.
+    pub(crate) fn events(&mut self, now: Instant, shard: &Arc<Shard>) {
+        while let Some(event) = self.node.poll_event() {
+            match event {
+                Event::Message { circuit, message } => {
+                    if let Some(own) = self.own.get(&circuit) {
+                        own.deliver(message);
+                    }
+                }
+                Event::LocalMessage { local, message } => match &self.exit {
+                    Some(exit) => exit.deliver(Some(local), message),
+                    None => self.node.close_local(now, local),
+                },
+                Event::LocalClosed { local } => self.closed_locals.push(local),
+                Event::CircuitReady { circuit, took } => self.ready(now, shard, circuit, took),
+                Event::CircuitFailed { circuit, reason } => {
+                    if let Some(mut own) = self.own.remove(&circuit) {
+                        if let Some(answer) = own.building.take() {
+                            let _ = answer.send(Err(BuildStop::Failed(reason)));
+                        }
+                        own.end(&reason.to_string());
+                    }
+                }
+                Event::CircuitClosed { circuit, reason } => {
+                    if let Some(own) = self.own.remove(&circuit) {
+                        own.end(&reason.to_string());
+                    }
+                }
+                Event::Pong { circuit, hop, rtt } => {
+                    if let Some(own) = self.own.get_mut(&circuit)
+                        && let Some(index) = own.probes.iter().position(|(probed, _)| *probed == hop)
+                    {
+                        let (_, answer) = own.probes.remove(index);
+                        let _ = answer.send(Ok(rtt));
+                    }
+                }
+                Event::Meeting { circuit, outcome } => {
+                    if let Some(own) = self.own.get(&circuit) {
+                        own.state.meeting.send_replace(Some(outcome));
+                    }
+                }
+                other => tracing::debug!(?other, "an event that this driver does not know"),
+            }
+        }
+    }
+
+    fn ready(&mut self, now: Instant, shard: &Arc<Shard>, circuit: CircuitId, took: Duration) {
+        let Some(own) = self.own.get_mut(&circuit) else {
+            return;
+        };
+        let Some(answer) = own.building.take() else {
+            return;
+        };
+        if answer.is_closed() {
+            self.own.remove(&circuit);
+            self.node.close(now, circuit);
+            return;
+        }
+        if let Sink::Quic(socket) = &own.sink {
+            socket.attach(circuit);
+        }
+        let circuit = CircuitGuard { shard: Arc::clone(shard), id: circuit, state: Arc::clone(&own.state) };
+        // If the caller went away this very moment, the guard that comes back closes the circuit.
+        drop(answer.send(Ok(Built { circuit, took })));
+    }
+
+    /// Circuits of others that have ended here since the last call.
+    pub(crate) fn take_closed_locals(&mut self) -> Vec<LocalId> {
+        std::mem::take(&mut self.closed_locals)
+    }
+
+    /// Closes every circuit of this node's own, and lets go of every socket.
+    pub(crate) fn close_all(&mut self, now: Instant) {
+        for (circuit, own) in self.own.drain() {
+            self.node.close(now, circuit);
+            own.end("the node is shut down");
+        }
+        self.exit = None;
+    }
+}
+
+impl Own {
+    fn deliver(&self, message: Vec<u8>) {
+        match &self.sink {
+            Sink::Quic(socket) => socket.deliver(None, message),
+            Sink::Queue(queue) => queue.push(message),
+        }
+    }
+
+    fn end(self, reason: &str) {
+        self.state.closed.send_replace(Some(reason.to_owned()));
+        if let Some(answer) = self.building {
+            let _ = answer.send(Err(BuildStop::Refused(reason.to_owned())));
+        }
+        for (_, answer) in self.probes {
+            let _ = answer.send(Err(reason.to_owned()));
+        }
+        if let Sink::Queue(queue) = &self.sink {
+            queue.arrived.notify_one();
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The data plane: one thread that owns the sockets, the node and one timer, and runs QUIC beside them.
+//!
+//! A turn of the shard takes what other threads asked for, at most 64 datagrams, the results of public-key jobs and
+//! what is due, then flushes the node and sends. QUIC's drivers are tasks of the same thread: their packets enter the
+//! node by a function call ([`Shard::send`]), and the flush that follows sends them.
+
+mod bell;
+mod core;
+mod driver;
+mod jobs;
+mod udp;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+use zmesh_proto::node::{BuildFailure, CircuitId, LocalId, Meet, MeetingOutcome, Metrics, NodeConfig, OnionKey};
+
+use self::bell::Bell;
+use self::core::Core;
+pub(crate) use self::core::{CircuitState, MessageQueue, Sink};
+pub(crate) use self::udp::UdpCounters;
+use crate::api::NodeError;
+use crate::exit::ExitServer;
+use crate::{Network, RelayId, clock};
+
+/// Commands that may wait for the shard.
+const COMMANDS: usize = 256;
+
+/// Messages of datagram circuits that may wait for one turn of the shard.
+const OUTBOX: usize = 4096;
+
+/// What other threads ask of the shard by its channel.
+pub(crate) enum Command {
+    /// Build a circuit; the answer comes when it is ready or has failed.
+    Build { path: Vec<RelayId>, sink: Sink, answer: oneshot::Sender<Result<Built, BuildStop>> },
+    /// Measure the round trip to a hop.
+    Ping { circuit: CircuitId, hop: usize, answer: oneshot::Sender<Result<Duration, String>> },
+    /// Meet at the circuit's last relay; the outcomes appear in the circuit's state.
+    Meet { circuit: CircuitId, meet: Meet, answer: oneshot::Sender<Result<(), String>> },
+    /// Take other onion keys into use.
+    SetOnionKeys(Vec<OnionKey>),
+    /// Take another network document into use.
+    SetNetwork(Arc<Network>),
+    /// Report the counters.
+    Metrics(oneshot::Sender<(Metrics, UdpCounters)>),
+}
+
+/// Why a circuit was not built.
+#[derive(Clone, Debug)]
+pub(crate) enum BuildStop {
+    /// It was tried and failed.
+    Failed(BuildFailure),
+    /// It cannot be tried.
+    Refused(String),
+    /// The shard has ended.
+    ShutDown,
+}
+
+/// A circuit that is ready; dropping it closes the circuit.
+pub(crate) struct Built {
+    pub(crate) circuit: CircuitGuard,
+    pub(crate) took: Duration,
+}
+
+/// Closes a circuit when dropped.
+pub(crate) struct CircuitGuard {
+    shard: Arc<Shard>,
+    pub(crate) id: CircuitId,
+    pub(crate) state: Arc<CircuitState>,
+}
+
+impl CircuitGuard {
+    /// Closes the circuit now.
+    pub(crate) fn close(&self) {
+        self.shard.close(self.id);
+    }
+}
+
+impl Drop for CircuitGuard {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// How a shard ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Circuits are closed and the neighbours told.
+    Farewell,
+    /// Nobody is told, and no last word is kept.
+    #[cfg(feature = "testnet")]
+    Sudden,
+}
+
+/// What other threads ask without waiting. Bounded: closings by the circuits that exist, messages by [`OUTBOX`].
+#[derive(Default)]
+struct Asks {
+    close: Vec<CircuitId>,
+    close_local: Vec<LocalId>,
+    messages: Vec<(CircuitId, Vec<u8>)>,
+    stop: Option<Stop>,
+}
+
+/// One data plane, as the rest of the crate sees it.
+pub(crate) struct Shard {
+    core: Mutex<Core>,
+    asks: Mutex<Asks>,
+    bell: Arc<Bell>,
+    commands: mpsc::Sender<Command>,
+    /// The runtime of the shard's thread, for QUIC's drivers and whatever belongs near them.
+    pub(crate) runtime: Handle,
+    exit: OnceLock<Arc<ExitServer>>,
+    ended: watch::Receiver<bool>,
+}
+
+/// A shard that has started; dropping it ends the shard without waiting.
+pub(crate) struct Started {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) addresses: Vec<SocketAddr>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Started {
+    /// Ends the shard and waits until its threads have ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the end.
+    pub(crate) async fn shutdown(&self) {
+        self.shard.stop();
+        self.shard.ended().await;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // The thread has nothing left to do but to return.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.shard.stop();
+    }
+}
+
+/// Starts a shard on a thread of its own.
+///
+/// `last_words` is called on that thread at its end with the replay filter.
+///
+/// # Errors
+/// What the operating system refused.
+///
+/// # Cancel safety
+/// Dropping the future ends the thread.
+pub(crate) async fn start(
+    name: &str,
+    bind: Vec<SocketAddr>,
+    config: NodeConfig,
+    network: Option<Arc<Network>>,
+    last_words: impl FnOnce(Vec<u8>) + Send + 'static,
+) -> Result<Started, NodeError> {
+    let (report, started) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || driver::run(&bind, config, network, report, last_words))
+        .map_err(|source| NodeError::System { what: "a thread", source })?;
+    let (shard, addresses) = started.await.map_err(|_| NodeError::ShutDown)??;
+    Ok(Started { shard, addresses, thread: Mutex::new(Some(thread)) })
+}
+
+impl Shard {
+    fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asks(&self) -> MutexGuard<'_, Asks> {
+        self.asks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a command to the shard; false once the shard has ended.
+    pub(crate) async fn command(&self, command: Command) -> bool {
+        let sent = self.commands.send(command).await.is_ok();
+        self.bell.ring();
+        sent
+    }
+
+    /// Sends messages on a circuit of this node's own, from a task on the shard's thread.
+    pub(crate) fn send<'a>(&self, circuit: CircuitId, messages: impl Iterator<Item = &'a [u8]>) {
+        let now = clock::now();
+        let mut core = self.core();
+        for message in messages {
+            // A dead circuit or a full queue loses the packet; QUIC sees loss, and the circuit's state says the rest.
+            let _ = core.node.send(now, circuit, message);
+        }
+        drop(core);
+        self.bell.ring();
+    }
+
+    /// Sends messages back on a circuit that ends here, from a task on the shard's thread.
+    pub(crate) fn reply<'a>(&self, local: LocalId, messages: impl Iterator<Item = &'a [u8]>) {
+        let now = clock::now();
+        let mut core = self.core();
+        for message in messages {
+            let _ = core.node.reply(now, local, message);
+        }
+        drop(core);
+        self.bell.ring();
+    }
+
+    /// Queues a message for a circuit from any thread; false when too many wait, and the message is dropped.
+    pub(crate) fn queue(&self, circuit: CircuitId, message: Vec<u8>) -> bool {
+        let mut asks = self.asks();
+        if asks.messages.len() >= OUTBOX {
+            return false;
+        }
+        asks.messages.push((circuit, message));
+        drop(asks);
+        self.bell.ring();
+        true
+    }
+
+    /// Closes a circuit of this node's own.
+    pub(crate) fn close(&self, circuit: CircuitId) {
+        self.asks().close.push(circuit);
+        self.bell.ring();
+    }
+
+    /// Closes a circuit that ends here.
+    pub(crate) fn close_local(&self, local: LocalId) {
+        self.asks().close_local.push(local);
+        self.bell.ring();
+    }
+
+    /// Whether the shard has been asked to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.asks().stop.is_some() || self.commands.is_closed()
+    }
+
+    /// Ends the shard: circuits are closed, neighbours told, and the thread ends.
+    pub(crate) fn stop(&self) {
+        self.asks().stop.get_or_insert(Stop::Farewell);
+        self.bell.ring();
+    }
+
+    /// Ends the shard as if its process was killed.
+    #[cfg(feature = "testnet")]
+    pub(crate) fn kill(&self) {
+        self.asks().stop = Some(Stop::Sudden);
+        self.bell.ring();
+    }
+
+    /// Waits until the shard's thread has let go of everything.
+    pub(crate) async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // The sender's end, too, is the shard's end.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    /// Makes this shard an exit.
+    pub(crate) fn set_exit(&self, exit: Arc<ExitServer>, socket: Arc<crate::quic::CircuitSocket>) {
+        let _ = self.exit.set(exit);
+        self.core().set_exit(socket);
+    }
+
+    /// Builds a circuit.
+    ///
+    /// # Errors
+    /// What the node said.
+    pub(crate) async fn build(&self, path: Vec<RelayId>, sink: Sink) -> Result<Built, BuildStop> {
+        let (answer, built) = oneshot::channel();
+        if !self.command(Command::Build { path, sink, answer }).await {
+            return Err(BuildStop::ShutDown);
+        }
+        built.await.unwrap_or(Err(BuildStop::ShutDown))
+    }
+
+    /// Counters of the node and its sockets; `None` once the shard has ended.
+    pub(crate) async fn metrics(&self) -> Option<(Metrics, UdpCounters)> {
+        let (answer, metrics) = oneshot::channel();
+        if !self.command(Command::Metrics(answer)).await {
+            return None;
+        }
+        metrics.await.ok()
+    }
+}
+
+/// The last outcome that a meeting relay reported for a circuit.
+pub(crate) type LastOutcome = Option<MeetingOutcome>;

@@ -1,0 +1,72 @@
+//! The key of somebody who signs network documents.
+
+use std::fmt;
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use super::{CHECK_LEN, Error, TEXT_MAX, VERSION, checksum};
+use crate::wire::codec::armour::{self, Label};
+use crate::wire::codec::{Reader, Writer};
+
+/// An Ed25519 key that signs network documents. A relay's identity may serve as one.
+pub struct SignerKey(SigningKey);
+
+impl SignerKey {
+    /// Draws a new key.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        Self(SigningKey::generate(rng))
+    }
+
+    pub(super) fn from_signing_key(key: SigningKey) -> Self {
+        Self(key)
+    }
+
+    /// The public half, by which documents list this signer.
+    #[must_use]
+    pub fn public(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
+    }
+
+    /// The key file, as text armour.
+    #[must_use]
+    pub fn to_text(&self) -> Zeroizing<String> {
+        let mut w = Writer::with_capacity(1 + 32 + CHECK_LEN);
+        w.u8(VERSION);
+        w.put(self.0.as_bytes());
+        let check = checksum(w.as_slice());
+        w.put(&check);
+        let text = armour::encode(Label::SignerKey, w.as_slice());
+        w.erase();
+        text
+    }
+
+    /// Reads a key file.
+    ///
+    /// # Errors
+    /// It is no signer's key file, or a damaged one.
+    pub fn from_text(text: &[u8]) -> Result<Self, Error> {
+        let bytes = armour::decode(Label::SignerKey, text, TEXT_MAX)?;
+        let mut r = Reader::new(&bytes);
+        r.version(VERSION)?;
+        let seed = Zeroizing::new(r.array::<32>()?);
+        let want = checksum(r.passed(0));
+        let found = r.array::<CHECK_LEN>()?;
+        r.finish()?;
+        if found != want {
+            return Err(Error::Checksum);
+        }
+        Ok(Self(SigningKey::from_bytes(&seed)))
+    }
+}
+
+impl fmt::Debug for SignerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignerKey([redacted])")
+    }
+}

@@ -1,0 +1,222 @@
+//! What the relay and the origin inside one node share: links, queues, the index of circuits, timers, events.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha12Rng;
+use rand_core::SeedableRng;
+use zmesh_sphinx::{RelayId, SLOT_SECONDS};
+
+use super::{Event, Metrics};
+use crate::directory::Network;
+use crate::link::{self, Control, LinkId, Links};
+use crate::relay::message::{Assembled, Assembly};
+use crate::relay::neighbour::{End, KeyedHash, Neighbours};
+use crate::timer::Timers;
+use crate::wire::cell::Cell;
+
+/// Undrained events of which a driver may fall behind; further messages are dropped, other events are not.
+const EVENTS_MAX: usize = 8192;
+/// Unfinished messages of all circuits together, about 12 MB; beyond that a circuit's new one costs it its oldest.
+const UNFINISHED_MAX: usize = 8192;
+
+/// Whose circuit a number on a link names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A circuit of somebody else through this relay; cells on this link come from the origin's side.
+    FromOrigin(u64),
+    /// A circuit of somebody else through this relay; cells on this link come from the far side.
+    FromFar(u64),
+    /// A circuit of this node.
+    Own(u64),
+}
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// A circuit through this relay.
+    Hop(u64),
+    /// A circuit of this node.
+    Own(u64),
+    /// Memory of quiet queues, meetings that nobody came to.
+    Sweep,
+}
+
+pub(crate) struct Core {
+    pub(crate) links: Links,
+    pub(crate) neighbours: Neighbours<Owner>,
+    pub(crate) timers: Timers<Timer>,
+    pub(crate) metrics: Metrics,
+    pub(crate) network: Option<Arc<Network>>,
+    circuits: HashMap<(LinkId, u32), Owner, KeyedHash>,
+    events: VecDeque<Event>,
+    rng: ChaCha12Rng,
+    /// Unfinished messages of all circuits.
+    unfinished: usize,
+    clock: (Instant, u64),
+}
+
+impl Core {
+    pub(crate) fn new(
+        links: Links,
+        neighbours: Neighbours<Owner>,
+        mut rng: ChaCha12Rng,
+        now: Instant,
+        unix_nanos: u64,
+    ) -> Self {
+        Self {
+            links,
+            neighbours,
+            timers: Timers::new(),
+            metrics: Metrics::default(),
+            network: None,
+            circuits: HashMap::with_hasher(KeyedHash::new(&mut rng)),
+            events: VecDeque::new(),
+            rng,
+            unfinished: 0,
+            clock: (now, unix_nanos),
+        }
+    }
+
+    pub(crate) fn set_clock(&mut self, now: Instant, unix_nanos: u64) {
+        self.clock = (now, unix_nanos);
+        self.links.set_clock(now, unix_nanos);
+    }
+
+    /// Wall time in seconds since 1970.
+    pub(crate) fn unix(&self, now: Instant) -> u64 {
+        let (at, nanos) = self.clock;
+        (Duration::from_nanos(nanos) + now.saturating_duration_since(at)).as_secs()
+    }
+
+    /// The slot of set-up packets that is current.
+    pub(crate) fn slot(&self, now: Instant) -> u32 {
+        u32::try_from(self.unix(now) / SLOT_SECONDS).unwrap_or(u32::MAX)
+    }
+
+    /// The root of the random numbers of this node.
+    pub(crate) const fn rng(&mut self) -> &mut ChaCha12Rng {
+        &mut self.rng
+    }
+
+    /// A generator of its own for a job or a part.
+    pub(crate) fn fork_rng(&mut self) -> ChaCha12Rng {
+        ChaCha12Rng::from_rng(&mut self.rng)
+    }
+
+    /// Opens a link to a relay of the network document, or finds the one that is there.
+    pub(crate) fn connect(&mut self, now: Instant, to: &RelayId) -> Option<Result<LinkId, link::Error>> {
+        let network = self.network.as_ref()?;
+        let peer = network.relay(to)?.link_peer();
+        let result = self.links.connect(now, &peer);
+        if let Ok(link) = result {
+            self.neighbours.add(link, &mut self.rng);
+        }
+        Some(result)
+    }
+
+    /// A link carries cells; returns whose set-ups have waited for it.
+    pub(crate) fn link_up(&mut self, link: LinkId, initiator: bool) -> Vec<Owner> {
+        self.neighbours.up(link, initiator, &mut self.rng)
+    }
+
+    /// Whose circuit this is.
+    pub(crate) fn owner(&self, link: LinkId, circuit: u32) -> Option<Owner> {
+        self.circuits.get(&(link, circuit)).copied()
+    }
+
+    /// Enters a circuit whose number the peer chose, and which has a place in the link's queue.
+    pub(crate) fn enter(&mut self, end: End, owner: Owner) {
+        self.circuits.insert((end.link, end.circuit), owner);
+    }
+
+    /// Turns down a circuit that the peer asked for.
+    pub(crate) fn refuse(&mut self, now: Instant, link: LinkId, circuit: u32, reason: u8) {
+        // Without room for the frame the peer's own time limit ends its wait.
+        let _ = self.links.send_control(now, link, Control::Destroy { circuit, reason });
+    }
+
+    /// Enters a circuit under a number that this node chooses.
+    pub(crate) fn allocate(&mut self, link: LinkId, owner: Owner) -> Option<End> {
+        loop {
+            let circuit = self.neighbours.next_number(link)?;
+            if !self.circuits.contains_key(&(link, circuit)) {
+                let end = self.neighbours.attach(link, circuit)?;
+                self.enter(end, owner);
+                return Some(end);
+            }
+        }
+    }
+
+    /// Removes a circuit's entry on one link, and its waiting cells.
+    pub(crate) fn detach(&mut self, end: End) {
+        self.circuits.remove(&(end.link, end.circuit));
+        self.metrics.drops.closed += self.neighbours.detach(end) as u64;
+    }
+
+    /// Removes a circuit's entry on one link and tells the neighbour. A DESTROY that finds no room is made up for when
+    /// the neighbour sends its next cell: it then learns that the circuit is unknown.
+    pub(crate) fn destroy(&mut self, now: Instant, end: End, reason: u8) {
+        self.detach(end);
+        let _ = self.links.send_control(now, end.link, Control::Destroy { circuit: end.circuit, reason });
+    }
+
+    /// Queues a cell towards the link of `end`.
+    pub(crate) fn push(&mut self, now: Instant, end: End, cell: &Cell) {
+        self.neighbours.push(now, end, *cell, &mut self.metrics);
+    }
+
+    /// Takes one part of a message; returns the message when it is whole, and counts what is thrown away.
+    pub(crate) fn assemble(&mut self, assembly: &mut Assembly, payload: &[u8]) -> Option<Vec<u8>> {
+        let before = assembly.unfinished();
+        let assembled = assembly.accept(payload, self.unfinished < UNFINISHED_MAX);
+        self.unfinished = self.unfinished + assembly.unfinished() - before;
+        let drops = &mut self.metrics.messages;
+        drops.incomplete += assembly.take_evicted();
+        match assembled {
+            Assembled::Message(message) => return Some(message),
+            Assembled::Partial => {}
+            Assembled::Duplicate => drops.duplicate_parts += 1,
+            Assembled::Malformed => drops.malformed_parts += 1,
+        }
+        None
+    }
+
+    /// Gives up messages of a circuit that have been unfinished for long.
+    pub(crate) fn age(&mut self, now: Instant, assembly: &mut Assembly) {
+        let before = assembly.unfinished();
+        assembly.age(now);
+        self.unfinished = self.unfinished + assembly.unfinished() - before;
+        self.metrics.messages.incomplete += assembly.take_evicted();
+    }
+
+    /// A circuit is gone with its unfinished messages.
+    pub(crate) fn forget(&mut self, assembly: &Assembly) {
+        self.unfinished -= assembly.unfinished();
+    }
+
+    /// Tells the driver something that it must not miss.
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+
+    /// Tells the driver of a message, unless it has fallen too far behind.
+    pub(crate) fn tell_message(&mut self, event: Event) {
+        if self.events.len() < EVENTS_MAX {
+            self.events.push_back(event);
+        } else {
+            self.metrics.messages.events_full += 1;
+        }
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    #[cfg(test)]
+    /// How many entries the index of circuits has: one for each circuit and link.
+    pub(crate) fn entries(&self) -> usize {
+        self.circuits.len()
+    }
+}

@@ -1,0 +1,10 @@
+//! Whole nodes against each other, in virtual time.
+
+mod anything;
+mod cells;
+mod failure;
+mod flood;
+mod meeting;
+mod queueing;
+mod setup;
+mod world;

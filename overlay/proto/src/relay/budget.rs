@@ -1,0 +1,212 @@
+//! How much public-key work a node takes on, and whose comes first.
+//!
+//! [`WorkBudget`] is a token bucket of processor time. [`FairTurns`] keeps waiting work by link: links get turns, each
+//! link and the whole are bounded, and when the whole is full the link with the most waiting work pays. So a flood on
+//! one link delays that link and no other.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+/// A token bucket of processor time.
+#[derive(Debug)]
+pub(crate) struct WorkBudget {
+    share_percent: u32,
+    most: Duration,
+    saved: Duration,
+    filled: Instant,
+}
+
+impl WorkBudget {
+    /// `share_percent` of one core; at most `most` can be saved up and spent at once.
+    pub(crate) fn new(share_percent: u32, most: Duration, now: Instant) -> Self {
+        Self { share_percent: share_percent.clamp(1, 100), most, saved: most, filled: now }
+    }
+
+    /// Takes `cost` from the bucket if it holds so much.
+    pub(crate) fn spend(&mut self, now: Instant, cost: Duration) -> bool {
+        self.fill(now);
+        let cost = cost.min(self.most);
+        if cost > self.saved {
+            return false;
+        }
+        self.saved -= cost;
+        true
+    }
+
+    /// When the bucket will hold `cost`.
+    pub(crate) fn ready_at(&mut self, now: Instant, cost: Duration) -> Instant {
+        self.fill(now);
+        let missing = cost.min(self.most).saturating_sub(self.saved);
+        now + missing * 100 / self.share_percent
+    }
+
+    fn fill(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.filled).min(self.most * 100);
+        self.saved = (self.saved + passed * self.share_percent / 100).min(self.most);
+        self.filled = self.filled.max(now);
+    }
+}
+
+/// A token bucket of events, for things that each come from one circuit or link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RateLimit {
+    left: u32,
+    filled: Instant,
+}
+
+impl RateLimit {
+    /// A full bucket.
+    pub(crate) const fn new(burst: u32, now: Instant) -> Self {
+        Self { left: burst, filled: now }
+    }
+
+    /// Takes one event from a bucket that holds `burst` and earns `per_second`.
+    pub(crate) fn take(&mut self, now: Instant, per_second: u32, burst: u32) -> bool {
+        let passed = now.saturating_duration_since(self.filled).as_millis();
+        let earned = u32::try_from(passed * u128::from(per_second) / 1000).unwrap_or(u32::MAX);
+        if earned > 0 {
+            self.left = self.left.saturating_add(earned).min(burst);
+            self.filled = now;
+        }
+        let has = self.left > 0;
+        self.left -= u32::from(has);
+        has
+    }
+}
+
+/// Work that waits, by link, with turns.
+#[derive(Debug)]
+pub(crate) struct FairTurns<L, W> {
+    by_link: BTreeMap<L, VecDeque<W>>,
+    turns: VecDeque<L>,
+    per_link: usize,
+    most: usize,
+    len: usize,
+}
+
+impl<L: Ord + Copy, W> FairTurns<L, W> {
+    /// At most `per_link` items of one link and `most` of all.
+    pub(crate) const fn new(per_link: usize, most: usize) -> Self {
+        Self { by_link: BTreeMap::new(), turns: VecDeque::new(), per_link, most, len: 0 }
+    }
+
+    /// Adds an item; gives back the item that has to go instead, if a bound was reached.
+    pub(crate) fn push(&mut self, link: L, item: W) -> Option<W> {
+        let queue = self.by_link.entry(link).or_default();
+        if queue.len() >= self.per_link {
+            return Some(item);
+        }
+        if queue.is_empty() {
+            self.turns.push_back(link);
+        }
+        queue.push_back(item);
+        self.len += 1;
+        if self.len > self.most { self.evict() } else { None }
+    }
+
+    /// The next item of the link whose turn it is.
+    pub(crate) fn pop(&mut self) -> Option<W> {
+        let link = self.turns.pop_front()?;
+        let queue = self.by_link.get_mut(&link)?;
+        let item = queue.pop_front()?;
+        self.len -= 1;
+        if queue.is_empty() {
+            self.by_link.remove(&link);
+        } else {
+            self.turns.push_back(link);
+        }
+        Some(item)
+    }
+
+    /// Forgets what waits for a link that is gone.
+    pub(crate) fn remove_link(&mut self, link: L) {
+        if let Some(queue) = self.by_link.remove(&link) {
+            self.len -= queue.len();
+            self.turns.retain(|other| *other != link);
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes the newest item of the link with the most items.
+    fn evict(&mut self) -> Option<W> {
+        let queue = self.by_link.values_mut().max_by_key(|queue| queue.len())?;
+        let item = queue.pop_back()?;
+        self.len -= 1;
+        if queue.is_empty() {
+            let link = self.by_link.iter().find(|(_, queue)| queue.is_empty()).map(|(link, _)| *link)?;
+            self.by_link.remove(&link);
+            self.turns.retain(|other| *other != link);
+        }
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timer::any_instant;
+
+    #[test]
+    fn the_bucket_never_gives_more_than_its_share() {
+        let start = any_instant();
+        let mut budget = WorkBudget::new(25, Duration::from_millis(20), start);
+        let cost = Duration::from_micros(100);
+        let mut spent = Duration::ZERO;
+        for us in (0..1_000_000).step_by(50) {
+            let now = start + Duration::from_micros(us);
+            while budget.spend(now, cost) {
+                spent += cost;
+            }
+            let ready = budget.ready_at(now, cost);
+            assert!(ready > now && ready <= now + Duration::from_micros(400));
+        }
+        assert!(spent <= Duration::from_millis(270), "{spent:?}");
+        assert!(spent >= Duration::from_millis(269), "{spent:?}");
+    }
+
+    #[test]
+    fn a_long_rest_saves_no_more_than_the_bucket_holds() {
+        let start = any_instant();
+        let mut budget = WorkBudget::new(25, Duration::from_millis(20), start);
+        let later = start + Duration::from_secs(3600);
+        assert!(budget.spend(later, Duration::from_millis(20)));
+        assert!(!budget.spend(later, Duration::from_micros(1)));
+        assert!(!budget.spend(start, Duration::from_micros(1)), "time does not run backwards");
+    }
+
+    #[test]
+    fn events_come_in_bursts_and_then_at_the_rate() {
+        let start = any_instant();
+        let mut limit = RateLimit::new(5, start);
+        let taken = (0..1000).filter(|ms| limit.take(start + Duration::from_millis(*ms), 10, 5)).count();
+        assert_eq!(taken, 5 + 9);
+        let later = start + Duration::from_secs(100);
+        assert_eq!((0..20).filter(|_| limit.take(later, 10, 5)).count(), 5);
+    }
+
+    #[test]
+    fn links_take_turns_and_the_flooding_one_pays() {
+        let mut turns = FairTurns::new(50, 60);
+        for n in 0..50 {
+            assert_eq!(turns.push('f', ('f', n)), None);
+        }
+        assert_eq!(turns.push('f', ('f', 50)), Some(('f', 50)), "bound of a link");
+        for n in 0..10 {
+            assert_eq!(turns.push('h', ('h', n)), None);
+        }
+        assert_eq!(turns.push('h', ('h', 10)), Some(('f', 49)), "bound of all");
+        let first: Vec<char> = (0..6).filter_map(|_| turns.pop().map(|(link, _)| link)).collect();
+        assert_eq!(first, ['f', 'h', 'f', 'h', 'f', 'h']);
+        turns.remove_link('f');
+        assert_eq!(turns.len(), 8);
+        while turns.pop().is_some() {}
+        assert!(turns.is_empty());
+    }
+}

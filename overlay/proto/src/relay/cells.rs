@@ -1,0 +1,190 @@
+//! The path of a cell through this relay: look up, peel or add one layer in place, queue.
+
+use std::time::Instant;
+
+use zmesh_sphinx::{BODY_LEN, CellError, Forwarded, PAYLOAD_MAX, Plain};
+
+use super::close::Cause;
+use super::kind::{COOKIE_LEN, PING_LEN, cell as kinds, reason};
+use super::message::split;
+use super::{Relay, Role, Stage};
+use crate::node::core::Core;
+use crate::node::{Event, LocalId, SendError};
+use crate::wire::cell::Cell;
+
+impl Relay {
+    /// A cell from the origin's side: one layer comes off.
+    pub(crate) fn forward(&mut self, core: &mut Core, now: Instant, key: u64, cell: &mut Cell) {
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
+        let (Some(crypto), Stage::Open) = (&mut hop.crypto, &hop.stage) else {
+            core.metrics.drops.not_ready += 1;
+            return;
+        };
+        match crypto.forward(now, cell.number, &mut cell.body) {
+            Ok(Forwarded::Onward { number }) => {
+                let Some(next) = hop.next else { return };
+                hop.last_used = now;
+                cell.number = number;
+                core.metrics.cells_forwarded += 1;
+                core.push(now, next, cell);
+            }
+            Ok(Forwarded::Mine(plain)) => {
+                hop.last_used = now;
+                core.metrics.cells_for_this_relay += 1;
+                self.handle_plain(core, now, key, &plain, &cell.body);
+            }
+            Err(error) => self.refuse_cell(core, now, key, error),
+        }
+    }
+
+    /// A cell from the far side: one layer is added.
+    pub(crate) fn backward(&mut self, core: &mut Core, now: Instant, key: u64, cell: &mut Cell) {
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
+        let (Some(crypto), Stage::Open) = (&mut hop.crypto, &hop.stage) else {
+            core.metrics.drops.not_ready += 1;
+            return;
+        };
+        match crypto.backward(now, cell.number, &mut cell.body) {
+            Ok(number) => {
+                hop.last_used = now;
+                cell.number = number;
+                core.metrics.cells_forwarded += 1;
+                core.push(now, hop.prev, cell);
+            }
+            Err(error) => self.refuse_cell(core, now, key, error),
+        }
+    }
+
+    /// A cell that is for this hop.
+    fn handle_plain(&mut self, core: &mut Core, now: Instant, key: u64, plain: &Plain, body: &[u8; BODY_LEN]) {
+        let payload = plain.payload(body);
+        match plain.kind {
+            kinds::MSG => self.handle_message(core, now, key, payload),
+            kinds::PAD => {}
+            kinds::PING if payload.len() == PING_LEN => {
+                let Some(hop) = self.hops.get_mut(key) else {
+                    return;
+                };
+                if hop.pings.take(now, super::PINGS_PER_SECOND, self.config.ping_burst) {
+                    core.metrics.pings_answered += 1;
+                    self.send_back(core, now, key, kinds::PONG, payload);
+                } else {
+                    core.metrics.pings_refused += 1;
+                }
+            }
+            kinds::MEET_WAIT | kinds::MEET_JOIN => match <&[u8; COOKIE_LEN]>::try_from(payload) {
+                Ok(cookie) if plain.kind == kinds::MEET_WAIT => self.handle_wait(core, now, key, cookie),
+                Ok(cookie) => self.handle_join(core, now, key, cookie),
+                Err(_) => core.metrics.drops.malformed += 1,
+            },
+            _ => core.metrics.drops.malformed += 1,
+        }
+    }
+
+    /// A part of a message at the last hop: for this relay itself, or for the circuit that it is spliced with. A
+    /// spliced part is put into a fresh cell as it is; nothing is assembled for others.
+    fn handle_message(&mut self, core: &mut Core, now: Instant, key: u64, payload: &[u8]) {
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
+        let assembly = match &mut hop.role {
+            Role::Joined { other, .. } => {
+                let other = *other;
+                core.metrics.cells_forwarded += 1;
+                return self.send_back(core, now, other, kinds::MSG, payload);
+            }
+            Role::Local(assembly) => assembly,
+            Role::None if self.config.allow_local && hop.next.is_none() => {
+                hop.role = Role::Local(Box::default());
+                let Role::Local(assembly) = &mut hop.role else {
+                    return;
+                };
+                assembly
+            }
+            Role::None | Role::Waiting(_) => {
+                core.metrics.drops.not_served += 1;
+                return;
+            }
+        };
+        if let Some(message) = core.assemble(assembly, payload) {
+            core.tell_message(Event::LocalMessage { local: LocalId(key), message });
+        }
+    }
+
+    /// The driver of an exit answers on a circuit that ends here.
+    pub(crate) fn reply(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        local: LocalId,
+        message: &[u8],
+        id: u16,
+    ) -> Result<(), SendError> {
+        let hop = self.hops.get_mut(local.0).filter(|hop| matches!(hop.role, Role::Local(_)));
+        let Some((hop, crypto)) = hop.and_then(|hop| Some((hop.prev, hop.crypto.as_mut()?))) else {
+            return Err(SendError::NoCircuit);
+        };
+        let mut cell = Cell { circuit: 0, number: 0, body: [0; BODY_LEN] };
+        let sent = split(message, id, |payload| {
+            cell.number = crypto.originate(now, kinds::MSG, payload, &mut cell.body)?;
+            core.push(now, hop, &cell);
+            Ok::<(), CellError>(())
+        });
+        match sent {
+            Ok(true) => Ok(()),
+            Ok(false) if message.is_empty() => Err(SendError::Empty),
+            Ok(false) => Err(SendError::TooLong(message.len())),
+            Err(error) => {
+                self.refuse_cell(core, now, local.0, error);
+                Err(SendError::Exhausted)
+            }
+        }
+    }
+
+    /// Sends a cell of this hop's own towards the origin.
+    pub(super) fn send_back(&mut self, core: &mut Core, now: Instant, key: u64, kind: u8, payload: &[u8]) {
+        debug_assert!(payload.len() <= PAYLOAD_MAX);
+        let Some(hop) = self.hops.get_mut(key) else {
+            return;
+        };
+        let Some(crypto) = &mut hop.crypto else {
+            return;
+        };
+        let mut cell = Cell { circuit: 0, number: 0, body: [0; BODY_LEN] };
+        match crypto.originate(now, kind, payload, &mut cell.body) {
+            Ok(number) => {
+                hop.last_used = now;
+                cell.number = number;
+                core.push(now, hop.prev, &cell);
+            }
+            Err(error) => self.refuse_cell(core, now, key, error),
+        }
+    }
+
+    /// A cell that the layers refused. One that is forged, and the end of the cell numbers, end the circuit.
+    fn refuse_cell(&mut self, core: &mut Core, now: Instant, key: u64, error: CellError) {
+        core.metrics.drops.note(error);
+        if error.ends_circuit() {
+            let reason = if error == CellError::Exhausted { reason::EXHAUSTED } else { reason::DAMAGED };
+            self.close(core, now, key, Cause::here(reason));
+        }
+    }
+}
+
+impl crate::node::CellDrops {
+    /// Counts a refused cell.
+    pub(crate) fn note(&mut self, error: CellError) {
+        match error {
+            CellError::Replayed => self.replayed += 1,
+            CellError::TooOld => self.too_old += 1,
+            CellError::TooFarAhead => self.too_far_ahead += 1,
+            CellError::Forged => self.forged += 1,
+            CellError::Exhausted => self.exhausted += 1,
+            _ => self.malformed += 1,
+        }
+    }
+}

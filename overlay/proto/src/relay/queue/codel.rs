@@ -1,0 +1,90 @@
+//! CoDel, the controlled-delay algorithm of RFC 8289, for one flow.
+
+use std::time::{Duration, Instant};
+
+/// The two parameters of CoDel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodelConfig {
+    /// The standing delay that is tolerated. 5 ms: what a link's congestion controller allows itself besides, so
+    /// that a relay adds about one more link queue at worst before it pushes back.
+    pub target: Duration,
+    /// How long the delay may stand above the target before the first drop. 100 ms: a round trip of a path, the time
+    /// a sender at its far end needs to react.
+    pub interval: Duration,
+}
+
+impl Default for CodelConfig {
+    fn default() -> Self {
+        Self { target: Duration::from_millis(5), interval: Duration::from_millis(100) }
+    }
+}
+
+/// The state of RFC 8289, section 5, for one flow.
+#[derive(Debug, Default)]
+pub(super) struct Codel {
+    first_above: Option<Instant>,
+    drop_next: Option<Instant>,
+    dropping: bool,
+    count: u32,
+    last_count: u32,
+}
+
+/// What to do with the cell at the head.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Send,
+    Drop,
+}
+
+impl Codel {
+    /// Judges the cell that has just left the flow after `sojourn`; `left` cells remain behind it.
+    ///
+    /// After [`Verdict::Drop`] the caller takes the next cell and asks again.
+    pub(super) fn judge(&mut self, config: &CodelConfig, now: Instant, sojourn: Duration, left: usize) -> Verdict {
+        let late = self.stands_above(config, now, sojourn, left);
+        if self.dropping {
+            if !late {
+                self.dropping = false;
+                return Verdict::Send;
+            }
+            match self.drop_next {
+                Some(at) if now >= at => {
+                    self.count += 1;
+                    self.drop_next = Some(at + control_law(config.interval, self.count));
+                    Verdict::Drop
+                }
+                _ => Verdict::Send,
+            }
+        } else if late {
+            self.dropping = true;
+            let delta = self.count - self.last_count;
+            let recent = self.drop_next.is_some_and(|at| now.saturating_duration_since(at) < config.interval * 16);
+            self.count = if delta > 1 && recent { delta } else { 1 };
+            self.last_count = self.count;
+            self.drop_next = Some(now + control_law(config.interval, self.count));
+            Verdict::Drop
+        } else {
+            Verdict::Send
+        }
+    }
+
+    /// The flow has run empty.
+    pub(super) fn ran_empty(&mut self) {
+        self.first_above = None;
+        self.dropping = false;
+    }
+
+    fn stands_above(&mut self, config: &CodelConfig, now: Instant, sojourn: Duration, left: usize) -> bool {
+        if sojourn < config.target || left == 0 {
+            self.first_above = None;
+            return false;
+        }
+        let due = *self.first_above.get_or_insert(now + config.interval);
+        now >= due
+    }
+}
+
+/// The time between drops: interval / √count.
+fn control_law(interval: Duration, count: u32) -> Duration {
+    interval.div_f64(f64::from(count.max(1)).sqrt())
+}

@@ -1,0 +1,285 @@
+//! Fair queueing over circuits: FQ-CoDel (RFC 8290) for one outgoing link.
+//!
+//! Each circuit is a flow of its own, so there is no hashing into buckets and no collision. A flow that has just become
+//! active goes to the list of new flows, which is served first; a flow that used up its quantum (one cell) goes to the
+//! end of the old list. So a call, which rarely has two cells waiting, passes a saturating download without any mark
+//! on its cells. CoDel runs inside each flow. Everything is bounded in cells per circuit and per link; over a bound
+//! the oldest cell goes, of the flow itself or of the fattest one. Nothing blocks.
+
+mod codel;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+pub use codel::CodelConfig;
+use codel::{Codel, Verdict};
+
+/// A flow keeps room for this many cells while it is in use, so that steady traffic never allocates.
+const KEEP_CELLS: usize = 4;
+/// A fattest flow loses at most this many cells at once, which spreads the cost of finding it.
+const FAT_BATCH: usize = 64;
+
+/// One flow's index in its [`FairQueue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowId(u32);
+
+/// Bounds of a [`FairQueue`], in cells.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueBounds {
+    /// Most cells that one circuit may have waiting.
+    pub circuit: usize,
+    /// Most cells that may wait for one link.
+    pub link: usize,
+}
+
+/// Cells that a push threw away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PushDrops {
+    /// The flow's own oldest cells, because it was over the bound of a circuit.
+    pub circuit: usize,
+    /// Cells of the fattest flow, because the link was over its bound.
+    pub link: usize,
+}
+
+/// A cell that leaves the queue.
+#[derive(Debug)]
+pub struct Popped<C> {
+    /// The cell.
+    pub cell: C,
+    /// Whether its flow was sparse: served from the list of new flows. Repair protects such cells first.
+    pub sparse: bool,
+    /// How long it waited.
+    pub waited: Duration,
+}
+
+#[derive(Debug)]
+struct Waiting<C> {
+    cell: C,
+    since: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Idle,
+    New,
+    Old,
+    /// Removed by its circuit while a list still names it.
+    Leaving,
+    Free,
+}
+
+#[derive(Debug)]
+struct Flow<C> {
+    cells: VecDeque<Waiting<C>>,
+    place: Place,
+    deficit: u32,
+    codel: Codel,
+    last_push: Option<Instant>,
+}
+
+/// The cells that wait for one link, fairly by circuit.
+#[derive(Debug)]
+pub struct FairQueue<C> {
+    bounds: QueueBounds,
+    codel: CodelConfig,
+    flows: Vec<Flow<C>>,
+    free: Vec<u32>,
+    new: VecDeque<u32>,
+    old: VecDeque<u32>,
+    cells: usize,
+}
+
+impl<C> FairQueue<C> {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(bounds: QueueBounds, codel: CodelConfig) -> Self {
+        Self {
+            bounds,
+            codel,
+            flows: Vec::new(),
+            free: Vec::new(),
+            new: VecDeque::new(),
+            old: VecDeque::new(),
+            cells: 0,
+        }
+    }
+
+    /// A new flow for one circuit. It lives until [`Self::remove_flow`].
+    pub fn add_flow(&mut self) -> FlowId {
+        let flow =
+            Flow { cells: VecDeque::new(), place: Place::Idle, deficit: 0, codel: Codel::default(), last_push: None };
+        if let Some(index) = self.free.pop() {
+            self.flows[index as usize] = flow;
+            return FlowId(index);
+        }
+        let index = u32::try_from(self.flows.len()).expect("the number of circuits is bounded far below 2^32");
+        self.flows.push(flow);
+        FlowId(index)
+    }
+
+    /// Ends a flow and throws its cells away; says how many.
+    pub fn remove_flow(&mut self, id: FlowId) -> usize {
+        let flow = &mut self.flows[id.0 as usize];
+        let lost = flow.cells.len();
+        flow.cells = VecDeque::new();
+        self.cells -= lost;
+        match flow.place {
+            Place::New | Place::Old => flow.place = Place::Leaving,
+            Place::Idle => {
+                flow.place = Place::Free;
+                self.free.push(id.0);
+            }
+            Place::Leaving | Place::Free => {}
+        }
+        lost
+    }
+
+    /// Appends a cell, then drops from the head of this flow or of the fattest one while a bound is exceeded.
+    pub fn push(&mut self, id: FlowId, now: Instant, cell: C) -> PushDrops {
+        let mut drops = PushDrops::default();
+        let flow = &mut self.flows[id.0 as usize];
+        debug_assert!(!matches!(flow.place, Place::Leaving | Place::Free), "a cell for a flow that was removed");
+        if flow.cells.len() >= self.bounds.circuit {
+            flow.cells.pop_front();
+            self.cells -= 1;
+            drops.circuit = 1;
+        }
+        flow.cells.push_back(Waiting { cell, since: now });
+        flow.last_push = Some(now);
+        self.cells += 1;
+        if flow.place == Place::Idle {
+            flow.place = Place::New;
+            flow.deficit = 1;
+            self.new.push_back(id.0);
+        }
+        if self.cells > self.bounds.link {
+            drops.link = self.drop_fattest();
+        }
+        drops
+    }
+
+    /// Takes the next cell; adds to `codel_drops` what CoDel threw away on the way.
+    pub fn pop(&mut self, now: Instant, codel_drops: &mut u64) -> Option<Popped<C>> {
+        loop {
+            let (index, sparse) = match (self.new.front(), self.old.front()) {
+                (Some(index), _) => (*index, true),
+                (None, Some(index)) => (*index, false),
+                (None, None) => return None,
+            };
+            let flow = &mut self.flows[index as usize];
+            if flow.place == Place::Leaving {
+                flow.place = Place::Free;
+                self.free.push(index);
+                self.unlist(sparse);
+                continue;
+            }
+            if flow.deficit == 0 {
+                flow.deficit = 1;
+                flow.place = Place::Old;
+                self.unlist(sparse);
+                self.old.push_back(index);
+                continue;
+            }
+            if let Some(popped) = flow.take(&self.codel, now, sparse, &mut self.cells, codel_drops) {
+                flow.deficit -= 1;
+                return Some(popped);
+            }
+            // An empty new flow goes through the old list once, so that it cannot jump the queue again and again.
+            self.unlist(sparse);
+            if sparse && !self.old.is_empty() {
+                self.flows[index as usize].place = Place::Old;
+                self.old.push_back(index);
+            } else {
+                self.flows[index as usize].place = Place::Idle;
+            }
+        }
+    }
+
+    /// Drops from the head of the flow with the most cells: half of it, at most 64 cells; says how many.
+    pub fn drop_fattest(&mut self) -> usize {
+        let active = self.new.iter().chain(&self.old);
+        let Some(fattest) = active.max_by_key(|index| self.flows[**index as usize].cells.len()).copied() else {
+            return 0;
+        };
+        let flow = &mut self.flows[fattest as usize];
+        let count = flow.cells.len().div_ceil(2).min(FAT_BATCH);
+        flow.cells.drain(..count);
+        self.cells -= count;
+        count
+    }
+
+    /// Gives back the memory of flows that have been quiet for `quiet`.
+    pub fn shrink(&mut self, now: Instant, quiet: Duration) {
+        for flow in &mut self.flows {
+            let idle = flow.last_push.is_none_or(|at| now.saturating_duration_since(at) >= quiet);
+            if flow.cells.is_empty() && idle && flow.cells.capacity() > 0 {
+                flow.cells = VecDeque::new();
+            } else if flow.cells.capacity() > KEEP_CELLS && flow.cells.len() < flow.cells.capacity() / 4 && idle {
+                flow.cells.shrink_to(KEEP_CELLS);
+            }
+        }
+        let most = self.new.len() + self.old.len();
+        for list in [&mut self.new, &mut self.old] {
+            if list.capacity() > 64 && list.capacity() / 4 > most {
+                list.shrink_to(most);
+            }
+        }
+    }
+
+    /// How many cells wait.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.cells
+    }
+
+    /// Whether no cell waits.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.cells == 0
+    }
+
+    /// Memory that the cells take up, with what is kept for reuse, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let cells: usize = self.flows.iter().map(|flow| flow.cells.capacity()).sum();
+        cells * size_of::<Waiting<C>>() + self.flows.capacity() * size_of::<Flow<C>>()
+    }
+
+    fn unlist(&mut self, from_new: bool) {
+        if from_new { &mut self.new } else { &mut self.old }.pop_front();
+    }
+}
+
+impl<C> Flow<C> {
+    fn take(
+        &mut self,
+        codel: &CodelConfig,
+        now: Instant,
+        sparse: bool,
+        total: &mut usize,
+        codel_drops: &mut u64,
+    ) -> Option<Popped<C>> {
+        while let Some(Waiting { cell, since }) = self.cells.pop_front() {
+            *total -= 1;
+            let waited = now.saturating_duration_since(since);
+            match self.codel.judge(codel, now, waited, self.cells.len()) {
+                Verdict::Send => {
+                    return Some(Popped { cell, sparse, waited });
+                }
+                Verdict::Drop => *codel_drops += 1,
+            }
+        }
+        self.codel.ran_empty();
+        None
+    }
+}
+
+#[cfg(test)]
+impl<C> FairQueue<C> {
+    /// Shows every waiting cell to a test.
+    pub(crate) fn waiting_cells(&mut self, see: &mut impl FnMut(&mut C)) {
+        self.flows.iter_mut().flat_map(|flow| &mut flow.cells).for_each(|waiting| see(&mut waiting.cell));
+    }
+}

@@ -1,0 +1,193 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::timer::any_instant;
+
+fn queue(circuit: usize, link: usize) -> FairQueue<(u32, u32)> {
+    FairQueue::new(QueueBounds { circuit, link }, CodelConfig::default())
+}
+
+#[test]
+fn a_sparse_flow_passes_a_backlog() {
+    let now = any_instant();
+    let mut queue = queue(500, 5000);
+    let bulk = queue.add_flow();
+    let call = queue.add_flow();
+    for n in 0..400 {
+        queue.push(bulk, now, (0, n));
+    }
+    let mut drops = 0;
+    for _ in 0..10 {
+        queue.pop(now, &mut drops).unwrap();
+    }
+    queue.push(call, now, (1, 0));
+    let next = queue.pop(now, &mut drops).unwrap();
+    assert_eq!(next.cell, (1, 0));
+    assert!(next.sparse);
+    assert!(!queue.pop(now, &mut drops).unwrap().sparse);
+    assert_eq!(drops, 0);
+}
+
+#[test]
+fn backlogged_flows_share_equally() {
+    let now = any_instant();
+    let mut queue = queue(500, 5000);
+    let flows: Vec<_> = (0..5).map(|_| queue.add_flow()).collect();
+    for (i, flow) in (0..).zip(&flows) {
+        for n in 0..100 {
+            queue.push(*flow, now, (i, n));
+        }
+    }
+    let mut seen = BTreeMap::new();
+    let mut drops = 0;
+    for _ in 0..250 {
+        *seen.entry(queue.pop(now, &mut drops).unwrap().cell.0).or_insert(0) += 1;
+    }
+    assert!(seen.values().all(|n| *n == 50), "{seen:?}");
+}
+
+#[test]
+fn a_flow_that_comes_and_goes_cannot_starve_the_rest() {
+    let now = any_instant();
+    let mut queue = queue(500, 5000);
+    let bulk = queue.add_flow();
+    let sly = queue.add_flow();
+    for n in 0..100 {
+        queue.push(bulk, now, (0, n));
+    }
+    let mut served = [0, 0];
+    let mut drops = 0;
+    for n in 0..100 {
+        queue.push(sly, now, (1, n));
+        served[queue.pop(now, &mut drops).unwrap().cell.0 as usize] += 1;
+    }
+    assert!(served[0] >= 45, "{served:?}");
+}
+
+#[test]
+fn standing_delay_makes_codel_drop_and_short_bursts_do_not() {
+    let start = any_instant();
+    let mut queue = queue(5000, 5000);
+    let flow = queue.add_flow();
+    // A burst that drains within the interval loses nothing.
+    let mut drops = 0;
+    for n in 0..90 {
+        queue.push(flow, start, (0, n));
+    }
+    for ms in 0..90 {
+        queue.pop(start + Duration::from_millis(ms), &mut drops);
+    }
+    assert_eq!(drops, 0);
+    // Twice as many arrivals as departures for two seconds.
+    for ms in 0..2000 {
+        let now = start + Duration::from_secs(1) + Duration::from_millis(ms);
+        queue.push(flow, now, (0, 0));
+        queue.push(flow, now, (0, 0));
+        queue.pop(now, &mut drops);
+    }
+    assert!(drops > 20, "{drops}");
+}
+
+#[test]
+fn the_fattest_flow_pays_for_the_link() {
+    let now = any_instant();
+    let mut queue = queue(100, 120);
+    let fat = queue.add_flow();
+    let thin = queue.add_flow();
+    for n in 0..100 {
+        assert_eq!(queue.push(fat, now, (0, n)), PushDrops::default());
+    }
+    assert_eq!(queue.push(fat, now, (0, 100)), PushDrops { circuit: 1, link: 0 });
+    for n in 0..20 {
+        assert_eq!(queue.push(thin, now, (1, n)), PushDrops::default());
+    }
+    assert_eq!(queue.push(thin, now, (1, 20)), PushDrops { circuit: 0, link: 50 });
+    assert_eq!(queue.len(), 71);
+    assert_eq!(queue.remove_flow(thin), 21);
+}
+
+#[test]
+fn quiet_flows_give_their_memory_back_and_busy_ones_keep_it() {
+    let start = any_instant();
+    let mut queue = queue(500, 5000);
+    let flow = queue.add_flow();
+    let mut drops = 0;
+    for n in 0..400 {
+        queue.push(flow, start, (0, n));
+    }
+    while queue.pop(start, &mut drops).is_some() {}
+    let full = queue.memory();
+    queue.shrink(start + Duration::from_secs(1), Duration::from_secs(5));
+    assert_eq!(queue.memory(), full);
+    queue.shrink(start + Duration::from_secs(5), Duration::from_secs(5));
+    assert!(queue.memory() < full / 10);
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Push(usize),
+    Pop,
+    Remove(usize),
+    Fattest,
+    Shrink,
+    Wait(u16),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..6usize).prop_map(Step::Push),
+        6 => Just(Step::Pop),
+        1 => (0..6usize).prop_map(Step::Remove),
+        1 => Just(Step::Fattest),
+        1 => Just(Step::Shrink),
+        2 => any::<u16>().prop_map(Step::Wait),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn bounds_hold_order_holds_and_every_cell_is_accounted_for(steps in prop::collection::vec(step(), 1..600)) {
+        let mut now = any_instant();
+        let mut queue = queue(8, 24);
+        let mut flows: Vec<_> = (0..6u32).map(|i| (i, queue.add_flow())).collect();
+        let (mut pushed, mut popped, mut dropped, mut codel) = (0u64, 0u64, 0u64, 0u64);
+        let mut serial = 0;
+        let mut last: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut fresh = 6;
+        for step in steps {
+            match step {
+                Step::Push(i) => {
+                    serial += 1;
+                    let (name, flow) = flows[i];
+                    let drops = queue.push(flow, now, (name, serial));
+                    pushed += 1;
+                    dropped += (drops.circuit + drops.link) as u64;
+                }
+                Step::Pop => {
+                    let before = queue.len();
+                    match queue.pop(now, &mut codel) {
+                        Some(out) => {
+                            popped += 1;
+                            let (name, serial) = out.cell;
+                            prop_assert!(last.insert(name, serial).is_none_or(|old| old < serial), "order within a flow");
+                        }
+                        None => prop_assert_eq!(queue.len(), 0, "had {}", before),
+                    }
+                }
+                Step::Remove(i) => {
+                    dropped += queue.remove_flow(flows[i].1) as u64;
+                    flows[i] = (fresh, queue.add_flow());
+                    fresh += 1;
+                }
+                Step::Fattest => dropped += queue.drop_fattest() as u64,
+                Step::Shrink => queue.shrink(now, Duration::from_millis(50)),
+                Step::Wait(ms) => now += Duration::from_millis(u64::from(ms % 200)),
+            }
+            prop_assert!(queue.len() <= 24);
+            prop_assert_eq!(pushed, popped + dropped + codel + queue.len() as u64);
+        }
+    }
+}

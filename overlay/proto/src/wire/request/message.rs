@@ -1,0 +1,345 @@
+//! Requests and responses at the head of a stream.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use super::VERSION;
+use super::host::{Host, HostName, NAME_MAX, read_name};
+use crate::wire::codec::{Error, ErrorKind, Reader, Writer};
+
+/// Longest request, in bytes. A stream that has sent this many without a whole request is faulty.
+pub const REQUEST_MAX: usize = 2 + 2 + NAME_MAX + 2;
+/// Most addresses in an answer; an exit cuts longer lists.
+pub const ADDRESSES_MAX: usize = 32;
+/// Most names in an answer to a reverse look-up; an exit cuts longer lists.
+pub const NAMES_MAX: usize = 8;
+/// Longest response, in bytes.
+pub const RESPONSE_MAX: usize = 3 + NAMES_MAX * (1 + NAME_MAX);
+
+const CONNECT: u8 = 1;
+const RESOLVE: u8 = 2;
+const RESOLVE_PTR: u8 = 3;
+const BIND_UDP: u8 = 4;
+
+const FAILED: u8 = 0;
+const CONNECTED: u8 = 1;
+const ADDRESSES: u8 = 2;
+const NAMES: u8 = 3;
+const BOUND: u8 = 4;
+
+/// What an origin asks at the start of a stream. Its `Debug` names the kind only.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// Open a TCP connection and carry it on this stream.
+    Connect {
+        /// Where to.
+        host: Host,
+        /// TCP port, never 0.
+        port: u16,
+    },
+    /// Give the addresses of a name.
+    Resolve {
+        /// The name.
+        host: HostName,
+    },
+    /// Give the names of an address.
+    ResolvePtr {
+        /// The address.
+        ip: IpAddr,
+    },
+    /// Open a UDP flow that lives as long as this stream.
+    BindUdp {
+        /// Chosen by the origin, unused by any other open flow of this QUIC connection; names the flow in
+        /// [`UdpDatagram`](super::UdpDatagram)s, so that the first datagram need not wait for the response.
+        flow: u32,
+    },
+}
+
+impl Request {
+    /// The bytes of this request.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::new();
+        w.u8(VERSION);
+        match self {
+            Self::Connect { host, port } => {
+                w.u8(CONNECT);
+                host.write(&mut w);
+                w.u16(*port);
+            }
+            Self::Resolve { host } => {
+                w.u8(RESOLVE);
+                w.bytes8(host.as_str().as_bytes());
+            }
+            Self::ResolvePtr { ip } => {
+                w.u8(RESOLVE_PTR);
+                w.ip(*ip);
+            }
+            Self::BindUdp { flow } => {
+                w.u8(BIND_UDP);
+                w.u32(*flow);
+            }
+        }
+        w.finish()
+    }
+
+    /// Reads a request at the head of a stream: the request and how many bytes it took, or `None` while more bytes are
+    /// needed.
+    ///
+    /// # Errors
+    /// No continuation of these bytes is a request.
+    pub fn decode_prefix(bytes: &[u8]) -> Result<Option<(Self, usize)>, Error> {
+        prefix(bytes, Self::read)
+    }
+
+    /// Reads exactly one request.
+    ///
+    /// # Errors
+    /// The bytes are no request, or more follow.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        exactly(bytes, Self::read)
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, Error> {
+        r.version(VERSION)?;
+        let kind_at = r.clone();
+        match r.u8()? {
+            CONNECT => {
+                let host = Host::read(r)?;
+                let port = port(r)?;
+                Ok(Self::Connect { host, port })
+            }
+            RESOLVE => read_name(r).map(|host| Self::Resolve { host }),
+            RESOLVE_PTR => r.ip().map(|ip| Self::ResolvePtr { ip }),
+            BIND_UDP => r.u32().map(|flow| Self::BindUdp { flow }),
+            _ => Err(kind_at.error(ErrorKind::Invalid)),
+        }
+    }
+}
+
+/// What an exit answers. Its `Debug` names the kind only.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Response {
+    /// The connection is up; its bytes follow.
+    Connected,
+    /// The addresses of a name, best first, one to [`ADDRESSES_MAX`].
+    Addresses(Vec<IpAddr>),
+    /// The names of an address, one to [`NAMES_MAX`].
+    Names(Vec<HostName>),
+    /// The UDP flow is open. SOCKS wants an address to show; an exit behind a translator may give a private one.
+    Bound(SocketAddr),
+    /// It could not be done.
+    Failed(Failure),
+}
+
+/// Why an exit could not do it. Nothing else about the failure travels.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Refused by the exit's policy.
+    #[error("the exit's policy refuses this destination")]
+    Refused = 1,
+    /// No route.
+    #[error("the destination is unreachable from the exit")]
+    Unreachable = 2,
+    /// The destination refused the connection.
+    #[error("the destination refused the connection")]
+    ConnectionRefused = 3,
+    /// The destination or a name server did not answer in time.
+    #[error("the destination did not answer in time")]
+    Timeout = 4,
+    /// No such name, or no address for it.
+    #[error("the name has no address")]
+    NameNotFound = 5,
+    /// This circuit used up what the exit grants it.
+    #[error("the exit's quota for this circuit is used up")]
+    QuotaExceeded = 6,
+    /// The exit does not do this kind of request.
+    #[error("the exit does not offer this kind of request")]
+    Unsupported = 7,
+    /// The request was malformed.
+    #[error("the exit could not read the request")]
+    Malformed = 8,
+    /// Something at the exit failed.
+    #[error("the exit failed")]
+    Internal = 9,
+}
+
+impl Failure {
+    /// The failure for a code on the wire.
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::Refused,
+            2 => Self::Unreachable,
+            3 => Self::ConnectionRefused,
+            4 => Self::Timeout,
+            5 => Self::NameNotFound,
+            6 => Self::QuotaExceeded,
+            7 => Self::Unsupported,
+            8 => Self::Malformed,
+            9 => Self::Internal,
+            _ => return None,
+        })
+    }
+
+    /// The code on the wire.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl Response {
+    /// The bytes of this response. Lists over their maximum are cut to it; an empty list becomes
+    /// [`Failure::NameNotFound`].
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::new();
+        w.u8(VERSION);
+        match self {
+            Self::Addresses(ips) if !ips.is_empty() => {
+                let ips = &ips[..ips.len().min(ADDRESSES_MAX)];
+                w.u8(ADDRESSES);
+                w.count8(ips.len());
+                for ip in ips {
+                    w.ip(*ip);
+                }
+            }
+            Self::Names(names) if !names.is_empty() => {
+                let names = &names[..names.len().min(NAMES_MAX)];
+                w.u8(NAMES);
+                w.count8(names.len());
+                for name in names {
+                    w.bytes8(name.as_str().as_bytes());
+                }
+            }
+            Self::Connected => w.u8(CONNECTED),
+            Self::Bound(address) => {
+                w.u8(BOUND);
+                w.ip(address.ip());
+                w.u16(address.port());
+            }
+            Self::Addresses(_) | Self::Names(_) => {
+                w.u8(FAILED);
+                w.u8(Failure::NameNotFound.code());
+            }
+            Self::Failed(failure) => {
+                w.u8(FAILED);
+                w.u8(failure.code());
+            }
+        }
+        w.finish()
+    }
+
+    /// Reads a response at the head of a stream: the response and how many bytes it took, or `None` while more bytes
+    /// are needed.
+    ///
+    /// # Errors
+    /// No continuation of these bytes is a response.
+    pub fn decode_prefix(bytes: &[u8]) -> Result<Option<(Self, usize)>, Error> {
+        prefix(bytes, Self::read)
+    }
+
+    /// Reads exactly one response.
+    ///
+    /// # Errors
+    /// The bytes are no response, or more follow.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        exactly(bytes, Self::read)
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, Error> {
+        r.version(VERSION)?;
+        let kind_at = r.clone();
+        match r.u8()? {
+            FAILED => r.check(|r| {
+                let code = r.u8()?;
+                Failure::from_code(code)
+                    .map(Self::Failed)
+                    .ok_or_else(|| r.error(ErrorKind::Invalid))
+            }),
+            CONNECTED => Ok(Self::Connected),
+            ADDRESSES => {
+                let count = count(r, ADDRESSES_MAX)?;
+                (0..count)
+                    .map(|_| r.ip())
+                    .collect::<Result<_, _>>()
+                    .map(Self::Addresses)
+            }
+            NAMES => {
+                let count = count(r, NAMES_MAX)?;
+                (0..count)
+                    .map(|_| read_name(r))
+                    .collect::<Result<_, _>>()
+                    .map(Self::Names)
+            }
+            BOUND => {
+                let ip = r.ip()?;
+                Ok(Self::Bound(SocketAddr::new(ip, r.u16()?)))
+            }
+            _ => Err(kind_at.error(ErrorKind::Invalid)),
+        }
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect { .. } => "Connect([redacted])",
+            Self::Resolve { .. } => "Resolve([redacted])",
+            Self::ResolvePtr { .. } => "ResolvePtr([redacted])",
+            Self::BindUdp { .. } => "BindUdp",
+        })
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected => f.write_str("Connected"),
+            Self::Addresses(_) => f.write_str("Addresses([redacted])"),
+            Self::Names(_) => f.write_str("Names([redacted])"),
+            Self::Bound(_) => f.write_str("Bound([redacted])"),
+            Self::Failed(failure) => write!(f, "Failed({failure:?})"),
+        }
+    }
+}
+
+/// A port that is not 0.
+pub(super) fn port(r: &mut Reader<'_>) -> Result<u16, Error> {
+    r.check(|r| match r.u16()? {
+        0 => Err(r.error(ErrorKind::Invalid)),
+        port => Ok(port),
+    })
+}
+
+/// A count from 1 to `cap`.
+fn count(r: &mut Reader<'_>, cap: usize) -> Result<usize, Error> {
+    r.check(|r| match r.count8(cap)? {
+        0 => Err(r.error(ErrorKind::Invalid)),
+        count => Ok(count),
+    })
+}
+
+fn prefix<T>(
+    bytes: &[u8],
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T, Error>,
+) -> Result<Option<(T, usize)>, Error> {
+    let mut r = Reader::new(bytes);
+    match read(&mut r) {
+        Ok(value) => Ok(Some((value, r.offset()))),
+        Err(error) if error.kind == ErrorKind::Truncated => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn exactly<T>(
+    bytes: &[u8],
+    read: impl FnOnce(&mut Reader<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut r = Reader::new(bytes);
+    let value = read(&mut r)?;
+    r.finish()?;
+    Ok(value)
+}

@@ -1,0 +1,56 @@
+//! `make bench`: one table, a peer's figure beside ours from the same run on the same machine.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run in a terminal")]
+
+mod end_to_end;
+mod links;
+mod primitives;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use zmesh_tests::table::Table;
+
+/// Measures zMesh beside its peers and prints one table.
+///
+/// Example: zmesh-bench --quick --json
+#[derive(Debug, Parser)]
+struct Options {
+    /// Print the table as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Short runs: shows that everything works, the figures are rough.
+    #[arg(long)]
+    quick: bool,
+    /// Measure only one part.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// The `zmesh` program; without it, the one beside this program.
+    #[arg(long)]
+    zmesh: Option<std::path::PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Cryptography, operation by operation.
+    Primitives,
+    /// Real processes, beside a private Tor network.
+    EndToEnd,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let wants = |part| options.only.is_none_or(|only| only == part);
+    let mut table = Table::default();
+    if wants(Part::Primitives) {
+        table.rows.extend(primitives::rows(options.quick));
+    }
+    if wants(Part::EndToEnd) {
+        table.rows.extend(end_to_end::rows(options.quick, options.zmesh.as_deref()));
+    }
+    if options.json {
+        println!("{}", table.to_json());
+    } else {
+        println!("{table}");
+    }
+    ExitCode::SUCCESS
+}
