@@ -234,6 +234,11 @@ impl Shard {
         self.bell.ring();
     }
 
+    /// Whether the shard has been asked to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.asks().stop.is_some() || self.commands.is_closed()
+    }
+
     /// Ends the shard: circuits are closed, neighbours told, and the thread ends.
     pub(crate) fn stop(&self) {
         self.asks().stop.get_or_insert(Stop::Farewell);
