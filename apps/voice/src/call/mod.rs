@@ -385,10 +385,12 @@ impl Call {
         }
     }
 
-    /// Ends the call because the circuit under it is gone.
+    /// Ends the call because the circuit under it is gone. While goodbyes go out that is no loss: the other side has heard one.
     pub fn circuit_lost(&mut self) {
-        if !self.has_ended() {
-            self.end(EndReason::CircuitLost);
+        match self.phase {
+            Phase::Ended => {}
+            Phase::Closing { .. } => self.end(EndReason::HungUp),
+            _ => self.end(EndReason::CircuitLost),
         }
     }
 

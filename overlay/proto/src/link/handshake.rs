@@ -89,7 +89,11 @@ impl ResponsePayload {
         let (&[flags], rest) = rest.split_first_chunk::<1>()?;
         let (&token, rest) = rest.split_first_chunk::<32>()?;
         let clean = flags <= 1 && rest.iter().all(|byte| *byte == 0);
-        clean.then_some(Self { index: u32::from_be_bytes(index), renewed: flags == 1, token })
+        clean.then_some(Self {
+            index: u32::from_be_bytes(index),
+            renewed: flags == 1,
+            token,
+        })
     }
 }
 
@@ -123,9 +127,17 @@ pub(super) enum Work {
         seed: Zeroizing<[u8; 32]>,
     },
     /// Writes message 2.
-    Answer { ticket: u64, state: Box<HandshakeState>, payload: ResponsePayload },
+    Answer {
+        ticket: u64,
+        state: Box<HandshakeState>,
+        payload: ResponsePayload,
+    },
     /// Reads message 2.
-    Finish { index: u32, state: Box<HandshakeState>, message: NoiseMessage },
+    Finish {
+        index: u32,
+        state: Box<HandshakeState>,
+        message: NoiseMessage,
+    },
 }
 
 /// Message 1 as the responder read it.
@@ -136,11 +148,23 @@ pub(super) struct ReadInit {
 }
 
 pub(super) enum Outcome {
-    Initiated { index: u32, result: Option<(Box<HandshakeState>, NoiseMessage)> },
-    Read { ticket: u64, result: Option<ReadInit> },
-    Answered { ticket: u64, result: Option<(SessionKeys, NoiseMessage)> },
+    Initiated {
+        index: u32,
+        result: Option<(Box<HandshakeState>, NoiseMessage)>,
+    },
+    Read {
+        ticket: u64,
+        result: Option<ReadInit>,
+    },
+    Answered {
+        ticket: u64,
+        result: Option<(SessionKeys, NoiseMessage)>,
+    },
     /// A message 2 that fails leaves the handshake as it was: a forged one must not end it.
-    Finished { index: u32, result: Result<(SessionKeys, ResponsePayload), Box<HandshakeState>> },
+    Finished {
+        index: u32,
+        result: Result<(SessionKeys, ResponsePayload), Box<HandshakeState>>,
+    },
 }
 
 impl HandshakeJob {
@@ -148,22 +172,51 @@ impl HandshakeJob {
     #[must_use]
     pub fn run(self) -> HandshakeDone {
         HandshakeDone(match self.0 {
-            Work::Initiate { index, suite, local, responder, responder_key, payload, seed } => {
+            Work::Initiate {
+                index,
+                suite,
+                local,
+                responder,
+                responder_key,
+                payload,
+                seed,
+            } => {
                 let state = suite.initiator(local.as_ref(), &responder, &responder_key, &seed);
-                let result = state.ok().and_then(|state| write_init(state, suite, &payload));
+                let result = state
+                    .ok()
+                    .and_then(|state| write_init(state, suite, &payload));
                 Outcome::Initiated { index, result }
             }
-            Work::Read { ticket, suite, identity, secret, message, seed } => {
+            Work::Read {
+                ticket,
+                suite,
+                identity,
+                secret,
+                message,
+                seed,
+            } => {
                 let state = suite.responder(&identity, &secret, &seed);
-                let result = state.ok().and_then(|state| read_init(state, suite, &message));
+                let result = state
+                    .ok()
+                    .and_then(|state| read_init(state, suite, &message));
                 Outcome::Read { ticket, result }
             }
-            Work::Answer { ticket, state, payload } => {
-                Outcome::Answered { ticket, result: write_response(*state, &payload) }
-            }
-            Work::Finish { index, state, message } => {
-                Outcome::Finished { index, result: read_response(state, &message) }
-            }
+            Work::Answer {
+                ticket,
+                state,
+                payload,
+            } => Outcome::Answered {
+                ticket,
+                result: write_response(*state, &payload),
+            },
+            Work::Finish {
+                index,
+                state,
+                message,
+            } => Outcome::Finished {
+                index,
+                result: read_response(state, &message),
+            },
         })
     }
 
@@ -171,8 +224,23 @@ impl HandshakeJob {
     #[must_use]
     pub fn multiplications(&self) -> u32 {
         match &self.0 {
-            Work::Initiate { suite: Suite { pattern: Pattern::Ik, .. }, .. } => 4,
-            Work::Read { suite: Suite { pattern: Pattern::Ik, .. }, .. } | Work::Answer { .. } => 3,
+            Work::Initiate {
+                suite:
+                    Suite {
+                        pattern: Pattern::Ik,
+                        ..
+                    },
+                ..
+            } => 4,
+            Work::Read {
+                suite:
+                    Suite {
+                        pattern: Pattern::Ik,
+                        ..
+                    },
+                ..
+            }
+            | Work::Answer { .. } => 3,
             Work::Initiate { .. } | Work::Read { .. } | Work::Finish { .. } => 2,
         }
     }
@@ -193,7 +261,9 @@ fn write_init(
     let mut plain = Zeroizing::new([0; NOISE_LEN]);
     payload.write(&mut *plain);
     let mut message = Box::new([0; NOISE_LEN]);
-    state.write_message(&plain[..init_payload_len(suite)], &mut message[..]).ok()?;
+    state
+        .write_message(&plain[..init_payload_len(suite)], &mut message[..])
+        .ok()?;
     Some((Box::new(state), message))
 }
 
@@ -205,10 +275,17 @@ fn read_init(mut state: HandshakeState, suite: Suite, message: &NoiseMessage) ->
         Pattern::Ik => Some(*state.get_remote_static()?.first_chunk::<32>()?),
         Pattern::Nk => None,
     };
-    Some(ReadInit { state: Box::new(state), link_key, payload })
+    Some(ReadInit {
+        state: Box::new(state),
+        link_key,
+        payload,
+    })
 }
 
-fn write_response(mut state: HandshakeState, payload: &ResponsePayload) -> Option<(SessionKeys, NoiseMessage)> {
+fn write_response(
+    mut state: HandshakeState,
+    payload: &ResponsePayload,
+) -> Option<(SessionKeys, NoiseMessage)> {
     let mut plain = Zeroizing::new([0; RESPONSE_PAYLOAD]);
     payload.write(&mut *plain);
     let mut message = Box::new([0; NOISE_LEN]);
@@ -221,9 +298,13 @@ fn read_response(
     message: &NoiseMessage,
 ) -> Result<(SessionKeys, ResponsePayload), Box<HandshakeState>> {
     let mut plain = Zeroizing::new([0; NOISE_LEN]);
-    let Ok(len) = state.read_message(&message[..], &mut *plain) else { return Err(state) };
+    let Ok(len) = state.read_message(&message[..], &mut *plain) else {
+        return Err(state);
+    };
     let payload = plain.get(..len).and_then(ResponsePayload::read);
-    let Some(payload) = payload else { return Err(state) };
+    let Some(payload) = payload else {
+        return Err(state);
+    };
     let keys = SessionKeys::new(*state).expect("Noise has read the last message of the pattern");
     Ok((keys, payload))
 }

@@ -19,7 +19,8 @@ use super::session::Refusal;
 use super::shared::Shared;
 use super::types::LocalIdentity;
 use super::{
-    Control, Error, Inbound, LinkConfig, LinkCounters, LinkError, LinkEvent, LinkId, LinkPeer, LinkPeerInfo, LinkStats,
+    Control, Error, Inbound, LinkConfig, LinkCounters, LinkError, LinkEvent, LinkId, LinkPeer,
+    LinkPeerInfo, LinkStats,
 };
 use crate::wire::cell::Cell;
 use crate::wire::datagram::{Header, Kind};
@@ -85,7 +86,10 @@ impl Links {
     /// # Errors
     /// [`Error::OwnIdentity`], [`Error::NoAddress`], or [`Error::TooManyLinks`].
     pub fn connect(&mut self, now: Instant, peer: &LinkPeer) -> Result<LinkId, Error> {
-        if self.own.is_some_and(|(identity, _)| identity == peer.identity) {
+        if self
+            .own
+            .is_some_and(|(identity, _)| identity == peer.identity)
+        {
             return Err(Error::OwnIdentity);
         }
         if let Some(id) = self.table.to_peer(peer) {
@@ -93,8 +97,15 @@ impl Links {
         }
         let address = *peer.addresses.first().ok_or(Error::NoAddress)?;
         let now = self.shared.clock.nanos(now);
-        let info = LinkPeerInfo { identity: Some(peer.identity), link_key: Some(peer.link_key), initiator: true };
-        let id = self.table.insert(info, address, now).ok_or(Error::TooManyLinks)?;
+        let info = LinkPeerInfo {
+            identity: Some(peer.identity),
+            link_key: Some(peer.link_key),
+            initiator: true,
+        };
+        let id = self
+            .table
+            .insert(info, address, now)
+            .ok_or(Error::TooManyLinks)?;
         if let Some(link) = self.table.get_mut(id) {
             link.peer = Some(peer.clone());
         }
@@ -134,12 +145,20 @@ impl Links {
     ) {
         let opened = match self.table.owner(header.index) {
             Some(Owner::Link(id)) => {
-                let Some(link) = self.table.get_mut(id) else { return };
-                link.open(header, datagram, &mut self.shared).map(|len| (id, len))
+                let Some(link) = self.table.get_mut(id) else {
+                    return;
+                };
+                link.open(header, datagram, &mut self.shared)
+                    .map(|len| (id, len))
             }
             Some(Owner::HalfOpen) => {
-                let Some(half_open) = self.guests.half_open_mut(header.index) else { return };
-                match half_open.session.open(header, datagram, &mut self.shared.plain[..]) {
+                let Some(half_open) = self.guests.half_open_mut(header.index) else {
+                    return;
+                };
+                match half_open
+                    .session
+                    .open(header, datagram, &mut self.shared.plain[..])
+                {
                     Ok(len) => match self.promote(now, from, header.index) {
                         Some(id) => Ok((id, len)),
                         None => return,
@@ -156,7 +175,9 @@ impl Links {
             Ok(opened) => opened,
             Err(refusal) => return self.count_refusal(refusal),
         };
-        let Some(link) = self.table.get_mut(id) else { return };
+        let Some(link) = self.table.get_mut(id) else {
+            return;
+        };
         match link.accept(now, from, header, len, &mut self.shared, inbox) {
             Verdict::Fine => self.table.mark_dirty(id),
             Verdict::Closed => self.end(id, LinkError::ClosedByPeer),
@@ -192,7 +213,9 @@ impl Links {
 
     fn run_timer(&mut self, now: u64, id: LinkId) {
         loop {
-            let Some(link) = self.table.get_mut(id) else { return };
+            let Some(link) = self.table.get_mut(id) else {
+                return;
+            };
             match link.on_timer(now, &mut self.shared) {
                 Due::Nothing => break,
                 Due::Handshake => self.begin_handshake(now, id),
@@ -207,8 +230,16 @@ impl Links {
     /// [`finish_batch`](Self::finish_batch) only.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let times = [self.table.next_due(), self.guests.deadline(), self.shared.rate_wake];
-        times.into_iter().flatten().min().map(|at| self.shared.clock.instant(at))
+        let times = [
+            self.table.next_due(),
+            self.guests.deadline(),
+            self.shared.rate_wake,
+        ];
+        times
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| self.shared.clock.instant(at))
     }
 
     /// Whether the link is up and its window, its pace and the node's rate let one more long datagram leave.
@@ -245,7 +276,12 @@ impl Links {
     ///
     /// # Errors
     /// [`Error::UnknownLink`] or [`Error::ControlQueueFull`].
-    pub fn send_control(&mut self, _now: Instant, link: LinkId, control: Control) -> Result<(), Error> {
+    pub fn send_control(
+        &mut self,
+        _now: Instant,
+        link: LinkId,
+        control: Control,
+    ) -> Result<(), Error> {
         let limit = self.shared.config.max_queued_control;
         let state = self.table.get_mut(link).ok_or(Error::UnknownLink)?;
         if state.control_queued() >= limit {
@@ -344,6 +380,24 @@ impl Links {
     fn end(&mut self, id: LinkId, error: LinkError) {
         if self.table.remove(id) {
             self.shared.events.push_back(LinkEvent::Down(id, error));
+        }
+    }
+}
+
+#[cfg(test)]
+impl Links {
+    /// Sends any frames inside an authentic datagram, as a dishonest peer could.
+    pub(super) fn forge(&mut self, now: Instant, link: LinkId, frames: &[u8]) {
+        let now = self.shared.clock.nanos(now);
+        if let Some(state) = self.table.get_mut(link) {
+            state.forge(now, &mut self.shared, frames);
+        }
+    }
+
+    /// Makes the next rekey present a wrong token.
+    pub(super) fn spoil_token(&mut self, link: LinkId) {
+        if let Some(state) = self.table.get_mut(link) {
+            state.token[0] ^= 1;
         }
     }
 }

@@ -136,6 +136,10 @@ pub struct LinkId {
 
 /// A frame that is retried until the peer has it, and delivered once.
 #[derive(Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the largest one is the one that is common"
+)]
 pub enum Control {
     /// Opens a circuit.
     Setup {
@@ -187,10 +191,6 @@ impl std::fmt::Debug for Control {
 
 /// What arrived on a link for the layer above.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "both are about 500 bytes, and the inbox is reused"
-)]
 pub enum Inbound {
     /// A cell, at most once.
     Cell(LinkId, Cell),

@@ -105,7 +105,7 @@ impl Origin {
                 let Some(own) = self.circuits.get_mut(key) else {
                     return;
                 };
-                if let Some(message) = core.metrics.messages.note(&mut own.assembly, payload) {
+                if let Some(message) = core.assemble(&mut own.assembly, payload) {
                     core.tell_message(Event::Message { circuit, message });
                 }
             }

@@ -133,6 +133,7 @@ impl Origin {
             return self.end(core, now, key, failure, CloseReason::Other, Some(reason::NONE));
         };
         crypto.expire(now);
+        core.age(now, &mut own.assembly);
         core.metrics.own.pings_lost += own.health.expire(now, self.config.ping_timeout);
         if own.unheard_since.is_some_and(|since| now >= since + self.config.dead_after) {
             return self.end(core, now, key, BuildFailure::Timeout, CloseReason::Unresponsive, Some(reason::NONE));
@@ -218,6 +219,7 @@ impl Origin {
     fn remove(&mut self, core: &mut Core, now: Instant, key: u64, destroy: Option<u8>) -> Option<Own> {
         let own = self.circuits.remove(key)?;
         core.timers.cancel(Timer::Own(key));
+        core.forget(&own.assembly);
         if let Some(end) = own.end {
             match destroy {
                 Some(code) => core.destroy(now, end, code),

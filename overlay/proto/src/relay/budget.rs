@@ -47,6 +47,33 @@ impl WorkBudget {
     }
 }
 
+/// A token bucket of events, for things that each come from one circuit or link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RateLimit {
+    left: u32,
+    filled: Instant,
+}
+
+impl RateLimit {
+    /// A full bucket.
+    pub(crate) const fn new(burst: u32, now: Instant) -> Self {
+        Self { left: burst, filled: now }
+    }
+
+    /// Takes one event from a bucket that holds `burst` and earns `per_second`.
+    pub(crate) fn take(&mut self, now: Instant, per_second: u32, burst: u32) -> bool {
+        let passed = now.saturating_duration_since(self.filled).as_millis();
+        let earned = u32::try_from(passed * u128::from(per_second) / 1000).unwrap_or(u32::MAX);
+        if earned > 0 {
+            self.left = self.left.saturating_add(earned).min(burst);
+            self.filled = now;
+        }
+        let has = self.left > 0;
+        self.left -= u32::from(has);
+        has
+    }
+}
+
 /// Work that waits, by link, with turns.
 #[derive(Debug)]
 pub(crate) struct FairTurns<L, W> {
@@ -152,6 +179,16 @@ mod tests {
         assert!(budget.spend(later, Duration::from_millis(20)));
         assert!(!budget.spend(later, Duration::from_micros(1)));
         assert!(!budget.spend(start, Duration::from_micros(1)), "time does not run backwards");
+    }
+
+    #[test]
+    fn events_come_in_bursts_and_then_at_the_rate() {
+        let start = any_instant();
+        let mut limit = RateLimit::new(5, start);
+        let taken = (0..1000).filter(|ms| limit.take(start + Duration::from_millis(*ms), 10, 5)).count();
+        assert_eq!(taken, 5 + 9);
+        let later = start + Duration::from_secs(100);
+        assert_eq!((0..20).filter(|_| limit.take(later, 10, 5)).count(), 5);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use zmesh_sphinx::{BODY_LEN, CellError, Forwarded, PAYLOAD_MAX, Plain};
 
 use super::close::Cause;
 use super::kind::{COOKIE_LEN, PING_LEN, cell as kinds, reason};
-use super::message::{Assembled, Assembly, split};
+use super::message::split;
 use super::{Relay, Role, Stage};
 use crate::node::core::Core;
 use crate::node::{Event, LocalId, SendError};
@@ -69,7 +69,7 @@ impl Relay {
                 let Some(hop) = self.hops.get_mut(key) else {
                     return;
                 };
-                if hop.pings.take(now, self.config.ping_burst) {
+                if hop.pings.take(now, super::PINGS_PER_SECOND, self.config.ping_burst) {
                     core.metrics.pings_answered += 1;
                     self.send_back(core, now, key, kinds::PONG, payload);
                 } else {
@@ -110,7 +110,7 @@ impl Relay {
                 return;
             }
         };
-        if let Some(message) = core.metrics.messages.note(assembly, payload) {
+        if let Some(message) = core.assemble(assembly, payload) {
             core.tell_message(Event::LocalMessage { local: LocalId(key), message });
         }
     }
@@ -186,20 +186,5 @@ impl crate::node::CellDrops {
             CellError::Exhausted => self.exhausted += 1,
             _ => self.malformed += 1,
         }
-    }
-}
-
-impl crate::node::MessageDrops {
-    /// Takes one part of a message; returns the message when it is whole, and counts what is thrown away.
-    pub(crate) fn note(&mut self, assembly: &mut Assembly, payload: &[u8]) -> Option<Vec<u8>> {
-        let assembled = assembly.accept(payload);
-        self.incomplete += assembly.take_evicted();
-        match assembled {
-            Assembled::Message(message) => return Some(message),
-            Assembled::Partial => {}
-            Assembled::Duplicate => self.duplicate_parts += 1,
-            Assembled::Malformed => self.malformed_parts += 1,
-        }
-        None
     }
 }

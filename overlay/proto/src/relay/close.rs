@@ -91,6 +91,9 @@ impl Relay {
                 core.detach(next);
             }
         }
+        if let Role::Local(assembly) = &hop.role {
+            core.forget(assembly);
+        }
         match hop.role {
             Role::None => {}
             Role::Local(_) if cause.asked => {}

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use zmesh_sphinx::{HopCircuit, PACKET_LEN, Peeled, ReplayFilter, ReplySeal};
 
-use self::budget::FairTurns;
+use self::budget::{FairTurns, RateLimit};
 use self::message::Assembly;
 use self::neighbour::End;
 use self::slab::Slab;
@@ -67,7 +67,7 @@ struct Hop {
     role: Role,
     since: Instant,
     last_used: Instant,
-    pings: Pings,
+    pings: RateLimit,
 }
 
 /// How far a circuit is.
@@ -92,28 +92,6 @@ enum Role {
     Waiting(CookieTag),
     /// Spliced with another circuit.
     Joined { other: u64, tag: CookieTag },
-}
-
-/// A token bucket of answered probes.
-struct Pings {
-    left: u32,
-    filled: Instant,
-}
-
-impl Pings {
-    fn take(&mut self, now: Instant, burst: u32) -> bool {
-        let passed = now.saturating_duration_since(self.filled).as_millis();
-        let earned = u32::try_from(passed * u128::from(PINGS_PER_SECOND) / 1000).unwrap_or(u32::MAX);
-        if earned > 0 {
-            self.left = self.left.saturating_add(earned).min(burst);
-            self.filled = now;
-        }
-        if self.left == 0 {
-            return false;
-        }
-        self.left -= 1;
-        true
-    }
 }
 
 impl Relay {
@@ -159,6 +137,9 @@ impl Relay {
         };
         if let Some(crypto) = &mut hop.crypto {
             crypto.expire(now);
+        }
+        if let Role::Local(assembly) = &mut hop.role {
+            core.age(now, assembly);
         }
         let deadline = match hop.stage {
             Stage::Open => hop.last_used + self.config.idle_timeout,

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use rand_core::Rng;
 
+use super::budget::RateLimit;
 use super::queue::{CodelConfig, FairQueue, FlowId, PushDrops, QueueBounds};
 use crate::link::{LinkId, Links};
-use crate::node::{Metrics, QueueConfig};
+use crate::node::{Metrics, QueueConfig, RelayConfig};
 use crate::wire::cell::Cell;
 
 /// One link drains so many datagrams before the next one's turn, so that runs of equal datagrams stay together.
@@ -74,6 +75,7 @@ struct Neighbour<O> {
     /// Circuits whose set-up goes out when the link is up.
     waiting: Vec<O>,
     unknown_answered: Option<Instant>,
+    setups: Option<RateLimit>,
 }
 
 impl<O> Neighbours<O> {
@@ -105,6 +107,7 @@ impl<O> Neighbours<O> {
             listed: false,
             waiting: Vec::new(),
             unknown_answered: None,
+            setups: None,
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -154,19 +157,35 @@ impl<O> Neighbours<O> {
         }
     }
 
-    /// Whether the peer may open a circuit with this number: it carries the peer's mark, and the peer has less than
-    /// `most` circuits.
-    pub(crate) fn peer_may_open(&self, link: LinkId, circuit: u32, most: usize) -> PeerOpens {
-        let Some(neighbour) = self.of_link(link).filter(|neighbour| neighbour.up) else {
+    /// Whether the peer may open a circuit with this number: it carries the peer's mark, and the peer has not opened too
+    /// many or too fast.
+    pub(crate) fn peer_may_open(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        circuit: u32,
+        config: &RelayConfig,
+    ) -> PeerOpens {
+        let Some(neighbour) = self.of_link_mut(link).filter(|neighbour| neighbour.up) else {
             return PeerOpens::WrongNumber;
         };
+        let burst = config.setups_per_second;
+        let rate = neighbour.setups.get_or_insert_with(|| RateLimit::new(burst, now));
         if (circuit & INITIATOR_BIT != 0) == neighbour.initiator {
             PeerOpens::WrongNumber
-        } else if neighbour.opened_by_peer >= most {
+        } else if neighbour.opened_by_peer >= config.max_circuits_per_link {
             PeerOpens::TooMany
-        } else {
+        } else if rate.take(now, config.setups_per_second, burst) {
             PeerOpens::Yes
+        } else {
+            PeerOpens::TooFast
         }
+    }
+
+    /// The link whose peer has opened the most circuits.
+    pub(crate) fn busiest_opener(&self) -> Option<LinkId> {
+        let busiest = self.slots.iter().flatten().max_by_key(|neighbour| neighbour.opened_by_peer)?;
+        Some(busiest.link)
     }
 
     /// The next circuit number that this node may allocate on the link; the caller skips those in use.
@@ -194,7 +213,7 @@ impl<O> Neighbours<O> {
             return 0;
         };
         if (end.circuit & INITIATOR_BIT != 0) != neighbour.initiator {
-            neighbour.opened_by_peer -= 1;
+            neighbour.opened_by_peer = neighbour.opened_by_peer.saturating_sub(1);
         }
         let lost = neighbour.queue.remove_flow(end.flow);
         self.cells -= lost;
@@ -321,6 +340,7 @@ pub(crate) enum PeerOpens {
     Yes,
     WrongNumber,
     TooMany,
+    TooFast,
 }
 
 #[cfg(test)]

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use zmesh_sphinx::{Error, Next, OnionSecret, Peeled, REPLY_LEN, RelayId, ReplayError, SLOT_SECONDS, Unwrapped};
 
+use super::budget::RateLimit;
 use super::close::Cause;
 use super::kind::reason;
 use super::neighbour::PeerOpens;
-use super::{Hop, Pings, Relay, Role, Setup, Stage};
+use super::{Hop, Relay, Role, Setup, Stage};
 use crate::link::{Control, LinkId};
 use crate::node::core::{Core, Owner, Timer};
 use crate::node::job::{FINISH, PEEL, PeelWork, Work};
@@ -29,22 +30,20 @@ impl Relay {
         circuit: u32,
         packet: [u8; zmesh_sphinx::PACKET_LEN],
     ) {
-        let refused = match core.neighbours.peer_may_open(link, circuit, self.config.max_circuits_per_link) {
-            PeerOpens::Yes if self.hops.len() < self.config.max_circuits => None,
-            PeerOpens::Yes | PeerOpens::TooMany => Some(reason::RESOURCES),
-            PeerOpens::WrongNumber => {
-                core.metrics.circuits.protocol_errors += 1;
-                return;
-            }
-        };
-        if core.owner(link, circuit).is_some() {
+        let may = core.neighbours.peer_may_open(now, link, circuit, &self.config);
+        if may == PeerOpens::WrongNumber || core.owner(link, circuit).is_some() {
             core.metrics.circuits.protocol_errors += 1;
             return;
         }
-        if let Some(reason) = refused {
+        if may == PeerOpens::TooMany {
             core.metrics.circuits.refused_full += 1;
-            core.refuse(now, link, circuit, reason);
-            return;
+            return core.refuse(now, link, circuit, reason::RESOURCES);
+        }
+        // Beyond the bound of the node there is room for set-ups that wait: only a genuine one takes a place.
+        let full = self.hops.len() >= self.config.max_circuits + self.config.setups_waiting;
+        if may == PeerOpens::TooFast || full {
+            core.metrics.circuits.refused_busy += 1;
+            return core.refuse(now, link, circuit, reason::BUSY);
         }
         let Some(prev) = core.neighbours.attach(link, circuit) else {
             return;
@@ -57,7 +56,7 @@ impl Relay {
             role: Role::None,
             since: now,
             last_used: now,
-            pings: Pings { left: self.config.ping_burst, filled: now },
+            pings: RateLimit::new(self.config.ping_burst, now),
         });
         core.enter(prev, Owner::FromOrigin(key));
         core.timers.set(Timer::Hop(key), now + self.config.setup_timeout);
@@ -148,6 +147,12 @@ impl Relay {
             return self.close(core, now, key, Cause::here(reason::REFUSED));
         };
         hop.crypto = Some(Box::new(circuit));
+        if self.hops.len() > self.config.max_circuits {
+            self.make_room(core, now);
+            if self.hops.get(key).is_none() {
+                return;
+            }
+        }
         match next {
             Next::Last => {
                 let reply = reply.last();
@@ -172,6 +177,18 @@ impl Relay {
                     self.close(core, now, key, Cause::here(reason::UNREACHABLE));
                 }
             },
+        }
+    }
+
+    /// Too many circuits: the one that has been quiet longest goes, of the link that has opened the most.
+    fn make_room(&mut self, core: &mut Core, now: Instant) {
+        let Some(link) = core.neighbours.busiest_opener() else {
+            return;
+        };
+        let of_link = self.hops.iter().filter(|(_, hop)| hop.prev.link == link && hop.crypto.is_some());
+        if let Some((key, _)) = of_link.min_by_key(|(_, hop)| hop.last_used) {
+            core.metrics.circuits.evicted += 1;
+            self.close(core, now, key, Cause::here(reason::RESOURCES));
         }
     }
 

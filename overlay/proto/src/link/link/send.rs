@@ -15,7 +15,13 @@ impl Link {
 
     /// Seals one or two cells. Every cell that is sent on a link passes here, so a later repair code takes its symbols
     /// from here.
-    pub(in crate::link) fn send_cells(&mut self, now: Nanos, shared: &mut Shared, first: &Cell, second: Option<&Cell>) {
+    pub(in crate::link) fn send_cells(
+        &mut self,
+        now: Nanos,
+        shared: &mut Shared,
+        first: &Cell,
+        second: Option<&Cell>,
+    ) {
         if !self.up {
             return;
         }
@@ -63,7 +69,10 @@ impl Link {
             self.pace_wake = [self.pace_wake, shared.rate_wake].into_iter().flatten().min();
         }
         let report = self.received.overdue()
-            || self.received.due(self.congestion.rtt()).is_some_and(|due| due <= now)
+            || self
+                .received
+                .due(self.congestion.rtt())
+                .is_some_and(|due| due <= now)
             || self.ack_due.is_some_and(|due| due <= now);
         if report || self.ping_due || self.pong_due.is_some() {
             self.flush_one(now, shared);
@@ -76,7 +85,10 @@ impl Link {
         let mut writer = FrameWriter::new(&mut shared.plain[..L_PLAIN]);
         let retry_after = self.congestion.retry_after();
         let mut eliciting = false;
-        while let Some((frame, again)) = self.outbox.next(now, window_open, retry_after, writer.room()) {
+        while let Some((frame, again)) =
+            self.outbox
+                .next(now, window_open, retry_after, writer.room())
+        {
             writer.push(&frame);
             eliciting = true;
             if again {
@@ -95,7 +107,12 @@ impl Link {
             return false;
         }
         writer.pad();
-        self.seal(now, shared, if used <= S_PLAIN { S_PLAIN } else { L_PLAIN }, eliciting);
+        self.seal(
+            now,
+            shared,
+            if used <= S_PLAIN { S_PLAIN } else { L_PLAIN },
+            eliciting,
+        );
         true
     }
 
@@ -109,6 +126,13 @@ impl Link {
         }
     }
 
+    #[cfg(test)]
+    pub(in crate::link) fn forge(&mut self, now: Nanos, shared: &mut Shared, frames: &[u8]) {
+        shared.plain[..S_PLAIN].fill(0);
+        shared.plain[..frames.len()].copy_from_slice(frames);
+        self.seal(now, shared, S_PLAIN, false);
+    }
+
     /// Queues a PING and notes when its answer is missed.
     pub(super) fn begin_ping(&mut self, now: Nanos) {
         self.ping_id = self.ping_id.wrapping_add(1);
@@ -118,9 +142,18 @@ impl Link {
 
     /// Seals the first `plain_len` bytes of the shared plaintext.
     fn seal(&mut self, now: Nanos, shared: &mut Shared, plain_len: usize, eliciting: bool) {
-        let Some(session) = self.current.as_mut().filter(|session| !session.is_exhausted()) else { return };
+        let Some(session) = self
+            .current
+            .as_mut()
+            .filter(|session| !session.is_exhausted())
+        else {
+            return;
+        };
         let len = HEADER_LEN + plain_len + TAG_LEN;
-        debug_assert!(len == S_LEN || len == L_LEN, "every datagram has one of two lengths");
+        debug_assert!(
+            len == S_LEN || len == L_LEN,
+            "every datagram has one of two lengths"
+        );
         let counter = self.sent.next_counter();
         let out = shared.output.datagram(self.address, len);
         if !session.seal(counter, &shared.plain[..plain_len], out) {

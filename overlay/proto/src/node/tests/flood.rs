@@ -81,3 +81,37 @@ fn circuits_of_one_link_are_bounded() {
     assert_eq!(world.members[0].node.metrics().circuits.refused_full, 1);
     world.build(5, &[0]);
 }
+
+#[test]
+fn a_full_relay_takes_from_the_link_that_has_the_most() {
+    let mut world = World::new(&Plan {
+        origins: 2,
+        delay: Duration::from_millis(1),
+        tune: |_, config| {
+            if let Some(relay) = &mut config.relay {
+                relay.max_circuits = 6;
+            }
+        },
+        ..Plan::default()
+    });
+    let greedy: Vec<_> = (0..6).map(|_| world.build(4, &[0])).collect();
+    for circuit in &greedy[1..] {
+        world.deliver(4, *circuit, 0, b"in use");
+    }
+    for _ in 0..3 {
+        world.build(5, &[0]);
+    }
+    world.run_for(Duration::from_millis(100));
+    let closed: Vec<_> = world.members[4]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::CircuitClosed { circuit, reason } => Some((*circuit, *reason)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(closed.len(), 3);
+    assert_eq!(closed[0], (greedy[0], crate::node::CloseReason::Resources));
+    let metrics = world.members[0].node.metrics();
+    assert_eq!((metrics.circuits.open, metrics.circuits.evicted), (6, 3));
+}

@@ -1,7 +1,7 @@
 //! Whole nodes against each other, in virtual time.
 
+mod anything;
 mod cells;
-mod dbg;
 mod failure;
 mod flood;
 mod meeting;
