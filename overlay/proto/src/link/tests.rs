@@ -3,6 +3,7 @@
 mod attack;
 mod life;
 mod network;
+#[expect(clippy::print_stdout, reason = "it prints a measurement")]
 mod speed;
 mod transfer;
 
