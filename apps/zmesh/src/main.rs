@@ -5,6 +5,7 @@ mod config;
 mod exit;
 mod failure;
 mod files;
+mod invite_line;
 mod logs;
 mod network_file;
 mod process;

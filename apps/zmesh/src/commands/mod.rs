@@ -6,6 +6,7 @@ mod network;
 mod proxy;
 mod relay;
 mod testnet;
+mod voice;
 
 use std::future::Future;
 use std::time::Duration;
@@ -21,6 +22,9 @@ pub(crate) use keys::describe as describe_relay;
 pub(crate) enum Command {
     /// A proxy (SOCKS5 and HTTP CONNECT) through which any program uses the network.
     Proxy(proxy::Args),
+    /// A private call between two people.
+    #[command(subcommand)]
+    Voice(voice::Voice),
     /// A network of relay processes on this machine, to try things on.
     Testnet(testnet::Args),
     /// Run a relay: forward for others.
@@ -40,6 +44,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command) -> Outcome {
     match command {
         Command::Proxy(args) => block_on(proxy::run(args)),
+        Command::Voice(command) => block_on(voice::run(command)),
         Command::Testnet(args) => block_on(testnet::run(args)),
         Command::Relay(args) => block_on(relay::run(args)),
         Command::Keys(command) => keys::run(command),
