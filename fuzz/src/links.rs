@@ -101,7 +101,10 @@ pub fn play(steps: &[Step]) {
     let mut sent = [0u64; 3];
 
     // A link that is up and has carried a cell, so that the sequence begins where it becomes interesting.
-    let prelude = [Step::Wait(0), Step::Deliver(0), Step::Deliver(0), Step::Deliver(0), Step::Cell, Step::Deliver(0)];
+    let mut prelude = vec![Step::Wait(0)];
+    prelude.extend([0; 8].map(Step::Deliver));
+    prelude.push(Step::Cell);
+    prelude.extend([0; 8].map(Step::Deliver));
     for (index, step) in prelude.iter().chain(steps).enumerate() {
         match step {
             Step::Cell if origin.links.can_send(now, link) => {

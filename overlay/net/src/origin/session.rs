@@ -144,16 +144,19 @@ impl SessionCore {
     }
 
     /// Makes a request by one circuit, and by another if that one dies under it.
-    async fn request<T>(
+    async fn request<T, Asked>(
         &self,
         port: u16,
         v6: bool,
-        ask: impl AsyncFn(&ExitCircuit) -> Result<T, ConnectError>,
-    ) -> Result<(T, Arc<ExitCircuit>), ConnectError> {
+        ask: impl Fn(Arc<ExitCircuit>) -> Asked,
+    ) -> Result<(T, Arc<ExitCircuit>), ConnectError>
+    where
+        Asked: Future<Output = Result<T, ConnectError>>,
+    {
         let mut last = None;
         for _ in 0..TRIES {
             let circuit = self.circuit(port, v6).await?;
-            match ask(&circuit).await {
+            match ask(Arc::clone(&circuit)).await {
                 Ok(granted) => return Ok((granted, circuit)),
                 Err(error) if matches!(error.kind(), ConnectErrorKind::Lost | ConnectErrorKind::Circuit) => {
                     self.discard(&circuit);
@@ -167,18 +170,18 @@ impl SessionCore {
 
     pub(crate) async fn connect(&self, target: &Target) -> Result<(Opened, Arc<ExitCircuit>), ConnectError> {
         let v6 = matches!(target.host, TargetHost::Ip(IpAddr::V6(_)));
-        self.request(target.port, v6, async |circuit| circuit.connect(target).await).await
+        self.request(target.port, v6, |circuit| async move { circuit.connect(target).await }).await
     }
 
     pub(crate) async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ConnectError> {
-        Ok(self.request(0, false, async |circuit| circuit.resolve(name).await).await?.0)
+        Ok(self.request(0, false, |circuit| async move { circuit.resolve(name).await }).await?.0)
     }
 
     pub(crate) async fn resolve_ptr(&self, ip: IpAddr) -> Result<Vec<String>, ConnectError> {
-        Ok(self.request(0, false, async |circuit| circuit.resolve_ptr(ip).await).await?.0)
+        Ok(self.request(0, false, |circuit| async move { circuit.resolve_ptr(ip).await }).await?.0)
     }
 
     pub(crate) async fn bind_udp(&self) -> Result<(Flow, Arc<ExitCircuit>), ConnectError> {
-        self.request(0, false, async |circuit| circuit.bind_udp().await).await
+        self.request(0, false, |circuit| async move { circuit.bind_udp().await }).await
     }
 }

@@ -53,10 +53,14 @@ impl Link {
         if !self.up {
             return;
         }
-        while self.outbox.is_due(now, self.congestion.can_send(now)) {
+        // Control frames keep to the node's rate: answers to a flood of set-ups must not take it from the cells.
+        while self.outbox.is_due(now, self.congestion.can_send(now) && shared.rate_allows(now)) {
             if !self.flush_one(now, shared) {
                 return;
             }
+        }
+        if !shared.rate_allows(now) && self.outbox.is_due(now, true) {
+            self.pace_wake = [self.pace_wake, shared.rate_wake].into_iter().flatten().min();
         }
         let report = self.received.overdue()
             || self.received.due(self.congestion.rtt()).is_some_and(|due| due <= now)
@@ -68,8 +72,8 @@ impl Link {
 
     /// Sends one datagram of control frames and reports; `false` if there was nothing to send.
     fn flush_one(&mut self, now: Nanos, shared: &mut Shared) -> bool {
+        let window_open = self.congestion.can_send(now) && shared.rate_allows(now);
         let mut writer = FrameWriter::new(&mut shared.plain[..L_PLAIN]);
-        let window_open = self.congestion.can_send(now);
         let retry_after = self.congestion.retry_after();
         let mut eliciting = false;
         while let Some((frame, again)) = self.outbox.next(now, window_open, retry_after, writer.room()) {
@@ -105,6 +109,13 @@ impl Link {
         }
     }
 
+    #[cfg(test)]
+    pub(in crate::link) fn forge(&mut self, now: Nanos, shared: &mut Shared, frames: &[u8]) {
+        shared.plain[..S_PLAIN].fill(0);
+        shared.plain[..frames.len()].copy_from_slice(frames);
+        self.seal(now, shared, S_PLAIN, false);
+    }
+
     /// Queues a PING and notes when its answer is missed.
     pub(super) fn begin_ping(&mut self, now: Nanos) {
         self.ping_id = self.ping_id.wrapping_add(1);
@@ -114,7 +125,9 @@ impl Link {
 
     /// Seals the first `plain_len` bytes of the shared plaintext.
     fn seal(&mut self, now: Nanos, shared: &mut Shared, plain_len: usize, eliciting: bool) {
-        let Some(session) = self.current.as_mut().filter(|session| !session.is_exhausted()) else { return };
+        let Some(session) = self.current.as_mut().filter(|session| !session.is_exhausted()) else {
+            return;
+        };
         let len = HEADER_LEN + plain_len + TAG_LEN;
         debug_assert!(len == S_LEN || len == L_LEN, "every datagram has one of two lengths");
         let counter = self.sent.next_counter();

@@ -44,9 +44,7 @@ fn backlogged_flows_share_equally() {
     let mut seen = BTreeMap::new();
     let mut drops = 0;
     for _ in 0..250 {
-        *seen
-            .entry(queue.pop(now, &mut drops).unwrap().cell.0)
-            .or_insert(0) += 1;
+        *seen.entry(queue.pop(now, &mut drops).unwrap().cell.0).or_insert(0) += 1;
     }
     assert!(seen.values().all(|n| *n == 50), "{seen:?}");
 }
@@ -102,23 +100,11 @@ fn the_fattest_flow_pays_for_the_link() {
     for n in 0..100 {
         assert_eq!(queue.push(fat, now, (0, n)), PushDrops::default());
     }
-    assert_eq!(
-        queue.push(fat, now, (0, 100)),
-        PushDrops {
-            circuit: 1,
-            link: 0
-        }
-    );
+    assert_eq!(queue.push(fat, now, (0, 100)), PushDrops { circuit: 1, link: 0 });
     for n in 0..20 {
         assert_eq!(queue.push(thin, now, (1, n)), PushDrops::default());
     }
-    assert_eq!(
-        queue.push(thin, now, (1, 20)),
-        PushDrops {
-            circuit: 0,
-            link: 50
-        }
-    );
+    assert_eq!(queue.push(thin, now, (1, 20)), PushDrops { circuit: 0, link: 50 });
     assert_eq!(queue.len(), 71);
     assert_eq!(queue.remove_flow(thin), 21);
 }
