@@ -55,7 +55,9 @@ pub fn mouth_to_ear(mouth: Track<'_>, ear: Track<'_>) -> Option<MouthToEar> {
             continue;
         }
         // Where the window would lie in the output if there were no delay.
-        let Some(at) = i64::try_from(start).ok().and_then(|start| usize::try_from(start - offset).ok()) else { continue };
+        let Some(at) = i64::try_from(start).ok().and_then(|start| usize::try_from(start - offset).ok()) else {
+            continue;
+        };
         if at + LONGEST + WINDOW > ear.samples.len() {
             continue;
         }

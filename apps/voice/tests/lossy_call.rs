@@ -1,6 +1,6 @@
 //! Whole calls in virtual time: what is heard at 0, 5 and 10 % loss, how fast the delay adapts, and that the rate never changes.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that shows its figures with --nocapture")]
 
 mod common;
 

@@ -20,13 +20,7 @@ impl Stop {
         Ok(Stop {
             #[cfg(unix)]
             terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .map_err(|error| {
-                    Failure::failed(
-                        "cannot listen for SIGTERM",
-                        error,
-                        "the system must allow it",
-                    )
-                })?,
+                .map_err(|error| Failure::failed("cannot listen for SIGTERM", error, "the system must allow it"))?,
             stdin: with_stdin.then(stdin_end),
         })
     }

@@ -5,7 +5,9 @@
 
 use crate::media::{FRAME_SAMPLES, Pcm, SAMPLE_RATE};
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
-use cpal::{BufferSize, Device, FromSample, Sample, SampleFormat, SizedSample, Stream, StreamConfig, SupportedStreamConfigRange};
+use cpal::{
+    BufferSize, Device, FromSample, SampleFormat, SizedSample, Stream, StreamConfig, SupportedStreamConfigRange,
+};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fmt;
 use std::sync::Arc;
@@ -53,7 +55,9 @@ const LOUDSPEAKER: &str = "loudspeaker";
 
 fn refused(what: &'static str, source: cpal::Error) -> DeviceError {
     match source.kind() {
-        cpal::ErrorKind::DeviceNotAvailable | cpal::ErrorKind::HostUnavailable if what == MICROPHONE => DeviceError::NoMicrophone,
+        cpal::ErrorKind::DeviceNotAvailable | cpal::ErrorKind::HostUnavailable if what == MICROPHONE => {
+            DeviceError::NoMicrophone
+        }
         cpal::ErrorKind::DeviceNotAvailable | cpal::ErrorKind::HostUnavailable => DeviceError::NoLoudspeaker,
         _ => DeviceError::System { what, source },
     }
@@ -174,7 +178,10 @@ impl DeviceOutput {
 
 impl fmt::Debug for DeviceInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeviceInput").field("starved", &self.starved).field("dropped", &self.dropped).finish_non_exhaustive()
+        f.debug_struct("DeviceInput")
+            .field("starved", &self.starved)
+            .field("dropped", &self.dropped)
+            .finish_non_exhaustive()
     }
 }
 

@@ -32,7 +32,9 @@ pub enum WavError {
         detail: String,
     },
     /// A WAV file of another format.
-    #[error("{path} is {found}; a call needs 48000 Hz, mono, 16-bit PCM: convert it with: sox {path} -r 48000 -c 1 -b 16 call.wav")]
+    #[error(
+        "{path} is {found}; a call needs 48000 Hz, mono, 16-bit PCM: convert it with: sox {path} -r 48000 -c 1 -b 16 call.wav"
+    )]
     Format {
         /// The file.
         path: PathBuf,
@@ -85,7 +87,8 @@ impl std::fmt::Display for Format {
     }
 }
 
-const SPEC: WavSpec = WavSpec { channels: 1, sample_rate: SAMPLE_RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
+const SPEC: WavSpec =
+    WavSpec { channels: 1, sample_rate: SAMPLE_RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
 
 /// Reads a whole file.
 ///
@@ -102,7 +105,9 @@ pub fn read_wav(path: &Path) -> Result<Vec<i16>, WavError> {
 /// As [`read_wav`].
 pub fn decode_wav(data: impl Read, name: &Path) -> Result<Vec<i16>, WavError> {
     let damaged = |error: hound::Error| match error {
-        hound::Error::IoError(source) if source.kind() != io::ErrorKind::UnexpectedEof && source.kind() != io::ErrorKind::Other => {
+        hound::Error::IoError(source)
+            if source.kind() != io::ErrorKind::UnexpectedEof && source.kind() != io::ErrorKind::Other =>
+        {
             WavError::Read { path: name.into(), source }
         }
         other => WavError::NotWav { path: name.into(), detail: other.to_string() },

@@ -135,8 +135,14 @@ fn a_lost_frame_comes_back_from_the_next_message() {
     // Frame 50 is lost; 51 arrives in time for 50's turn because the buffer holds once.
     assert_eq!(jitter.step(50 * FRAME_MICROS + 40 * MS), Step::Conceal);
     jitter.insert(at(51 * 20 + 30), &voice(51));
-    assert_eq!(jitter.step(51 * FRAME_MICROS + 40 * MS), Step::Play { sequence: 50, frame: marked(50), recovered: true });
-    assert_eq!(jitter.step(52 * FRAME_MICROS + 40 * MS), Step::Play { sequence: 51, frame: marked(51), recovered: false });
+    assert_eq!(
+        jitter.step(51 * FRAME_MICROS + 40 * MS),
+        Step::Play { sequence: 50, frame: marked(50), recovered: true }
+    );
+    assert_eq!(
+        jitter.step(52 * FRAME_MICROS + 40 * MS),
+        Step::Play { sequence: 51, frame: marked(51), recovered: false }
+    );
     let counts = jitter.counts();
     assert_eq!((counts.recovered, counts.concealed, counts.lost), (1, 1, 0));
 }
@@ -263,11 +269,8 @@ fn a_stretched_tone_stays_a_tone_of_the_same_pitch() {
         let mut changed = 0;
         for count in 0..20 {
             let pcm = tone(count * FRAME_SAMPLES, 200.0);
-            changed += if longer {
-                stretch::lengthen(&pcm, 600, &mut out)
-            } else {
-                stretch::shorten(&pcm, 600, &mut out)
-            };
+            changed +=
+                if longer { stretch::lengthen(&pcm, 600, &mut out) } else { stretch::shorten(&pcm, 600, &mut out) };
         }
         assert!(changed > 20 * 200, "{changed}");
         let plain = 20 * FRAME_SAMPLES;

@@ -3,7 +3,7 @@
 //! One task does it all. Slots and playouts stand on an absolute schedule from the start of the call, so that nothing drifts: a turn that
 //! wakes late catches up with exactly the slots that it missed.
 
-// mod overlay;
+mod overlay;
 mod report;
 mod transport;
 
@@ -184,7 +184,13 @@ impl Levels {
 }
 
 impl<T: DatagramTransport> Runner<T> {
-    fn new(transport: T, call: Call, mut audio: AudioEnds, options: CallOptions, updates: mpsc::Sender<CallUpdate>) -> Self {
+    fn new(
+        transport: T,
+        call: Call,
+        mut audio: AudioEnds,
+        options: CallOptions,
+        updates: mpsc::Sender<CallUpdate>,
+    ) -> Self {
         audio.input.start();
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {

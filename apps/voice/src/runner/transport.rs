@@ -1,6 +1,7 @@
 //! What a call needs of the circuit under it.
 
 use std::future::Future;
+use std::sync::Arc;
 
 /// The circuit is gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,4 +33,19 @@ pub trait DatagramTransport: Send {
     /// # Cancel safety
     /// Must be cancel safe: it is dropped and called again at every turn.
     fn recv(&self) -> impl Future<Output = Result<Vec<u8>, TransportError>> + Send;
+}
+
+/// Shared between the call and somebody who looks at the circuit meanwhile.
+impl<T: DatagramTransport + Sync> DatagramTransport for Arc<T> {
+    fn joined(&self) -> impl Future<Output = Result<(), TransportError>> + Send {
+        T::joined(self)
+    }
+
+    fn send(&self, message: &[u8]) -> Result<(), TransportError> {
+        T::send(self, message)
+    }
+
+    fn recv(&self) -> impl Future<Output = Result<Vec<u8>, TransportError>> + Send {
+        T::recv(self)
+    }
 }

@@ -1,6 +1,11 @@
 //! Two calls over a pipe that loses, delays, repeats and reorders, in virtual time that jumps from event to event.
 
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "test support, shared by several test programs that use parts of it")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "test support, shared by several test programs that use parts of it"
+)]
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};

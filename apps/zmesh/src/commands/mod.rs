@@ -3,14 +3,28 @@
 mod config;
 mod keys;
 mod network;
+mod proxy;
+mod relay;
+mod testnet;
+
+use std::future::Future;
+use std::time::Duration;
 
 use clap::Subcommand;
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
+
+pub(crate) use keys::describe as describe_relay;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// A proxy (SOCKS5 and HTTP CONNECT) through which any program uses the network.
+    Proxy(proxy::Args),
+    /// A network of relay processes on this machine, to try things on.
+    Testnet(testnet::Args),
+    /// Run a relay: forward for others.
+    Relay(relay::Args),
     /// Make and show keys, and describe a relay to others.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -25,8 +39,22 @@ pub(crate) enum Command {
 /// Runs a command to its end.
 pub(crate) fn run(command: Command) -> Outcome {
     match command {
+        Command::Proxy(args) => block_on(proxy::run(args)),
+        Command::Testnet(args) => block_on(testnet::run(args)),
+        Command::Relay(args) => block_on(relay::run(args)),
         Command::Keys(command) => keys::run(command),
         Command::Network(command) => network::run(command),
         Command::Config(command) => config::run(command),
     }
+}
+
+fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("cannot start", error, "the operating system refuses threads"))?;
+    let outcome = runtime.block_on(command);
+    // Look-ups that the system still has under way must not hold the end up.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    outcome
 }

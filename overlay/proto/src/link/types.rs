@@ -136,10 +136,7 @@ pub struct LinkId {
 
 /// A frame that is retried until the peer has it, and delivered once.
 #[derive(Clone, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the largest one is the one that is common"
-)]
+#[expect(clippy::large_enum_variant, reason = "the largest one is the one that is common")]
 pub enum Control {
     /// Opens a circuit.
     Setup {
@@ -169,9 +166,7 @@ impl Control {
     #[must_use]
     pub fn circuit(&self) -> u32 {
         match self {
-            Self::Setup { circuit, .. }
-            | Self::SetupReply { circuit, .. }
-            | Self::Destroy { circuit, .. } => *circuit,
+            Self::Setup { circuit, .. } | Self::SetupReply { circuit, .. } | Self::Destroy { circuit, .. } => *circuit,
         }
     }
 }
@@ -183,9 +178,7 @@ impl std::fmt::Debug for Control {
             Self::SetupReply { .. } => "SetupReply",
             Self::Destroy { .. } => "Destroy",
         };
-        f.debug_struct(name)
-            .field("circuit", &self.circuit())
-            .finish_non_exhaustive()
+        f.debug_struct(name).field("circuit", &self.circuit()).finish_non_exhaustive()
     }
 }
 

@@ -37,10 +37,7 @@ fn nanoseconds_for_sealing_and_opening_a_long_datagram() {
             seal.push(began.elapsed() / burst);
             let mut bytes: Vec<u8> = Vec::new();
             net.a.links.finish_batch(now);
-            net.a
-                .links
-                .transmits()
-                .for_each(|transmit| bytes.extend(transmit.data));
+            net.a.links.transmits().for_each(|transmit| bytes.extend(transmit.data));
             net.a.links.clear_transmits();
             let began = Instant::now();
             for datagram in bytes.chunks_mut(1200) {
@@ -49,12 +46,7 @@ fn nanoseconds_for_sealing_and_opening_a_long_datagram() {
             open.push(began.elapsed() / burst);
             let began = Instant::now();
             net.b.links.finish_batch(now);
-            let back: Vec<_> = net
-                .b
-                .links
-                .transmits()
-                .map(|t| (t.segment, t.data.to_vec()))
-                .collect();
+            let back: Vec<_> = net.b.links.transmits().map(|t| (t.segment, t.data.to_vec())).collect();
             net.b.links.clear_transmits();
             for (segment, mut data) in back {
                 for datagram in data.chunks_mut(segment) {
@@ -71,11 +63,7 @@ fn nanoseconds_for_sealing_and_opening_a_long_datagram() {
         };
         println!(
             "{}: {} bursts, seal {} ns, open {} ns, feedback and timers {} ns for each datagram",
-            if prefer_aes {
-                "AES-256-GCM"
-            } else {
-                "ChaCha20-Poly1305"
-            },
+            if prefer_aes { "AES-256-GCM" } else { "ChaCha20-Poly1305" },
             seal.len(),
             median(seal),
             median(open),
