@@ -154,7 +154,9 @@ fn report(stages: &[Stage], before: &[u64], messages: u64, elapsed: Duration) {
         "{messages} messages of {MESSAGE_MAX} bytes reached the end in {:.2} s of one core for everything",
         elapsed.as_secs_f64()
     );
-    println!("| machine | cells forwarded | ns a cell, median | fastest tenth | datagrams in | datagrams out | drops |");
+    println!(
+        "| machine | cells forwarded | ns a cell, median | fastest tenth | datagrams in | datagrams out | drops |"
+    );
     println!("|---|---|---|---|---|---|---|");
     let (mut median, mut fast) = (0.0, 0.0);
     for (stage, before) in stages.iter().zip(before) {

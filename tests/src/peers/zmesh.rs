@@ -59,10 +59,11 @@ impl Ready {
             &name,
             Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors),
         )?;
-        let stdout = process.child().stdout.take().ok_or_else(|| Error::Unexpected {
-            program: name.clone(),
-            said: "no output to read".to_owned(),
-        })?;
+        let stdout = process
+            .child()
+            .stdout
+            .take()
+            .ok_or_else(|| Error::Unexpected { program: name.clone(), said: "no output to read".to_owned() })?;
         // A thread of its own keeps reading, so that the program never waits for us.
         let (lines, said) = mpsc::channel();
         thread::spawn(move || {
