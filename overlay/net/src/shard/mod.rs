@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use zmesh_proto::node::{BuildFailure, CircuitId, LocalId, Meet, MeetingOutcome, Metrics, NodeConfig, OnionKey};
 
-use self::bell::Bell;
+pub(crate) use self::bell::Bell;
 use self::core::Core;
 pub(crate) use self::core::{CircuitState, MessageQueue, Sink};
 pub(crate) use self::udp::UdpCounters;

@@ -19,21 +19,14 @@ const MAX_BURST: u64 = 1 << 32;
 impl Bucket {
     /// A full bucket. The rate is in bytes per second.
     pub(super) fn new(rate: u64, burst: u64, now: Nanos) -> Self {
-        let mut bucket = Self {
-            rate,
-            burst: 0,
-            credit: 0,
-            last: now,
-        };
+        let mut bucket = Self { rate, burst: 0, credit: 0, last: now };
         bucket.set(rate, burst, now);
         bucket.credit = bucket.full();
         bucket
     }
 
     fn full(&self) -> i64 {
-        i64::try_from(self.burst)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(SCALE)
+        i64::try_from(self.burst).unwrap_or(i64::MAX).saturating_mul(SCALE)
     }
 
     fn credit_at(&self, now: Nanos) -> i64 {
@@ -53,27 +46,19 @@ impl Bucket {
 
     /// Whether `bytes` may be sent now.
     pub(super) fn allows(&self, now: Nanos, bytes: u64) -> bool {
-        self.credit_at(now)
-            >= i64::try_from(bytes)
-                .unwrap_or(i64::MAX)
-                .saturating_mul(SCALE)
+        self.credit_at(now) >= i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(SCALE)
     }
 
     /// Takes `bytes` out, into debt if need be.
     pub(super) fn take(&mut self, now: Nanos, bytes: u64) {
-        let bytes = i64::try_from(bytes)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(SCALE);
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(SCALE);
         self.credit = self.credit_at(now).saturating_sub(bytes).max(-self.full());
         self.last = now;
     }
 
     /// When `bytes` may be sent, unless that is already so.
     pub(super) fn ready_at(&self, now: Nanos, bytes: u64) -> Option<Nanos> {
-        let missing = i64::try_from(bytes)
-            .unwrap_or(i64::MAX)
-            .saturating_mul(SCALE)
-            - self.credit_at(now);
+        let missing = i64::try_from(bytes).unwrap_or(i64::MAX).saturating_mul(SCALE) - self.credit_at(now);
         let missing = u64::try_from(missing).ok().filter(|missing| *missing > 0)?;
         Some(now.saturating_add(missing.div_ceil(self.rate)))
     }

@@ -19,11 +19,7 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn new(start: Instant, unix_nanos: u64) -> Self {
-        Self {
-            start,
-            unix_nanos,
-            unix_at: 0,
-        }
+        Self { start, unix_nanos, unix_at: 0 }
     }
 
     pub(super) fn set_unix(&mut self, now: Instant, unix_nanos: u64) {
@@ -33,8 +29,7 @@ impl Clock {
 
     /// The unix time in nanoseconds.
     pub(super) fn unix(&self, now: Nanos) -> u64 {
-        self.unix_nanos
-            .saturating_add(now.saturating_sub(self.unix_at))
+        self.unix_nanos.saturating_add(now.saturating_sub(self.unix_at))
     }
 
     pub(super) fn nanos(&self, now: Instant) -> Nanos {

@@ -20,6 +20,7 @@ mod delay;
 mod loss;
 
 #[cfg(test)]
+#[expect(clippy::print_stdout, reason = "figures for whoever tunes the controller")]
 mod tests;
 
 use super::bucket::Bucket;
@@ -110,16 +111,11 @@ impl Congestion {
 
     /// When pacing will let the next long datagram leave, if it is pacing that holds it back.
     pub(super) fn paced_until(&self, now: Nanos) -> Option<Nanos> {
-        if self.in_flight + DATAGRAM <= self.allowed() {
-            self.pacer.ready_at(now, DATAGRAM)
-        } else {
-            None
-        }
+        if self.in_flight + DATAGRAM <= self.allowed() { self.pacer.ready_at(now, DATAGRAM) } else { None }
     }
 
     fn allowed(&self) -> u64 {
-        self.drain
-            .map_or(self.window, |(cap, _)| cap.min(self.window))
+        self.drain.map_or(self.window, |(cap, _)| cap.min(self.window))
     }
 
     /// Notes that a datagram left. `next` is the counter after it.
@@ -161,12 +157,11 @@ impl Congestion {
 
     /// Takes what a FEEDBACK changed. `next` is the next counter to be sent.
     pub(super) fn on_report(&mut self, now: Nanos, report: &Report, next: u64) {
-        self.in_flight = self
-            .in_flight
-            .saturating_sub(report.acked_bytes + report.lost_bytes);
-        let queue = report
-            .rtt
-            .map(|rtt| self.delay.note(now, rtt, report.one_way));
+        self.in_flight = self.in_flight.saturating_sub(report.acked_bytes + report.lost_bytes);
+        let queue = report.rtt.map(|rtt| self.delay.note(now, rtt, report.one_way));
+        if self.in_flight == 0 {
+            self.blackout = None;
+        }
         if report.acked > 0 {
             self.backoff = 0;
             self.blackout = (self.in_flight > 0).then(|| now + self.patience());
@@ -175,9 +170,7 @@ impl Congestion {
             // The black-out was a hiccup: go back to where it struck.
             self.window = self.window.max(self.ceiling.min(MAX_WINDOW));
         }
-        let limited = self
-            .limited_until
-            .is_some_and(|until| report.largest <= until);
+        let limited = self.limited_until.is_some_and(|until| report.largest <= until);
         match self.loss.note(now, report.acked, report.lost) {
             Verdict::Bear => {}
             Verdict::Shrink(percent) if report.largest >= self.shrunk_at => {
@@ -210,19 +203,11 @@ impl Congestion {
 
     fn start_up(&mut self, now: Nanos, acked: u64, limited: bool, next: u64) {
         let target = self.delay.target();
-        if let Some(queue) = self
-            .delay
-            .recent_queue()
-            .filter(|queue| *queue > target / 2)
-        {
+        if let Some(queue) = self.delay.recent_queue().filter(|queue| *queue > target / 2) {
             // What is measured now is the effect of about half the window.
             let base = self.delay.base();
             self.slow_start = false;
-            self.change(
-                now,
-                self.window / 2 * (base + target) / (base + queue),
-                next,
-            );
+            self.change(now, self.window / 2 * (base + target) / (base + queue), next);
         } else if limited {
             self.window = (self.window + acked).min(MAX_WINDOW);
             if self.window >= self.ceiling {
@@ -298,13 +283,8 @@ impl Congestion {
     fn pace(&mut self, now: Nanos) {
         let rtt = self.delay.smoothed().max(1000);
         let window = self.allowed();
-        let rate = u64::try_from(u128::from(window) * u128::from(SECOND) / u128::from(rtt))
-            .unwrap_or(u64::MAX);
-        let rate = if self.slow_start {
-            rate.saturating_mul(2)
-        } else {
-            rate.saturating_add(rate / 4)
-        };
+        let rate = u64::try_from(u128::from(window) * u128::from(SECOND) / u128::from(rtt)).unwrap_or(u64::MAX);
+        let rate = if self.slow_start { rate.saturating_mul(2) } else { rate.saturating_add(rate / 4) };
         let rate = rate.min(1 << 36);
         let burst = rate / (SECOND / BURST_TIME);
         self.pacer.set(rate, burst.clamp(MIN_BURST, MAX_BURST), now);

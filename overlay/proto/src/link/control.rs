@@ -52,17 +52,9 @@ impl Outbox {
         if self.last_id + 1 - oldest >= SPAN || (!window_open && self.open.len() >= ALWAYS) {
             return None;
         }
-        let busy = |circuit| {
-            self.open
-                .iter()
-                .any(|open| open.control.circuit() == circuit)
-        };
+        let busy = |circuit| self.open.iter().any(|open| open.control.circuit() == circuit);
         let span = usize::try_from(SPAN).unwrap_or(usize::MAX);
-        let at = self
-            .waiting
-            .iter()
-            .take(span)
-            .position(|control| !busy(control.circuit()))?;
+        let at = self.waiting.iter().take(span).position(|control| !busy(control.circuit()))?;
         // Not past an earlier waiting frame of the same circuit: the first match is the earliest of its circuit.
         Some(at)
     }
@@ -75,33 +67,18 @@ impl Outbox {
         retry_after: Nanos,
         room: usize,
     ) -> Option<(Frame<'_>, bool)> {
-        if let Some(at) = self
-            .open
-            .iter()
-            .position(|open| open.retry_at <= now && wire_len(&open.control) <= room)
-        {
+        if let Some(at) = self.open.iter().position(|open| open.retry_at <= now && wire_len(&open.control) <= room) {
             let open = &mut self.open[at];
             open.tries += 1;
-            let wait = retry_after
-                .saturating_mul(1 << open.tries.min(8))
-                .min(SLOWEST_RETRY.max(retry_after));
+            let wait = retry_after.saturating_mul(1 << open.tries.min(8)).min(SLOWEST_RETRY.max(retry_after));
             open.retry_at = now + wait;
             return Some((frame(open.id, &open.control), true));
         }
-        let at = self
-            .candidate(window_open)
-            .filter(|at| wire_len(&self.waiting[*at]) <= room)?;
+        let at = self.candidate(window_open).filter(|at| wire_len(&self.waiting[*at]) <= room)?;
         let control = self.waiting.remove(at)?;
         self.last_id += 1;
-        self.open.push_back(Open {
-            id: self.last_id,
-            control,
-            retry_at: now + retry_after,
-            tries: 0,
-        });
-        self.open
-            .back()
-            .map(|open| (frame(open.id, &open.control), false))
+        self.open.push_back(Open { id: self.last_id, control, retry_at: now + retry_after, tries: 0 });
+        self.open.back().map(|open| (frame(open.id, &open.control), false))
     }
 
     /// Takes an ACK. Ids that were never sent mean nothing.
@@ -128,21 +105,9 @@ fn wire_len(control: &Control) -> usize {
 
 fn frame(id: u32, control: &Control) -> Frame<'_> {
     match control {
-        Control::Setup { circuit, packet } => Frame::Setup {
-            id,
-            circuit: *circuit,
-            packet,
-        },
-        Control::SetupReply { circuit, reply } => Frame::SetupReply {
-            id,
-            circuit: *circuit,
-            reply,
-        },
-        Control::Destroy { circuit, reason } => Frame::Destroy {
-            id,
-            circuit: *circuit,
-            reason: *reason,
-        },
+        Control::Setup { circuit, packet } => Frame::Setup { id, circuit: *circuit, packet },
+        Control::SetupReply { circuit, reply } => Frame::SetupReply { id, circuit: *circuit, reply },
+        Control::Destroy { circuit, reason } => Frame::Destroy { id, circuit: *circuit, reason: *reason },
     }
 }
 
@@ -184,10 +149,7 @@ impl Inbox {
     }
 
     pub(super) fn ack(&self) -> Frame<'static> {
-        Frame::Ack {
-            through: self.through,
-            beyond: self.beyond,
-        }
+        Frame::Ack { through: self.through, beyond: self.beyond }
     }
 }
 
@@ -202,11 +164,7 @@ mod tests {
 
     fn read(frame: &Frame<'_>) -> (u32, u32, u8) {
         match frame {
-            Frame::Destroy {
-                id,
-                circuit,
-                reason,
-            } => (*id, *circuit, *reason),
+            Frame::Destroy { id, circuit, reason } => (*id, *circuit, *reason),
             other => panic!("unexpected {other:?}"),
         }
     }

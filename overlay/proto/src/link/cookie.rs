@@ -41,11 +41,7 @@ fn mac(key: &[u8], data: &[u8]) -> Mac {
 
 /// The key of `mac1` for messages to and from the responder with this identity.
 pub(super) fn mac1_key(responder: &[u8; 32]) -> [u8; 32] {
-    Sha256::new()
-        .chain_update(MAC1_CONTEXT)
-        .chain_update(responder)
-        .finalize()
-        .into()
+    Sha256::new().chain_update(MAC1_CONTEXT).chain_update(responder).finalize().into()
 }
 
 /// Writes `mac1`, and `mac2` when there is a cookie. Returns `mac1`.
@@ -72,11 +68,7 @@ pub(super) struct CookieJar {
 
 impl CookieJar {
     pub(super) fn new(rng: &mut ChaCha12Rng, now: Nanos) -> Self {
-        let mut jar = Self {
-            current: Zeroizing::default(),
-            previous: Zeroizing::default(),
-            rotated: now,
-        };
+        let mut jar = Self { current: Zeroizing::default(), previous: Zeroizing::default(), rotated: now };
         rng.fill_bytes(&mut *jar.current);
         rng.fill_bytes(&mut *jar.previous);
         jar
@@ -96,13 +88,7 @@ impl CookieJar {
     }
 
     /// Whether `mac2` of the message proves its sender's address.
-    pub(super) fn proves(
-        &mut self,
-        rng: &mut ChaCha12Rng,
-        now: Nanos,
-        message: &[u8],
-        from: SocketAddr,
-    ) -> bool {
+    pub(super) fn proves(&mut self, rng: &mut ChaCha12Rng, now: Nanos, message: &[u8], from: SocketAddr) -> bool {
         self.rotate(rng, now);
         let Some(claimed) = message.get(MAC2_AT..) else {
             return false;
@@ -125,12 +111,7 @@ impl CookieJar {
     ) -> [u8; COOKIE_REPLY_LEN] {
         self.rotate(rng, now);
         let mut out = [0; COOKIE_REPLY_LEN];
-        let header = Header {
-            kind: Kind::Cookie,
-            suite: 0,
-            index,
-            counter: 0,
-        };
+        let header = Header { kind: Kind::Cookie, suite: 0, index, counter: 0 };
         out[..HEADER_LEN].copy_from_slice(&header.to_bytes());
         rng.fill_bytes(&mut out[HEADER_LEN..HEADER_LEN + 32]);
         let (mask, key) = reply_keys(responder, mac1, &out);
@@ -209,17 +190,10 @@ mod tests {
         assert!(!jar.proves(&mut rng, 0, &message, address(1)));
         let reply = jar.reply(&mut rng, 0, &RESPONDER, 5, &mac1, address(1));
         let cookie = open_reply(&reply, &RESPONDER, &mac1).expect("authentic");
-        assert_eq!(
-            stamp(&mut message, &key, Some(&cookie)),
-            mac1,
-            "mac1 does not depend on the cookie"
-        );
+        assert_eq!(stamp(&mut message, &key, Some(&cookie)), mac1, "mac1 does not depend on the cookie");
         assert!(jar.proves(&mut rng, SECOND, &message, address(1)));
         assert!(!jar.proves(&mut rng, SECOND, &message, address(2)));
-        assert!(
-            jar.proves(&mut rng, 121 * SECOND, &message, address(1)),
-            "the previous secret is still good"
-        );
+        assert!(jar.proves(&mut rng, 121 * SECOND, &message, address(1)), "the previous secret is still good");
         assert!(!jar.proves(&mut rng, 242 * SECOND, &message, address(1)));
     }
 
@@ -233,10 +207,7 @@ mod tests {
         for at in 0..reply.len() {
             let mut altered = reply;
             altered[at] ^= 1;
-            assert!(
-                open_reply(&altered, &RESPONDER, &[3; 16]).is_none(),
-                "byte {at}"
-            );
+            assert!(open_reply(&altered, &RESPONDER, &[3; 16]).is_none(), "byte {at}");
         }
     }
 

@@ -86,7 +86,7 @@ impl Guests {
     }
 
     /// Handshakes of any stage from the network of this address (IPv4 address, IPv6 /64).
-    pub(super) fn from_source(&self, from: SocketAddr) -> usize {
+    pub(super) fn count_from(&self, from: SocketAddr) -> usize {
         self.sources.get(&source(from)).copied().unwrap_or(0)
     }
 
@@ -155,9 +155,7 @@ impl Guests {
 
     /// The next index whose wait is over.
     pub(super) fn expired(&mut self, now: Nanos) -> Option<u32> {
-        self.expiry
-            .pop_front_if(|(at, _)| *at <= now)
-            .map(|(_, index)| index)
+        self.expiry.pop_front_if(|(at, _)| *at <= now).map(|(_, index)| index)
     }
 
     /// When the next wait is over.
@@ -181,8 +179,7 @@ impl Guests {
             self.timestamps.remove(&oldest);
         }
         self.timestamp_clock += 1;
-        self.timestamps
-            .insert(*key, (timestamp, self.timestamp_clock));
+        self.timestamps.insert(*key, (timestamp, self.timestamp_clock));
         self.timestamp_order.insert(self.timestamp_clock, *key);
         true
     }
@@ -190,10 +187,7 @@ impl Guests {
 
 impl std::fmt::Debug for Guests {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guests")
-            .field("unread", &self.unread)
-            .field("half_open", &self.half_open.len())
-            .finish()
+        f.debug_struct("Guests").field("unread", &self.unread).field("half_open", &self.half_open.len()).finish()
     }
 }
 
@@ -225,8 +219,6 @@ mod tests {
         for number in 2..3 * TIMESTAMPS {
             assert!(guests.is_later(&key(number), 1));
         }
-        assert!(
-            guests.timestamps.len() == TIMESTAMPS && guests.timestamp_order.len() == TIMESTAMPS
-        );
+        assert!(guests.timestamps.len() == TIMESTAMPS && guests.timestamp_order.len() == TIMESTAMPS);
     }
 }

@@ -89,11 +89,7 @@ impl ResponsePayload {
         let (&[flags], rest) = rest.split_first_chunk::<1>()?;
         let (&token, rest) = rest.split_first_chunk::<32>()?;
         let clean = flags <= 1 && rest.iter().all(|byte| *byte == 0);
-        clean.then_some(Self {
-            index: u32::from_be_bytes(index),
-            renewed: flags == 1,
-            token,
-        })
+        clean.then_some(Self { index: u32::from_be_bytes(index), renewed: flags == 1, token })
     }
 }
 
@@ -127,17 +123,9 @@ pub(super) enum Work {
         seed: Zeroizing<[u8; 32]>,
     },
     /// Writes message 2.
-    Answer {
-        ticket: u64,
-        state: Box<HandshakeState>,
-        payload: ResponsePayload,
-    },
+    Answer { ticket: u64, state: Box<HandshakeState>, payload: ResponsePayload },
     /// Reads message 2.
-    Finish {
-        index: u32,
-        state: Box<HandshakeState>,
-        message: NoiseMessage,
-    },
+    Finish { index: u32, state: Box<HandshakeState>, message: NoiseMessage },
 }
 
 /// Message 1 as the responder read it.
@@ -172,51 +160,22 @@ impl HandshakeJob {
     #[must_use]
     pub fn run(self) -> HandshakeDone {
         HandshakeDone(match self.0 {
-            Work::Initiate {
-                index,
-                suite,
-                local,
-                responder,
-                responder_key,
-                payload,
-                seed,
-            } => {
+            Work::Initiate { index, suite, local, responder, responder_key, payload, seed } => {
                 let state = suite.initiator(local.as_ref(), &responder, &responder_key, &seed);
-                let result = state
-                    .ok()
-                    .and_then(|state| write_init(state, suite, &payload));
+                let result = state.ok().and_then(|state| write_init(state, suite, &payload));
                 Outcome::Initiated { index, result }
             }
-            Work::Read {
-                ticket,
-                suite,
-                identity,
-                secret,
-                message,
-                seed,
-            } => {
+            Work::Read { ticket, suite, identity, secret, message, seed } => {
                 let state = suite.responder(&identity, &secret, &seed);
-                let result = state
-                    .ok()
-                    .and_then(|state| read_init(state, suite, &message));
+                let result = state.ok().and_then(|state| read_init(state, suite, &message));
                 Outcome::Read { ticket, result }
             }
-            Work::Answer {
-                ticket,
-                state,
-                payload,
-            } => Outcome::Answered {
-                ticket,
-                result: write_response(*state, &payload),
-            },
-            Work::Finish {
-                index,
-                state,
-                message,
-            } => Outcome::Finished {
-                index,
-                result: read_response(state, &message),
-            },
+            Work::Answer { ticket, state, payload } => {
+                Outcome::Answered { ticket, result: write_response(*state, &payload) }
+            }
+            Work::Finish { index, state, message } => {
+                Outcome::Finished { index, result: read_response(state, &message) }
+            }
         })
     }
 
@@ -224,23 +183,8 @@ impl HandshakeJob {
     #[must_use]
     pub fn multiplications(&self) -> u32 {
         match &self.0 {
-            Work::Initiate {
-                suite:
-                    Suite {
-                        pattern: Pattern::Ik,
-                        ..
-                    },
-                ..
-            } => 4,
-            Work::Read {
-                suite:
-                    Suite {
-                        pattern: Pattern::Ik,
-                        ..
-                    },
-                ..
-            }
-            | Work::Answer { .. } => 3,
+            Work::Initiate { suite: Suite { pattern: Pattern::Ik, .. }, .. } => 4,
+            Work::Read { suite: Suite { pattern: Pattern::Ik, .. }, .. } | Work::Answer { .. } => 3,
             Work::Initiate { .. } | Work::Read { .. } | Work::Finish { .. } => 2,
         }
     }
@@ -261,9 +205,7 @@ fn write_init(
     let mut plain = Zeroizing::new([0; NOISE_LEN]);
     payload.write(&mut *plain);
     let mut message = Box::new([0; NOISE_LEN]);
-    state
-        .write_message(&plain[..init_payload_len(suite)], &mut message[..])
-        .ok()?;
+    state.write_message(&plain[..init_payload_len(suite)], &mut message[..]).ok()?;
     Some((Box::new(state), message))
 }
 
@@ -275,17 +217,10 @@ fn read_init(mut state: HandshakeState, suite: Suite, message: &NoiseMessage) ->
         Pattern::Ik => Some(*state.get_remote_static()?.first_chunk::<32>()?),
         Pattern::Nk => None,
     };
-    Some(ReadInit {
-        state: Box::new(state),
-        link_key,
-        payload,
-    })
+    Some(ReadInit { state: Box::new(state), link_key, payload })
 }
 
-fn write_response(
-    mut state: HandshakeState,
-    payload: &ResponsePayload,
-) -> Option<(SessionKeys, NoiseMessage)> {
+fn write_response(mut state: HandshakeState, payload: &ResponsePayload) -> Option<(SessionKeys, NoiseMessage)> {
     let mut plain = Zeroizing::new([0; RESPONSE_PAYLOAD]);
     payload.write(&mut *plain);
     let mut message = Box::new([0; NOISE_LEN]);

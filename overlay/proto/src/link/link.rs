@@ -145,20 +145,14 @@ impl Link {
         self.probe = None;
         if !confirmed {
             self.begin_ping(now);
-            self.probe = Some(Probe {
-                due: now + CONFIRM_WAIT,
-                missed: 0,
-            });
+            self.probe = Some(Probe { due: now + CONFIRM_WAIT, missed: 0 });
         }
         evicted
     }
 
     /// The indexes under which datagrams for this link arrive.
     pub(super) fn local_indexes(&self) -> impl Iterator<Item = u32> {
-        let sessions = self
-            .current
-            .iter()
-            .chain(self.previous.as_ref().map(|(session, _)| session));
+        let sessions = self.current.iter().chain(self.previous.as_ref().map(|(session, _)| session));
         let handshake = self.initiation.as_ref().map(|initiation| initiation.index);
         sessions.map(|session| session.local_index).chain(handshake)
     }
@@ -177,10 +171,7 @@ impl Link {
             initiator: self.info.initiator,
             address: self.address,
             rtt: self.congestion.rtt().map(std::time::Duration::from_nanos),
-            min_rtt: self
-                .congestion
-                .min_rtt()
-                .map(std::time::Duration::from_nanos),
+            min_rtt: self.congestion.min_rtt().map(std::time::Duration::from_nanos),
             queue_delay: std::time::Duration::from_nanos(self.congestion.queue_delay()),
             window: self.congestion.window(),
             in_flight: self.congestion.in_flight(),
@@ -201,9 +192,6 @@ impl Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link")
-            .field("id", &self.id)
-            .field("up", &self.up)
-            .finish_non_exhaustive()
+        f.debug_struct("Link").field("id", &self.id).field("up", &self.up).finish_non_exhaustive()
     }
 }

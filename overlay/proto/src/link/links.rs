@@ -19,8 +19,7 @@ use super::session::Refusal;
 use super::shared::Shared;
 use super::types::LocalIdentity;
 use super::{
-    Control, Error, Inbound, LinkConfig, LinkCounters, LinkError, LinkEvent, LinkId, LinkPeer,
-    LinkPeerInfo, LinkStats,
+    Control, Error, Inbound, LinkConfig, LinkCounters, LinkError, LinkEvent, LinkId, LinkPeer, LinkPeerInfo, LinkStats,
 };
 use crate::wire::cell::Cell;
 use crate::wire::datagram::{Header, Kind};
@@ -86,10 +85,7 @@ impl Links {
     /// # Errors
     /// [`Error::OwnIdentity`], [`Error::NoAddress`], or [`Error::TooManyLinks`].
     pub fn connect(&mut self, now: Instant, peer: &LinkPeer) -> Result<LinkId, Error> {
-        if self
-            .own
-            .is_some_and(|(identity, _)| identity == peer.identity)
-        {
+        if self.own.is_some_and(|(identity, _)| identity == peer.identity) {
             return Err(Error::OwnIdentity);
         }
         if let Some(id) = self.table.to_peer(peer) {
@@ -97,15 +93,8 @@ impl Links {
         }
         let address = *peer.addresses.first().ok_or(Error::NoAddress)?;
         let now = self.shared.clock.nanos(now);
-        let info = LinkPeerInfo {
-            identity: Some(peer.identity),
-            link_key: Some(peer.link_key),
-            initiator: true,
-        };
-        let id = self
-            .table
-            .insert(info, address, now)
-            .ok_or(Error::TooManyLinks)?;
+        let info = LinkPeerInfo { identity: Some(peer.identity), link_key: Some(peer.link_key), initiator: true };
+        let id = self.table.insert(info, address, now).ok_or(Error::TooManyLinks)?;
         if let Some(link) = self.table.get_mut(id) {
             link.peer = Some(peer.clone());
         }
@@ -115,13 +104,7 @@ impl Links {
 
     /// Takes a datagram from the network; its bytes may be changed. What it carries for the layer above is appended to
     /// `inbox`.
-    pub fn handle_datagram(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        datagram: &mut [u8],
-        inbox: &mut Vec<Inbound>,
-    ) {
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8], inbox: &mut Vec<Inbound>) {
         let now = self.shared.clock.nanos(now);
         let Ok(header) = Header::read(datagram) else {
             self.shared.counters.refused_junk += 1;
@@ -135,30 +118,19 @@ impl Links {
         }
     }
 
-    fn handle_data(
-        &mut self,
-        now: u64,
-        from: SocketAddr,
-        header: &Header,
-        datagram: &[u8],
-        inbox: &mut Vec<Inbound>,
-    ) {
+    fn handle_data(&mut self, now: u64, from: SocketAddr, header: &Header, datagram: &[u8], inbox: &mut Vec<Inbound>) {
         let opened = match self.table.owner(header.index) {
             Some(Owner::Link(id)) => {
                 let Some(link) = self.table.get_mut(id) else {
                     return;
                 };
-                link.open(header, datagram, &mut self.shared)
-                    .map(|len| (id, len))
+                link.open(header, datagram, &mut self.shared).map(|len| (id, len))
             }
             Some(Owner::HalfOpen) => {
                 let Some(half_open) = self.guests.half_open_mut(header.index) else {
                     return;
                 };
-                match half_open
-                    .session
-                    .open(header, datagram, &mut self.shared.plain[..])
-                {
+                match half_open.session.open(header, datagram, &mut self.shared.plain[..]) {
                     Ok(len) => match self.promote(now, from, header.index) {
                         Some(id) => Ok((id, len)),
                         None => return,
@@ -230,16 +202,8 @@ impl Links {
     /// [`finish_batch`](Self::finish_batch) only.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let times = [
-            self.table.next_due(),
-            self.guests.deadline(),
-            self.shared.rate_wake,
-        ];
-        times
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|at| self.shared.clock.instant(at))
+        let times = [self.table.next_due(), self.guests.deadline(), self.shared.rate_wake];
+        times.into_iter().flatten().min().map(|at| self.shared.clock.instant(at))
     }
 
     /// Whether the link is up and its window, its pace and the node's rate let one more long datagram leave.
@@ -276,12 +240,7 @@ impl Links {
     ///
     /// # Errors
     /// [`Error::UnknownLink`] or [`Error::ControlQueueFull`].
-    pub fn send_control(
-        &mut self,
-        _now: Instant,
-        link: LinkId,
-        control: Control,
-    ) -> Result<(), Error> {
+    pub fn send_control(&mut self, _now: Instant, link: LinkId, control: Control) -> Result<(), Error> {
         let limit = self.shared.config.max_queued_control;
         let state = self.table.get_mut(link).ok_or(Error::UnknownLink)?;
         if state.control_queued() >= limit {

@@ -24,10 +24,7 @@ mod cookie;
 mod counters;
 mod guests;
 mod handshake;
-#[expect(
-    clippy::module_inception,
-    reason = "a link is what the module is about"
-)]
+#[expect(clippy::module_inception, reason = "a link is what the module is about")]
 mod link;
 mod links;
 mod output;
@@ -47,6 +44,6 @@ pub use handshake::{HandshakeDone, HandshakeJob};
 pub use links::Links;
 pub use output::{MAX_RUN_BYTES, MAX_SEGMENTS, Transmit};
 pub use types::{
-    Control, Error, Inbound, LinkConfig, LinkError, LinkEvent, LinkId, LinkPeer, LinkPeerInfo,
-    LinkSecret, LinkStats, LocalIdentity,
+    Control, Error, Inbound, LinkConfig, LinkError, LinkEvent, LinkId, LinkPeer, LinkPeerInfo, LinkSecret, LinkStats,
+    LocalIdentity,
 };

@@ -68,8 +68,7 @@ impl Received {
     /// When a report is due, if one is.
     pub(super) fn due(&self, rtt: Option<Nanos>) -> Option<Nanos> {
         let wait = if self.pending >= SPARSE {
-            rtt.map_or(MILLI, |rtt| rtt / 4)
-                .clamp(SHORTEST_WAIT, LONGEST_WAIT)
+            rtt.map_or(MILLI, |rtt| rtt / 4).clamp(SHORTEST_WAIT, LONGEST_WAIT)
         } else {
             LONGEST_WAIT
         };
@@ -84,8 +83,7 @@ impl Received {
             highest: u32::from_be_bytes([highest[4], highest[5], highest[6], highest[7]]),
             received: self.total,
             arrived: micros32(self.arrived),
-            delay: u16::try_from(now.saturating_sub(self.arrived) / (8 * MICRO))
-                .unwrap_or(u16::MAX),
+            delay: u16::try_from(now.saturating_sub(self.arrived) / (8 * MICRO)).unwrap_or(u16::MAX),
             bitmap: self.bitmap & ((1 << FEEDBACK_BITS) - 1),
         }
     }

@@ -82,22 +82,10 @@ impl Sent {
             && let Some(old) = self.entries.pop_front()
         {
             self.first += 1;
-            dropped = if old.state == State::Open {
-                u64::from(old.len)
-            } else {
-                0
-            };
+            dropped = if old.state == State::Open { u64::from(old.len) } else { 0 };
         }
-        let state = if eliciting {
-            State::Open
-        } else {
-            State::Silent
-        };
-        self.entries.push_back(Entry {
-            at: now,
-            len,
-            state,
-        });
+        let state = if eliciting { State::Open } else { State::Silent };
+        self.entries.push_back(Entry { at: now, len, state });
         dropped
     }
 
@@ -113,32 +101,21 @@ impl Sent {
     pub(super) fn feedback(&mut self, now: Nanos, feedback: &Feedback) -> Result<Report, Absurd> {
         let last = self.next_counter().checked_sub(1).ok_or(Absurd)?;
         let back = low32(last).wrapping_sub(feedback.highest);
-        let highest = last
-            .checked_sub(u64::from(back))
-            .filter(|_| back < 1 << 31)
-            .ok_or(Absurd)?;
+        let highest = last.checked_sub(u64::from(back)).filter(|_| back < 1 << 31).ok_or(Absurd)?;
         // Bits below counter 0 stand for nothing that was sent.
-        let in_life = u32::try_from(highest)
-            .unwrap_or(u32::MAX)
-            .min(FEEDBACK_BITS);
+        let in_life = u32::try_from(highest).unwrap_or(u32::MAX).min(FEEDBACK_BITS);
         let bitmap = feedback.bitmap & ((1 << FEEDBACK_BITS) - 1);
         if bitmap.checked_shr(in_life).unwrap_or(0) != 0 {
             return Err(Absurd);
         }
-        let mut report = Report {
-            largest: highest,
-            ..Report::default()
-        };
+        let mut report = Report { largest: highest, ..Report::default() };
         let waited = Nanos::from(feedback.delay) * 8 * MICRO;
         if self.known_highest.is_none_or(|known| highest > known)
             && let Some(entry) = self.entry(highest)
             && entry.state != State::Done
         {
             let at = entry.at;
-            report.rtt = now
-                .saturating_sub(at)
-                .checked_sub(waited)
-                .filter(|rtt| *rtt > 0);
+            report.rtt = now.saturating_sub(at).checked_sub(waited).filter(|rtt| *rtt > 0);
             report.one_way = Some(feedback.arrived.wrapping_sub(super::clock::micros32(at)));
         }
         self.acknowledge(highest, &mut report);
@@ -162,9 +139,7 @@ impl Sent {
         match self.known_highest {
             Some(known) if known == highest => self.known,
             Some(known) if known < highest => match u32::try_from(highest - known) {
-                Ok(step) if step <= 128 => {
-                    self.known.checked_shl(step).unwrap_or(0) | 1 << (step - 1)
-                }
+                Ok(step) if step <= 128 => self.known.checked_shl(step).unwrap_or(0) | 1 << (step - 1),
                 _ => 0,
             },
             _ => 0,
@@ -286,22 +261,14 @@ mod tests {
     #[test]
     fn counters_that_were_never_sent_are_absurd() {
         let mut sent = Sent::default();
-        let claim = |highest, bitmap| Feedback {
-            highest,
-            bitmap,
-            ..Feedback::default()
-        };
+        let claim = |highest, bitmap| Feedback { highest, bitmap, ..Feedback::default() };
         assert_eq!(sent.feedback(0, &claim(0, 0)), Err(Absurd));
         for _ in 0..10 {
             sent.note(0, 1200, true);
         }
         assert_eq!(sent.feedback(0, &claim(10, 0)), Err(Absurd));
         assert_eq!(sent.feedback(0, &claim(u32::MAX, 0)), Err(Absurd));
-        assert_eq!(
-            sent.feedback(0, &claim(3, 0b1000)),
-            Err(Absurd),
-            "counter −1"
-        );
+        assert_eq!(sent.feedback(0, &claim(3, 0b1000)), Err(Absurd), "counter −1");
         let report = sent.feedback(0, &claim(3, 0b111)).expect("all sent");
         assert_eq!((report.acked, report.acked_bytes), (4, 4800));
         assert_eq!(sent.feedback(0, &claim(3, 0b111)).expect("repeat").acked, 0);
@@ -316,11 +283,7 @@ mod tests {
                 received.note(0, counter, true);
             }
             let report = sent.feedback(MILLI, &received.report(0)).expect("honest");
-            assert_eq!(
-                report.lost,
-                u32::from(counter == 5 + REORDER_COUNT),
-                "at {counter}"
-            );
+            assert_eq!(report.lost, u32::from(counter == 5 + REORDER_COUNT), "at {counter}");
         }
     }
 

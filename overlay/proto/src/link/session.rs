@@ -36,22 +36,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(
-        keys: SessionKeys,
-        suite: u8,
-        local_index: u32,
-        remote_index: u32,
-        now: Nanos,
-    ) -> Self {
-        Self {
-            local_index,
-            established: now,
-            remote_index,
-            suite,
-            keys,
-            window: ReplayWindow::new(),
-            sealed: 0,
-        }
+    pub(super) fn new(keys: SessionKeys, suite: u8, local_index: u32, remote_index: u32, now: Nanos) -> Self {
+        Self { local_index, established: now, remote_index, suite, keys, window: ReplayWindow::new(), sealed: 0 }
     }
 
     /// The peer's index of this session.
@@ -61,12 +47,7 @@ impl Session {
 
     /// Writes a whole datagram into `out`, which is longer than `plain` by header and tag.
     pub(super) fn seal(&mut self, counter: u64, plain: &[u8], out: &mut [u8]) -> bool {
-        let header = Header {
-            kind: Kind::Data,
-            suite: self.suite,
-            index: self.remote_index,
-            counter,
-        };
+        let header = Header { kind: Kind::Data, suite: self.suite, index: self.remote_index, counter };
         let (head, body) = out.split_at_mut(HEADER_LEN);
         head.copy_from_slice(&header.to_bytes());
         self.sealed += 1;
@@ -77,22 +58,14 @@ impl Session {
     ///
     /// # Errors
     /// [`Refusal`]; the window is unchanged then.
-    pub(super) fn open(
-        &mut self,
-        header: &Header,
-        datagram: &[u8],
-        plain: &mut [u8],
-    ) -> Result<usize, Refusal> {
+    pub(super) fn open(&mut self, header: &Header, datagram: &[u8], plain: &mut [u8]) -> Result<usize, Refusal> {
         if header.suite != self.suite {
             return Err(Refusal::Junk);
         }
         if !self.window.is_fresh(header.counter) {
             return Err(Refusal::Replay);
         }
-        let len = self
-            .keys
-            .open(header.counter, &datagram[HEADER_LEN..], plain)
-            .ok_or(Refusal::BadTag)?;
+        let len = self.keys.open(header.counter, &datagram[HEADER_LEN..], plain).ok_or(Refusal::BadTag)?;
         self.window.mark(header.counter);
         Ok(len)
     }

@@ -30,9 +30,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(config: LinkConfig, rng: ChaCha12Rng, clock: Clock) -> Self {
         // Deep enough for a burst or five milliseconds.
-        let rate = config
-            .rate_limit
-            .map(|rate| Bucket::new(rate, (64 * L_LEN as u64).max(rate / 200), 0));
+        let rate = config.rate_limit.map(|rate| Bucket::new(rate, (64 * L_LEN as u64).max(rate / 200), 0));
         Self {
             config,
             clock,
@@ -48,9 +46,7 @@ impl Shared {
 
     /// Whether the node's rate limit lets a long datagram leave.
     pub(super) fn rate_allows(&self, now: Nanos) -> bool {
-        self.rate
-            .as_ref()
-            .is_none_or(|rate| rate.allows(now, L_LEN as u64))
+        self.rate.as_ref().is_none_or(|rate| rate.allows(now, L_LEN as u64))
     }
 
     /// Charges a datagram to the node's rate limit.
@@ -63,9 +59,7 @@ impl Shared {
 
     /// Appends a handshake message to the output.
     pub(super) fn send_handshake(&mut self, now: Nanos, to: SocketAddr, message: &[u8]) {
-        self.output
-            .datagram(to, message.len())
-            .copy_from_slice(message);
+        self.output.datagram(to, message.len()).copy_from_slice(message);
         if message.len() == L_LEN {
             self.counters.sent_handshake += 1;
         } else {
@@ -85,8 +79,6 @@ impl Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("counters", &self.counters)
-            .finish_non_exhaustive()
+        f.debug_struct("Shared").field("counters", &self.counters).finish_non_exhaustive()
     }
 }

@@ -152,9 +152,7 @@ struct Resolver {
 
 impl Resolver {
     fn new(seed: &[u8; 32]) -> Self {
-        Self {
-            seed: Zeroizing::new(*seed),
-        }
+        Self { seed: Zeroizing::new(*seed) }
     }
 }
 
@@ -168,15 +166,11 @@ impl CryptoResolver for Resolver {
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        RingResolver
-            .resolve_hash(choice)
-            .or_else(|| DefaultResolver.resolve_hash(choice))
+        RingResolver.resolve_hash(choice).or_else(|| DefaultResolver.resolve_hash(choice))
     }
 
     fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn NoiseCipher>> {
-        RingResolver
-            .resolve_cipher(choice)
-            .or_else(|| DefaultResolver.resolve_cipher(choice))
+        RingResolver.resolve_cipher(choice).or_else(|| DefaultResolver.resolve_cipher(choice))
     }
 }
 
@@ -242,9 +236,7 @@ impl Dh for X25519 {
         if bool::from(shared.ct_eq(&[0; 32])) {
             return Err(snow::Error::Dh);
         }
-        out.get_mut(..32)
-            .ok_or(snow::Error::Dh)?
-            .copy_from_slice(&*shared);
+        out.get_mut(..32).ok_or(snow::Error::Dh)?.copy_from_slice(&*shared);
         Ok(())
     }
 }

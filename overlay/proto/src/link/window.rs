@@ -15,10 +15,7 @@ pub(super) struct ReplayWindow {
 
 impl ReplayWindow {
     pub(super) fn new() -> Self {
-        Self {
-            end: 0,
-            words: [0; WORDS],
-        }
+        Self { end: 0, words: [0; WORDS] }
     }
 
     fn place(counter: u64) -> (usize, u64) {

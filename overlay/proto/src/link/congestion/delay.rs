@@ -19,11 +19,7 @@ struct Minimum<T> {
 
 impl<T: Copy> Minimum<T> {
     fn new(value: T, now: Nanos) -> Self {
-        Self {
-            current: value,
-            previous: None,
-            began: now,
-        }
+        Self { current: value, previous: None, began: now }
     }
 
     fn note(&mut self, now: Nanos, value: T, smaller: impl Fn(T, T) -> T) {
@@ -38,8 +34,7 @@ impl<T: Copy> Minimum<T> {
     }
 
     fn value(&self, smaller: impl Fn(T, T) -> T) -> T {
-        self.previous
-            .map_or(self.current, |previous| smaller(self.current, previous))
+        self.previous.map_or(self.current, |previous| smaller(self.current, previous))
     }
 }
 
@@ -103,8 +98,7 @@ impl Delay {
 
     /// The round trip of an empty path, as far as seen lately.
     pub(super) fn base(&self) -> Nanos {
-        self.round_trip
-            .map_or(INITIAL_RTT, |minimum| minimum.value(Nanos::min))
+        self.round_trip.map_or(INITIAL_RTT, |minimum| minimum.value(Nanos::min))
     }
 
     /// The queue that the controller aims at: 1 ms near by, 5 ms elsewhere.

@@ -110,11 +110,7 @@ impl Loss {
     }
 
     pub(super) fn permille(&self) -> u16 {
-        let early = if self.last == 0 {
-            self.short.permille()
-        } else {
-            self.last
-        };
+        let early = if self.last == 0 { self.short.permille() } else { self.last };
         u16::try_from(early.min(1000)).unwrap_or(1000)
     }
 }

@@ -28,13 +28,7 @@ struct Path {
 
 impl Path {
     fn new(rate: u64, base: Nanos) -> Self {
-        Self {
-            rate,
-            base,
-            buffer: u64::MAX,
-            loss: 0,
-            drift: 0,
-        }
+        Self { rate, base, buffer: u64::MAX, loss: 0, drift: 0 }
     }
 }
 
@@ -101,20 +95,14 @@ impl World {
     }
 
     fn may_offer(&self) -> bool {
-        self.offered
-            .is_none_or(|rate| self.offered_sent * SECOND / rate <= self.now)
+        self.offered.is_none_or(|rate| self.offered_sent * SECOND / rate <= self.now)
     }
 
     fn send_all(&mut self, flow: usize) {
-        while self.now >= self.flows[flow].start
-            && self.flows[flow].congestion.can_send(self.now)
-            && self.may_offer()
-        {
+        while self.now >= self.flows[flow].start && self.flows[flow].congestion.can_send(self.now) && self.may_offer() {
             let state = &mut self.flows[flow];
             let counter = state.sent.next_counter();
-            state
-                .congestion
-                .on_dropped(state.sent.note(self.now, 1200, true));
+            state.congestion.on_dropped(state.sent.note(self.now, 1200, true));
             state.congestion.on_sent(self.now, DATAGRAM, counter + 1);
             self.offered_sent += DATAGRAM;
             let waiting = self.busy_until.saturating_sub(self.now);
@@ -124,30 +112,19 @@ impl World {
                 continue;
             }
             self.busy_until = self.busy_until.max(self.now) + DATAGRAM * SECOND / self.path.rate;
-            self.at(
-                self.busy_until + self.path.base / 2,
-                Event::Arrive { flow, counter },
-            );
+            self.at(self.busy_until + self.path.base / 2, Event::Arrive { flow, counter });
         }
     }
 
     fn report(&mut self, flow: usize) {
         let clock = self.now + self.now / 1_000_000 * self.path.drift;
         let state = &mut self.flows[flow];
-        let due = state
-            .received
-            .due(state.congestion.rtt())
-            .is_some_and(|due| due <= self.now);
+        let due = state.received.due(state.congestion.rtt()).is_some_and(|due| due <= self.now);
         if due || state.received.overdue() {
             let mut feedback = state.received.report(self.now);
-            feedback.arrived = feedback
-                .arrived
-                .wrapping_add(super::super::clock::micros32(clock - self.now));
+            feedback.arrived = feedback.arrived.wrapping_add(super::super::clock::micros32(clock - self.now));
             if !self.is_lost() {
-                self.at(
-                    self.now + self.path.base / 2,
-                    Event::Report { flow, feedback },
-                );
+                self.at(self.now + self.path.base / 2, Event::Report { flow, feedback });
             }
         }
     }
@@ -157,11 +134,7 @@ impl World {
         for _ in 0..20_000_000u64 {
             for flow in 0..self.flows.len() {
                 self.report(flow);
-                if self.flows[flow]
-                    .congestion
-                    .blackout_at()
-                    .is_some_and(|at| at <= self.now)
-                {
+                if self.flows[flow].congestion.blackout_at().is_some_and(|at| at <= self.now) {
                     let next = self.flows[flow].sent.next_counter();
                     self.flows[flow].congestion.on_blackout(self.now, next);
                     self.flows[flow].sent.give_up();
@@ -178,26 +151,15 @@ impl World {
                     flow.received.due(flow.congestion.rtt()),
                 ]
             });
-            let offer = self
-                .offered
-                .map(|rate| self.offered_sent * SECOND / rate + 1)
-                .filter(|at| *at > now);
+            let offer = self.offered.map(|rate| self.offered_sent * SECOND / rate + 1).filter(|at| *at > now);
             let event = self.events.first_key_value().map(|((at, _), _)| *at);
-            let next = timers
-                .chain([event, offer])
-                .flatten()
-                .min()
-                .expect("a flow always has a timer");
+            let next = timers.chain([event, offer]).flatten().min().expect("a flow always has a timer");
             self.now = next.max(now);
             if self.now >= end {
                 self.now = end;
                 return;
             }
-            while let Some(entry) = self
-                .events
-                .first_entry()
-                .filter(|entry| entry.key().0 <= self.now)
-            {
+            while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= self.now) {
                 match entry.remove() {
                     Event::Arrive { flow, counter } => {
                         self.flows[flow].received.note(self.now, counter, true);
@@ -224,11 +186,7 @@ impl World {
         let used = u128::from(self.arrived() - before) * 100 / capacity;
         self.queue.sort_unstable();
         let mean = self.queue.iter().sum::<u64>() / self.queue.len() as u64;
-        (
-            u64::try_from(used).expect("a percentage"),
-            mean,
-            self.queue[self.queue.len() * 95 / 100],
-        )
+        (u64::try_from(used).expect("a percentage"), mean, self.queue[self.queue.len() * 95 / 100])
     }
 
     fn arrived(&self) -> u64 {
@@ -241,42 +199,18 @@ const MBIT: u64 = 125_000;
 #[test]
 fn a_path_is_used_and_its_queue_stays_near_the_target() {
     let paths = [
-        (
-            "LAN, 1 Gbit/s, 0.2 ms",
-            Path::new(1000 * MBIT, MILLI / 5),
-            MILLI,
-        ),
-        (
-            "100 Mbit/s, 20 ms",
-            Path::new(100 * MBIT, 20 * MILLI),
-            5 * MILLI,
-        ),
-        (
-            "100 Mbit/s, 150 ms",
-            Path::new(100 * MBIT, 150 * MILLI),
-            5 * MILLI,
-        ),
-        (
-            "10 Mbit/s, 50 ms",
-            Path::new(10 * MBIT, 50 * MILLI),
-            5 * MILLI,
-        ),
-        (
-            "500 Mbit/s, 80 ms",
-            Path::new(500 * MBIT, 80 * MILLI),
-            5 * MILLI,
-        ),
+        ("LAN, 1 Gbit/s, 0.2 ms", Path::new(1000 * MBIT, MILLI / 5), MILLI),
+        ("100 Mbit/s, 20 ms", Path::new(100 * MBIT, 20 * MILLI), 5 * MILLI),
+        ("100 Mbit/s, 150 ms", Path::new(100 * MBIT, 150 * MILLI), 5 * MILLI),
+        ("10 Mbit/s, 50 ms", Path::new(10 * MBIT, 50 * MILLI), 5 * MILLI),
+        ("500 Mbit/s, 80 ms", Path::new(500 * MBIT, 80 * MILLI), 5 * MILLI),
     ];
     let mut failures = Vec::new();
     for (name, path, target) in paths {
         let mut world = World::new(path, &[0]);
         world.run(5 * SECOND);
         let (used, mean, high) = world.measure(20 * SECOND);
-        println!(
-            "{name}: {used} % used, queue mean {} µs, p95 {} µs",
-            mean / MICRO,
-            high / MICRO
-        );
+        println!("{name}: {used} % used, queue mean {} µs, p95 {} µs", mean / MICRO, high / MICRO);
         // Slack: a burst of four datagrams stands in the queue for a moment.
         let burst = MIN_BURST * SECOND / path.rate;
         if used < 85 || mean > target + target / 4 + burst / 2 || high > 2 * target + burst {
@@ -292,40 +226,25 @@ fn the_queue_does_not_creep_up_over_minutes() {
     world.run(240 * SECOND);
     let (used, mean, _) = world.measure(270 * SECOND);
     println!("{used} % used, queue mean {} µs", mean / MICRO);
-    assert!(
-        used >= 85 && mean <= 7 * MILLI,
-        "{used} % used, queue {mean} ns"
-    );
+    assert!(used >= 85 && mean <= 7 * MILLI, "{used} % used, queue {mean} ns");
 }
 
 #[test]
 fn random_loss_is_borne() {
     for (loss, least) in [(50, 70), (100, 60)] {
-        let path = Path {
-            loss,
-            ..Path::new(50 * MBIT, 40 * MILLI)
-        };
+        let path = Path { loss, ..Path::new(50 * MBIT, 40 * MILLI) };
         let mut world = World::new(path, &[0]);
         world.run(5 * SECOND);
         let (used, mean, _) = world.measure(25 * SECOND);
-        println!(
-            "loss {loss} ‰: {used} % used, queue mean {} µs",
-            mean / MICRO
-        );
-        assert!(
-            used >= least && mean <= 7 * MILLI,
-            "{used} % used, queue {mean} ns"
-        );
+        println!("loss {loss} ‰: {used} % used, queue mean {} µs", mean / MICRO);
+        assert!(used >= least && mean <= 7 * MILLI, "{used} % used, queue {mean} ns");
     }
 }
 
 #[test]
 fn a_short_buffer_is_not_flooded() {
     // The queue never reaches the target: loss is the only sign.
-    let path = Path {
-        buffer: 40 * DATAGRAM,
-        ..Path::new(100 * MBIT, 20 * MILLI)
-    };
+    let path = Path { buffer: 40 * DATAGRAM, ..Path::new(100 * MBIT, 20 * MILLI) };
     let mut world = World::new(path, &[0]);
     world.run(10 * SECOND);
     let sent_before = world.flows[0].sent.next_counter();
@@ -355,17 +274,10 @@ fn a_black_out_collapses_probes_and_recovers() {
     assert_eq!(world.flows[0].congestion.window(), MIN_WINDOW);
     world.queue.clear();
     world.run(8 * SECOND);
-    assert!(
-        world.queue.len() >= 2 && world.queue.len() < 20,
-        "it probes, sparingly: {}",
-        world.queue.len()
-    );
+    assert!(world.queue.len() >= 2 && world.queue.len() < 20, "it probes, sparingly: {}", world.queue.len());
     world.run(10 * SECOND);
     let (used, mean, _) = world.measure(15 * SECOND);
-    assert!(
-        used >= 85 && mean <= 7 * MILLI,
-        "{used} % used, queue {mean} ns"
-    );
+    assert!(used >= 85 && mean <= 7 * MILLI, "{used} % used, queue {mean} ns");
 }
 
 #[test]
@@ -374,24 +286,10 @@ fn flows_share() {
     world.run(30 * SECOND);
     let before: Vec<u64> = world.flows.iter().map(|flow| flow.arrived).collect();
     let (used, mean, _) = world.measure(60 * SECOND);
-    let shares: Vec<u64> = world
-        .flows
-        .iter()
-        .zip(before)
-        .map(|(flow, before)| flow.arrived - before)
-        .collect();
-    println!(
-        "{used} % used, queue mean {} µs, shares {shares:?}",
-        mean / MICRO
-    );
-    assert!(
-        used >= 85 && mean <= 12 * MILLI,
-        "{used} % used, queue {mean} ns"
-    );
-    assert!(
-        shares.iter().min().expect("two") * 5 >= *shares.iter().max().expect("two"),
-        "{shares:?}"
-    );
+    let shares: Vec<u64> = world.flows.iter().zip(before).map(|(flow, before)| flow.arrived - before).collect();
+    println!("{used} % used, queue mean {} µs, shares {shares:?}", mean / MICRO);
+    assert!(used >= 85 && mean <= 12 * MILLI, "{used} % used, queue {mean} ns");
+    assert!(shares.iter().min().expect("two") * 5 >= *shares.iter().max().expect("two"), "{shares:?}");
 }
 
 #[test]
@@ -400,10 +298,7 @@ fn a_light_load_neither_grows_nor_starves_the_window() {
     world.offered = Some(MBIT);
     world.run(10 * SECOND);
     let window = world.flows[0].congestion.window();
-    assert!(
-        (MIN_WINDOW..=4 * INITIAL_WINDOW).contains(&window),
-        "{window}"
-    );
+    assert!((MIN_WINDOW..=4 * INITIAL_WINDOW).contains(&window), "{window}");
     let (used, _, high) = world.measure(20 * SECOND);
     assert!(used == 1 || used == 0, "{used}");
     assert!(high <= MILLI, "no bursts: {high} ns");
@@ -412,20 +307,11 @@ fn a_light_load_neither_grows_nor_starves_the_window() {
 #[test]
 fn a_drifting_clock_does_little_harm() {
     for drift in [0, 200] {
-        let path = Path {
-            drift,
-            ..Path::new(50 * MBIT, 40 * MILLI)
-        };
+        let path = Path { drift, ..Path::new(50 * MBIT, 40 * MILLI) };
         let mut world = World::new(path, &[0]);
         world.run(10 * SECOND);
         let (used, mean, _) = world.measure(30 * SECOND);
-        println!(
-            "drift {drift} ppm: {used} % used, queue mean {} µs",
-            mean / MICRO
-        );
-        assert!(
-            used >= 80 && mean <= 9 * MILLI,
-            "drift {drift}: {used} % used, queue {mean} ns"
-        );
+        println!("drift {drift} ppm: {used} % used, queue mean {} µs", mean / MICRO);
+        assert!(used >= 80 && mean <= 9 * MILLI, "drift {drift}: {used} % used, queue {mean} ns");
     }
 }

@@ -29,10 +29,7 @@ pub(in crate::link) enum Verdict {
 impl Link {
     fn session_mut(&mut self, local_index: u32) -> Option<&mut Session> {
         let previous = self.previous.as_mut().map(|(session, _)| session);
-        self.current
-            .iter_mut()
-            .chain(previous)
-            .find(|session| session.local_index == local_index)
+        self.current.iter_mut().chain(previous).find(|session| session.local_index == local_index)
     }
 
     /// Decrypts a datagram into the shared plaintext and returns its length.
@@ -88,45 +85,22 @@ impl Link {
                     self.pong_due = Some(id);
                     eliciting = true;
                 }
-                Frame::Setup {
-                    id,
-                    circuit,
-                    packet,
-                } => {
+                Frame::Setup { id, circuit, packet } => {
                     eliciting = true;
                     if self.is_new(now, id, &mut shared.counters) {
-                        inbox.push(Inbound::Control(
-                            self.id,
-                            Control::Setup {
-                                circuit,
-                                packet: *packet,
-                            },
-                        ));
+                        inbox.push(Inbound::Control(self.id, Control::Setup { circuit, packet: *packet }));
                     }
                 }
                 Frame::SetupReply { id, circuit, reply } => {
                     eliciting = true;
                     if self.is_new(now, id, &mut shared.counters) {
-                        inbox.push(Inbound::Control(
-                            self.id,
-                            Control::SetupReply {
-                                circuit,
-                                reply: *reply,
-                            },
-                        ));
+                        inbox.push(Inbound::Control(self.id, Control::SetupReply { circuit, reply: *reply }));
                     }
                 }
-                Frame::Destroy {
-                    id,
-                    circuit,
-                    reason,
-                } => {
+                Frame::Destroy { id, circuit, reason } => {
                     eliciting = true;
                     if self.is_new(now, id, &mut shared.counters) {
-                        inbox.push(Inbound::Control(
-                            self.id,
-                            Control::Destroy { circuit, reason },
-                        ));
+                        inbox.push(Inbound::Control(self.id, Control::Destroy { circuit, reason }));
                     }
                 }
             }
@@ -135,11 +109,7 @@ impl Link {
         self.stats.received += 1;
         shared.counters.received_data += 1;
         self.last_heard = now;
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|session| session.local_index == header.index)
-        {
+        if self.current.as_ref().is_some_and(|session| session.local_index == header.index) {
             self.probe = None;
             self.confirmed = true;
         } else if self.confirmed {
@@ -150,9 +120,7 @@ impl Link {
         }
         if let Some(feedback) = reports {
             match self.sent.feedback(now, &feedback) {
-                Ok(report) => self
-                    .congestion
-                    .on_report(now, &report, self.sent.next_counter()),
+                Ok(report) => self.congestion.on_report(now, &report, self.sent.next_counter()),
                 Err(_) => shared.counters.feedback_absurd += 1,
             }
         }
@@ -185,8 +153,7 @@ impl Link {
 
     fn on_pong(&mut self, now: Nanos, id: u32) {
         if let Some((_, sent)) = self.last_ping.take_if(|(expected, _)| *expected == id) {
-            self.congestion
-                .on_ping(now, now.saturating_sub(sent).max(1));
+            self.congestion.on_ping(now, now.saturating_sub(sent).max(1));
         }
     }
 }

@@ -15,13 +15,7 @@ impl Link {
 
     /// Seals one or two cells. Every cell that is sent on a link passes here, so a later repair code takes its symbols
     /// from here.
-    pub(in crate::link) fn send_cells(
-        &mut self,
-        now: Nanos,
-        shared: &mut Shared,
-        first: &Cell,
-        second: Option<&Cell>,
-    ) {
+    pub(in crate::link) fn send_cells(&mut self, now: Nanos, shared: &mut Shared, first: &Cell, second: Option<&Cell>) {
         if !self.up {
             return;
         }
@@ -69,10 +63,7 @@ impl Link {
             self.pace_wake = [self.pace_wake, shared.rate_wake].into_iter().flatten().min();
         }
         let report = self.received.overdue()
-            || self
-                .received
-                .due(self.congestion.rtt())
-                .is_some_and(|due| due <= now)
+            || self.received.due(self.congestion.rtt()).is_some_and(|due| due <= now)
             || self.ack_due.is_some_and(|due| due <= now);
         if report || self.ping_due || self.pong_due.is_some() {
             self.flush_one(now, shared);
@@ -85,10 +76,7 @@ impl Link {
         let mut writer = FrameWriter::new(&mut shared.plain[..L_PLAIN]);
         let retry_after = self.congestion.retry_after();
         let mut eliciting = false;
-        while let Some((frame, again)) =
-            self.outbox
-                .next(now, window_open, retry_after, writer.room())
-        {
+        while let Some((frame, again)) = self.outbox.next(now, window_open, retry_after, writer.room()) {
             writer.push(&frame);
             eliciting = true;
             if again {
@@ -107,12 +95,7 @@ impl Link {
             return false;
         }
         writer.pad();
-        self.seal(
-            now,
-            shared,
-            if used <= S_PLAIN { S_PLAIN } else { L_PLAIN },
-            eliciting,
-        );
+        self.seal(now, shared, if used <= S_PLAIN { S_PLAIN } else { L_PLAIN }, eliciting);
         true
     }
 
@@ -142,18 +125,11 @@ impl Link {
 
     /// Seals the first `plain_len` bytes of the shared plaintext.
     fn seal(&mut self, now: Nanos, shared: &mut Shared, plain_len: usize, eliciting: bool) {
-        let Some(session) = self
-            .current
-            .as_mut()
-            .filter(|session| !session.is_exhausted())
-        else {
+        let Some(session) = self.current.as_mut().filter(|session| !session.is_exhausted()) else {
             return;
         };
         let len = HEADER_LEN + plain_len + TAG_LEN;
-        debug_assert!(
-            len == S_LEN || len == L_LEN,
-            "every datagram has one of two lengths"
-        );
+        debug_assert!(len == S_LEN || len == L_LEN, "every datagram has one of two lengths");
         let counter = self.sent.next_counter();
         let out = shared.output.datagram(self.address, len);
         if !session.seal(counter, &shared.plain[..plain_len], out) {

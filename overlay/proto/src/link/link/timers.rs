@@ -21,10 +21,7 @@ pub(in crate::link) enum Due {
 impl Link {
     /// When [`on_timer`](Self::on_timer) must be called.
     pub(in crate::link) fn deadline(&self, config: &LinkConfig) -> Option<Nanos> {
-        let mut earliest = self
-            .initiation
-            .as_ref()
-            .map(|initiation| initiation.deadline);
+        let mut earliest = self.initiation.as_ref().map(|initiation| initiation.deadline);
         let mut consider = |at: Option<Nanos>| {
             if let Some(at) = at {
                 earliest = Some(earliest.map_or(at, |other| other.min(at)));
@@ -34,17 +31,10 @@ impl Link {
             consider(Some(self.opened + span(config.handshake_timeout)));
             return earliest;
         }
-        consider(
-            self.current
-                .as_ref()
-                .map(|session| session.established + span(config.expire_after)),
-        );
+        consider(self.current.as_ref().map(|session| session.established + span(config.expire_after)));
         consider(self.rekey_at(config));
         consider(self.previous.as_ref().map(|(_, erase)| *erase));
-        consider(Some(
-            self.probe
-                .map_or(self.last_heard + span(config.keepalive), |probe| probe.due),
-        ));
+        consider(Some(self.probe.map_or(self.last_heard + span(config.keepalive), |probe| probe.due)));
         consider(self.outbox.retry_at());
         consider(self.received.due(self.congestion.rtt()));
         consider(self.ack_due);
@@ -58,11 +48,7 @@ impl Link {
         if !self.info.initiator || self.initiation.is_some() {
             return None;
         }
-        let age = if session.wants_renewal() {
-            0
-        } else {
-            span(config.rekey_after)
-        };
+        let age = if session.wants_renewal() { 0 } else { span(config.rekey_after) };
         Some(session.established + age)
     }
 
@@ -73,15 +59,14 @@ impl Link {
             if now >= self.opened + span(config.handshake_timeout) {
                 return Due::Down(LinkError::HandshakeTimeout);
             }
-        } else if self.current.as_ref().is_some_and(|session| {
-            now >= session.established + span(config.expire_after) || session.is_exhausted()
-        }) {
+        } else if self
+            .current
+            .as_ref()
+            .is_some_and(|session| now >= session.established + span(config.expire_after) || session.is_exhausted())
+        {
             return Due::Down(LinkError::Expired);
         }
-        let attempt = self
-            .initiation
-            .as_ref()
-            .is_some_and(|initiation| initiation.deadline <= now);
+        let attempt = self.initiation.as_ref().is_some_and(|initiation| initiation.deadline <= now);
         if attempt || self.rekey_at(config).is_some_and(|at| at <= now) {
             return Due::Handshake;
         }
@@ -99,10 +84,7 @@ impl Link {
             self.sent.give_up();
             if self.probe.is_none() {
                 self.begin_ping(now);
-                self.probe = Some(Probe {
-                    due: now + self.probe_wait(config),
-                    missed: 0,
-                });
+                self.probe = Some(Probe { due: now + self.probe_wait(config), missed: 0 });
             }
         }
         if let Err(error) = self.probe(now, config) {
@@ -127,10 +109,7 @@ impl Link {
             return Err(LinkError::Dead);
         }
         self.begin_ping(now);
-        self.probe = Some(Probe {
-            due: now + wait,
-            missed,
-        });
+        self.probe = Some(Probe { due: now + wait, missed });
         Ok(())
     }
 }

@@ -10,9 +10,7 @@ use zeroize::Zeroizing;
 use super::{Links, Owner};
 use crate::link::clock::{MILLI, Nanos, SECOND};
 use crate::link::cookie::{COOKIE_LIFETIME, check_mac1, mac1_key, open_reply, stamp};
-use crate::link::handshake::{
-    HandshakeJob, InitPayload, NOISE_LEN, NoiseMessage, ResponsePayload, Work,
-};
+use crate::link::handshake::{HandshakeJob, InitPayload, NOISE_LEN, NoiseMessage, ResponsePayload, Work};
 use crate::link::link::Initiation;
 use crate::link::session::Session;
 use crate::link::suite::{Cipher, Pattern, SessionKeys, Suite};
@@ -43,18 +41,14 @@ impl Jobs {
     }
 
     pub(super) fn pop(&mut self) -> Option<HandshakeJob> {
-        self.urgent
-            .pop_front()
-            .or_else(|| self.strangers.pop_front())
+        self.urgent.pop_front().or_else(|| self.strangers.pop_front())
     }
 }
 
 impl Links {
     /// Begins the next attempt of a link's handshake; an attempt before it is dropped.
     pub(super) fn begin_handshake(&mut self, now: Nanos, id: LinkId) {
-        let index = self
-            .table
-            .claim(Owner::Initiation(id), || self.shared.rng.next_u32());
+        let index = self.table.claim(Owner::Initiation(id), || self.shared.rng.next_u32());
         let timestamp = self.next_timestamp(now);
         let mut seed = Zeroizing::new([0; 32]);
         self.shared.rng.fill_bytes(&mut *seed);
@@ -69,28 +63,14 @@ impl Links {
         let attempt = old.as_ref().map_or(0, |old| old.attempt + 1);
         // A link that is up first tries where the peer is; one that is not goes through the peer's addresses.
         let turn = usize::try_from(attempt).unwrap_or(0);
-        let to = if link.up && attempt % 2 == 0 {
-            link.address
-        } else {
-            peer.addresses[turn % peer.addresses.len()]
-        };
+        let to = if link.up && attempt % 2 == 0 { link.address } else { peer.addresses[turn % peer.addresses.len()] };
         let (pattern, local, identity) = match &self.shared.config.local {
             LocalIdentity::Anonymous => (Pattern::Nk, None, None),
-            LocalIdentity::Relay {
-                identity,
-                link_secret,
-            } => (Pattern::Ik, Some(link_secret.clone()), Some(*identity)),
+            LocalIdentity::Relay { identity, link_secret } => (Pattern::Ik, Some(link_secret.clone()), Some(*identity)),
         };
-        let cipher = if self.shared.config.prefer_aes {
-            Cipher::AesGcm
-        } else {
-            Cipher::ChaChaPoly
-        };
+        let cipher = if self.shared.config.prefer_aes { Cipher::AesGcm } else { Cipher::ChaChaPoly };
         let suite = Suite { pattern, cipher };
-        let renews = link
-            .current
-            .as_ref()
-            .map(|session| (session.remote_index(), *link.token));
+        let renews = link.current.as_ref().map(|session| (session.remote_index(), *link.token));
         let wait = (FIRST_RETRY << attempt.min(4)).min(SLOWEST_RETRY);
         link.initiation = Some(Initiation {
             index,
@@ -112,11 +92,7 @@ impl Links {
             local,
             responder: peer.identity,
             responder_key: peer.link_key,
-            payload: InitPayload {
-                timestamp,
-                renews,
-                identity,
-            },
+            payload: InitPayload { timestamp, renews, identity },
             seed,
         });
         if let Some(old) = old {
@@ -138,22 +114,14 @@ impl Links {
     }
 
     /// Message 1 is written: send it.
-    pub(super) fn on_initiated(
-        &mut self,
-        now: Nanos,
-        index: u32,
-        result: Option<(Box<HandshakeState>, NoiseMessage)>,
-    ) {
+    pub(super) fn on_initiated(&mut self, now: Nanos, index: u32, result: Option<(Box<HandshakeState>, NoiseMessage)>) {
         let Some(id) = self.initiation_of(index) else {
             return;
         };
         let Some(link) = self.table.get_mut(id) else {
             return;
         };
-        let cookie = link
-            .cookie
-            .filter(|(_, at)| now < at + COOKIE_LIFETIME)
-            .map(|(cookie, _)| cookie);
+        let cookie = link.cookie.filter(|(_, at)| now < at + COOKIE_LIFETIME).map(|(cookie, _)| cookie);
         let (Some(initiation), Some((state, noise))) = (&mut link.initiation, result) else {
             return;
         };
@@ -161,12 +129,7 @@ impl Links {
             return;
         };
         let mut message = Box::new([0; L_LEN]);
-        let header = Header {
-            kind: Kind::Init,
-            suite: initiation.suite,
-            index,
-            counter: 0,
-        };
+        let header = Header { kind: Kind::Init, suite: initiation.suite, index, counter: 0 };
         message[..HEADER_LEN].copy_from_slice(&header.to_bytes());
         message[HEADER_LEN..HEADER_LEN + NOISE_LEN].copy_from_slice(&noise[..]);
         initiation.mac1 = stamp(&mut message, &mac1_key(&responder), cookie.as_ref());
@@ -206,13 +169,7 @@ impl Links {
     }
 
     /// Message 2 has come: queue the work on it.
-    pub(super) fn handle_response(
-        &mut self,
-        _now: Nanos,
-        _from: SocketAddr,
-        header: &Header,
-        datagram: &[u8],
-    ) {
+    pub(super) fn handle_response(&mut self, _now: Nanos, _from: SocketAddr, header: &Header, datagram: &[u8]) {
         let Some(id) = self.initiation_of(header.index) else {
             self.shared.counters.refused_unknown_index += 1;
             return;
@@ -224,10 +181,7 @@ impl Links {
             return;
         };
         let zero = datagram[L_LEN - 16..].iter().all(|byte| *byte == 0);
-        if header.suite != initiation.suite
-            || !zero
-            || check_mac1(datagram, &mac1_key(&peer.identity)).is_none()
-        {
+        if header.suite != initiation.suite || !zero || check_mac1(datagram, &mac1_key(&peer.identity)).is_none() {
             self.shared.counters.refused_junk += 1;
             return;
         }
@@ -243,11 +197,7 @@ impl Links {
         let mut message = Box::new([0; NOISE_LEN]);
         message.copy_from_slice(&datagram[HEADER_LEN..HEADER_LEN + NOISE_LEN]);
         self.shared.counters.received_handshake += 1;
-        self.jobs.urgent(Work::Finish {
-            index: header.index,
-            state,
-            message,
-        });
+        self.jobs.urgent(Work::Finish { index: header.index, state, message });
     }
 
     /// Message 2 is read: the session begins.

@@ -18,23 +18,14 @@ use crate::wire::datagram::{HEADER_LEN, Header, Kind, L_LEN};
 
 impl Links {
     /// Message 1 has come. Everything before the work on it is cheap: `mac1`, repetition, load and cookie, bounds.
-    pub(super) fn handle_init(
-        &mut self,
-        now: Nanos,
-        from: SocketAddr,
-        header: &Header,
-        datagram: &[u8],
-    ) {
+    pub(super) fn handle_init(&mut self, now: Nanos, from: SocketAddr, header: &Header, datagram: &[u8]) {
         let (Some((identity, mac1_key)), LocalIdentity::Relay { link_secret, .. }) =
             (self.own, &self.shared.config.local)
         else {
             self.shared.counters.refused_junk += 1;
             return;
         };
-        let (Some(suite), Some(mac1)) = (
-            Suite::from_byte(header.suite),
-            check_mac1(datagram, &mac1_key),
-        ) else {
+        let (Some(suite), Some(mac1)) = (Suite::from_byte(header.suite), check_mac1(datagram, &mac1_key)) else {
             self.shared.counters.refused_junk += 1;
             return;
         };
@@ -44,24 +35,16 @@ impl Links {
         }
         let config = &self.shared.config;
         // Handshakes that nobody finishes fill the half-open places without much work: they count as load too.
-        let loaded = self.guests.unread() >= config.cookie_threshold
-            || self.guests.answered() >= config.max_half_open / 4;
+        let loaded =
+            self.guests.unread() >= config.cookie_threshold || self.guests.answered() >= config.max_half_open / 4;
         if loaded && !self.jar.proves(&mut self.shared.rng, now, datagram, from) {
-            let reply = self.jar.reply(
-                &mut self.shared.rng,
-                now,
-                &identity,
-                header.index,
-                &mac1,
-                from,
-            );
+            let reply = self.jar.reply(&mut self.shared.rng, now, &identity, header.index, &mac1, from);
             self.shared.send_handshake(now, from, &reply);
             return;
         }
         let (queue, half_open) = (config.max_queued_handshakes, config.max_half_open);
-        let greedy = (loaded && self.guests.from_source(from) >= (queue / 8).max(1))
-            || (self.guests.answered() >= half_open / 2
-                && self.guests.from_source(from) >= (half_open / 8).max(1));
+        let greedy = (loaded && self.guests.count_from(from) >= (queue / 8).max(1))
+            || (self.guests.answered() >= half_open / 2 && self.guests.count_from(from) >= (half_open / 8).max(1));
         if greedy || self.guests.unread() >= queue || self.guests.answered() >= half_open {
             self.shared.counters.refused_over_limit += 1;
             return;
@@ -71,22 +54,10 @@ impl Links {
         self.shared.rng.fill_bytes(&mut *seed);
         let mut message = Box::new([0; NOISE_LEN]);
         message.copy_from_slice(&datagram[HEADER_LEN..MAC1_AT]);
-        let guest = Guest {
-            from,
-            index: header.index,
-            suite: header.suite,
-            answer: None,
-        };
+        let guest = Guest { from, index: header.index, suite: header.suite, answer: None };
         let ticket = self.guests.admit(guest, mac1);
         self.shared.counters.received_handshake += 1;
-        self.jobs.stranger(Work::Read {
-            ticket,
-            suite,
-            identity,
-            secret,
-            message,
-            seed,
-        });
+        self.jobs.stranger(Work::Read { ticket, suite, identity, secret, message, seed });
     }
 
     /// Message 1 is read: decide whether it is answered.
@@ -94,12 +65,7 @@ impl Links {
         let Some(mut guest) = self.guests.take(ticket) else {
             return;
         };
-        let Some(ReadInit {
-            state,
-            link_key,
-            payload,
-        }) = result
-        else {
+        let Some(ReadInit { state, link_key, payload }) = result else {
             self.shared.counters.refused_bad_tag += 1;
             return self.guests.release(guest.from);
         };
@@ -109,78 +75,37 @@ impl Links {
             self.shared.counters.refused_replay += 1;
             return self.guests.release(guest.from);
         }
-        let renews = payload
-            .renews
-            .as_ref()
-            .and_then(|(index, token)| self.renewed_link(*index, token, link_key));
+        let renews = payload.renews.as_ref().and_then(|(index, token)| self.renewed_link(*index, token, link_key));
         let full = renews.is_none() && self.table.is_full();
         if full || self.guests.answered() >= self.shared.config.max_half_open {
             self.shared.counters.refused_over_limit += 1;
             return self.guests.release(guest.from);
         }
         let identity = payload.identity.filter(|_| link_key.is_some());
-        let local_index = self
-            .table
-            .claim(Owner::HalfOpen, || self.shared.rng.next_u32());
+        let local_index = self.table.claim(Owner::HalfOpen, || self.shared.rng.next_u32());
         let mut token = Zeroizing::new([0; 32]);
         self.shared.rng.fill_bytes(&mut *token);
-        let answer = ResponsePayload {
-            index: local_index,
-            renewed: renews.is_some(),
-            token: *token,
-        };
-        let info = LinkPeerInfo {
-            identity,
-            link_key,
-            initiator: false,
-        };
-        guest.answer = Some(Answer {
-            local_index,
-            info,
-            token,
-            renews,
-        });
+        let answer = ResponsePayload { index: local_index, renewed: renews.is_some(), token: *token };
+        let info = LinkPeerInfo { identity, link_key, initiator: false };
+        guest.answer = Some(Answer { local_index, info, token, renews });
         self.guests.answering(ticket, guest);
-        self.jobs.urgent(Work::Answer {
-            ticket,
-            state,
-            payload: answer,
-        });
+        self.jobs.urgent(Work::Answer { ticket, state, payload: answer });
     }
 
     /// The link that a first message renews: it names our index of its session and brings the token we gave with it.
-    fn renewed_link(
-        &self,
-        index: u32,
-        token: &[u8; 32],
-        link_key: Option<[u8; 32]>,
-    ) -> Option<LinkId> {
+    fn renewed_link(&self, index: u32, token: &[u8; 32], link_key: Option<[u8; 32]>) -> Option<LinkId> {
         let Some(Owner::Link(id)) = self.table.owner(index) else {
             return None;
         };
         let link = self.table.get(id)?;
-        let current = link
-            .current
-            .as_ref()
-            .is_some_and(|session| session.local_index == index);
+        let current = link.current.as_ref().is_some_and(|session| session.local_index == index);
         let same = !link.info.initiator && link.info.link_key == link_key && current;
         (same && bool::from(link.token.ct_eq(token))).then_some(id)
     }
 
     /// Message 2 is written: send it and wait for the initiator to use the session.
-    pub(super) fn on_answered(
-        &mut self,
-        now: Nanos,
-        ticket: u64,
-        result: Option<(SessionKeys, NoiseMessage)>,
-    ) {
-        let Some(Guest {
-            from,
-            index,
-            suite,
-            answer: Some(answer),
-        }) = self.guests.take(ticket)
-        else {
+    pub(super) fn on_answered(&mut self, now: Nanos, ticket: u64, result: Option<(SessionKeys, NoiseMessage)>) {
+        let Some(Guest { from, index, suite, answer: Some(answer) }) = self.guests.take(ticket) else {
             return;
         };
         let (Some((keys, noise)), Some((_, mac1_key))) = (result, self.own) else {
@@ -188,33 +113,19 @@ impl Links {
             return self.guests.release(from);
         };
         let mut message = [0; L_LEN];
-        let header = Header {
-            kind: Kind::Response,
-            suite,
-            index,
-            counter: 0,
-        };
+        let header = Header { kind: Kind::Response, suite, index, counter: 0 };
         message[..HEADER_LEN].copy_from_slice(&header.to_bytes());
         message[HEADER_LEN..MAC1_AT].copy_from_slice(&noise[..]);
         stamp(&mut message, &mac1_key, None);
         self.shared.send_handshake(now, from, &message);
         let session = Session::new(keys, suite, answer.local_index, index, now);
-        self.guests.keep(
-            now,
-            HalfOpen {
-                session,
-                from,
-                answer,
-            },
-        );
+        self.guests.keep(now, HalfOpen { session, from, answer });
     }
 
     /// The initiator has used a half-open session: it becomes that of a new link, or of the link that it renews.
     /// `None` when the link is gone or there are too many.
     pub(super) fn promote(&mut self, now: Nanos, from: SocketAddr, index: u32) -> Option<LinkId> {
-        let HalfOpen {
-            session, answer, ..
-        } = self.guests.leave(index)?;
+        let HalfOpen { session, answer, .. } = self.guests.leave(index)?;
         let renewal = answer.renews.is_some();
         let id = match answer.renews {
             Some(id) => self.table.get(id).map(|link| link.id),

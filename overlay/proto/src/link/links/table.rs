@@ -84,12 +84,7 @@ impl Table {
     }
 
     /// Makes a link; `None` when there are too many.
-    pub(super) fn insert(
-        &mut self,
-        info: LinkPeerInfo,
-        address: SocketAddr,
-        now: Nanos,
-    ) -> Option<LinkId> {
+    pub(super) fn insert(&mut self, info: LinkPeerInfo, address: SocketAddr, now: Nanos) -> Option<LinkId> {
         if self.is_full() {
             return None;
         }
@@ -102,10 +97,7 @@ impl Table {
             }
         };
         let slot = self.slots.get_mut(usize::try_from(index).ok()?)?;
-        let id = LinkId {
-            index,
-            generation: slot.generation,
-        };
+        let id = LinkId { index, generation: slot.generation };
         slot.link = Some(Box::new(Link::new(id, info, address, now)));
         match (info.initiator, info.identity, info.link_key) {
             (true, Some(identity), _) => drop(self.opened.insert(identity, id)),
@@ -138,10 +130,7 @@ impl Table {
         if let Some(at) = scheduled {
             self.timers.remove(&(at, id));
         }
-        let lists = [
-            (info.identity, &mut self.opened),
-            (info.link_key, &mut self.accepted),
-        ];
+        let lists = [(info.identity, &mut self.opened), (info.link_key, &mut self.accepted)];
         for (key, list) in lists {
             if let Some(key) = key
                 && list.get(&key) == Some(&id)
@@ -149,10 +138,7 @@ impl Table {
                 list.remove(&key);
             }
         }
-        if let Some(slot) = usize::try_from(id.index)
-            .ok()
-            .and_then(|at| self.slots.get_mut(at))
-        {
+        if let Some(slot) = usize::try_from(id.index).ok().and_then(|at| self.slots.get_mut(at)) {
             slot.link = None;
             slot.generation = slot.generation.wrapping_add(1);
             self.free.push(id.index);
@@ -162,10 +148,11 @@ impl Table {
 
     /// The link to this peer, whoever opened it.
     pub(super) fn to_peer(&self, peer: &LinkPeer) -> Option<LinkId> {
-        let accepted = self.accepted.get(&peer.link_key).copied().filter(|id| {
-            self.get(*id)
-                .is_some_and(|link| link.info.identity == Some(peer.identity))
-        });
+        let accepted = self
+            .accepted
+            .get(&peer.link_key)
+            .copied()
+            .filter(|id| self.get(*id).is_some_and(|link| link.info.identity == Some(peer.identity)));
         self.opened.get(&peer.identity).copied().or(accepted)
     }
 

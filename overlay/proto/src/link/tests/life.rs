@@ -45,20 +45,8 @@ fn the_old_session_is_erased_and_its_datagrams_mean_nothing() {
     let mut held = net.last(Side::A, Kind::Data);
     let index = Header::read(&held).expect("data").index;
     net.run(Duration::from_secs(60));
-    assert_eq!(
-        net.b
-            .links
-            .stats(net.b.up().expect("up"))
-            .expect("up")
-            .rekeys,
-        1
-    );
-    assert_ne!(
-        Header::read(&net.last(Side::A, Kind::Data))
-            .expect("data")
-            .index,
-        index
-    );
+    assert_eq!(net.b.links.stats(net.b.up().expect("up")).expect("up").rekeys, 1);
+    assert_ne!(Header::read(&net.last(Side::A, Kind::Data)).expect("data").index, index);
     let before = net.b.links.counters().refused_unknown_index;
     net.deliver(Side::B, address(1), &mut held);
     assert_eq!(net.b.links.counters().refused_unknown_index, before + 1);
@@ -94,11 +82,7 @@ fn an_idle_link_stays_up_on_few_datagrams() {
     net.log.clear();
     net.run(Duration::from_secs(100));
     assert!(net.a.links.is_up(a) && net.b.links.is_up(b));
-    assert!(
-        (18..=60).contains(&net.log.len()),
-        "{} datagrams in 100 s",
-        net.log.len()
-    );
+    assert!((18..=60).contains(&net.log.len()), "{} datagrams in 100 s", net.log.len());
 }
 
 #[test]
@@ -115,14 +99,7 @@ fn a_dead_peer_is_noticed() {
         assert_eq!(net.a.down(), Some(LinkError::Dead), "busy: {busy}");
         assert!(net.a.links.stats(a).is_none() && net.a.links.is_empty());
         assert_eq!(
-            net.a.links.send_control(
-                net.now,
-                a,
-                Control::Destroy {
-                    circuit: 1,
-                    reason: 0
-                }
-            ),
+            net.a.links.send_control(net.now, a, Control::Destroy { circuit: 1, reason: 0 }),
             Err(Error::UnknownLink)
         );
         assert!(net.b.links.stats(b).is_some());
@@ -147,10 +124,7 @@ fn closing_tells_the_peer_and_raises_no_event_here() {
     let (mut net, a, _) = Net::relays().linked();
     net.a.links.close(net.now, a);
     net.run(Duration::from_secs(1));
-    assert_eq!(
-        (net.a.down(), net.b.down()),
-        (None, Some(LinkError::ClosedByPeer))
-    );
+    assert_eq!((net.a.down(), net.b.down()), (None, Some(LinkError::ClosedByPeer)));
     assert!(net.a.links.is_empty() && net.b.links.is_empty());
     let again = net.a.links.connect(net.now, &Net::peer_b()).expect("room");
     assert_ne!(again, a, "an id is not used twice");
@@ -186,11 +160,7 @@ fn an_accepted_link_serves_both_ways() {
     assert_eq!(net.b.links.connect(net.now, &peer), Ok(b));
     let mut other = peer.clone();
     other.link_key = [5; 32];
-    assert_ne!(
-        net.b.links.connect(net.now, &other),
-        Ok(b),
-        "another key is another relay"
-    );
+    assert_ne!(net.b.links.connect(net.now, &other), Ok(b), "another key is another relay");
 }
 
 #[test]
@@ -202,14 +172,8 @@ fn what_cannot_be_opened_is_refused() {
     assert_eq!(net.a.links.connect(net.now, &own), Err(Error::OwnIdentity));
     let mut nowhere = Net::peer_b();
     nowhere.addresses.clear();
-    assert_eq!(
-        net.a.links.connect(net.now, &nowhere),
-        Err(Error::NoAddress)
-    );
+    assert_eq!(net.a.links.connect(net.now, &nowhere), Err(Error::NoAddress));
     net.a.links.connect(net.now, &Net::peer_b()).expect("room");
     let third = network::peer_of(&relay_config(3), address(3));
-    assert_eq!(
-        net.a.links.connect(net.now, &third),
-        Err(Error::TooManyLinks)
-    );
+    assert_eq!(net.a.links.connect(net.now, &third), Err(Error::TooManyLinks));
 }

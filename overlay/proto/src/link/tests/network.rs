@@ -85,22 +85,14 @@ pub(super) fn seeded(seed: u8) -> ChaCha12Rng {
 
 pub(super) fn relay_config(number: u8) -> LinkConfig {
     let link_secret = LinkSecret::generate(&mut seeded(number));
-    LinkConfig::new(LocalIdentity::Relay {
-        identity: [number; 32],
-        link_secret,
-    })
+    LinkConfig::new(LocalIdentity::Relay { identity: [number; 32], link_secret })
 }
 
 pub(super) fn peer_of(config: &LinkConfig, address: SocketAddr) -> LinkPeer {
     match &config.local {
-        LocalIdentity::Relay {
-            identity,
-            link_secret,
-        } => LinkPeer {
-            identity: *identity,
-            link_key: link_secret.public(),
-            addresses: vec![address],
-        },
+        LocalIdentity::Relay { identity, link_secret } => {
+            LinkPeer { identity: *identity, link_key: link_secret.public(), addresses: vec![address] }
+        }
         LocalIdentity::Anonymous => panic!("an origin is nobody's peer"),
     }
 }
@@ -110,11 +102,7 @@ pub(super) fn address(number: u8) -> SocketAddr {
 }
 
 pub(super) fn cell(circuit: u32, number: u32) -> Cell {
-    Cell {
-        circuit,
-        number,
-        body: [u8::try_from(number % 256).expect("below 256"); BODY_LEN],
-    }
+    Cell { circuit, number, body: [u8::try_from(number % 256).expect("below 256"); BODY_LEN] }
 }
 
 impl Net {
@@ -162,11 +150,7 @@ impl Net {
 
     /// Opens a link from A to B and waits until both have it.
     pub(super) fn linked(mut self) -> (Self, LinkId, LinkId) {
-        let id = self
-            .a
-            .links
-            .connect(self.now, &Self::peer_b())
-            .expect("room");
+        let id = self.a.links.connect(self.now, &Self::peer_b()).expect("room");
         self.run(Duration::from_secs(8));
         let (a, b) = (self.a.up(), self.b.up());
         assert_eq!(a, Some(id), "{:?}", self.a.links.counters());
@@ -201,15 +185,9 @@ impl Net {
             if !machine.links.can_send(now, link) {
                 break;
             }
-            let second = machine
-                .backlog
-                .get(1)
-                .filter(|(other, _)| *other == link)
-                .copied();
+            let second = machine.backlog.get(1).filter(|(other, _)| *other == link).copied();
             let pair = second.map(|(_, number)| cell(7, number));
-            machine
-                .links
-                .send_cells(now, link, &cell(7, number), pair.as_ref());
+            machine.links.send_cells(now, link, &cell(7, number), pair.as_ref());
             machine.backlog.drain(..1 + usize::from(second.is_some()));
         }
         machine.links.finish_batch(now);
@@ -219,17 +197,9 @@ impl Net {
         let from = machine.address;
         let mut out = Vec::new();
         for transmit in machine.links.transmits() {
-            assert!(
-                transmit.data.len() <= MAX_RUN_BYTES
-                    && transmit.data.len() / transmit.segment <= MAX_SEGMENTS
-            );
+            assert!(transmit.data.len() <= MAX_RUN_BYTES && transmit.data.len() / transmit.segment <= MAX_SEGMENTS);
             assert_eq!(transmit.data.len() % transmit.segment, 0);
-            out.extend(
-                transmit
-                    .data
-                    .chunks(transmit.segment)
-                    .map(|data| (transmit.to, data.to_vec())),
-            );
+            out.extend(transmit.data.chunks(transmit.segment).map(|data| (transmit.to, data.to_vec())));
         }
         machine.links.clear_transmits();
         for (to, datagram) in out {
@@ -240,15 +210,8 @@ impl Net {
                 continue;
             }
             for _ in 0..1 + u32::from(self.roll(self.duplicates)) {
-                let jitter = self
-                    .jitter
-                    .mul_f64(f64::from(self.rng.next_u32()) / f64::from(u32::MAX));
-                self.inject(
-                    side.other(),
-                    from,
-                    datagram.clone(),
-                    now + self.delay + jitter,
-                );
+                let jitter = self.jitter.mul_f64(f64::from(self.rng.next_u32()) / f64::from(u32::MAX));
+                self.inject(side.other(), from, datagram.clone(), now + self.delay + jitter);
             }
         }
     }
@@ -264,13 +227,7 @@ impl Net {
                 machine.links.next_timeout().filter(|_| machine.alive)
             });
             let arrival = self.air.first_key_value().map(|((at, _), _)| *at);
-            let next = timers
-                .into_iter()
-                .chain([arrival])
-                .flatten()
-                .min()
-                .unwrap_or(end)
-                .max(self.now);
+            let next = timers.into_iter().chain([arrival]).flatten().min().unwrap_or(end).max(self.now);
             if next >= end {
                 self.now = end;
                 return;
@@ -298,9 +255,7 @@ impl Net {
             return;
         }
         let mut inbox = Vec::new();
-        machine
-            .links
-            .handle_datagram(now, from, datagram, &mut inbox);
+        machine.links.handle_datagram(now, from, datagram, &mut inbox);
         machine.links.finish_batch(now);
         for item in inbox {
             match item {
