@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod config;
+mod demo;
 mod keys;
 mod network;
 mod proxy;
@@ -20,6 +21,8 @@ pub(crate) use keys::describe as describe_relay;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See it all work on this machine: a network, a call, a download, and figures.
+    Demo(demo::Args),
     /// A proxy (SOCKS5 and HTTP CONNECT) through which any program uses the network.
     Proxy(proxy::Args),
     /// A private call between two people.
@@ -43,6 +46,7 @@ pub(crate) enum Command {
 /// Runs a command to its end.
 pub(crate) fn run(command: Command) -> Outcome {
     match command {
+        Command::Demo(args) => block_on(demo::run(args)),
         Command::Proxy(args) => block_on(proxy::run(args)),
         Command::Voice(command) => block_on(voice::run(command)),
         Command::Testnet(args) => block_on(testnet::run(args)),

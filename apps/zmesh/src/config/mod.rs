@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use zmesh_proto::wire::descriptor::DescriptorInfo;
 
+use crate::exit;
 use crate::failure::{Failure, Outcome};
 use crate::files;
 
@@ -50,6 +51,11 @@ pub(crate) struct ExitConfig {
     pub(crate) policy: Vec<String>,
     pub(crate) ipv4: bool,
     pub(crate) ipv6: bool,
+    pub(crate) streams: usize,
+    pub(crate) connects_per_minute: u32,
+    pub(crate) lookups_per_minute: u32,
+    pub(crate) bytes_per_second: u64,
+    pub(crate) test_network: bool,
 }
 
 /// The `[limits]` table.
@@ -62,7 +68,17 @@ pub(crate) struct Limits {
 impl Default for ExitConfig {
     fn default() -> ExitConfig {
         let policy = ["accept *:53", "accept *:80", "accept *:443"].map(str::to_owned).to_vec();
-        ExitConfig { enabled: false, policy, ipv4: true, ipv6: false }
+        ExitConfig {
+            enabled: false,
+            policy,
+            ipv4: true,
+            ipv6: false,
+            streams: 128,
+            connects_per_minute: 300,
+            lookups_per_minute: 300,
+            bytes_per_second: 0,
+            test_network: false,
+        }
     }
 }
 
@@ -120,6 +136,7 @@ impl RelayConfig {
             }
         }
         self.country_code()?;
+        exit::policy(&self.exit, [])?;
         if self.exit.enabled && !self.exit.ipv4 && !self.exit.ipv6 {
             return Err("exit: an exit needs ipv4 or ipv6".to_owned());
         }
