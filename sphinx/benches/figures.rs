@@ -2,11 +2,8 @@
 //!
 //! A harness of its own: every case runs in short rounds, the cases take turns, and the least time of all rounds is shown, because the
 //! machine is shared and noise only ever adds.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a benchmark may panic, and prints its figures"
-)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark may panic, and prints its figures")]
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 use std::{
     hint::black_box,
@@ -22,8 +19,7 @@ use sphinx_packet::{
 };
 use x25519_dalek::{PublicKey, StaticSecret};
 use zmesh_sphinx::{
-    BODY_LEN, Forwarded, Next, OnionSecret, PAYLOAD_MAX, Packet, PathHop, REPLY_LEN, RelayId,
-    create, hazmat::WideBlock,
+    BODY_LEN, Forwarded, Next, OnionSecret, PAYLOAD_MAX, Packet, PathHop, REPLY_LEN, RelayId, create, hazmat::WideBlock,
 };
 
 /// Rounds of every case; the least counts.
@@ -71,67 +67,35 @@ fn wide_block() {
     let tweak = [3; 16];
     let (mut a, mut b, c, mut d) = ([0; BODY_LEN], [0; BODY_LEN], [0; BODY_LEN], [0; BODY_LEN]);
     measure(&mut [
-        Case {
-            name: "cell layer on (encrypt 504)",
-            run: Box::new(|| ours.encrypt(&tweak, black_box(&mut a))),
-        },
-        Case {
-            name: "cell layer off (decrypt 504)",
-            run: Box::new(|| ours.decrypt(&tweak, black_box(&mut b))),
-        },
+        Case { name: "cell layer on (encrypt 504)", run: Box::new(|| ours.encrypt(&tweak, black_box(&mut a))) },
+        Case { name: "cell layer off (decrypt 504)", run: Box::new(|| ours.decrypt(&tweak, black_box(&mut b))) },
         Case {
             name: "hctr2-rs 0.10 encrypt 504",
-            run: Box::new(|| {
-                peer.encrypt(black_box(&c), &tweak, black_box(&mut d))
-                    .unwrap()
-            }),
+            run: Box::new(|| peer.encrypt(black_box(&c), &tweak, black_box(&mut d)).unwrap()),
         },
-        Case {
-            name: "key expansion",
-            run: Box::new(|| drop(black_box(WideBlock::new(black_box(&key))))),
-        },
+        Case { name: "key expansion", run: Box::new(|| drop(black_box(WideBlock::new(black_box(&key))))) },
     ]);
 }
 
 fn set_up() {
     let mut rng = ChaCha12Rng::seed_from_u64(1);
     let now = Instant::now();
-    let relays: Vec<_> = (1..=3)
-        .map(|number| (RelayId([number; 16]), OnionSecret::generate(&mut rng)))
-        .collect();
-    let path: Vec<_> = relays
-        .iter()
-        .map(|(id, onion)| PathHop {
-            id: *id,
-            onion: onion.public(),
-        })
-        .collect();
+    let relays: Vec<_> = (1..=3).map(|number| (RelayId([number; 16]), OnionSecret::generate(&mut rng))).collect();
+    let path: Vec<_> = relays.iter().map(|(id, onion)| PathHop { id: *id, onion: onion.public() }).collect();
     let (packet, _) = create(&path, 9, &mut rng).unwrap();
     let bytes = *packet.as_bytes();
-    let peel = || {
-        Packet::from_bytes(black_box(&bytes))
-            .unwrap()
-            .peel_header(&relays[0].0, &relays[0].1, 9)
-            .unwrap()
-    };
-    let (mut create_rng, mut whole_rng) =
-        (ChaCha12Rng::seed_from_u64(2), ChaCha12Rng::seed_from_u64(3));
+    let peel = || Packet::from_bytes(black_box(&bytes)).unwrap().peel_header(&relays[0].0, &relays[0].1, 9).unwrap();
+    let (mut create_rng, mut whole_rng) = (ChaCha12Rng::seed_from_u64(2), ChaCha12Rng::seed_from_u64(3));
 
     let peer_keys: Vec<_> = (0..3).map(|_| StaticSecret::random()).collect();
     let route: Vec<_> = peer_keys
         .iter()
-        .map(|key| {
-            Node::new(
-                NodeAddressBytes::from_bytes([5; NODE_ADDRESS_LENGTH]),
-                PublicKey::from(key),
-            )
-        })
+        .map(|key| Node::new(NodeAddressBytes::from_bytes([5; NODE_ADDRESS_LENGTH]), PublicKey::from(key)))
         .collect();
     let delays = delays::generate_from_average_duration(route.len(), Duration::from_millis(10));
     let address = DestinationAddressBytes::from_bytes([3; DESTINATION_ADDRESS_LENGTH]);
     let destination = Destination::new(address, [4; IDENTIFIER_LENGTH]);
-    let peer_create =
-        || SphinxPacket::new(vec![13, 16], black_box(&route), &destination, &delays).unwrap();
+    let peer_create = || SphinxPacket::new(vec![13, 16], black_box(&route), &destination, &delays).unwrap();
     let peer_bytes = peer_create().to_bytes();
 
     measure(&mut [
@@ -139,14 +103,8 @@ fn set_up() {
             name: "Sphinx create, 3 hops",
             run: Box::new(|| drop(black_box(create(&path, 9, &mut create_rng).unwrap()))),
         },
-        Case {
-            name: "sphinx-packet 0.8 create, 3 hops",
-            run: Box::new(|| drop(black_box(peer_create()))),
-        },
-        Case {
-            name: "Sphinx step 1: element, header, slot",
-            run: Box::new(|| drop(black_box(peel()))),
-        },
+        Case { name: "sphinx-packet 0.8 create, 3 hops", run: Box::new(|| drop(black_box(peer_create()))) },
+        Case { name: "Sphinx step 1: element, header, slot", run: Box::new(|| drop(black_box(peel()))) },
         Case {
             name: "Sphinx unwrap (steps 1 and 2, no circuit)",
             run: Box::new(|| {
@@ -174,26 +132,14 @@ fn finish() {
     // A pending set-up is used up by its reply, so each call is timed alone.
     let mut rng = ChaCha12Rng::seed_from_u64(4);
     let now = Instant::now();
-    let relays: Vec<_> = (1..=3)
-        .map(|number| (RelayId([number; 16]), OnionSecret::generate(&mut rng)))
-        .collect();
-    let path: Vec<_> = relays
-        .iter()
-        .map(|(id, onion)| PathHop {
-            id: *id,
-            onion: onion.public(),
-        })
-        .collect();
+    let relays: Vec<_> = (1..=3).map(|number| (RelayId([number; 16]), OnionSecret::generate(&mut rng))).collect();
+    let path: Vec<_> = relays.iter().map(|(id, onion)| PathHop { id: *id, onion: onion.public() }).collect();
     let mut least = Duration::MAX;
     for _ in 0..ROUNDS {
         let (mut packet, pending) = create(&path, 9, &mut rng).unwrap();
         let mut seals = Vec::new();
         for (id, onion) in &relays {
-            let unwrapped = packet
-                .peel_header(id, onion, 9)
-                .unwrap()
-                .finish(&mut rng, now)
-                .unwrap();
+            let unwrapped = packet.peel_header(id, onion, 9).unwrap().finish(&mut rng, now).unwrap();
             seals.push(unwrapped.reply);
             match unwrapped.next {
                 Next::Forward { packet: next, .. } => packet = next,
@@ -208,34 +154,18 @@ fn finish() {
         black_box(pending.finish(&reply, now).unwrap());
         least = least.min(begin.elapsed());
     }
-    println!(
-        "{:46} {:>10.1} ns",
-        "origin takes the reply, 3 hops",
-        least.as_nanos()
-    );
+    println!("{:46} {:>10.1} ns", "origin takes the reply, 3 hops", least.as_nanos());
 }
 
 fn cells() {
     let mut rng = ChaCha12Rng::seed_from_u64(5);
     let now = Instant::now();
-    let relays: Vec<_> = (1..=3)
-        .map(|number| (RelayId([number; 16]), OnionSecret::generate(&mut rng)))
-        .collect();
-    let path: Vec<_> = relays
-        .iter()
-        .map(|(id, onion)| PathHop {
-            id: *id,
-            onion: onion.public(),
-        })
-        .collect();
+    let relays: Vec<_> = (1..=3).map(|number| (RelayId([number; 16]), OnionSecret::generate(&mut rng))).collect();
+    let path: Vec<_> = relays.iter().map(|(id, onion)| PathHop { id: *id, onion: onion.public() }).collect();
     let (mut packet, pending) = create(&path, 9, &mut rng).unwrap();
     let (mut hops, mut seals) = (Vec::new(), Vec::new());
     for (id, onion) in &relays {
-        let unwrapped = packet
-            .peel_header(id, onion, 9)
-            .unwrap()
-            .finish(&mut rng, now)
-            .unwrap();
+        let unwrapped = packet.peel_header(id, onion, 9).unwrap().finish(&mut rng, now).unwrap();
         hops.push(unwrapped.circuit);
         seals.push(unwrapped.reply);
         match unwrapped.next {
@@ -252,9 +182,7 @@ fn cells() {
     let (mut sealed, mut passing, mut back) = ([0; BODY_LEN], [0; BODY_LEN], [0; BODY_LEN]);
     let mut number = origin.seal(now, 2, 1, &payload, &mut sealed).unwrap();
     let mut back_number = hops[2].originate(now, 1, &payload, &mut back).unwrap();
-    let [first, middle, last] = hops.as_mut_slice() else {
-        unreachable!("three relays")
-    };
+    let [first, middle, last] = hops.as_mut_slice() else { unreachable!("three relays") };
     let Forwarded::Onward { number: _ } = first.forward(now, number, &mut sealed).unwrap() else {
         unreachable!("for the third")
     };
@@ -295,16 +223,8 @@ fn back_body() -> [u8; BODY_LEN] {
 }
 
 fn main() {
-    let filter = std::env::args()
-        .skip(1)
-        .find(|argument| !argument.starts_with('-'))
-        .unwrap_or_default();
-    for (name, run) in [
-        ("wide-block", wide_block as fn()),
-        ("cells", cells),
-        ("set-up", set_up),
-        ("finish", finish),
-    ] {
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    for (name, run) in [("wide-block", wide_block as fn()), ("cells", cells), ("set-up", set_up), ("finish", finish)] {
         if name.contains(&filter) {
             run();
         }

@@ -4,6 +4,7 @@
 //! what this program writes. (`hctr2.json` is published by others and only kept here.)
 #![allow(clippy::unwrap_used, reason = "a generator may panic")]
 #![allow(clippy::print_stdout, reason = "says what it wrote")]
+#![allow(clippy::disallowed_methods, reason = "a point in time to count from; nothing waits")]
 
 use std::{
     convert::Infallible,
@@ -18,8 +19,8 @@ use rand_chacha::{
 };
 use serde_json::{Value, json};
 use zmesh_sphinx::{
-    BODY_LEN, Forwarded, HopCircuit, Next, OnionSecret, OriginCircuit, Packet, PathHop, RelayId,
-    ReplayFilter, create, hazmat,
+    BODY_LEN, Forwarded, HopCircuit, Next, OnionSecret, OriginCircuit, Packet, PathHop, RelayId, ReplayFilter, create,
+    hazmat,
 };
 
 const SLOT: u32 = 5_944_320;
@@ -82,40 +83,21 @@ struct Built {
 
 /// One set-up, with every value on the way.
 fn set_up(count: u8, now: Instant) -> Built {
-    let mut rng = Recorder {
-        inner: ChaCha12Rng::seed_from_u64(u64::from(count)),
-        drawn: Vec::new(),
-    };
-    let relays: Vec<_> = (1..=count)
-        .map(|number| (RelayId([number * 17; 16]), OnionSecret::generate(&mut rng)))
-        .collect();
-    let path: Vec<_> = relays
-        .iter()
-        .map(|(id, onion)| PathHop {
-            id: *id,
-            onion: onion.public(),
-        })
-        .collect();
+    let mut rng = Recorder { inner: ChaCha12Rng::seed_from_u64(u64::from(count)), drawn: Vec::new() };
+    let relays: Vec<_> =
+        (1..=count).map(|number| (RelayId([number * 17; 16]), OnionSecret::generate(&mut rng))).collect();
+    let path: Vec<_> = relays.iter().map(|(id, onion)| PathHop { id: *id, onion: onion.public() }).collect();
     rng.take();
     let (mut packet, pending) = create(&path, SLOT, &mut rng).unwrap();
     let drawn_by_origin = rng.take();
 
-    let (mut hops, mut seals, mut roots, mut json_hops) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut hops, mut seals, mut roots, mut json_hops) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (id, onion) in &relays {
         let before = packet.clone();
         let sphinx = hazmat::sphinx_steps(&before, id, onion).unwrap();
-        let unwrapped = packet
-            .peel_header(id, onion, SLOT)
-            .unwrap()
-            .finish(&mut rng, now)
-            .unwrap();
+        let unwrapped = packet.peel_header(id, onion, SLOT).unwrap().finish(&mut rng, now).unwrap();
         let drawn = rng.take();
-        let uniform: [u8; 64] = HEXLOWER
-            .decode(drawn.as_bytes())
-            .unwrap()
-            .try_into()
-            .unwrap();
+        let uniform: [u8; 64] = HEXLOWER.decode(drawn.as_bytes()).unwrap().try_into().unwrap();
         let circuit = steps(&hazmat::circuit_steps(&before, id, onion, &uniform).unwrap());
         json_hops.push(json!({
             "relay_id": hex(&id.0),
@@ -145,12 +127,7 @@ fn set_up(count: u8, now: Instant) -> Built {
     }
     let origin = pending.finish(&reply.unwrap(), now).unwrap();
     let json = json!({ "slot": SLOT, "random_bytes_drawn_by_the_origin": drawn_by_origin, "hops": json_hops });
-    Built {
-        origin,
-        hops,
-        roots,
-        json,
-    }
+    Built { origin, hops, roots, json }
 }
 
 fn set_up_file(now: Instant) -> Value {
@@ -163,27 +140,16 @@ fn set_up_file(now: Instant) -> Value {
 }
 
 fn cells_file(now: Instant) -> Value {
-    let Built {
-        mut origin,
-        mut hops,
-        roots,
-        ..
-    } = set_up(3, now);
+    let Built { mut origin, mut hops, roots, .. } = set_up(3, now);
     let mut cells = Vec::new();
-    for (text, skip) in [
-        ("first", 0),
-        ("second", 0),
-        ("after 65,534 lost cells", 65_534_u32),
-    ] {
+    for (text, skip) in [("first", 0), ("second", 0), ("after 65,534 lost cells", 65_534_u32)] {
         let mut body = [0; BODY_LEN];
         for _ in 0..skip {
             origin.seal(now, 2, 0, b"", &mut body).unwrap();
             hops[2].originate(now, 0, b"", &mut body).unwrap();
         }
         for target in 0..3 {
-            let mut number = origin
-                .seal(now, target, 1, text.as_bytes(), &mut body)
-                .unwrap();
+            let mut number = origin.seal(now, target, 1, text.as_bytes(), &mut body).unwrap();
             let mut links = Vec::new();
             for hop in &mut hops {
                 links.push(json!({ "number": number, "body": hex(&body) }));
@@ -195,9 +161,7 @@ fn cells_file(now: Instant) -> Value {
             cells.push(json!({ "direction": "forward", "hop": target, "kind": 1, "payload": text, "plain": hex(&body), "links": links }));
         }
         for source in 0..3 {
-            let mut number = hops[source]
-                .originate(now, 2, text.as_bytes(), &mut body)
-                .unwrap();
+            let mut number = hops[source].originate(now, 2, text.as_bytes(), &mut body).unwrap();
             let mut links = Vec::new();
             for hop in hops[..source].iter_mut().rev() {
                 links.push(json!({ "number": number, "body": hex(&body) }));
@@ -209,11 +173,7 @@ fn cells_file(now: Instant) -> Value {
         }
     }
     let phases = |root: &Value| {
-        let root: [u8; 32] = HEXLOWER
-            .decode(root.as_str().unwrap().as_bytes())
-            .unwrap()
-            .try_into()
-            .unwrap();
+        let root: [u8; 32] = HEXLOWER.decode(root.as_str().unwrap().as_bytes()).unwrap().try_into().unwrap();
         let (keys, behind) = hazmat::phase_steps(&root, 3);
         json!({ "root": hex(&root), "phase_keys": keys.iter().map(|key| hex(key)).collect::<Vec<_>>(), "secret_behind_them": hex(&behind) })
     };
@@ -234,21 +194,13 @@ fn replay_file() -> Value {
     let mut filter = ReplayFilter::new(1000);
     let mut tags = Vec::new();
     for slot in [SLOT - 1, SLOT, SLOT, SLOT + 1] {
-        let path = [PathHop {
-            id,
-            onion: onion.public(),
-        }];
+        let path = [PathHop { id, onion: onion.public() }];
         let (packet, _) = create(&path, slot, &mut rng).unwrap();
         let steps = hazmat::sphinx_steps(&packet, &id, &onion).unwrap();
-        let tag = steps
-            .iter()
-            .find(|(name, _)| *name == "replay tag")
-            .map(|(_, tag)| hex(tag));
+        let tag = steps.iter().find(|(name, _)| *name == "replay tag").map(|(_, tag)| hex(tag));
         let packet = Packet::from_bytes(packet.as_bytes()).unwrap();
         let peeled = packet.peel_header(&id, &onion, SLOT).unwrap();
-        filter
-            .check_and_insert(peeled.slot(), peeled.replay_tag(), SLOT)
-            .unwrap();
+        filter.check_and_insert(peeled.slot(), peeled.replay_tag(), SLOT).unwrap();
         tags.push(json!({ "slot": slot, "tag": tag }));
     }
     json!({
@@ -264,14 +216,10 @@ fn replay_file() -> Value {
 pub(crate) fn files() -> Vec<(&'static str, String)> {
     // Only differences of time count, and none passes here.
     let now = Instant::now() + Duration::from_secs(1);
-    [
-        ("setup.json", set_up_file(now)),
-        ("cells.json", cells_file(now)),
-        ("replay.json", replay_file()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name, serde_json::to_string_pretty(&value).unwrap() + "\n"))
-    .collect()
+    [("setup.json", set_up_file(now)), ("cells.json", cells_file(now)), ("replay.json", replay_file())]
+        .into_iter()
+        .map(|(name, value)| (name, serde_json::to_string_pretty(&value).unwrap() + "\n"))
+        .collect()
 }
 
 #[allow(dead_code, reason = "the test includes this file for `files` alone")]

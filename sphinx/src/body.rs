@@ -15,9 +15,7 @@ pub(crate) const SETUP_BODY_LEN: usize = 240;
 const TWEAK: &[u8; TWEAK_LEN] = b"zmesh setup body";
 
 /// The body as it enters the first hop.
-pub(crate) fn create<'a>(
-    keys: impl DoubleEndedIterator<Item = &'a Secret<32>>,
-) -> [u8; SETUP_BODY_LEN] {
+pub(crate) fn create<'a>(keys: impl DoubleEndedIterator<Item = &'a Secret<32>>) -> [u8; SETUP_BODY_LEN] {
     let mut body = [0; SETUP_BODY_LEN];
     for key in keys.rev() {
         WideBlock::new(key.expose()).encrypt(TWEAK, &mut body);
@@ -32,9 +30,5 @@ pub(crate) fn peel(key: &Secret<32>, body: &mut [u8; SETUP_BODY_LEN]) {
 
 /// What the last hop checks: every byte is zero. The first sixteen authenticate the body, the others are kept for later versions.
 pub(crate) fn check(body: &[u8; SETUP_BODY_LEN]) -> Result<(), Error> {
-    if body.ct_eq(&[0; SETUP_BODY_LEN]).into() {
-        Ok(())
-    } else {
-        Err(Error::BodyRefused)
-    }
+    if body.ct_eq(&[0; SETUP_BODY_LEN]).into() { Ok(()) } else { Err(Error::BodyRefused) }
 }

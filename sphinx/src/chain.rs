@@ -45,11 +45,7 @@ pub(crate) struct Chain {
 
 impl Chain {
     pub(crate) fn new(root: &Secret<32>, now: Instant) -> Self {
-        Self {
-            keys: PhaseKeys::new(root),
-            window: Window::default(),
-            used: now,
-        }
+        Self { keys: PhaseKeys::new(root), window: Window::default(), used: now }
     }
 
     /// Checks a wire counter and, if it may pass, marks it and returns the whole counter and its cipher.
@@ -85,12 +81,7 @@ impl Chain {
 }
 
 /// Extends a wire counter and passes it through the window and the phases, moving both.
-pub(crate) fn admit(
-    window: &mut Window,
-    keys: &mut PhaseKeys,
-    now: Instant,
-    low: u32,
-) -> Result<u64, CellError> {
+pub(crate) fn admit(window: &mut Window, keys: &mut PhaseKeys, now: Instant, low: u32) -> Result<u64, CellError> {
     let counter = number::extend(low, window.next());
     if counter >= COUNTER_END {
         return Err(CellError::Exhausted);

@@ -3,9 +3,7 @@
 
 use std::fmt;
 
-use curve25519_dalek::{
-    RistrettoPoint, Scalar, ristretto::CompressedRistretto, traits::IsIdentity,
-};
+use curve25519_dalek::{RistrettoPoint, Scalar, ristretto::CompressedRistretto, traits::IsIdentity};
 use rand_core::CryptoRng;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -16,14 +14,8 @@ pub(crate) const ELEMENT_LEN: usize = 32;
 
 /// Decodes a canonical element other than the identity.
 pub(crate) fn decode(bytes: &[u8; ELEMENT_LEN]) -> Result<RistrettoPoint, Error> {
-    let point = CompressedRistretto(*bytes)
-        .decompress()
-        .ok_or(Error::InvalidElement)?;
-    if point.is_identity() {
-        Err(Error::InvalidElement)
-    } else {
-        Ok(point)
-    }
+    let point = CompressedRistretto(*bytes).decompress().ok_or(Error::InvalidElement)?;
+    if point.is_identity() { Err(Error::InvalidElement) } else { Ok(point) }
 }
 
 /// A non-zero scalar that is erased when dropped.
@@ -80,18 +72,14 @@ impl SecretScalar {
     pub(crate) fn agree(&self, point: &RistrettoPoint) -> Secret<ELEMENT_LEN> {
         let mut product = point * self.0;
         let mut secret = Secret::zero();
-        secret
-            .expose_mut()
-            .copy_from_slice(product.compress().as_bytes());
+        secret.expose_mut().copy_from_slice(product.compress().as_bytes());
         product.zeroize();
         secret
     }
 }
 
 /// Encodes the doubles of several elements for the price of one inversion, and erases the elements.
-pub(crate) fn encode_doubles<const N: usize>(
-    mut points: [RistrettoPoint; N],
-) -> [Secret<ELEMENT_LEN>; N] {
+pub(crate) fn encode_doubles<const N: usize>(mut points: [RistrettoPoint; N]) -> [Secret<ELEMENT_LEN>; N] {
     let encoded = RistrettoPoint::double_and_compress_batch(&points);
     points.zeroize();
     let mut secrets = std::array::from_fn(|_| Secret::zero());
@@ -127,10 +115,7 @@ impl OnionPublic {
     /// # Errors
     /// [`Error::InvalidElement`] for the identity and for anything but a canonical encoding.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, Error> {
-        Ok(Self {
-            encoded: *bytes,
-            point: decode(bytes)?,
-        })
+        Ok(Self { encoded: *bytes, point: decode(bytes)? })
     }
 
     /// The canonical encoding.
@@ -209,10 +194,7 @@ impl OnionSecret {
 
     fn from_scalar(scalar: SecretScalar) -> Self {
         let (encoded, point) = scalar.public();
-        Self {
-            public: OnionPublic { encoded, point },
-            scalar,
-        }
+        Self { public: OnionPublic { encoded, point }, scalar }
     }
 }
 

@@ -25,10 +25,7 @@ pub fn sphinx_steps(packet: &Packet, id: &RelayId, onion: &OnionSecret) -> Resul
     let (alpha, element) = alpha(packet)?;
     let shared = onion.agree(&element);
     let keys = SphinxKeys::new(&shared, id, &onion.public(), &alpha);
-    let mut steps = vec![
-        ("alpha", alpha.to_vec()),
-        ("shared", shared.expose().to_vec()),
-    ];
+    let mut steps = vec![("alpha", alpha.to_vec()), ("shared", shared.expose().to_vec())];
     steps.extend(keys.steps());
     Ok(steps)
 }
@@ -37,28 +34,14 @@ pub fn sphinx_steps(packet: &Packet, id: &RelayId, onion: &OnionSecret) -> Resul
 ///
 /// # Errors
 /// [`Error::InvalidElement`] if the packet does not begin with a group element, [`Error::InvalidSecret`] if the bytes reduce to zero.
-pub fn circuit_steps(
-    packet: &Packet,
-    id: &RelayId,
-    onion: &OnionSecret,
-    uniform: &[u8; 64],
-) -> Result<Steps, Error> {
+pub fn circuit_steps(packet: &Packet, id: &RelayId, onion: &OnionSecret, uniform: &[u8; 64]) -> Result<Steps, Error> {
     let (alpha, element) = alpha(packet)?;
     let shared = onion.agree(&element);
-    let ephemeral =
-        SecretScalar::from_uniform(&Secret::from_bytes(uniform)).ok_or(Error::InvalidSecret)?;
+    let ephemeral = SecretScalar::from_uniform(&Secret::from_bytes(uniform)).ok_or(Error::InvalidSecret)?;
     let (share, _) = ephemeral.public();
     let fresh = ephemeral.agree(&element);
     let header_hash = kdf::hash(&[&packet.as_bytes()[..HEADER_LEN]]);
-    let keys = CircuitKeys::derive(
-        &fresh,
-        &shared,
-        id,
-        &onion.public(),
-        &alpha,
-        &share,
-        &header_hash,
-    );
+    let keys = CircuitKeys::derive(&fresh, &shared, id, &onion.public(), &alpha, &share, &header_hash);
     let mut steps = vec![
         ("share", share.to_vec()),
         ("fresh", fresh.expose().to_vec()),
@@ -67,12 +50,7 @@ pub fn circuit_steps(
         ("forward", keys.forward.expose().to_vec()),
     ];
     let names = ["backward 0", "backward 1", "backward 2", "backward 3"];
-    steps.extend(
-        names
-            .into_iter()
-            .zip(&keys.backward)
-            .map(|(name, key)| (name, key.expose().to_vec())),
-    );
+    steps.extend(names.into_iter().zip(&keys.backward).map(|(name, key)| (name, key.expose().to_vec())));
     Ok(steps)
 }
 

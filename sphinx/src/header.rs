@@ -42,10 +42,7 @@ impl SphinxKeys {
         onion: &OnionPublic,
         alpha: &[u8; ELEMENT_LEN],
     ) -> Self {
-        Self(KeySource::extract(
-            PROTOCOL,
-            &[shared.expose(), &id.0, onion.as_bytes(), alpha],
-        ))
+        Self(KeySource::extract(PROTOCOL, &[shared.expose(), &id.0, onion.as_bytes(), alpha]))
     }
 
     /// The factor that blinds α on its way to the next hop.
@@ -76,23 +73,11 @@ impl SphinxKeys {
     /// The keys by name, for the test vectors.
     pub(crate) fn steps(&self) -> Vec<(&'static str, Vec<u8>)> {
         vec![
-            (
-                "header authenticator",
-                self.0
-                    .derive::<32>("header authenticator")
-                    .expose()
-                    .to_vec(),
-            ),
-            (
-                "header stream",
-                self.0.derive::<32>("header stream").expose().to_vec(),
-            ),
+            ("header authenticator", self.0.derive::<32>("header authenticator").expose().to_vec()),
+            ("header stream", self.0.derive::<32>("header stream").expose().to_vec()),
             ("replay tag", self.replay_tag().0.to_vec()),
             ("body", self.body().expose().to_vec()),
-            (
-                "blinding",
-                self.0.derive::<64>("blinding").expose().to_vec(),
-            ),
+            ("blinding", self.0.derive::<64>("blinding").expose().to_vec()),
             ("reply", self.reply().expose().to_vec()),
             ("reply filler", self.reply_filler().expose().to_vec()),
         ]
@@ -127,11 +112,7 @@ pub(crate) struct Blocks {
 }
 
 /// Builds the header of every hop, first hop first.
-pub(crate) fn create(
-    keys: &[SphinxKeys],
-    routing: &[Routing],
-    rng: &mut impl CryptoRng,
-) -> Vec<Blocks> {
+pub(crate) fn create(keys: &[SphinxKeys], routing: &[Routing], rng: &mut impl CryptoRng) -> Vec<Blocks> {
     let hops = keys.len();
     let mut streams: Vec<_> = keys.iter().map(SphinxKeys::stream).collect();
 
@@ -148,9 +129,7 @@ pub(crate) fn create(
     rng.fill_bytes(&mut beta);
     let mut gamma = [0; MAC_LEN];
     rng.fill_bytes(&mut gamma);
-    for (number, ((keys, routing), stream)) in
-        keys.iter().zip(routing).zip(&streams).enumerate().rev()
-    {
+    for (number, ((keys, routing), stream)) in keys.iter().zip(routing).zip(&streams).enumerate().rev() {
         beta.copy_within(..BLOCKS_LEN - HOP_LEN, HOP_LEN);
         beta[..ROUTING_LEN].copy_from_slice(&routing.encode());
         beta[ROUTING_LEN..HOP_LEN].copy_from_slice(&gamma);
@@ -176,10 +155,7 @@ pub(crate) fn peel(keys: &SphinxKeys, blocks: &Blocks) -> Result<(Routing, Block
     xor(&mut stream[..BLOCKS_LEN], &blocks.beta);
     let mut routing = [0; ROUTING_LEN];
     routing.copy_from_slice(&stream[..ROUTING_LEN]);
-    let mut next = Blocks {
-        beta: [0; BLOCKS_LEN],
-        gamma: [0; MAC_LEN],
-    };
+    let mut next = Blocks { beta: [0; BLOCKS_LEN], gamma: [0; MAC_LEN] };
     next.gamma.copy_from_slice(&stream[ROUTING_LEN..HOP_LEN]);
     next.beta.copy_from_slice(&stream[HOP_LEN..]);
     stream.zeroize();

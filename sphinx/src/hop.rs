@@ -43,9 +43,7 @@ pub struct HopCircuit {
 
 impl HopCircuit {
     pub(crate) fn new(keys: CircuitKeys, routing: &Routing, now: Instant) -> Self {
-        let CircuitKeys {
-            forward, backward, ..
-        } = keys;
+        let CircuitKeys { forward, backward, .. } = keys;
         Self {
             last: routing.next.is_none(),
             start: routing.start,
@@ -69,12 +67,7 @@ impl HopCircuit {
     /// # Errors
     /// The number's ([`CellError::Replayed`], [`CellError::TooOld`], [`CellError::TooFarAhead`], [`CellError::UnknownLane`]): the body
     /// is untouched, drop the cell. [`CellError::Forged`] or [`CellError::Exhausted`]: end the circuit.
-    pub fn forward(
-        &mut self,
-        now: Instant,
-        number: u32,
-        body: &mut [u8; BODY_LEN],
-    ) -> Result<Forwarded, CellError> {
+    pub fn forward(&mut self, now: Instant, number: u32, body: &mut [u8; BODY_LEN]) -> Result<Forwarded, CellError> {
         let (lane, low) = number::split(number);
         if lane != 0 {
             return Err(CellError::UnknownLane);
@@ -88,9 +81,7 @@ impl HopCircuit {
             body.fill(0);
             return Err(CellError::Forged);
         }
-        Ok(Forwarded::Onward {
-            number: number::join(0, number::add(low, self.shift)),
-        })
+        Ok(Forwarded::Onward { number: number::join(0, number::add(low, self.shift)) })
     }
 
     /// Puts a layer on a cell that the next relay sent towards the origin, in place, and returns its number on the link there.
@@ -98,12 +89,7 @@ impl HopCircuit {
     /// # Errors
     /// The number's ([`CellError::Replayed`], [`CellError::TooOld`], [`CellError::TooFarAhead`], [`CellError::UnknownLane`], the last
     /// also at the last hop): the body is untouched, drop the cell. [`CellError::Exhausted`]: end the circuit.
-    pub fn backward(
-        &mut self,
-        now: Instant,
-        number: u32,
-        body: &mut [u8; BODY_LEN],
-    ) -> Result<u32, CellError> {
+    pub fn backward(&mut self, now: Instant, number: u32, body: &mut [u8; BODY_LEN]) -> Result<u32, CellError> {
         let (lane, low) = number::split(number);
         let lane = lane ^ self.lane_mask;
         if self.last || lane == self.own_lane {
@@ -127,14 +113,9 @@ impl HopCircuit {
         body: &mut [u8; BODY_LEN],
     ) -> Result<u32, CellError> {
         Plain::write(kind, payload, body)?;
-        let (counter, cipher) = self.backward[usize::from(self.own_lane)]
-            .open(now)
-            .issue(now)?;
+        let (counter, cipher) = self.backward[usize::from(self.own_lane)].open(now).issue(now)?;
         cipher.encrypt(&tweak(Direction::Backward, self.own_lane, counter), body);
-        Ok(number::join(
-            self.own_lane,
-            number::add(number::low(counter), self.start),
-        ))
+        Ok(number::join(self.own_lane, number::add(number::low(counter), self.start)))
     }
 
     /// Erases keys whose time is over, and gives the memory of quiet chains back. Cheap.

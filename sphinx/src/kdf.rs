@@ -36,17 +36,14 @@ impl KeySource {
     /// The key with that label.
     pub(crate) fn derive<const N: usize>(&self, label: &str) -> Secret<N> {
         let mut secret = Secret::zero();
-        self.0
-            .expand(label.as_bytes(), secret.expose_mut())
-            .expect("keys are far shorter than HKDF's limit");
+        self.0.expand(label.as_bytes(), secret.expose_mut()).expect("keys are far shorter than HKDF's limit");
         secret
     }
 }
 
 /// HMAC-SHA-256 over the concatenation of `parts`, all of fixed lengths, truncated to 16 bytes.
 pub(crate) fn mac(key: &Secret<32>, parts: &[&[u8]]) -> [u8; MAC_LEN] {
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes keys of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes keys of any length");
     for part in parts {
         mac.update(part);
     }

@@ -45,10 +45,7 @@ struct Backward {
 }
 
 impl OriginCircuit {
-    pub(crate) fn new<'a>(
-        hops: impl Iterator<Item = (CircuitKeys, &'a Routing)>,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new<'a>(hops: impl Iterator<Item = (CircuitKeys, &'a Routing)>, now: Instant) -> Self {
         let mut start = None;
         let mut forward = Vec::new();
         let mut backward = [const { None }; LANES];
@@ -67,23 +64,10 @@ impl OriginCircuit {
                 layers.push((PhaseKeys::new(&keys.backward[usize::from(lane)]), lane));
             }
             layers.reverse();
-            backward[usize::from(lane)] = Some(Backward {
-                layers,
-                window: Window::default(),
-                used: now,
-            });
+            backward[usize::from(lane)] = Some(Backward { layers, window: Window::default(), used: now });
         }
-        let forward = Forward {
-            keys: forward,
-            next: 0,
-            reached: 0,
-            used: now,
-        };
-        Self {
-            start: start.unwrap_or_default(),
-            forward,
-            backward,
-        }
+        let forward = Forward { keys: forward, next: 0, reached: 0, used: now };
+        Self { start: start.unwrap_or_default(), forward, backward }
     }
 
     /// How many hops the circuit has. Hops are counted from 0, the one next to the origin.
@@ -132,10 +116,7 @@ impl OriginCircuit {
         for keys in self.forward.keys[..=hop].iter_mut().rev() {
             keys.cipher(phase)?.encrypt(&tweak, body);
         }
-        Ok(number::join(
-            0,
-            number::add(number::low(counter), self.start),
-        ))
+        Ok(number::join(0, number::add(number::low(counter), self.start)))
     }
 
     /// Opens a cell that came back, in place, and says which hop sent it.
@@ -143,20 +124,12 @@ impl OriginCircuit {
     /// # Errors
     /// The number's ([`CellError::Replayed`], [`CellError::TooOld`], [`CellError::TooFarAhead`], [`CellError::UnknownLane`]): drop the
     /// cell. [`CellError::Forged`] or [`CellError::Exhausted`]: end the circuit.
-    pub fn open(
-        &mut self,
-        now: Instant,
-        number: u32,
-        body: &mut [u8; BODY_LEN],
-    ) -> Result<(usize, Plain), CellError> {
+    pub fn open(&mut self, now: Instant, number: u32, body: &mut [u8; BODY_LEN]) -> Result<(usize, Plain), CellError> {
         let (lane, low) = number::split(number);
-        let lane = self.backward[usize::from(lane)]
-            .as_mut()
-            .ok_or(CellError::UnknownLane)?;
+        let lane = self.backward[usize::from(lane)].as_mut().ok_or(CellError::UnknownLane)?;
         let counter = lane.admit(now, number::subtract(low, self.start))?;
         for (keys, label) in &mut lane.layers {
-            keys.cipher(phase_of(counter))?
-                .decrypt(&tweak(Direction::Backward, *label, counter), body);
+            keys.cipher(phase_of(counter))?.decrypt(&tweak(Direction::Backward, *label, counter), body);
         }
         if !Plain::is_authentic(body) {
             body.fill(0);
@@ -183,10 +156,7 @@ impl OriginCircuit {
 impl Backward {
     /// The first layer's keys decide; the others go through the same phases at the same times.
     fn admit(&mut self, now: Instant, low: u32) -> Result<u64, CellError> {
-        let (first, others) = self
-            .layers
-            .split_first_mut()
-            .ok_or(CellError::UnknownLane)?;
+        let (first, others) = self.layers.split_first_mut().ok_or(CellError::UnknownLane)?;
         let counter = admit(&mut self.window, &mut first.0, now, low)?;
         self.used = now;
         for (keys, _) in others {

@@ -36,10 +36,7 @@ impl Packet {
     pub fn from_bytes(bytes: &[u8; PACKET_LEN]) -> Result<Self, Error> {
         let mut alpha = [0; ELEMENT_LEN];
         alpha.copy_from_slice(&bytes[..ELEMENT_LEN]);
-        Ok(Self {
-            bytes: *bytes,
-            element: group::decode(&alpha)?,
-        })
+        Ok(Self { bytes: *bytes, element: group::decode(&alpha)? })
     }
 
     /// The packet as it goes on the wire.
@@ -69,16 +66,9 @@ impl Packet {
     }
 
     fn blocks(&self) -> Blocks {
-        let mut blocks = Blocks {
-            beta: [0; BLOCKS_LEN],
-            gamma: [0; kdf::MAC_LEN],
-        };
-        blocks
-            .beta
-            .copy_from_slice(&self.bytes[ELEMENT_LEN..ELEMENT_LEN + BLOCKS_LEN]);
-        blocks
-            .gamma
-            .copy_from_slice(&self.bytes[ELEMENT_LEN + BLOCKS_LEN..HEADER_LEN]);
+        let mut blocks = Blocks { beta: [0; BLOCKS_LEN], gamma: [0; kdf::MAC_LEN] };
+        blocks.beta.copy_from_slice(&self.bytes[ELEMENT_LEN..ELEMENT_LEN + BLOCKS_LEN]);
+        blocks.gamma.copy_from_slice(&self.bytes[ELEMENT_LEN + BLOCKS_LEN..HEADER_LEN]);
         blocks
     }
 
@@ -93,12 +83,7 @@ impl Packet {
     /// # Errors
     /// [`Error::HeaderRefused`] if the header was not made for `own` and `onion` or was altered, [`Error::SlotOutOfRange`] if it
     /// belongs to another time, [`Error::UnknownRouting`] if it says what this version does not know.
-    pub fn peel_header(
-        self,
-        own: &RelayId,
-        onion: &OnionSecret,
-        slot_now: u32,
-    ) -> Result<Peeled, Error> {
+    pub fn peel_header(self, own: &RelayId, onion: &OnionSecret, slot_now: u32) -> Result<Peeled, Error> {
         let alpha = self.alpha();
         let shared = onion.agree(&self.element);
         let public = onion.public();
@@ -107,15 +92,7 @@ impl Packet {
         if !slot_is_current(routing.slot, slot_now) {
             return Err(Error::SlotOutOfRange);
         }
-        Ok(Peeled {
-            packet: self,
-            own: *own,
-            public,
-            shared,
-            keys,
-            routing,
-            behind,
-        })
+        Ok(Peeled { packet: self, own: *own, public, shared, keys, routing, behind })
     }
 }
 
@@ -169,35 +146,19 @@ impl Peeled {
             Some(to) => {
                 let blinded = self.keys.blinding().half().times(&self.packet.element);
                 let [share, fresh, alpha] = encode_doubles([share, fresh, blinded]);
-                let packet =
-                    Packet::assemble(alpha.expose(), blinded + blinded, &self.behind, &body);
+                let packet = Packet::assemble(alpha.expose(), blinded + blinded, &self.behind, &body);
                 (share, fresh, Next::Forward { to, packet })
             }
         };
         let share = *share.expose();
         let header_hash = self.packet.header_hash();
-        let keys = CircuitKeys::derive(
-            &fresh,
-            &self.shared,
-            &self.own,
-            &self.public,
-            &alpha,
-            &share,
-            &header_hash,
-        );
+        let keys = CircuitKeys::derive(&fresh, &self.shared, &self.own, &self.public, &alpha, &share, &header_hash);
         let reply = ReplySeal {
-            keys: ReplyKeys {
-                slots: self.keys.reply(),
-                filler: self.keys.reply_filler(),
-            },
+            keys: ReplyKeys { slots: self.keys.reply(), filler: self.keys.reply_filler() },
             share,
             authentication: keys.authentication.clone(),
         };
-        Ok(Unwrapped {
-            next,
-            circuit: HopCircuit::new(keys, &self.routing, now),
-            reply,
-        })
+        Ok(Unwrapped { next, circuit: HopCircuit::new(keys, &self.routing, now), reply })
     }
 
     /// Where the packet goes, without a circuit: what other implementations of Sphinx call unwrapping. For measurements; a relay
@@ -211,10 +172,7 @@ impl Peeled {
             None => Next::Last,
             Some(to) => {
                 let (alpha, element) = self.keys.blinding().blind(&self.packet.element);
-                Next::Forward {
-                    to,
-                    packet: Packet::assemble(&alpha, element, &self.behind, &body),
-                }
+                Next::Forward { to, packet: Packet::assemble(&alpha, element, &self.behind, &body) }
             }
         })
     }

@@ -24,8 +24,7 @@ struct PhaseKey {
 
 impl PhaseKey {
     fn cipher(&mut self) -> &WideBlock {
-        self.expanded
-            .get_or_insert_with(|| Box::new(WideBlock::new(self.secret.expose())))
+        self.expanded.get_or_insert_with(|| Box::new(WideBlock::new(self.secret.expose())))
     }
 }
 
@@ -43,12 +42,7 @@ impl PhaseKeys {
     /// Starts at phase 0.
     pub(crate) fn new(root: &Secret<32>) -> Self {
         let (present, onward) = ratchet(root);
-        Self {
-            onward,
-            phase: 0,
-            present,
-            previous: None,
-        }
+        Self { onward, phase: 0, present, previous: None }
     }
 
     /// Whether a cell of that phase may still, or already, pass.
@@ -56,14 +50,7 @@ impl PhaseKeys {
         match phase.checked_sub(self.phase) {
             Some(0 | 1) => Ok(()),
             Some(_) => Err(CellError::TooFarAhead),
-            None if phase + 1 == self.phase
-                && self
-                    .previous
-                    .as_ref()
-                    .is_some_and(|(_, until)| now < *until) =>
-            {
-                Ok(())
-            }
+            None if phase + 1 == self.phase && self.previous.as_ref().is_some_and(|(_, until)| now < *until) => Ok(()),
             None => Err(CellError::TooOld),
         }
     }
@@ -108,11 +95,5 @@ impl PhaseKeys {
 /// One step of the ratchet: a phase's key, and the secret of the next step.
 fn ratchet(root: &Secret<32>) -> (PhaseKey, Secret<32>) {
     let source = KeySource::from_root(root);
-    (
-        PhaseKey {
-            secret: source.derive("phase key"),
-            expanded: None,
-        },
-        source.derive("next phase"),
-    )
+    (PhaseKey { secret: source.derive("phase key"), expanded: None }, source.derive("next phase"))
 }

@@ -26,11 +26,7 @@ impl Plain {
     }
 
     /// Writes a cell before it is encrypted.
-    pub(crate) fn write(
-        kind: u8,
-        payload: &[u8],
-        body: &mut [u8; BODY_LEN],
-    ) -> Result<(), CellError> {
+    pub(crate) fn write(kind: u8, payload: &[u8], body: &mut [u8; BODY_LEN]) -> Result<(), CellError> {
         let length = u16::try_from(payload.len()).map_err(|_| CellError::PayloadTooLong)?;
         if payload.len() > PAYLOAD_MAX {
             return Err(CellError::PayloadTooLong);
@@ -46,9 +42,7 @@ impl Plain {
 
     /// Whether a decrypted cell is for the one who decrypted it.
     pub(crate) fn is_authentic(body: &[u8; BODY_LEN]) -> bool {
-        body[..AUTHENTICATOR_LEN]
-            .ct_eq(&[0; AUTHENTICATOR_LEN])
-            .into()
+        body[..AUTHENTICATOR_LEN].ct_eq(&[0; AUTHENTICATOR_LEN]).into()
     }
 
     /// Reads an authentic cell. A length that does not fit can only come from a broken peer and counts as a forgery.
@@ -57,9 +51,6 @@ impl Plain {
         if len > PAYLOAD_MAX {
             return Err(CellError::Forged);
         }
-        Ok(Self {
-            kind: body[KIND_AT],
-            len,
-        })
+        Ok(Self { kind: body[KIND_AT], len })
     }
 }

@@ -44,21 +44,14 @@ impl ReplayFilter {
     /// An empty filter that takes up to `capacity_per_slot` packets in every slot.
     #[must_use]
     pub fn new(capacity_per_slot: usize) -> Self {
-        Self {
-            capacity_per_slot,
-            oldest: 0,
-            slots: Default::default(),
-        }
+        Self { capacity_per_slot, oldest: 0, slots: Default::default() }
     }
 
     /// An empty filter for a relay that lost its state in slot `slot_now`: whatever it may have seen before is refused, so set-ups
     /// begin to pass when the slots `slot_now` and `slot_now + 1` are over (at most ten minutes later).
     #[must_use]
     pub fn after_crash(capacity_per_slot: usize, slot_now: u32) -> Self {
-        Self {
-            oldest: slot_now.saturating_add(2),
-            ..Self::new(capacity_per_slot)
-        }
+        Self { oldest: slot_now.saturating_add(2), ..Self::new(capacity_per_slot) }
     }
 
     /// Changes how many packets a slot takes. Tags that are already there stay.
@@ -83,12 +76,7 @@ impl ReplayFilter {
     /// # Errors
     /// [`ReplayError::OutOfSlot`] if the slot is not current or already forgotten, [`ReplayError::Replayed`] for a packet that was
     /// here before, [`ReplayError::Full`] if the slot's share is used up.
-    pub fn check_and_insert(
-        &mut self,
-        slot: u32,
-        tag: ReplayTag,
-        slot_now: u32,
-    ) -> Result<(), ReplayError> {
+    pub fn check_and_insert(&mut self, slot: u32, tag: ReplayTag, slot_now: u32) -> Result<(), ReplayError> {
         self.forget_before(slot_now.saturating_sub(1));
         // After the clock went back, `oldest` is ahead of it and the slots in between share the same three sets.
         if !slot_is_current(slot, slot_now) || slot < self.oldest || slot - self.oldest >= 3 {
@@ -111,8 +99,7 @@ impl ReplayFilter {
     /// The checksum finds damage and truncation. It does not stop somebody who can write the relay's files.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes =
-            Vec::with_capacity(MAGIC.len() + 12 + SLOTS * 8 + self.len() * TAG_LEN + CHECKSUM_LEN);
+        let mut bytes = Vec::with_capacity(MAGIC.len() + 12 + SLOTS * 8 + self.len() * TAG_LEN + CHECKSUM_LEN);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&(self.capacity_per_slot as u64).to_be_bytes());
         bytes.extend_from_slice(&self.oldest.to_be_bytes());
@@ -130,9 +117,7 @@ impl ReplayFilter {
     /// # Errors
     /// [`Error::FilterState`] if anything about it is wrong: damaged, cut off, too long, tags out of order.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let (content, checksum) = bytes
-            .split_last_chunk::<CHECKSUM_LEN>()
-            .ok_or(Error::FilterState)?;
+        let (content, checksum) = bytes.split_last_chunk::<CHECKSUM_LEN>().ok_or(Error::FilterState)?;
         if kdf::hash(&[content]) != *checksum {
             return Err(Error::FilterState);
         }
@@ -152,15 +137,7 @@ impl ReplayFilter {
                 slot.insert(tag);
             }
         }
-        if rest.is_empty() {
-            Ok(Self {
-                capacity_per_slot,
-                oldest,
-                slots,
-            })
-        } else {
-            Err(Error::FilterState)
-        }
+        if rest.is_empty() { Ok(Self { capacity_per_slot, oldest, slots }) } else { Err(Error::FilterState) }
     }
 
     fn tags(&mut self, slot: u32) -> &mut BTreeSet<ReplayTag> {
@@ -182,10 +159,7 @@ impl ReplayFilter {
 
 impl fmt::Debug for ReplayFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplayFilter")
-            .field("oldest", &self.oldest)
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("ReplayFilter").field("oldest", &self.oldest).field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

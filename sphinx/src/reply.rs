@@ -46,12 +46,7 @@ impl ReplyKeys {
     }
 
     /// Puts `share` and its authenticator in front of `inner` and encrypts all slots.
-    pub(crate) fn seal(
-        &self,
-        share: &[u8; ELEMENT_LEN],
-        authenticator: &[u8; MAC_LEN],
-        inner: &Slots,
-    ) -> Slots {
+    pub(crate) fn seal(&self, share: &[u8; ELEMENT_LEN], authenticator: &[u8; MAC_LEN], inner: &Slots) -> Slots {
         let mut reply = [[0; SLOT_LEN]; MAX_HOPS];
         reply[0][..ELEMENT_LEN].copy_from_slice(share);
         reply[0][ELEMENT_LEN..].copy_from_slice(authenticator);
@@ -67,19 +62,13 @@ impl ReplyKeys {
     pub(crate) fn nothing_inside(&self) -> Slots {
         let filler: Secret<FILLER_LEN> = KeySource::from_root(&self.filler).derive("slots");
         let mut slots = [[0; SLOT_LEN]; MAX_HOPS];
-        slots[..MAX_HOPS - 1]
-            .as_flattened_mut()
-            .copy_from_slice(filler.expose());
+        slots[..MAX_HOPS - 1].as_flattened_mut().copy_from_slice(filler.expose());
         slots
     }
 }
 
 /// Authenticates a hop's share, and the whole reply that it received from behind, under the key that only it and the origin have.
-pub(crate) fn authenticator(
-    key: &Secret<32>,
-    share: &[u8; ELEMENT_LEN],
-    inner: &Slots,
-) -> [u8; MAC_LEN] {
+pub(crate) fn authenticator(key: &Secret<32>, share: &[u8; ELEMENT_LEN], inner: &Slots) -> [u8; MAC_LEN] {
     mac(key, &[share, inner.as_flattened()])
 }
 

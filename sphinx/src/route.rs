@@ -71,9 +71,7 @@ impl Routing {
 
     /// Decodes an authenticated block. Unknown flags, and a next relay at the last hop, are refused.
     pub(crate) fn decode(bytes: &[u8; ROUTING_LEN]) -> Result<Self, Error> {
-        let word = |at: usize| {
-            u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
+        let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let mut id = [0; 16];
         id.copy_from_slice(&bytes[..16]);
         let next = match word(28) {

@@ -66,10 +66,7 @@ pub(crate) mod observed {
     }
 
     pub(super) fn record(bytes: &[u8]) {
-        assert!(
-            bytes.iter().all(|byte| *byte == 0),
-            "a secret was dropped before it was erased"
-        );
+        assert!(bytes.iter().all(|byte| *byte == 0), "a secret was dropped before it was erased");
         ERASED.set(ERASED.get() + bytes.len());
     }
 

@@ -45,21 +45,12 @@ impl CircuitKeys {
     ) -> Self {
         let source = KeySource::extract(
             PROTOCOL,
-            &[
-                fresh.expose(),
-                shared.expose(),
-                &id.0,
-                onion.as_bytes(),
-                alpha,
-                share,
-                header_hash,
-            ],
+            &[fresh.expose(), shared.expose(), &id.0, onion.as_bytes(), alpha, share, header_hash],
         );
         Self {
             authentication: source.derive("reply authenticator"),
             forward: source.derive("forward"),
-            backward: ["backward 0", "backward 1", "backward 2", "backward 3"]
-                .map(|label| source.derive(label)),
+            backward: ["backward 0", "backward 1", "backward 2", "backward 3"].map(|label| source.derive(label)),
         }
     }
 }
@@ -71,18 +62,12 @@ impl CircuitKeys {
 ///
 /// # Errors
 /// [`Error::PathLength`] unless the path has 1 to [`MAX_HOPS`] hops, [`Error::RepeatedRelay`] if a relay or onion key occurs twice.
-pub fn create(
-    path: &[PathHop],
-    slot: u32,
-    rng: &mut impl CryptoRng,
-) -> Result<(Packet, PendingSetup), Error> {
+pub fn create(path: &[PathHop], slot: u32, rng: &mut impl CryptoRng) -> Result<(Packet, PendingSetup), Error> {
     if !(1..=MAX_HOPS).contains(&path.len()) {
         return Err(Error::PathLength(path.len()));
     }
     let repeated = |(number, hop): (usize, &PathHop)| {
-        path[..number]
-            .iter()
-            .any(|earlier| earlier.id == hop.id || earlier.onion == hop.onion)
+        path[..number].iter().any(|earlier| earlier.id == hop.id || earlier.onion == hop.onion)
     };
     if path.iter().enumerate().any(repeated) {
         return Err(Error::RepeatedRelay);
@@ -109,10 +94,7 @@ pub fn create(
             shared,
             alpha,
             header_hash: [0; 32],
-            reply: ReplyKeys {
-                slots: sphinx.reply(),
-                filler: sphinx.reply_filler(),
-            },
+            reply: ReplyKeys { slots: sphinx.reply(), filler: sphinx.reply_filler() },
         });
         keys.push(sphinx);
     }
@@ -129,11 +111,7 @@ pub fn create(
 }
 
 /// Chooses where cell numbers start, how they shift, and lanes that differ from each other on every link.
-pub(crate) fn choose_routing(
-    path: &[PathHop],
-    slot: u32,
-    rng: &mut impl CryptoRng,
-) -> Vec<Routing> {
+pub(crate) fn choose_routing(path: &[PathHop], slot: u32, rng: &mut impl CryptoRng) -> Vec<Routing> {
     // The lanes of hops 0 … 3 on the first link: a random order, by Fisher and Yates.
     let mut lanes = [0, 1, 2, 3];
     for place in (1..LANES).rev() {
@@ -147,14 +125,7 @@ pub(crate) fn choose_routing(
         let shift = rng.next_u32() & COUNTER_MASK;
         let lane_mask = uniform(rng, LANES).to_le_bytes()[0];
         let next = path.get(number + 1).map(|hop| hop.id);
-        routing.push(Routing {
-            next,
-            slot,
-            start,
-            shift,
-            own_lane: lane ^ mask_so_far,
-            lane_mask,
-        });
+        routing.push(Routing { next, slot, start, shift, own_lane: lane ^ mask_so_far, lane_mask });
         start = add(start, shift);
         mask_so_far ^= lane_mask;
     }
@@ -183,15 +154,7 @@ struct PendingHop {
 impl PendingHop {
     fn keys(&self, share: &[u8; ELEMENT_LEN], element: &RistrettoPoint) -> CircuitKeys {
         let fresh = self.exponent.agree(element);
-        CircuitKeys::derive(
-            &fresh,
-            &self.shared,
-            &self.id,
-            &self.onion,
-            &self.alpha,
-            share,
-            &self.header_hash,
-        )
+        CircuitKeys::derive(&fresh, &self.shared, &self.id, &self.onion, &self.alpha, share, &self.header_hash)
     }
 }
 
@@ -218,11 +181,7 @@ impl PendingSetup {
             answers.push((own, share, hop.keys(&share, &element)));
         }
         // From the inside out: what every hop received, so that its authenticator can be checked, and what it made of it.
-        let mut inner = self
-            .hops
-            .last()
-            .map(|hop| hop.reply.nothing_inside())
-            .ok_or(Error::ReplyRefused)?;
+        let mut inner = self.hops.last().map(|hop| hop.reply.nothing_inside()).ok_or(Error::ReplyRefused)?;
         let mut valid = true;
         for (hop, (own, share, keys)) in self.hops.iter().zip(&answers).rev() {
             let authenticator = reply::authenticator(&keys.authentication, share, &inner);

@@ -14,8 +14,8 @@ use std::fmt;
 use aes::{
     Aes256,
     cipher::{
-        Array, BlockCipherDecrypt, BlockCipherEncBackend, BlockCipherEncClosure,
-        BlockCipherEncrypt, BlockSizeUser, KeyInit, ParBlocks, consts::U16, typenum::Unsigned,
+        Array, BlockCipherDecrypt, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser,
+        KeyInit, ParBlocks, consts::U16,
     },
 };
 use polyval::{Polyval, universal_hash::UniversalHash};
@@ -63,21 +63,13 @@ impl WideBlock {
         let hash = Polyval::new(&derived[0]);
         let mut whitening = Secret::zero();
         whitening.expose_mut().copy_from_slice(&derived[1]);
-        derived
-            .iter_mut()
-            .for_each(|block| block.as_mut_slice().zeroize());
+        derived.iter_mut().for_each(|block| block.as_mut_slice().zeroize());
         let after_length = |broken| {
             let mut hash = hash.clone();
             hash.update(&[length_block(TWEAK_LEN, broken)]);
             hash
         };
-        Self {
-            aes,
-            whole: after_length(false),
-            broken: after_length(true),
-            hash,
-            whitening,
-        }
+        Self { aes, whole: after_length(false), broken: after_length(true), hash, whitening }
     }
 
     /// Encrypts `data` in place under `tweak`.
@@ -101,9 +93,7 @@ impl WideBlock {
         let (first, rest) = data.split_at_mut(BLOCK);
         let first: &mut [u8; BLOCK] = first.try_into().expect("split at 16");
         match <&[u8; TWEAK_LEN]>::try_from(tweak) {
-            Ok(tweak) if rest.len() <= (BUFFER - 1) * BLOCK => {
-                self.permute_buffered(direction, tweak, first, rest)
-            }
+            Ok(tweak) if rest.len() <= (BUFFER - 1) * BLOCK => self.permute_buffered(direction, tweak, first, rest),
             _ => self.permute_any(direction, tweak, first, rest),
         }
     }
@@ -139,13 +129,7 @@ impl WideBlock {
     }
 
     /// The general way, for tweaks and messages of any length.
-    fn permute_any(
-        &self,
-        direction: Direction,
-        tweak: &[u8],
-        first: &mut [u8; BLOCK],
-        rest: &mut [u8],
-    ) {
+    fn permute_any(&self, direction: Direction, tweak: &[u8], first: &mut [u8; BLOCK], rest: &mut [u8]) {
         let broken = !rest.len().is_multiple_of(BLOCK);
         let mut start = self.hash.clone();
         start.update(&[length_block(tweak.len(), broken)]);
@@ -174,11 +158,7 @@ impl WideBlock {
         let whitening = u128::from_le_bytes(*self.whitening.expose());
         let mut middle = masked;
         match direction {
-            Direction::Encrypt => self.aes.encrypt_with_backend(EncryptCore {
-                middle: &mut middle,
-                whitening,
-                blocks,
-            }),
+            Direction::Encrypt => self.aes.encrypt_with_backend(EncryptCore { middle: &mut middle, whitening, blocks }),
             Direction::Decrypt => {
                 let mut block = AesBlock::from(masked.to_le_bytes());
                 self.aes.decrypt_block(&mut block);
@@ -228,20 +208,18 @@ impl BlockCipherEncClosure for Xctr<'_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
         let mut counter = 0;
-        let mut stream = ParBlocks::<B>::default();
-        for chunk in self.blocks.chunks_mut(B::ParBlocksSize::USIZE) {
-            for block in stream.iter_mut().take(chunk.len()) {
+        for chunk in self.blocks.chunks_mut(BUFFER) {
+            let mut stream = [AesBlock::default(); BUFFER];
+            let stream = &mut stream[..chunk.len()];
+            for block in &mut *stream {
                 counter += 1;
                 *block = (self.seed ^ counter).to_le_bytes().into();
             }
-            if chunk.len() == B::ParBlocksSize::USIZE {
-                backend.encrypt_par_blocks_inplace(&mut stream);
-            } else {
-                backend.encrypt_tail_blocks_inplace(&mut stream[..chunk.len()]);
-            }
-            for (block, stream) in chunk.iter_mut().zip(&stream) {
-                let sum = u128::from_le_bytes(*block) ^ u128::from_le_bytes((*stream).into());
-                *block = sum.to_le_bytes();
+            let (wide, tail) = ParBlocks::<B>::slice_as_chunks_mut(stream);
+            wide.iter_mut().for_each(|blocks| backend.encrypt_par_blocks_inplace(blocks));
+            backend.encrypt_tail_blocks_inplace(tail);
+            for (block, stream) in chunk.iter_mut().zip(stream) {
+                *block = (u128::from_le_bytes(*block) ^ u128::from_le_bytes((*stream).into())).to_le_bytes();
             }
         }
     }
@@ -267,10 +245,7 @@ impl BlockCipherEncClosure for EncryptCore<'_> {
         backend.encrypt_block_inplace(&mut block);
         *self.middle = u128::from_le_bytes(block.into());
         let seed = masked ^ *self.middle ^ self.whitening;
-        let xctr = Xctr {
-            seed,
-            blocks: self.blocks,
-        };
+        let xctr = Xctr { seed, blocks: self.blocks };
         xctr.call(backend);
     }
 }

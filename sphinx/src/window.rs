@@ -49,9 +49,7 @@ impl Window {
     pub(crate) fn mark(&mut self, number: u64) {
         let bits = self.bits.get_or_insert_with(|| Box::new([0; WORDS]));
         if number >= self.next {
-            let fresh = (number / WORD)
-                .saturating_sub(self.next.saturating_sub(1) / WORD)
-                .min(WORDS as u64);
+            let fresh = (number / WORD).saturating_sub(self.next.saturating_sub(1) / WORD).min(WORDS as u64);
             for back in 0..fresh {
                 bits[word(number - back * WORD)] = 0;
             }

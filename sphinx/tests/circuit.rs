@@ -29,20 +29,11 @@ fn paths_that_cannot_be() {
     let mut rng = rng(1);
     let relays = TestRelay::many(5, &mut rng);
     assert_eq!(create(&[], 0, &mut rng).err(), Some(Error::PathLength(0)));
-    assert_eq!(
-        create(&path(&relays), 0, &mut rng).err(),
-        Some(Error::PathLength(MAX_HOPS + 1))
-    );
+    assert_eq!(create(&path(&relays), 0, &mut rng).err(), Some(Error::PathLength(MAX_HOPS + 1)));
     let mut twice = path(&relays[..2]);
     twice.push(twice[0].clone());
-    assert_eq!(
-        create(&twice, 0, &mut rng).err(),
-        Some(Error::RepeatedRelay)
-    );
+    assert_eq!(create(&twice, 0, &mut rng).err(), Some(Error::RepeatedRelay));
     let mut same_key = path(&relays[..2]);
     same_key[1].onion = same_key[0].onion;
-    assert_eq!(
-        create(&same_key, 0, &mut rng).err(),
-        Some(Error::RepeatedRelay)
-    );
+    assert_eq!(create(&same_key, 0, &mut rng).err(), Some(Error::RepeatedRelay));
 }

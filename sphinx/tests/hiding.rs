@@ -25,10 +25,7 @@ impl Bits {
         let limit = 6.0 * (f64::from(samples) / 4.0).sqrt();
         for (at, count) in self.0.iter().enumerate() {
             if !skip.contains(&at) {
-                assert!(
-                    (f64::from(*count) - half).abs() < limit,
-                    "{what}: bit {at} is set in {count} of {samples}"
-                );
+                assert!((f64::from(*count) - half).abs() < limit, "{what}: bit {at} is set in {count} of {samples}");
             }
         }
     }
@@ -69,9 +66,8 @@ fn cells_have_no_fixed_bits_and_numbers_do_not_match_across_links() {
         for (place, bits) in bodies.iter_mut().enumerate() {
             bits.add(&body);
             numbers.push(number);
-            if let zmesh_sphinx::Forwarded::Onward { number: next } = circuit.hops[place]
-                .forward(circuit.now, number, &mut body)
-                .unwrap()
+            if let zmesh_sphinx::Forwarded::Onward { number: next } =
+                circuit.hops[place].forward(circuit.now, number, &mut body).unwrap()
             {
                 number = next;
             }
@@ -87,12 +83,7 @@ fn cells_have_no_fixed_bits_and_numbers_do_not_match_across_links() {
 #[test]
 fn nothing_on_a_link_recurs_on_another() {
     let (_, trace) = TestCircuit::build_traced(4, 3);
-    let eight = |bytes: &[u8]| {
-        bytes
-            .windows(8)
-            .map(<[u8]>::to_vec)
-            .collect::<std::collections::HashSet<_>>()
-    };
+    let eight = |bytes: &[u8]| bytes.windows(8).map(<[u8]>::to_vec).collect::<std::collections::HashSet<_>>();
     for first in 0..4 {
         for second in 0..first {
             assert!(eight(&trace.packets[first]).is_disjoint(&eight(&trace.packets[second])));

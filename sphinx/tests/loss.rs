@@ -30,32 +30,17 @@ fn a_cell_passes_once() {
     let mut circuit = TestCircuit::build(3, 1);
     let (number, body) = circuit.seal(2, b"once").unwrap();
     circuit.forward(0, number, &mut body.clone()).unwrap();
-    assert_eq!(
-        circuit.forward(0, number, &mut body.clone()).err(),
-        Some((0, CellError::Replayed))
-    );
+    assert_eq!(circuit.forward(0, number, &mut body.clone()).err(), Some((0, CellError::Replayed)));
 
     let (number, body) = circuit.originate(2, b"once");
     let (at_origin, mut opened) = {
         let mut body = body;
         (circuit.backward(2, number, &mut body).unwrap(), body)
     };
-    assert_eq!(
-        circuit.backward(2, number, &mut body.clone()).err(),
-        Some((1, CellError::Replayed))
-    );
+    assert_eq!(circuit.backward(2, number, &mut body.clone()).err(), Some((1, CellError::Replayed)));
     let copy = opened;
-    circuit
-        .origin
-        .open(circuit.now, at_origin, &mut opened)
-        .unwrap();
-    assert_eq!(
-        circuit
-            .origin
-            .open(circuit.now, at_origin, &mut copy.clone())
-            .err(),
-        Some(CellError::Replayed)
-    );
+    circuit.origin.open(circuit.now, at_origin, &mut opened).unwrap();
+    assert_eq!(circuit.origin.open(circuit.now, at_origin, &mut copy.clone()).err(), Some(CellError::Replayed));
 }
 
 #[test]
@@ -75,20 +60,12 @@ fn cells_across_phases_in_any_order() {
         }
         for (text, number, mut body) in forward.into_iter().rev().step_by(2) {
             let (hop, plain) = circuit.forward(0, number, &mut body).unwrap();
-            assert_eq!(
-                (hop, plain.payload(&body)),
-                (2, [text; 9].as_slice()),
-                "phase {phase}"
-            );
+            assert_eq!((hop, plain.payload(&body)), (2, [text; 9].as_slice()), "phase {phase}");
         }
         for (text, number, mut body) in backward.into_iter().rev().step_by(2) {
             let number = circuit.backward(2, number, &mut body).unwrap();
             let (hop, plain) = circuit.origin.open(circuit.now, number, &mut body).unwrap();
-            assert_eq!(
-                (hop, plain.payload(&body)),
-                (2, [text; 9].as_slice()),
-                "phase {phase}"
-            );
+            assert_eq!((hop, plain.payload(&body)), (2, [text; 9].as_slice()), "phase {phase}");
         }
         // Half a phase is lost, one cell arrives, and the rest of the phase up to its last twenty is lost too.
         lose_forward(&mut circuit, PHASE / 2);
@@ -114,17 +91,8 @@ fn a_late_cell_of_the_phase_before_has_thirty_seconds() {
         }
         circuit.now += Duration::from_millis(wait);
         // Without any call to `expire`: using the circuit is enough.
-        assert_eq!(
-            circuit
-                .forward(0, number, &mut late)
-                .err()
-                .map(|(_, error)| error),
-            expected
-        );
-        assert_eq!(
-            circuit.origin.open(circuit.now, back, &mut late_back).err(),
-            expected
-        );
+        assert_eq!(circuit.forward(0, number, &mut late).err().map(|(_, error)| error), expected);
+        assert_eq!(circuit.origin.open(circuit.now, back, &mut late_back).err(), expected);
         circuit.deliver(0, b"on time");
         circuit.answer(0, b"on time");
     }
@@ -137,14 +105,8 @@ fn a_cell_behind_the_window_is_too_old() {
     let (second, mut second_body) = circuit.seal(1, b"second").unwrap();
     lose_forward(&mut circuit, 8191);
     circuit.deliver(1, b"8,192 after the second");
-    assert_eq!(
-        circuit.forward(0, first, &mut first_body).err(),
-        Some((0, CellError::TooOld))
-    );
-    assert_eq!(
-        circuit.forward(0, second, &mut second_body).err(),
-        Some((0, CellError::TooOld))
-    );
+    assert_eq!(circuit.forward(0, first, &mut first_body).err(), Some((0, CellError::TooOld)));
+    assert_eq!(circuit.forward(0, second, &mut second_body).err(), Some((0, CellError::TooOld)));
     let (third, mut third_body) = circuit.seal(1, b"third").unwrap();
     lose_forward(&mut circuit, 8190);
     circuit.deliver(1, b"8,191 after the third");
@@ -161,10 +123,7 @@ fn a_neighbour_cannot_jump_beyond_the_next_phase() {
     lose_forward(&mut circuit, PHASE);
     let (beyond, mut beyond_body) = circuit.seal(1, b"phase 2").unwrap();
     let before = beyond_body;
-    assert_eq!(
-        circuit.forward(0, beyond, &mut beyond_body).err(),
-        Some((0, CellError::TooFarAhead))
-    );
+    assert_eq!(circuit.forward(0, beyond, &mut beyond_body).err(), Some((0, CellError::TooFarAhead)));
     assert_eq!(beyond_body, before, "checked before decrypting");
     // Phase 1 is reachable, and then so is phase 2.
     circuit.forward(0, next, &mut next_body).unwrap();
@@ -177,15 +136,9 @@ fn invented_cells_end_at_the_far_end() {
     let (number, body) = circuit.seal(2, b"true").unwrap();
     let invented = number & 0xc000_0000 | (number + 100_000) & 0x3fff_ffff;
     // A neighbour pushes the window of the first hop by a whole phase: noise travels on and is found out.
-    assert_eq!(
-        circuit.forward(0, invented, &mut [1; 504]).err(),
-        Some((2, CellError::Forged))
-    );
+    assert_eq!(circuit.forward(0, invented, &mut [1; 504]).err(), Some((2, CellError::Forged)));
     // True cells are behind the window now, as if the neighbour had dropped them, which it could do anyway.
-    assert_eq!(
-        circuit.forward(0, number, &mut body.clone()).err(),
-        Some((0, CellError::TooOld))
-    );
+    assert_eq!(circuit.forward(0, number, &mut body.clone()).err(), Some((0, CellError::TooOld)));
 }
 
 #[test]
@@ -197,14 +150,8 @@ fn earlier_hops_cannot_starve_later_ones() {
         circuit.seal(0, b"padding").unwrap();
     }
     // … cannot go on into the next phase before the last hop has a cell of it.
-    assert_eq!(
-        circuit.seal(0, b"padding").err(),
-        Some(CellError::PhaseNotOpen)
-    );
-    assert_eq!(
-        circuit.seal(1, b"padding").err(),
-        Some(CellError::PhaseNotOpen)
-    );
+    assert_eq!(circuit.seal(0, b"padding").err(), Some(CellError::PhaseNotOpen));
+    assert_eq!(circuit.seal(1, b"padding").err(), Some(CellError::PhaseNotOpen));
     circuit.deliver(2, b"opens it");
     circuit.deliver(0, b"padding");
     circuit.deliver(1, b"padding");

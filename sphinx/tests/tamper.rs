@@ -6,8 +6,8 @@ mod common;
 use common::{Body, SLOT, TestCircuit, TestRelay, path, reply_all, rng, start, unwrap_all};
 use proptest::prelude::*;
 use zmesh_sphinx::{
-    BODY_LEN, CellError, Error, Next, OnionPublic, OnionSecret, PACKET_LEN, Packet, PendingSetup,
-    REPLY_LEN, RelayId, create,
+    BODY_LEN, CellError, Error, Next, OnionPublic, OnionSecret, PACKET_LEN, Packet, PendingSetup, REPLY_LEN, RelayId,
+    create,
 };
 
 /// The least encodings of what must be refused: the identity, bytes at or above the field's prime, odd ("negative") bytes, and an even
@@ -30,10 +30,7 @@ fn bad_elements() -> Vec<[u8; 32]> {
         bytes
     }));
     bad.retain(|bytes| OnionPublic::from_bytes(bytes).is_err());
-    assert!(
-        bad.len() > 60,
-        "about half of the small even numbers are no elements"
-    );
+    assert!(bad.len() > 60, "about half of the small even numbers are no elements");
     bad
 }
 
@@ -43,16 +40,10 @@ fn elements_that_are_none_are_refused_everywhere() {
     let relays = TestRelay::many(2, &mut rng);
     let (packet, _) = create(&path(&relays), SLOT, &mut rng).unwrap();
     for bad in bad_elements() {
-        assert_eq!(
-            OnionPublic::from_bytes(&bad).err(),
-            Some(Error::InvalidElement)
-        );
+        assert_eq!(OnionPublic::from_bytes(&bad).err(), Some(Error::InvalidElement));
         let mut bytes = *packet.as_bytes();
         bytes[..32].copy_from_slice(&bad);
-        assert_eq!(
-            Packet::from_bytes(&bytes).err(),
-            Some(Error::InvalidElement)
-        );
+        assert_eq!(Packet::from_bytes(&bytes).err(), Some(Error::InvalidElement));
     }
     let good = relays[0].onion.public();
     // Bit 255 and the sign are part of the encoding.
@@ -67,18 +58,9 @@ fn elements_that_are_none_are_refused_everywhere() {
 fn stored_secrets_are_checked() {
     let secret = OnionSecret::generate(&mut rng(2));
     let stored = secret.to_bytes();
-    assert_eq!(
-        OnionSecret::from_bytes(&stored).unwrap().public(),
-        secret.public()
-    );
-    assert_eq!(
-        OnionSecret::from_bytes(&[0; 32]).err(),
-        Some(Error::InvalidSecret)
-    );
-    assert_eq!(
-        OnionSecret::from_bytes(&[0xff; 32]).err(),
-        Some(Error::InvalidSecret)
-    );
+    assert_eq!(OnionSecret::from_bytes(&stored).unwrap().public(), secret.public());
+    assert_eq!(OnionSecret::from_bytes(&[0; 32]).err(), Some(Error::InvalidSecret));
+    assert_eq!(OnionSecret::from_bytes(&[0xff; 32]).err(), Some(Error::InvalidSecret));
 }
 
 #[test]
@@ -86,16 +68,9 @@ fn wrong_relay_key_or_time() {
     let mut rng = rng(3);
     let relays = TestRelay::many(3, &mut rng);
     let (packet, _) = create(&path(&relays), SLOT, &mut rng).unwrap();
-    let peel =
-        |id: &RelayId, onion: &OnionSecret, now| packet.clone().peel_header(id, onion, now).err();
-    assert_eq!(
-        peel(&relays[0].id, &relays[1].onion, SLOT),
-        Some(Error::HeaderRefused)
-    );
-    assert_eq!(
-        peel(&relays[1].id, &relays[0].onion, SLOT),
-        Some(Error::HeaderRefused)
-    );
+    let peel = |id: &RelayId, onion: &OnionSecret, now| packet.clone().peel_header(id, onion, now).err();
+    assert_eq!(peel(&relays[0].id, &relays[1].onion, SLOT), Some(Error::HeaderRefused));
+    assert_eq!(peel(&relays[1].id, &relays[0].onion, SLOT), Some(Error::HeaderRefused));
     for (now, expected) in [
         (SLOT - 2, Some(Error::SlotOutOfRange)),
         (SLOT - 1, None),
@@ -118,13 +93,9 @@ fn one_bit_anywhere_in_a_set_up_packet() {
         for at in 0..PACKET_LEN - 240 {
             let mut bytes = *packet.as_bytes();
             bytes[at] ^= 1 << (at % 8);
-            let refused = Packet::from_bytes(&bytes)
-                .and_then(|packet| packet.peel_header(&first.id, &first.onion, SLOT))
-                .err();
-            assert!(
-                matches!(refused, Some(Error::InvalidElement | Error::HeaderRefused)),
-                "byte {at}: {refused:?}"
-            );
+            let refused =
+                Packet::from_bytes(&bytes).and_then(|packet| packet.peel_header(&first.id, &first.onion, SLOT)).err();
+            assert!(matches!(refused, Some(Error::InvalidElement | Error::HeaderRefused)), "byte {at}: {refused:?}");
         }
         // The body: refused by the last hop, wherever it was altered.
         for at in PACKET_LEN - 240..PACKET_LEN {
@@ -132,10 +103,7 @@ fn one_bit_anywhere_in_a_set_up_packet() {
             bytes[at] ^= 1 << (at % 8);
             let mut current = Packet::from_bytes(&bytes).unwrap();
             for (number, relay) in relays.iter().enumerate() {
-                let done = current
-                    .peel_header(&relay.id, &relay.onion, SLOT)
-                    .unwrap()
-                    .finish(&mut rng, start());
+                let done = current.peel_header(&relay.id, &relay.onion, SLOT).unwrap().finish(&mut rng, start());
                 if number + 1 == relays.len() {
                     assert_eq!(done.err(), Some(Error::BodyRefused));
                     break;
@@ -192,22 +160,13 @@ fn a_reply_of_another_set_up_or_with_a_hop_missing() {
     let (first, first_seals) = pending(3, 6);
     let (_, second_seals) = pending(3, 7);
     let (third, third_seals) = pending(3, 8);
-    assert_eq!(
-        first.finish(&reply_all(second_seals)[0], start()).err(),
-        Some(Error::ReplyRefused)
-    );
+    assert_eq!(first.finish(&reply_all(second_seals)[0], start()).err(), Some(Error::ReplyRefused));
     drop(first_seals);
     let mut seals = third_seals;
     seals.remove(1);
-    assert_eq!(
-        third.finish(&reply_all(seals)[0], start()).err(),
-        Some(Error::ReplyRefused)
-    );
+    assert_eq!(third.finish(&reply_all(seals)[0], start()).err(), Some(Error::ReplyRefused));
     let (fourth, seals) = pending(1, 9);
-    assert_eq!(
-        fourth.finish(&[0; REPLY_LEN], start()).err(),
-        Some(Error::ReplyRefused)
-    );
+    assert_eq!(fourth.finish(&[0; REPLY_LEN], start()).err(), Some(Error::ReplyRefused));
     drop(seals);
 }
 
@@ -221,14 +180,9 @@ fn each_answer_makes_other_keys() {
     let (mut second, seals, _) = unwrap_all(&relays, packet, &mut rng, start());
     let mut origin = pending.finish(&reply_all(seals)[0], start()).unwrap();
     let mut body = [0; BODY_LEN];
-    let number = origin
-        .seal(start(), 0, 1, b"for the second", &mut body)
-        .unwrap();
+    let number = origin.seal(start(), 0, 1, b"for the second", &mut body).unwrap();
     let mut copy = body;
-    assert_eq!(
-        first[0].forward(start(), number, &mut copy).err(),
-        Some(CellError::Forged)
-    );
+    assert_eq!(first[0].forward(start(), number, &mut copy).err(), Some(CellError::Forged));
     assert!(second[0].forward(start(), number, &mut body).is_ok());
 }
 
@@ -244,8 +198,7 @@ fn one_bit_flipped_in_a_forward_cell_at_any_link() {
             for target in 0..usize::from(hops) {
                 for bit in [0, 7, 128, 2000, BODY_LEN * 8 - 1] {
                     let mut circuit = TestCircuit::build(hops, 20);
-                    let (mut number, mut body) =
-                        circuit.seal(target, b"some text in a cell").unwrap();
+                    let (mut number, mut body) = circuit.seal(target, b"some text in a cell").unwrap();
                     let mut result = None;
                     for hop in 0..usize::from(hops) {
                         if hop == link {
@@ -267,10 +220,7 @@ fn one_bit_flipped_in_a_forward_cell_at_any_link() {
                         // It had arrived before the flip.
                         assert_eq!((hop, result.is_ok()), (target, true));
                     } else {
-                        assert_eq!(
-                            (hop, result.err()),
-                            (usize::from(hops) - 1, Some(CellError::Forged))
-                        );
+                        assert_eq!((hop, result.err()), (usize::from(hops) - 1, Some(CellError::Forged)));
                         assert_eq!(body, [0; BODY_LEN], "a forged cell leaves nothing behind");
                     }
                 }
@@ -289,18 +239,13 @@ fn one_bit_flipped_in_a_backward_cell_at_any_link() {
                     let (mut number, mut body) = circuit.originate(sender, b"an answer");
                     for hop in (0..=sender).rev() {
                         if hop < sender {
-                            number = circuit.hops[hop]
-                                .backward(circuit.now, number, &mut body)
-                                .unwrap();
+                            number = circuit.hops[hop].backward(circuit.now, number, &mut body).unwrap();
                         }
                         if hop == link {
                             body[bit / 8] ^= 1 << (bit % 8);
                         }
                     }
-                    assert_eq!(
-                        circuit.origin.open(circuit.now, number, &mut body).err(),
-                        Some(CellError::Forged)
-                    );
+                    assert_eq!(circuit.origin.open(circuit.now, number, &mut body).err(), Some(CellError::Forged));
                     assert_eq!(body, [0; BODY_LEN]);
                 }
             }
@@ -313,17 +258,11 @@ fn a_cell_under_another_number_is_noise() {
     let mut circuit = TestCircuit::build(2, 22);
     let (number, mut body) = circuit.seal(1, b"text").unwrap();
     let moved = number & 0xc000_0000 | number.wrapping_add(1) & 0x3fff_ffff;
-    assert_eq!(
-        circuit.forward(0, moved, &mut body).err(),
-        Some((1, CellError::Forged))
-    );
+    assert_eq!(circuit.forward(0, moved, &mut body).err(), Some((1, CellError::Forged)));
     let (number, mut body) = circuit.originate(1, b"text");
     let moved = number & 0xc000_0000 | number.wrapping_add(1) & 0x3fff_ffff;
     let moved = circuit.backward(1, moved, &mut body).unwrap();
-    assert_eq!(
-        circuit.origin.open(circuit.now, moved, &mut body).err(),
-        Some(CellError::Forged)
-    );
+    assert_eq!(circuit.origin.open(circuit.now, moved, &mut body).err(), Some(CellError::Forged));
 }
 
 #[test]
@@ -331,38 +270,24 @@ fn lanes_that_are_not_in_use() {
     let mut circuit = TestCircuit::build(3, 23);
     let (number, mut body) = circuit.seal(2, b"text").unwrap();
     for lane in 1..4_u32 {
-        assert_eq!(
-            circuit.forward(0, number | lane << 30, &mut body).err(),
-            Some((0, CellError::UnknownLane))
-        );
+        assert_eq!(circuit.forward(0, number | lane << 30, &mut body).err(), Some((0, CellError::UnknownLane)));
     }
     // The last hop passes nothing back, and nobody behind a hop may use that hop's own lane.
-    assert_eq!(
-        circuit.hops[2].backward(circuit.now, 0, &mut body).err(),
-        Some(CellError::UnknownLane)
-    );
-    let refused = (0..4_u32).filter(|lane| {
-        circuit.hops[0].backward(circuit.now, lane << 30, &mut body) == Err(CellError::UnknownLane)
-    });
+    assert_eq!(circuit.hops[2].backward(circuit.now, 0, &mut body).err(), Some(CellError::UnknownLane));
+    let refused = (0..4_u32)
+        .filter(|lane| circuit.hops[0].backward(circuit.now, lane << 30, &mut body) == Err(CellError::UnknownLane));
     assert_eq!(refused.count(), 1);
     // Of four lanes on the first link, three hops use three.
-    let unknown = (0..4_u32).filter(|lane| {
-        circuit.origin.open(circuit.now, lane << 30, &mut body) == Err(CellError::UnknownLane)
-    });
+    let unknown = (0..4_u32)
+        .filter(|lane| circuit.origin.open(circuit.now, lane << 30, &mut body) == Err(CellError::UnknownLane));
     assert_eq!(unknown.count(), 1);
 }
 
 #[test]
 fn payloads_that_do_not_fit_and_hops_that_are_not_there() {
     let mut circuit = TestCircuit::build(2, 24);
-    assert_eq!(
-        circuit.seal(0, &[0; 486]).err(),
-        Some(CellError::PayloadTooLong)
-    );
-    assert_eq!(
-        circuit.seal(0, &[0; 70_000]).err(),
-        Some(CellError::PayloadTooLong)
-    );
+    assert_eq!(circuit.seal(0, &[0; 486]).err(), Some(CellError::PayloadTooLong));
+    assert_eq!(circuit.seal(0, &[0; 70_000]).err(), Some(CellError::PayloadTooLong));
     assert_eq!(circuit.seal(2, b"").err(), Some(CellError::NoSuchHop));
     circuit.deliver(1, b"still fine");
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// What one contender took for one operation.
+/// What one contender took, for [`Timing::SCALE`] operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
     /// The fastest round: the machine at its best.
@@ -11,20 +11,20 @@ pub struct Timing {
     pub median: Duration,
 }
 
-/// Nanoseconds of a fraction of a nanosecond do not exist in `Duration`, so timings are kept per this many operations.
-const SCALE: u32 = 1000;
-
 impl Timing {
+    /// `Duration` knows no fractions of a nanosecond, so `min` and `median` are for this many operations.
+    pub const SCALE: u32 = 1000;
+
     /// Median nanoseconds of one operation.
     #[must_use]
     pub fn median_nanos(&self) -> f64 {
-        self.median.as_nanos() as f64 / f64::from(SCALE)
+        self.median.as_nanos() as f64 / f64::from(Timing::SCALE)
     }
 
     /// Nanoseconds of one operation in the fastest round.
     #[must_use]
     pub fn min_nanos(&self) -> f64 {
-        self.min.as_nanos() as f64 / f64::from(SCALE)
+        self.min.as_nanos() as f64 / f64::from(Timing::SCALE)
     }
 }
 
@@ -42,7 +42,7 @@ pub fn interleave(contenders: &mut [&mut dyn FnMut()], rounds: usize, per_round:
             for _ in 0..per_round {
                 contender();
             }
-            let scaled = begun.elapsed() * SCALE / per_round;
+            let scaled = begun.elapsed() * Timing::SCALE / per_round;
             if round > 0 {
                 taken.push(scaled);
             }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
@@ -147,6 +147,29 @@ impl World {
     pub fn draw_seed(&mut self) -> [u8; 32] {
         seed_of(&mut self.rng)
     }
+}
+
+/// Relays and, last, an origin, without a simulation around them: their names, and each with its address.
+///
+/// # Panics
+/// As [`World::new`].
+#[must_use]
+pub fn bare_nodes(seed: u64, relays: usize) -> (Vec<RelayId>, Vec<(SocketAddr, Node)>) {
+    let mut rng = ChaCha12Rng::seed_from_u64(seed);
+    let specs: Vec<RelaySpec> = (0..relays)
+        .map(|number| RelaySpec { keys: RelayKeys::generate(&mut rng, UNIX_START), address: relay_address(number) })
+        .collect();
+    let network = Arc::new(document(&specs, &mut rng));
+    let now = Instant::now();
+    let mut nodes: Vec<(SocketAddr, Node)> =
+        specs.iter().map(|spec| (spec.address, Node::new(relay_config(spec, &mut rng), now))).collect();
+    let origin =
+        NodeConfig::new(LinkConfig::new(LocalIdentity::Anonymous), seed_of(&mut rng), UNIX_START * 1_000_000_000);
+    nodes.push((SocketAddr::from((Ipv4Addr::new(100, 0, 0, 1), 40_000)), Node::new(origin, now)));
+    for (_, node) in &mut nodes {
+        node.set_network(Arc::clone(&network));
+    }
+    (specs.iter().map(|spec| spec.keys.id()).collect(), nodes)
 }
 
 fn relay_address(number: usize) -> SocketAddr {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -21,11 +22,8 @@ pub trait Connector: Send + Sync + 'static {
     ///
     /// # Errors
     /// A [`ConnectError`] that says at which step it failed.
-    fn connect(
-        &self,
-        token: Token,
-        target: &Target,
-    ) -> impl Future<Output = Result<Self::Stream, ConnectError>> + Send;
+    fn connect(&self, token: Token, target: &Target)
+    -> impl Future<Output = Result<Self::Stream, ConnectError>> + Send;
 
     /// Opens a datagram socket at an exit.
     ///
@@ -37,24 +35,46 @@ pub trait Connector: Send + Sync + 'static {
     ///
     /// # Errors
     /// A [`ConnectError`] that says at which step it failed.
-    fn resolve(
-        &self,
-        token: Token,
-        name: &Name,
-    ) -> impl Future<Output = Result<Vec<IpAddr>, ConnectError>> + Send;
+    fn resolve(&self, token: Token, name: &Name) -> impl Future<Output = Result<Vec<IpAddr>, ConnectError>> + Send;
 
     /// Looks up, at an exit, the name of an address.
     ///
     /// # Errors
     /// A [`ConnectError`] that says at which step it failed.
-    fn resolve_ptr(
-        &self,
-        token: Token,
-        ip: IpAddr,
-    ) -> impl Future<Output = Result<Name, ConnectError>> + Send;
+    fn resolve_ptr(&self, token: Token, ip: IpAddr) -> impl Future<Output = Result<Name, ConnectError>> + Send;
 
     /// Nobody uses this token any more: its circuits may be closed.
     fn forget(&self, token: Token);
+}
+
+/// So that a program can keep an eye on what its server uses.
+impl<C: Connector> Connector for Arc<C> {
+    type Stream = C::Stream;
+    type Udp = C::Udp;
+
+    fn connect(
+        &self,
+        token: Token,
+        target: &Target,
+    ) -> impl Future<Output = Result<Self::Stream, ConnectError>> + Send {
+        C::connect(self, token, target)
+    }
+
+    fn udp(&self, token: Token) -> impl Future<Output = Result<Self::Udp, ConnectError>> + Send {
+        C::udp(self, token)
+    }
+
+    fn resolve(&self, token: Token, name: &Name) -> impl Future<Output = Result<Vec<IpAddr>, ConnectError>> + Send {
+        C::resolve(self, token, name)
+    }
+
+    fn resolve_ptr(&self, token: Token, ip: IpAddr) -> impl Future<Output = Result<Name, ConnectError>> + Send {
+        C::resolve_ptr(self, token, ip)
+    }
+
+    fn forget(&self, token: Token) {
+        C::forget(self, token);
+    }
 }
 
 /// A datagram socket whose other side is an exit. Datagrams may be lost, and are lost rather than delayed.
@@ -63,11 +83,7 @@ pub trait UdpRelay: Send + Sync + 'static {
     ///
     /// # Errors
     /// A [`ConnectError`] when the socket is at its end.
-    fn send_to(
-        &self,
-        target: &Target,
-        payload: &[u8],
-    ) -> impl Future<Output = Result<(), ConnectError>> + Send;
+    fn send_to(&self, target: &Target, payload: &[u8]) -> impl Future<Output = Result<(), ConnectError>> + Send;
 
     /// Waits for a datagram; gives its source and payload.
     ///

@@ -77,9 +77,7 @@ pub enum Refusal {
     )]
     Socks4,
     /// TLS to the proxy itself.
-    #[error(
-        "the client speaks TLS to the proxy itself; give the proxy as http:// or socks5h://, not https://"
-    )]
+    #[error("the client speaks TLS to the proxy itself; give the proxy as http:// or socks5h://, not https://")]
     Tls,
     /// Something else altogether.
     #[error("neither SOCKS5 nor HTTP")]
@@ -131,11 +129,7 @@ impl Handshake {
     /// A machine that waits for the first byte.
     #[must_use]
     pub fn new() -> Handshake {
-        Handshake {
-            state: State::FirstByte,
-            input: Vec::new(),
-            output: Vec::new(),
-        }
+        Handshake { state: State::FirstByte, input: Vec::new(), output: Vec::new() }
     }
 
     /// Takes bytes in. After the end of the handshake it does nothing and says [`Progress::More`].
@@ -193,8 +187,7 @@ impl Handshake {
                         return Ok(None);
                     };
                     self.consume(password.used);
-                    self.output
-                        .extend_from_slice(&socks5::encode_password_accepted());
+                    self.output.extend_from_slice(&socks5::encode_password_accepted());
                     self.state = State::Request(Some(password.value));
                 }
                 State::Request(credentials) => {
@@ -202,8 +195,7 @@ impl Handshake {
                         Ok(Some(parsed)) => parsed,
                         Ok(None) => return Ok(None),
                         Err(error) => {
-                            self.output
-                                .extend_from_slice(&encode_reply(error.into(), None));
+                            self.output.extend_from_slice(&encode_reply(error.into(), None));
                             return Err(error.into());
                         }
                     };
@@ -225,14 +217,12 @@ impl Handshake {
                         Ok(Some(parsed)) => parsed,
                         Ok(None) => return Ok(None),
                         Err(error) => {
-                            self.output
-                                .extend_from_slice(&http_connect::encode_refusal(error));
+                            self.output.extend_from_slice(&http_connect::encode_refusal(error));
                             return Err(error.into());
                         }
                     };
                     self.consume(parsed.used);
-                    let names_an_address =
-                        matches!(parsed.value.target.host, crate::target::Host::Ip(_));
+                    let names_an_address = matches!(parsed.value.target.host, crate::target::Host::Ip(_));
                     return Ok(Some(Accepted {
                         protocol: Protocol::Http,
                         command: Command::Connect,
@@ -293,70 +283,34 @@ mod tests {
             assert_eq!(output, [5, 2, 1, 0]);
             assert_eq!(accepted.early, b"GET /");
             assert_eq!(accepted.credentials, Some(Credentials::new(b"u", b"p")));
-            assert_eq!(
-                (accepted.protocol, accepted.command),
-                (Protocol::Socks5, Command::Connect)
-            );
+            assert_eq!((accepted.protocol, accepted.command), (Protocol::Socks5, Command::Connect));
         }
     }
 
     #[test]
     fn http_and_socks_credentials_are_equal() {
-        let http = run(
-            b"CONNECT a:80 HTTP/1.1\r\nProxy-Authorization: Basic dTpw\r\n\r\n",
-            7,
-        )
-        .1;
+        let http = run(b"CONNECT a:80 HTTP/1.1\r\nProxy-Authorization: Basic dTpw\r\n\r\n", 7).1;
         let accepted = http.expect("fine").expect("complete");
         assert_eq!(accepted.credentials, Some(Credentials::new(b"u", b"p")));
     }
 
     #[test]
     fn others_are_sent_away() {
-        assert_eq!(
-            run(b"\x04\x01\x00\x50\x7f\x00\x00\x01u\0", 99)
-                .1
-                .expect_err("refused"),
-            Refusal::Socks4
-        );
+        assert_eq!(run(b"\x04\x01\x00\x50\x7f\x00\x00\x01u\0", 99).1.expect_err("refused"), Refusal::Socks4);
         assert_eq!(run(b"\x04", 1).0, socks5::SOCKS4_REFUSED);
-        assert_eq!(
-            run(b"\x16\x03\x01", 99).1.expect_err("refused"),
-            Refusal::Tls
-        );
+        assert_eq!(run(b"\x16\x03\x01", 99).1.expect_err("refused"), Refusal::Tls);
         assert_eq!(run(b"\0", 99).1.expect_err("refused"), Refusal::Unknown);
-        assert_eq!(
-            run(b"\x05\x01\x01", 99),
-            (vec![5, 0xff], Err(Refusal::Method))
-        );
+        assert_eq!(run(b"\x05\x01\x01", 99), (vec![5, 0xff], Err(Refusal::Method)));
         let (output, end) = run(b"\x05\x01\x00\x05\x02\x00", 1);
-        assert_eq!(
-            end.expect_err("refused"),
-            Refusal::Socks5(DecodeError::Command)
-        );
+        assert_eq!(end.expect_err("refused"), Refusal::Socks5(DecodeError::Command));
         assert_eq!(output[2..4], [5, 7]);
-        assert!(
-            run(b"GET / HTTP/1.1\r\n\r\n", 3)
-                .0
-                .starts_with(b"HTTP/1.1 405")
-        );
+        assert!(run(b"GET / HTTP/1.1\r\n\r\n", 3).0.starts_with(b"HTTP/1.1 405"));
     }
 
     impl PartialEq for Accepted {
         fn eq(&self, other: &Accepted) -> bool {
-            (
-                self.protocol,
-                self.command,
-                &self.target,
-                &self.credentials,
-                &self.early,
-            ) == (
-                other.protocol,
-                other.command,
-                &other.target,
-                &other.credentials,
-                &other.early,
-            )
+            (self.protocol, self.command, &self.target, &self.credentials, &self.early)
+                == (other.protocol, other.command, &other.target, &other.credentials, &other.early)
         }
     }
 

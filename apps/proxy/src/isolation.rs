@@ -25,10 +25,7 @@ impl Credentials {
     /// Any bytes do; both may be empty.
     #[must_use]
     pub fn new(user: &[u8], password: &[u8]) -> Credentials {
-        Credentials {
-            user: user.to_vec(),
-            password: password.to_vec(),
-        }
+        Credentials { user: user.to_vec(), password: password.to_vec() }
     }
 }
 
@@ -99,12 +96,7 @@ impl Isolation {
 impl<S: BuildHasher> Isolation<S> {
     /// As [`Isolation::new`], with a hasher of the caller's choice.
     pub fn with_hasher(capacity: usize, idle: Duration, hasher: S) -> Isolation<S> {
-        Isolation {
-            entries: HashMap::with_hasher(hasher),
-            capacity,
-            idle,
-            next: Token::SHARED.0 + 1,
-        }
+        Isolation { entries: HashMap::with_hasher(hasher), capacity, idle, next: Token::SHARED.0 + 1 }
     }
 
     /// The token of these credentials, counted as used until [`Isolation::release`]. When the table is full, the
@@ -124,21 +116,10 @@ impl<S: BuildHasher> Isolation<S> {
             entry.users += 1;
             return Ok((entry.token, None));
         }
-        let evicted = if self.entries.len() >= self.capacity {
-            Some(self.evict()?)
-        } else {
-            None
-        };
+        let evicted = if self.entries.len() >= self.capacity { Some(self.evict()?) } else { None };
         let token = Token(self.next);
         self.next += 1;
-        self.entries.insert(
-            credentials.clone(),
-            Entry {
-                token,
-                users: 1,
-                idle_since: now,
-            },
-        );
+        self.entries.insert(credentials.clone(), Entry { token, users: 1, idle_since: now });
         Ok((token, evicted))
     }
 
@@ -191,10 +172,7 @@ impl<S: BuildHasher> Isolation<S> {
 
 impl<S> fmt::Debug for Isolation<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Isolation")
-            .field("tokens", &self.entries.len())
-            .field("capacity", &self.capacity)
-            .finish()
+        f.debug_struct("Isolation").field("tokens", &self.entries.len()).field("capacity", &self.capacity).finish()
     }
 }
 
@@ -213,11 +191,7 @@ mod tests {
         let mut token = |c: Option<&Credentials>| table.acquire(now, c).expect("room").0;
         let a = token(Some(&who("ab", "c")));
         assert_eq!(a, token(Some(&who("ab", "c"))));
-        assert_ne!(
-            a,
-            token(Some(&who("a", "bc"))),
-            "the border between name and password counts"
-        );
+        assert_ne!(a, token(Some(&who("a", "bc"))), "the border between name and password counts");
         assert_ne!(token(Some(&who("", ""))), Token::SHARED);
         assert_eq!(token(None), Token::SHARED);
     }
@@ -245,16 +219,10 @@ mod tests {
         let (token_a, _) = table.acquire(start, Some(&a)).expect("room");
         table.acquire(start, Some(&b)).expect("room");
         assert_eq!(table.acquire(start, Some(&c)), Err(TooManyTokens));
-        assert_eq!(
-            table.acquire(start, None),
-            Ok((Token::SHARED, None)),
-            "no credentials always works"
-        );
+        assert_eq!(table.acquire(start, None), Ok((Token::SHARED, None)), "no credentials always works");
         table.release(start + Duration::from_secs(1), Some(&a));
         table.release(start + Duration::from_secs(2), Some(&b));
-        let (_, evicted) = table
-            .acquire(start + Duration::from_secs(3), Some(&c))
-            .expect("room");
+        let (_, evicted) = table.acquire(start + Duration::from_secs(3), Some(&c)).expect("room");
         assert_eq!(evicted, Some(token_a));
         assert_eq!(table.len(), 2);
     }

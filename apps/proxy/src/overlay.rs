@@ -5,9 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use zmesh_overlay::egress::{self, EgressError};
-use zmesh_overlay::{
-    ConnectErrorKind, IsolationToken, Node, PathSpec, Session, Stream, UdpError, UdpSocket,
-};
+use zmesh_overlay::{Circuit, ConnectErrorKind, IsolationToken, Node, PathSpec, Session, Stream, UdpError, UdpSocket};
 
 use crate::connector::{ConnectError, Connector, UdpRelay};
 use crate::isolation::Token;
@@ -28,11 +26,7 @@ impl Circuits {
     /// Opens streams over circuits of `node` as `spec` wants them.
     #[must_use]
     pub fn new(node: Node, spec: PathSpec) -> Circuits {
-        Circuits {
-            node,
-            spec,
-            sessions: Mutex::default(),
-        }
+        Circuits { node, spec, sessions: Mutex::default() }
     }
 
     /// The session of a token, made at its first use. Two tokens never get the same session, and a token that comes
@@ -42,11 +36,18 @@ impl Circuits {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions
             .entry(token)
-            .or_insert_with(|| {
-                self.node
-                    .isolated_with(IsolationToken::fresh(), self.spec.clone())
-            })
+            .or_insert_with(|| self.node.isolated_with(IsolationToken::fresh(), self.spec.clone()))
             .clone()
+    }
+}
+
+impl Circuits {
+    /// The circuits of every session now, each session's current one first.
+    #[must_use]
+    pub fn circuits(&self) -> Vec<Circuit> {
+        let sessions: Vec<Session> =
+            self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        sessions.iter().flat_map(Session::circuits).collect()
     }
 }
 
@@ -73,10 +74,7 @@ impl Connector for Circuits {
     }
 
     fn forget(&self, token: Token) {
-        self.sessions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&token);
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&token);
     }
 }
 
@@ -110,10 +108,7 @@ fn to_egress(target: &Target) -> egress::Target {
         Host::Name(name) => egress::TargetHost::Name(name.as_str().to_owned()),
         Host::Ip(ip) => egress::TargetHost::Ip(*ip),
     };
-    egress::Target {
-        host,
-        port: target.port,
-    }
+    egress::Target { host, port: target.port }
 }
 
 impl From<zmesh_overlay::ConnectError> for ConnectError {

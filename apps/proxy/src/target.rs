@@ -21,9 +21,7 @@ impl Name {
         let labels = bytes.strip_suffix(b".").unwrap_or(bytes);
         let fine = labels.split(|&b| b == b'.').all(|label| {
             (1..=63).contains(&label.len())
-                && label
-                    .iter()
-                    .all(|&b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+                && label.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
         });
         if !fine {
             return None;
@@ -92,10 +90,7 @@ impl Target {
     /// A target given by address.
     #[must_use]
     pub fn ip(address: SocketAddr) -> Target {
-        Target {
-            host: Host::Ip(address.ip()),
-            port: address.port(),
-        }
+        Target { host: Host::Ip(address.ip()), port: address.port() }
     }
 }
 
@@ -111,64 +106,29 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        for good in [
-            "a",
-            "example.org",
-            "example.org.",
-            "xn--bcher-kva.example",
-            "_sip._udp.example",
-            "1-2.3x",
-        ] {
-            assert_eq!(
-                Name::parse(good.as_bytes()).map(|n| n.as_str().to_owned()),
-                Some(good.to_owned())
-            );
+        for good in ["a", "example.org", "example.org.", "xn--bcher-kva.example", "_sip._udp.example", "1-2.3x"] {
+            assert_eq!(Name::parse(good.as_bytes()).map(|n| n.as_str().to_owned()), Some(good.to_owned()));
         }
         let long_label = format!("{}.org", "a".repeat(64));
         let long = "a.".repeat(128);
-        for bad in [
-            "",
-            ".",
-            "a..b",
-            ".a",
-            "a b",
-            "a\0b",
-            "a/b",
-            "a:b",
-            "bücher",
-            "a\r\nb",
-            &long_label,
-            &long,
-        ] {
+        for bad in ["", ".", "a..b", ".a", "a b", "a\0b", "a/b", "a:b", "bücher", "a\r\nb", &long_label, &long] {
             assert!(Name::parse(bad.as_bytes()).is_none(), "{bad:?}");
         }
     }
 
     #[test]
     fn hosts_are_names_or_addresses() {
-        assert_eq!(
-            Host::parse(b"192.0.2.1"),
-            Some(Host::Ip([192, 0, 2, 1].into()))
-        );
+        assert_eq!(Host::parse(b"192.0.2.1"), Some(Host::Ip([192, 0, 2, 1].into())));
         assert_eq!(Host::parse(b"[2001:db8::1]"), Host::parse(b"2001:db8::1"));
         assert!(matches!(Host::parse(b"example.org"), Some(Host::Name(_))));
-        for bad in [
-            &b"[192.0.2.1]"[..],
-            b"[::1",
-            b"::1]",
-            b"[fe80::1%eth0]",
-            b"\xff",
-        ] {
+        for bad in [&b"[192.0.2.1]"[..], b"[::1", b"::1]", b"[fe80::1%eth0]", b"\xff"] {
             assert!(Host::parse(bad).is_none());
         }
     }
 
     #[test]
     fn nothing_is_shown() {
-        let target = Target {
-            host: Host::parse(b"secret.example").expect("a name"),
-            port: 4242,
-        };
+        let target = Target { host: Host::parse(b"secret.example").expect("a name"), port: 4242 };
         let shown = format!("{target:?} {:?}", target.host);
         assert!(!shown.contains("secret") && !shown.contains("4242"));
     }

@@ -39,7 +39,9 @@ pub enum InviteError {
     #[error("this is not a zMesh invite: an invite is one line that starts with \"zmesh:call/1/\"")]
     NotAnInvite,
     /// The invite is of a version that this program does not know.
-    #[error("this invite is of version {found}, and this program knows version 1: update the older of the two programs")]
+    #[error(
+        "this invite is of version {found}, and this program knows version 1: update the older of the two programs"
+    )]
     WrongVersion {
         /// The version that it names, at most eight characters of it.
         found: String,

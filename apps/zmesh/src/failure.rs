@@ -15,27 +15,13 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// The command, or a file that it was given, has to be changed before it can work: exit code 2.
-    pub(crate) fn misused(
-        what: impl fmt::Display,
-        why: impl fmt::Display,
-        next: impl fmt::Display,
-    ) -> Failure {
-        Failure {
-            misused: true,
-            text: one_line(&what, &why, &next),
-        }
+    pub(crate) fn misused(what: impl fmt::Display, why: impl fmt::Display, next: impl fmt::Display) -> Failure {
+        Failure { misused: true, text: one_line(&what, &why, &next) }
     }
 
     /// The command was right, and the world was not: exit code 1.
-    pub(crate) fn failed(
-        what: impl fmt::Display,
-        why: impl fmt::Display,
-        next: impl fmt::Display,
-    ) -> Failure {
-        Failure {
-            misused: false,
-            text: one_line(&what, &why, &next),
-        }
+    pub(crate) fn failed(what: impl fmt::Display, why: impl fmt::Display, next: impl fmt::Display) -> Failure {
+        Failure { misused: false, text: one_line(&what, &why, &next) }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {

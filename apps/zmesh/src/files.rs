@@ -14,20 +14,14 @@ const LIMIT: u64 = 32 << 20;
 /// Reads a file that the user named. `what` is a noun for it ("network file"), `next` what to do if it is missing.
 pub(crate) fn read(path: &Path, what: &str, next: &str) -> Outcome<Zeroizing<Vec<u8>>> {
     let cannot = |why: &dyn std::fmt::Display| {
-        Failure::misused(
-            format_args!("cannot read the {what} {}", path.display()),
-            why,
-            next,
-        )
+        Failure::misused(format_args!("cannot read the {what} {}", path.display()), why, next)
     };
     let file = File::open(path).map_err(|error| cannot(&reason(&error)))?;
     if file.metadata().is_ok_and(|meta| meta.is_dir()) {
         return Err(cannot(&"it is a directory"));
     }
     let mut bytes = Zeroizing::new(Vec::new());
-    file.take(LIMIT + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| cannot(&reason(&error)))?;
+    file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(|error| cannot(&reason(&error)))?;
     if bytes.len() as u64 > LIMIT {
         return Err(cannot(&"it is larger than 32 MB"));
     }
@@ -60,9 +54,7 @@ pub(crate) fn create(path: &Path, bytes: &[u8], access: Access) -> Outcome {
 /// Writes a file, in place of an older one if there is one: readers see the old or the new, nothing between.
 pub(crate) fn replace(path: &Path, bytes: &[u8], access: Access) -> Outcome {
     let temporary = write_beside(path, bytes, access)?;
-    temporary
-        .persist(path)
-        .map_err(|error| cannot_write(path, &error.error))?;
+    temporary.persist(path).map_err(|error| cannot_write(path, &error.error))?;
     Ok(())
 }
 
@@ -141,15 +133,8 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            assert_eq!(
-                fs::metadata(&path).expect("there").permissions().mode() & 0o777,
-                0o600
-            );
+            assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
         }
-        assert_eq!(
-            fs::read_dir(folder.path()).expect("there").count(),
-            1,
-            "nothing is left behind"
-        );
+        assert_eq!(fs::read_dir(folder.path()).expect("there").count(), 1, "nothing is left behind");
     }
 }

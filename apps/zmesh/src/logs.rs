@@ -8,9 +8,7 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn start(verbose: u8) {
     let default = match verbose {
         0 => "warn",
-        1 => {
-            "warn,zmesh=info,zmesh_overlay=info,zmesh_proxy=info,zmesh_exits=info,zmesh_voice=info"
-        }
+        1 => "warn,zmesh=info,zmesh_overlay=info,zmesh_proxy=info,zmesh_exits=info,zmesh_voice=info",
         _ => {
             "warn,zmesh=debug,zmesh_overlay=debug,zmesh_proto=debug,zmesh_proxy=debug,zmesh_exits=debug,zmesh_voice=debug"
         }

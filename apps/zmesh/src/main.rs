@@ -2,12 +2,18 @@
 
 mod commands;
 mod config;
+mod demo;
+mod exit;
 mod failure;
 mod files;
+mod invite_line;
 mod logs;
+mod network_file;
+mod process;
 mod randomness;
 mod stop;
 mod term;
+mod testnet;
 mod time;
 
 use std::process::ExitCode;
@@ -18,12 +24,7 @@ use crate::commands::Command;
 
 /// Calls and connections through an anonymity network that is quick enough to talk over.
 #[derive(Debug, Parser)]
-#[command(
-    name = "zmesh",
-    version,
-    arg_required_else_help = true,
-    propagate_version = true
-)]
+#[command(name = "zmesh", version, arg_required_else_help = true, propagate_version = true)]
 #[command(after_help = "Examples:
   zmesh demo                                   see it all work on this machine, about a minute
   zmesh testnet --dir net                      a network of relays on this machine, until Ctrl-C

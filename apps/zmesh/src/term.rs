@@ -22,31 +22,19 @@ pub(crate) fn json(value: &Value) {
 /// Progress of something that may take longer than a second.
 pub(crate) fn progress(text: impl Display) {
     let mut err = io::stderr().lock();
-    let _ = if colour() {
-        writeln!(err, "\x1b[2m· {text}\x1b[0m")
-    } else {
-        writeln!(err, "· {text}")
-    };
+    let _ = if colour() { writeln!(err, "\x1b[2m· {text}\x1b[0m") } else { writeln!(err, "· {text}") };
 }
 
 /// Something that the user should know and that is no failure.
 pub(crate) fn warning(text: impl Display) {
     let mut err = io::stderr().lock();
-    let _ = if colour() {
-        writeln!(err, "\x1b[33mwarning\x1b[0m: {text}")
-    } else {
-        writeln!(err, "warning: {text}")
-    };
+    let _ = if colour() { writeln!(err, "\x1b[33mwarning\x1b[0m: {text}") } else { writeln!(err, "warning: {text}") };
 }
 
 /// The one line about a failure.
 pub(crate) fn error(failure: &Failure) {
     let mut err = io::stderr().lock();
-    let _ = if colour() {
-        writeln!(err, "\x1b[31merror\x1b[0m: {failure}")
-    } else {
-        writeln!(err, "error: {failure}")
-    };
+    let _ = if colour() { writeln!(err, "\x1b[31merror\x1b[0m: {failure}") } else { writeln!(err, "error: {failure}") };
 }
 
 /// Colours only on a terminal, and not where they are unwanted (<https://no-color.org>).
@@ -58,12 +46,7 @@ fn colour() -> bool {
 pub(crate) fn table(rows: &[Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            rows.iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-        })
+        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max())
         .map(Option::unwrap_or_default)
         .collect();
     for row in rows {

@@ -14,6 +14,9 @@ mod shard;
 #[cfg(feature = "testnet")]
 pub mod testnet;
 
+#[cfg(test)]
+mod tests;
+
 pub use api::*;
 pub use zmesh_proto::directory::Network;
 pub use zmesh_proto::keys::RelayKeys;

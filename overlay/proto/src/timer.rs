@@ -18,10 +18,7 @@ impl<K: Ord + Copy> Timers<K> {
     /// No deadlines.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            by_time: BTreeSet::new(),
-            by_key: BTreeMap::new(),
-        }
+        Self { by_time: BTreeSet::new(), by_key: BTreeMap::new() }
     }
 
     /// Sets the only deadline of `key`.

@@ -15,14 +15,10 @@ fn erased_by(run: impl FnOnce()) -> usize {
 
 fn circuit() -> (OriginCircuit, HopCircuit, Instant) {
     let mut rng = super::rng(21);
-    let now = Instant::now();
+    let now = super::start();
     let (relays, path) = super::relays(1, &mut rng);
     let (packet, pending) = create(&path, 9, &mut rng).unwrap();
-    let unwrapped = packet
-        .peel_header(&relays[0].0, &relays[0].1, 9)
-        .unwrap()
-        .finish(&mut rng, now)
-        .unwrap();
+    let unwrapped = packet.peel_header(&relays[0].0, &relays[0].1, 9).unwrap().finish(&mut rng, now).unwrap();
     let origin = pending.finish(&unwrapped.reply.last(), now).unwrap();
     (origin, unwrapped.circuit, now)
 }
@@ -60,21 +56,14 @@ fn a_used_circuit_takes_its_keys_with_it() {
 #[test]
 fn a_finished_set_up_leaves_nothing() {
     let mut rng = super::rng(22);
-    let now = Instant::now();
+    let now = super::start();
     let (relays, path) = super::relays(1, &mut rng);
     let (packet, pending) = create(&path, 9, &mut rng).unwrap();
-    let unwrapped = packet
-        .peel_header(&relays[0].0, &relays[0].1, 9)
-        .unwrap()
-        .finish(&mut rng, now)
-        .unwrap();
+    let unwrapped = packet.peel_header(&relays[0].0, &relays[0].1, 9).unwrap().finish(&mut rng, now).unwrap();
     let reply = unwrapped.reply.last();
     // The shared secret, the reply keys, the fresh secret, the authenticator's key and the roots of all chains at least.
     let mut origin = None;
-    assert!(
-        erased_by(|| origin = pending.finish(&reply, now).ok())
-            >= 32 + (32 + 32 + 144) + 32 + 6 * 32
-    );
+    assert!(erased_by(|| origin = pending.finish(&reply, now).ok()) >= 32 + (32 + 32 + 144) + 32 + 6 * 32);
     assert!(origin.is_some());
 }
 
@@ -90,10 +79,7 @@ fn rest_folds_keys_and_windows_and_work_goes_on() {
     assert_eq!(erased_by(|| hop.expire(later)), 16);
     assert_eq!(erased_by(|| origin.expire(later)), 16);
     body = first;
-    assert!(
-        hop.forward(later, number, &mut body).is_err(),
-        "a replay after the rest"
-    );
+    assert!(hop.forward(later, number, &mut body).is_err(), "a replay after the rest");
     let number = origin.seal(later, 0, 1, b"z", &mut body).unwrap();
     assert!(hop.forward(later, number, &mut body).is_ok());
     let number = hop.originate(later, 1, b"y", &mut body).unwrap();
@@ -106,11 +92,8 @@ fn nothing_secret_prints() {
     let (relays, path) = super::relays(1, &mut rng);
     let (packet, pending) = create(&path, 9, &mut rng).unwrap();
     let text = format!("{:?} {:?} {:?}", relays[0].1, packet, pending);
-    let unwrapped = packet
-        .peel_header(&relays[0].0, &relays[0].1, 9)
-        .unwrap()
-        .finish(&mut rng, Instant::now())
-        .unwrap();
+    let unwrapped =
+        packet.peel_header(&relays[0].0, &relays[0].1, 9).unwrap().finish(&mut rng, super::start()).unwrap();
     let text = format!("{text} {unwrapped:?}");
     assert!(text.contains("[redacted]"));
     assert!(!text.contains("Scalar") && !text.contains(", 1"), "{text}");

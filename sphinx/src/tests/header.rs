@@ -29,14 +29,7 @@ fn every_hop_finds_its_block_and_a_header_of_the_same_shape() {
         let (secrets, path) = super::relays(4, &mut rng);
         let keys: Vec<_> = path[..hops]
             .iter()
-            .map(|hop| {
-                SphinxKeys::new(
-                    &exponent.agree(hop.onion.point()),
-                    &hop.id,
-                    &hop.onion,
-                    &alpha,
-                )
-            })
+            .map(|hop| SphinxKeys::new(&exponent.agree(hop.onion.point()), &hop.id, &hop.onion, &alpha))
             .collect();
         let routing = routing(hops);
         let headers = header::create(&keys, &routing, &mut rng);
@@ -76,11 +69,7 @@ fn lanes_differ_on_every_link() {
         for link in 0..4 {
             // Lanes on this link of the hops behind it.
             let lanes: Vec<u8> = (link..4)
-                .map(|hop| {
-                    (link..hop).fold(routing[hop].own_lane, |lane, before| {
-                        lane ^ routing[before].lane_mask
-                    })
-                })
+                .map(|hop| (link..hop).fold(routing[hop].own_lane, |lane, before| lane ^ routing[before].lane_mask))
                 .collect();
             let different: std::collections::BTreeSet<_> = lanes.iter().collect();
             assert_eq!(different.len(), lanes.len());
@@ -91,11 +80,5 @@ fn lanes_differ_on_every_link() {
         }
     }
     // No lane tells a hop's position: each is equally likely everywhere (1,000 expected, standard deviation 27).
-    assert!(
-        own_lanes
-            .as_flattened()
-            .iter()
-            .all(|count| (850..1150).contains(count)),
-        "{own_lanes:?}"
-    );
+    assert!(own_lanes.as_flattened().iter().all(|count| (850..1150).contains(count)), "{own_lanes:?}");
 }

@@ -1,6 +1,6 @@
 //! What is revealed later does not decipher what was recorded before.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::{
     BODY_LEN, Next, PACKET_LEN, create,
@@ -26,7 +26,7 @@ fn all(keys: &CircuitKeys) -> Vec<[u8; 32]> {
 #[test]
 fn onion_keys_do_not_give_circuit_keys() {
     let mut rng = super::rng(11);
-    let now = Instant::now();
+    let now = super::start();
     let (relays, path) = super::relays(3, &mut rng);
     let (packet, pending) = create(&path, 9, &mut rng).unwrap();
 
@@ -35,11 +35,7 @@ fn onion_keys_do_not_give_circuit_keys() {
     let mut current = packet;
     for (id, onion) in &relays {
         recorded.push(*current.as_bytes());
-        let unwrapped = current
-            .peel_header(id, onion, 9)
-            .unwrap()
-            .finish(&mut rng, now)
-            .unwrap();
+        let unwrapped = current.peel_header(id, onion, 9).unwrap().finish(&mut rng, now).unwrap();
         circuits.push(unwrapped.circuit);
         seals.push(unwrapped.reply);
         match unwrapped.next {
@@ -47,10 +43,7 @@ fn onion_keys_do_not_give_circuit_keys() {
             Next::Last => break,
         }
     }
-    let real: Vec<_> = seals
-        .iter()
-        .map(|seal| *seal.authentication.expose())
-        .collect();
+    let real: Vec<_> = seals.iter().map(|seal| *seal.authentication.expose()).collect();
     let mut seals = seals.into_iter().rev();
     let mut reply_on_wire = seals.next().unwrap().last();
     for seal in seals {
@@ -68,10 +61,7 @@ fn onion_keys_do_not_give_circuit_keys() {
         let element = group::decode(&alpha).unwrap();
         let shared = onion.agree(&element);
         let sphinx = SphinxKeys::new(&shared, id, &onion.public(), &alpha);
-        let keys = ReplyKeys {
-            slots: sphinx.reply(),
-            filler: sphinx.reply_filler(),
-        };
+        let keys = ReplyKeys { slots: sphinx.reply(), filler: sphinx.reply_filler() };
         let own = keys.open(&mut layers);
         let mut share = [0; ELEMENT_LEN];
         share.copy_from_slice(&own[..ELEMENT_LEN]);
@@ -86,25 +76,14 @@ fn onion_keys_do_not_give_circuit_keys() {
             guesses.push(guess);
         }
         for guess in guesses {
-            let guessed = CircuitKeys::derive(
-                &guess,
-                &shared,
-                id,
-                &onion.public(),
-                &alpha,
-                &share,
-                &header_hash,
-            );
+            let guessed = CircuitKeys::derive(&guess, &shared, id, &onion.public(), &alpha, &share, &header_hash);
             assert_ne!(*guessed.authentication.expose(), real[number]);
             for key in all(&guessed) {
                 let mut key_secret = Secret::zero();
                 key_secret.expose_mut().copy_from_slice(&key);
                 let mut opened = cell;
                 let tweak = crate::chain::tweak(crate::chain::Direction::Forward, 0, 0);
-                PhaseKeys::new(&key_secret)
-                    .cipher(0)
-                    .unwrap()
-                    .decrypt(&tweak, &mut opened);
+                PhaseKeys::new(&key_secret).cipher(0).unwrap().decrypt(&tweak, &mut opened);
                 assert_ne!(opened[..16], [0; 16]);
                 WideBlock::new(&key).decrypt(&tweak, &mut opened);
                 assert_ne!(opened[..16], [0; 16]);
@@ -121,9 +100,7 @@ fn every_input_of_the_circuit_keys_counts() {
     let (alpha, share, hash) = ([1; 32], [2; 32], [3; 32]);
     let (id, onion) = (relays[0].0, path[0].onion);
     let keys = |fresh, shared, id, onion, alpha: &[u8; 32], share: &[u8; 32], hash: &[u8; 32]| {
-        all(&CircuitKeys::derive(
-            fresh, shared, id, onion, alpha, share, hash,
-        ))
+        all(&CircuitKeys::derive(fresh, shared, id, onion, alpha, share, hash))
     };
     let mut seen = [
         keys(&fresh, &shared, &id, &onion, &alpha, &share, &hash),
@@ -145,7 +122,7 @@ fn every_input_of_the_circuit_keys_counts() {
 /// Recorded cells of earlier phases stay closed to whoever takes the relay's state later.
 #[test]
 fn a_later_state_does_not_open_earlier_phases() {
-    let now = Instant::now();
+    let now = super::start();
     let root = Secret::random(&mut super::rng(13));
     let tweak = [0; 16];
     let mut sender = PhaseKeys::new(&root);
@@ -178,18 +155,14 @@ fn a_later_state_does_not_open_earlier_phases() {
         for (number, cell) in recorded.iter().enumerate() {
             let mut opened = *cell;
             taken.cipher(phase).unwrap().decrypt(&tweak, &mut opened);
-            assert_eq!(
-                opened[..16] == [0; 16],
-                number as u64 == phase,
-                "phase {phase}, cell {number}"
-            );
+            assert_eq!(opened[..16] == [0; 16], number as u64 == phase, "phase {phase}, cell {number}");
         }
     }
 }
 
 #[test]
 fn the_window_leaving_a_phase_erases_its_key() {
-    let now = Instant::now();
+    let now = super::start();
     let mut keys = PhaseKeys::new(&Secret::random(&mut super::rng(14)));
     keys.advance(now, 1);
     keys.expire(now, 65_535);

@@ -23,5 +23,4 @@ fn a_circuit_is_small() {
     // One lane each way in full flow.
     let busy = resting(1) + flowing(2);
     assert!(busy <= 5 * 1024, "{busy}");
-    println!("resting {} {} {}, busy {busy}, key {}", resting(0), resting(1), resting(4), size_of::<WideBlock>());
 }

@@ -10,6 +10,8 @@ mod number;
 mod wide_block;
 mod window;
 
+use std::time::Instant;
+
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
 
 use crate::{OnionSecret, PathHop, RelayId};
@@ -18,16 +20,13 @@ fn rng(seed: u64) -> ChaCha12Rng {
     ChaCha12Rng::seed_from_u64(seed)
 }
 
+#[allow(clippy::disallowed_methods, reason = "a point in time to count from; nothing waits")]
+fn start() -> Instant {
+    Instant::now()
+}
+
 fn relays(count: u8, rng: &mut ChaCha12Rng) -> (Vec<(RelayId, OnionSecret)>, Vec<PathHop>) {
-    let relays: Vec<_> = (0..count)
-        .map(|number| (RelayId([number + 1; 16]), OnionSecret::generate(rng)))
-        .collect();
-    let path = relays
-        .iter()
-        .map(|(id, onion)| PathHop {
-            id: *id,
-            onion: onion.public(),
-        })
-        .collect();
+    let relays: Vec<_> = (0..count).map(|number| (RelayId([number + 1; 16]), OnionSecret::generate(rng))).collect();
+    let path = relays.iter().map(|(id, onion)| PathHop { id: *id, onion: onion.public() }).collect();
     (relays, path)
 }

@@ -32,12 +32,7 @@ fn check(text: &str) -> usize {
         let (tweak, plain) = (hex(&vector.input.tweak_hex), hex(&vector.plaintext_hex));
         let mut data = plain.clone();
         cipher.encrypt(&tweak, &mut data);
-        assert_eq!(
-            HEXLOWER.encode(&data),
-            vector.ciphertext_hex,
-            "{}",
-            vector.description
-        );
+        assert_eq!(HEXLOWER.encode(&data), vector.ciphertext_hex, "{}", vector.description);
         cipher.decrypt(&tweak, &mut data);
         assert_eq!(data, plain, "{}", vector.description);
     }

@@ -19,11 +19,7 @@ impl Model {
         if number + WINDOW < self.next {
             return Err(CellError::TooOld);
         }
-        if self.seen.contains(&number) {
-            Err(CellError::Replayed)
-        } else {
-            Ok(())
-        }
+        if self.seen.contains(&number) { Err(CellError::Replayed) } else { Ok(()) }
     }
 
     fn mark(&mut self, number: u64) {
@@ -34,15 +30,7 @@ impl Model {
 
 fn numbers() -> impl Strategy<Value = Vec<u64>> {
     // Steps of every size that matters: inside a word, inside the window, across all of it, back again.
-    let step = prop_oneof![
-        -3_i64..=3,
-        -80_i64..80,
-        -9000_i64..9000,
-        Just(64),
-        Just(8192),
-        Just(-8192),
-        0_i64..200_000
-    ];
+    let step = prop_oneof![-3_i64..=3, -80_i64..80, -9000_i64..9000, Just(64), Just(8192), Just(-8192), 0_i64..200_000];
     proptest::collection::vec(step, 1..300).prop_map(|steps| {
         let mut at = 0_u64;
         steps

@@ -1,16 +1,13 @@
 //! A path of relays in memory, driven step by step.
-#![allow(
-    dead_code,
-    reason = "every test file compiles its own copy and uses a part of it"
-)]
+#![allow(dead_code, reason = "every test file compiles its own copy and uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::time::{Duration, Instant};
 
 use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
 use zmesh_sphinx::{
-    BODY_LEN, CellError, Forwarded, HopCircuit, Next, OnionSecret, OriginCircuit, PACKET_LEN,
-    Packet, PathHop, Plain, REPLY_LEN, RelayId, ReplySeal, create,
+    BODY_LEN, CellError, Forwarded, HopCircuit, Next, OnionSecret, OriginCircuit, PACKET_LEN, Packet, PathHop, Plain,
+    REPLY_LEN, RelayId, ReplySeal, create,
 };
 
 pub(crate) type Body = [u8; BODY_LEN];
@@ -22,6 +19,7 @@ pub(crate) fn rng(seed: u64) -> ChaCha12Rng {
 }
 
 /// A point in time to count from; nothing in these tests waits.
+#[allow(clippy::disallowed_methods, reason = "a point in time to count from; nothing waits")]
 pub(crate) fn start() -> Instant {
     Instant::now() + Duration::from_secs(1000)
 }
@@ -33,23 +31,12 @@ pub(crate) struct TestRelay {
 
 impl TestRelay {
     pub(crate) fn many(count: u8, rng: &mut ChaCha12Rng) -> Vec<Self> {
-        (0..count)
-            .map(|number| Self {
-                id: RelayId([number + 1; 16]),
-                onion: OnionSecret::generate(rng),
-            })
-            .collect()
+        (0..count).map(|number| Self { id: RelayId([number + 1; 16]), onion: OnionSecret::generate(rng) }).collect()
     }
 }
 
 pub(crate) fn path(relays: &[TestRelay]) -> Vec<PathHop> {
-    relays
-        .iter()
-        .map(|relay| PathHop {
-            id: relay.id,
-            onion: relay.onion.public(),
-        })
-        .collect()
+    relays.iter().map(|relay| PathHop { id: relay.id, onion: relay.onion.public() }).collect()
 }
 
 /// What one set-up left behind, besides the circuits.
@@ -80,11 +67,7 @@ pub(crate) fn unwrap_all(
         packets.push(*current.as_bytes());
         let current = Packet::from_bytes(current.as_bytes()).unwrap();
         let relay = relays.iter().find(|relay| relay.id == at).unwrap();
-        let unwrapped = current
-            .peel_header(&relay.id, &relay.onion, SLOT)
-            .unwrap()
-            .finish(rng, now)
-            .unwrap();
+        let unwrapped = current.peel_header(&relay.id, &relay.onion, SLOT).unwrap().finish(rng, now).unwrap();
         hops.push(unwrapped.circuit);
         seals.push(unwrapped.reply);
         if let Next::Forward { to, packet: next } = unwrapped.next {
@@ -139,10 +122,7 @@ impl TestCircuit {
         body: &mut Body,
     ) -> Result<(usize, Plain), (usize, CellError)> {
         for hop in from..self.hops.len() {
-            match self.hops[hop]
-                .forward(self.now, number, body)
-                .map_err(|error| (hop, error))?
-            {
+            match self.hops[hop].forward(self.now, number, body).map_err(|error| (hop, error))? {
                 Forwarded::Mine(plain) => return Ok((hop, plain)),
                 Forwarded::Onward { number: next } => number = next,
             }
@@ -152,24 +132,15 @@ impl TestCircuit {
 
     pub(crate) fn originate(&mut self, hop: usize, payload: &[u8]) -> (u32, Body) {
         let mut body = [0; BODY_LEN];
-        let number = self.hops[hop]
-            .originate(self.now, 9, payload, &mut body)
-            .unwrap();
+        let number = self.hops[hop].originate(self.now, 9, payload, &mut body).unwrap();
         (number, body)
     }
 
     /// Takes a cell that hop `from` sent to the link towards the origin.
-    pub(crate) fn backward(
-        &mut self,
-        from: usize,
-        number: u32,
-        body: &mut Body,
-    ) -> Result<u32, (usize, CellError)> {
+    pub(crate) fn backward(&mut self, from: usize, number: u32, body: &mut Body) -> Result<u32, (usize, CellError)> {
         let mut number = number;
         for hop in (0..from).rev() {
-            number = self.hops[hop]
-                .backward(self.now, number, body)
-                .map_err(|error| (hop, error))?;
+            number = self.hops[hop].backward(self.now, number, body).map_err(|error| (hop, error))?;
         }
         Ok(number)
     }

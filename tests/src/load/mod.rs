@@ -4,5 +4,6 @@ pub mod client;
 pub mod server;
 pub mod socks;
 mod stats;
+pub mod tls;
 
 pub use stats::Samples;

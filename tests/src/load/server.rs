@@ -107,7 +107,7 @@ impl Server {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn streams(
+    pub(super) fn streams(
         ip: IpAddr,
         serve: impl Fn(TcpStream, Arc<Mutex<Vec<Seen>>>) + Send + Sync + 'static,
     ) -> io::Result<Server> {

@@ -2,6 +2,7 @@
 
 pub mod process;
 pub mod tor;
+pub mod zmesh;
 
 /// Why a peer could not be started or asked.
 #[derive(Debug, thiserror::Error)]

@@ -87,7 +87,11 @@ fn a_relay_killed_in_a_call_is_noticed_in_five_seconds() {
         let callee = world.add_origin(callee);
         let caller = world.add_origin(caller);
         world.run_for(secs(5));
-        assert!(world.app::<Call>(caller).report.joined.is_some(), "no call: {:?}", world.app::<Call>(caller).report.meeting);
+        assert!(
+            world.app::<Call>(caller).report.joined.is_some(),
+            "no call: {:?}",
+            world.app::<Call>(caller).report.meeting
+        );
         let killed = world.sim.now();
         world.sim.kill(world.relays[victim]);
         world.run_for(secs(8));

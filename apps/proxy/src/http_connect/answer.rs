@@ -14,14 +14,12 @@ pub fn encode_refusal(error: HeadError) -> Vec<u8> {
         HeadError::Version => ("505 HTTP Version Not Supported", ""),
         HeadError::PlainProxyRequest => ("501 Not Implemented", ""),
         HeadError::NotAWebServer => ("405 Method Not Allowed", "Allow: CONNECT\r\n"),
-        HeadError::Scheme => (
-            "407 Proxy Authentication Required",
-            "Proxy-Authenticate: Basic realm=\"zMesh circuits\"\r\n",
-        ),
-        HeadError::Malformed
-        | HeadError::Authority
-        | HeadError::Authorization
-        | HeadError::Body => ("400 Bad Request", ""),
+        HeadError::Scheme => {
+            ("407 Proxy Authentication Required", "Proxy-Authenticate: Basic realm=\"zMesh circuits\"\r\n")
+        }
+        HeadError::Malformed | HeadError::Authority | HeadError::Authorization | HeadError::Body => {
+            ("400 Bad Request", "")
+        }
     };
     encode(status, extra, &error.to_string())
 }

@@ -50,9 +50,7 @@ pub enum HeadError {
     )]
     PlainProxyRequest,
     /// A request for a page of this port itself.
-    #[error(
-        "this is the zMesh proxy, not a web server; set it as SOCKS5 or HTTP proxy in your program"
-    )]
+    #[error("this is the zMesh proxy, not a web server; set it as SOCKS5 or HTTP proxy in your program")]
     NotAWebServer,
     /// The target of CONNECT is not `host:port`.
     #[error("CONNECT needs host:port, an IPv6 address in square brackets")]
@@ -61,9 +59,7 @@ pub enum HeadError {
     #[error("Proxy-Authorization must be one well-formed Basic value")]
     Authorization,
     /// A `Proxy-Authorization` scheme other than Basic.
-    #[error(
-        "Proxy-Authorization must be Basic; user name and password choose the circuit, any will do"
-    )]
+    #[error("Proxy-Authorization must be Basic; user name and password choose the circuit, any will do")]
     Scheme,
     /// CONNECT with a body.
     #[error("CONNECT must not have a body")]
@@ -78,16 +74,10 @@ pub enum HeadError {
 pub fn decode(input: &[u8]) -> Result<Option<Parsed<Connect>>, HeadError> {
     let window = &input[..input.len().min(MAX_HEAD)];
     let Some(end) = head_end(window)? else {
-        return if input.len() >= MAX_HEAD {
-            Err(HeadError::TooLarge)
-        } else {
-            Ok(None)
-        };
+        return if input.len() >= MAX_HEAD { Err(HeadError::TooLarge) } else { Ok(None) };
     };
     let head = &window[..end];
-    let mut lines = head
-        .split(|&b| b == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut lines = head.split(|&b| b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let target = request_line(lines.next().unwrap_or_default())?;
     let mut credentials = None;
     let mut fields = 0;
@@ -98,13 +88,7 @@ pub fn decode(input: &[u8]) -> Result<Option<Parsed<Connect>>, HeadError> {
         }
         field(line, &mut credentials)?;
     }
-    Ok(Some(Parsed {
-        value: Connect {
-            target,
-            credentials,
-        },
-        used: end,
-    }))
+    Ok(Some(Parsed { value: Connect { target, credentials }, used: end }))
 }
 
 /// The length of the head including its empty line. Refuses bytes that no head has.
@@ -115,11 +99,7 @@ fn head_end(window: &[u8]) -> Result<Option<usize>, HeadError> {
             b'\n' if at == 0 || window[at - 1] != b'\r' => return Err(HeadError::Malformed),
             b'\n' if at == line_start + 1 => {
                 // An empty line ends the head; one in front of the request line is not accepted.
-                return if line_start == 0 {
-                    Err(HeadError::Malformed)
-                } else {
-                    Ok(Some(at + 1))
-                };
+                return if line_start == 0 { Err(HeadError::Malformed) } else { Ok(Some(at + 1)) };
             }
             b'\n' => line_start = at + 1,
             _ if at > 0 && window[at - 1] == b'\r' => return Err(HeadError::Malformed),
@@ -132,8 +112,7 @@ fn head_end(window: &[u8]) -> Result<Option<usize>, HeadError> {
 
 fn request_line(line: &[u8]) -> Result<Target, HeadError> {
     let mut words = line.split(|&b| b == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
+    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
     else {
         return Err(HeadError::Malformed);
     };
@@ -147,11 +126,7 @@ fn request_line(line: &[u8]) -> Result<Target, HeadError> {
     }
     if method != b"CONNECT" {
         let is_path = target[0] == b'/' || target == b"*";
-        return Err(if is_path {
-            HeadError::NotAWebServer
-        } else {
-            HeadError::PlainProxyRequest
-        });
+        return Err(if is_path { HeadError::NotAWebServer } else { HeadError::PlainProxyRequest });
     }
     authority(target).ok_or(HeadError::Authority)
 }
@@ -167,17 +142,11 @@ fn authority(text: &[u8]) -> Option<Target> {
     if port == 0 || (host.contains(&b':') && host.first() != Some(&b'[')) {
         return None;
     }
-    Some(Target {
-        host: Host::parse(host)?,
-        port,
-    })
+    Some(Target { host: Host::parse(host)?, port })
 }
 
 fn field(line: &[u8], credentials: &mut Option<Credentials>) -> Result<(), HeadError> {
-    let colon = line
-        .iter()
-        .position(|&b| b == b':')
-        .ok_or(HeadError::Malformed)?;
+    let colon = line.iter().position(|&b| b == b':').ok_or(HeadError::Malformed)?;
     let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
     if name.is_empty() || !name.iter().all(|&b| is_token(b)) {
         return Err(HeadError::Malformed);
@@ -197,23 +166,13 @@ fn field(line: &[u8], credentials: &mut Option<Credentials>) -> Result<(), HeadE
 
 /// RFC 7617: `Basic` and base64 of `user:password`.
 fn basic(value: &[u8]) -> Result<Credentials, HeadError> {
-    let space = value
-        .iter()
-        .position(|&b| b == b' ')
-        .ok_or(HeadError::Authorization)?;
+    let space = value.iter().position(|&b| b == b' ').ok_or(HeadError::Authorization)?;
     let (scheme, encoded) = (&value[..space], value[space..].trim_ascii());
     if !scheme.eq_ignore_ascii_case(b"basic") {
         return Err(HeadError::Scheme);
     }
-    let decoded = Zeroizing::new(
-        BASE64
-            .decode(encoded)
-            .map_err(|_| HeadError::Authorization)?,
-    );
-    let colon = decoded
-        .iter()
-        .position(|&b| b == b':')
-        .ok_or(HeadError::Authorization)?;
+    let decoded = Zeroizing::new(BASE64.decode(encoded).map_err(|_| HeadError::Authorization)?);
+    let colon = decoded.iter().position(|&b| b == b':').ok_or(HeadError::Authorization)?;
     Ok(Credentials::new(&decoded[..colon], &decoded[colon + 1..]))
 }
 

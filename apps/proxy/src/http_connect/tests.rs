@@ -11,10 +11,7 @@ fn connect(head: &str) -> Result<Connect, HeadError> {
 }
 
 fn target(host: &str, port: u16) -> Target {
-    Target {
-        host: Host::parse(host.as_bytes()).expect("a host"),
-        port,
-    }
+    Target { host: Host::parse(host.as_bytes()).expect("a host"), port }
 }
 
 #[test]
@@ -22,25 +19,15 @@ fn what_curl_sends() {
     let head = "CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\nUser-Agent: curl/8.5.0\r\n\
                 Proxy-Connection: Keep-Alive\r\n\r\n";
     let got = connect(head).expect("fine");
-    assert_eq!(
-        got,
-        Connect {
-            target: target("example.org", 443),
-            credentials: None
-        }
-    );
+    assert_eq!(got, Connect { target: target("example.org", 443), credentials: None });
 }
 
 #[test]
 fn credentials_and_early_data() {
-    let input =
-        b"CONNECT a:1 HTTP/1.0\r\nproxy-authorization:  basic YWxpY2U6cDpx \r\n\r\n\x16\x03";
+    let input = b"CONNECT a:1 HTTP/1.0\r\nproxy-authorization:  basic YWxpY2U6cDpx \r\n\r\n\x16\x03";
     let parsed = decode(input).expect("fine").expect("complete");
     assert_eq!(parsed.used, input.len() - 2);
-    assert_eq!(
-        parsed.value.credentials,
-        Some(Credentials::new(b"alice", b"p:q"))
-    );
+    assert_eq!(parsed.value.credentials, Some(Credentials::new(b"alice", b"p:q")));
 }
 
 #[test]
@@ -50,10 +37,7 @@ fn targets() {
         ("192.0.2.1:80", "192.0.2.1", 80),
         ("localhost:65535", "localhost", 65535),
     ] {
-        assert_eq!(
-            connect(&format!("CONNECT {text} HTTP/1.1\r\n\r\n")).map(|c| c.target),
-            Ok(target(host, port))
-        );
+        assert_eq!(connect(&format!("CONNECT {text} HTTP/1.1\r\n\r\n")).map(|c| c.target), Ok(target(host, port)));
     }
     for bad in [
         "a",
@@ -73,23 +57,14 @@ fn targets() {
         "[fe80::1%25eth0]:1",
     ] {
         let head = format!("CONNECT {bad} HTTP/1.1\r\n\r\n");
-        assert!(
-            matches!(
-                decode(head.as_bytes()),
-                Err(HeadError::Authority | HeadError::Malformed)
-            ),
-            "{bad}"
-        );
+        assert!(matches!(decode(head.as_bytes()), Err(HeadError::Authority | HeadError::Malformed)), "{bad}");
     }
 }
 
 #[test]
 fn refusals() {
     let cases: &[(&str, HeadError)] = &[
-        (
-            "GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\n\r\n",
-            HeadError::PlainProxyRequest,
-        ),
+        ("GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\n\r\n", HeadError::PlainProxyRequest),
         ("GET / HTTP/1.1\r\n\r\n", HeadError::NotAWebServer),
         ("OPTIONS * HTTP/1.1\r\n\r\n", HeadError::NotAWebServer),
         ("PRI * HTTP/2.0\r\n\r\n", HeadError::Version),
@@ -97,38 +72,14 @@ fn refusals() {
         ("CONNECT a:1 HTTP/1.1 x\r\n\r\n", HeadError::Malformed),
         ("CONNECT a:1 FTP/1.1\r\n\r\n", HeadError::Malformed),
         ("CONNECT  HTTP/1.1\r\n\r\n", HeadError::Malformed),
-        (
-            "CONNECT a:1 HTTP/1.1\r\nno colon\r\n\r\n",
-            HeadError::Malformed,
-        ),
-        (
-            "CONNECT a:1 HTTP/1.1\r\nA: b\r\n folded\r\n\r\n",
-            HeadError::Malformed,
-        ),
-        (
-            "CONNECT a:1 HTTP/1.1\r\nA : b\r\n\r\n",
-            HeadError::Malformed,
-        ),
-        (
-            "CONNECT a:1 HTTP/1.1\r\nContent-Length: 3\r\n\r\n",
-            HeadError::Body,
-        ),
-        (
-            "CONNECT a:1 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
-            HeadError::Body,
-        ),
-        (
-            "CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: Bearer x\r\n\r\n",
-            HeadError::Scheme,
-        ),
-        (
-            "CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: Basic !\r\n\r\n",
-            HeadError::Authorization,
-        ),
-        (
-            "CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: Basic YQ==\r\n\r\n",
-            HeadError::Authorization,
-        ),
+        ("CONNECT a:1 HTTP/1.1\r\nno colon\r\n\r\n", HeadError::Malformed),
+        ("CONNECT a:1 HTTP/1.1\r\nA: b\r\n folded\r\n\r\n", HeadError::Malformed),
+        ("CONNECT a:1 HTTP/1.1\r\nA : b\r\n\r\n", HeadError::Malformed),
+        ("CONNECT a:1 HTTP/1.1\r\nContent-Length: 3\r\n\r\n", HeadError::Body),
+        ("CONNECT a:1 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", HeadError::Body),
+        ("CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: Bearer x\r\n\r\n", HeadError::Scheme),
+        ("CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: Basic !\r\n\r\n", HeadError::Authorization),
+        ("CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: Basic YQ==\r\n\r\n", HeadError::Authorization),
         (
             "CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: Basic Og==\r\nProxy-Authorization: Basic Og==\r\n\r\n",
             HeadError::Authorization,
@@ -137,13 +88,7 @@ fn refusals() {
     for (head, error) in cases {
         assert_eq!(connect(head), Err(*error), "{head:?}");
     }
-    for raw in [
-        &b"CONNECT a:1 HTTP/1.1\n"[..],
-        b"\r\n",
-        b"\n",
-        b"CONNECT a\0",
-        b"A\rB",
-    ] {
+    for raw in [&b"CONNECT a:1 HTTP/1.1\n"[..], b"\r\n", b"\n", b"CONNECT a\0", b"A\rB"] {
         assert_eq!(decode(raw), Err(HeadError::Malformed), "{raw:?}");
     }
 }
@@ -155,24 +100,15 @@ fn the_head_is_bounded() {
     assert_eq!(decode(&head), Ok(None));
     head.push(b'x');
     assert_eq!(decode(&head), Err(HeadError::TooLarge));
-    let many = format!(
-        "CONNECT a:1 HTTP/1.1\r\n{}\r\n",
-        "A: b\r\n".repeat(MAX_FIELDS + 1)
-    );
+    let many = format!("CONNECT a:1 HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(MAX_FIELDS + 1));
     assert_eq!(connect(&many), Err(HeadError::TooLarge));
-    let most = format!(
-        "CONNECT a:1 HTTP/1.1\r\n{}\r\n",
-        "A: b\r\n".repeat(MAX_FIELDS)
-    );
+    let most = format!("CONNECT a:1 HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(MAX_FIELDS));
     assert!(connect(&most).is_ok());
 }
 
 #[test]
 fn answers_are_http() {
-    for answer in [
-        encode_refusal(HeadError::Scheme),
-        encode_connect_error(crate::ConnectError::Policy),
-    ] {
+    for answer in [encode_refusal(HeadError::Scheme), encode_connect_error(crate::ConnectError::Policy)] {
         let text = String::from_utf8(answer).expect("text");
         let (head, body) = text.split_once("\r\n\r\n").expect("an empty line");
         assert!(head.starts_with("HTTP/1.1 40"));

@@ -94,11 +94,7 @@ async fn farewell(mut client: TcpStream) {
 }
 
 /// Does what was asked, and answers. An error means that a stream broke after it was opened.
-async fn carry_out<C: Connector>(
-    shared: &Shared<C>,
-    client: &mut TcpStream,
-    mut accepted: Accepted,
-) -> io::Result<()> {
+async fn carry_out<C: Connector>(shared: &Shared<C>, client: &mut TcpStream, mut accepted: Accepted) -> io::Result<()> {
     let Ok(lease) = shared.lease(accepted.credentials.take()) else {
         return answer(client, &accepted.encode_failure(ConnectError::Quota)).await;
     };
@@ -107,9 +103,7 @@ async fn carry_out<C: Connector>(
         Command::Connect => connect(shared, client, token, &accepted).await,
         Command::UdpAssociate => udp::associate(shared, client, token, &accepted).await,
         Command::Resolve => resolve(shared, token, &accepted).await.map(Done::Answer),
-        Command::ResolvePtr => resolve_ptr(shared, token, &accepted)
-            .await
-            .map(Done::Answer),
+        Command::ResolvePtr => resolve_ptr(shared, token, &accepted).await.map(Done::Answer),
     };
     match outcome {
         Ok(Done::Answer(bytes)) => answer(client, &bytes).await,
@@ -154,11 +148,7 @@ async fn connect<C: Connector>(
     ))
 }
 
-async fn resolve<C: Connector>(
-    shared: &Shared<C>,
-    token: Token,
-    accepted: &Accepted,
-) -> Result<Vec<u8>, ConnectError> {
+async fn resolve<C: Connector>(shared: &Shared<C>, token: Token, accepted: &Accepted) -> Result<Vec<u8>, ConnectError> {
     let ip = match &accepted.target.host {
         Host::Ip(ip) => *ip,
         Host::Name(name) => {
@@ -187,9 +177,7 @@ pub(super) async fn in_time<C, T>(
     shared: &Shared<C>,
     future: impl Future<Output = Result<T, ConnectError>>,
 ) -> Result<T, ConnectError> {
-    timeout(shared.config.connect_timeout, future)
-        .await
-        .unwrap_or(Err(ConnectError::Timeout))
+    timeout(shared.config.connect_timeout, future).await.unwrap_or(Err(ConnectError::Timeout))
 }
 
 async fn answer(client: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {

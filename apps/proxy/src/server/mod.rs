@@ -71,9 +71,7 @@ impl Server {
     pub async fn bind_with(address: SocketAddr, config: ServerConfig) -> io::Result<Server> {
         let listener = TcpListener::bind(address).await?;
         if !listener.local_addr()?.ip().is_loopback() {
-            tracing::warn!(
-                "the proxy listens beyond this machine: everybody who reaches the port can use it"
-            );
+            tracing::warn!("the proxy listens beyond this machine: everybody who reaches the port can use it");
         }
         Ok(Server { listener, config })
     }
@@ -132,10 +130,7 @@ async fn accept(
     if permits.available_permits() == 0 {
         tracing::warn!("the limit of clients at once is reached; further ones wait");
     }
-    let permit = Arc::clone(permits)
-        .acquire_owned()
-        .await
-        .map_err(io::Error::other)?;
+    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return Ok((stream, permit)),
@@ -150,10 +145,7 @@ async fn accept(
 }
 
 fn is_fatal(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected
-    )
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected)
 }
 
 /// What all clients of a listener share.
@@ -167,17 +159,11 @@ struct Shared<C> {
 
 impl<C: Connector> Shared<C> {
     fn lease(&self, credentials: Option<Credentials>) -> Result<Lease<'_, C>, TooManyTokens> {
-        let (token, evicted) = self
-            .isolation()
-            .acquire(Instant::now(), credentials.as_ref())?;
+        let (token, evicted) = self.isolation().acquire(Instant::now(), credentials.as_ref())?;
         if let Some(evicted) = evicted {
             self.connector.forget(evicted);
         }
-        Ok(Lease {
-            shared: self,
-            credentials,
-            token,
-        })
+        Ok(Lease { shared: self, credentials, token })
     }
 
     fn expire(&self) {
@@ -189,9 +175,7 @@ impl<C: Connector> Shared<C> {
 
     fn isolation(&self) -> std::sync::MutexGuard<'_, Isolation> {
         // The table stays whole whatever a panicking holder did: every operation on it is complete in itself.
-        self.isolation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.isolation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True the first time.
@@ -209,8 +193,6 @@ struct Lease<'a, C: Connector> {
 
 impl<C: Connector> Drop for Lease<'_, C> {
     fn drop(&mut self) {
-        self.shared
-            .isolation()
-            .release(Instant::now(), self.credentials.as_ref());
+        self.shared.isolation().release(Instant::now(), self.credentials.as_ref());
     }
 }

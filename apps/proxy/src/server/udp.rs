@@ -27,8 +27,7 @@ pub(super) async fn associate<C: Connector>(
     let relay = in_time(shared, shared.connector.udp(token)).await?;
     Ok(Done::Over(
         async {
-            tokio::io::AsyncWriteExt::write_all(client, &accepted.encode_success(Some(bound)))
-                .await?;
+            tokio::io::AsyncWriteExt::write_all(client, &accepted.encode_success(Some(bound))).await?;
             // How the association ends says nothing to the client: it has no stream that could be cut short.
             let ended = run(client, owner, &local, &relay).await;
             tracing::debug!(ok = ended.is_ok(), "an association ended");

@@ -23,10 +23,7 @@ pub fn decode_password(input: &[u8]) -> Incremental<Credentials> {
         return Ok(None);
     };
     let used = 3 + user.len() + password.len();
-    Ok(Some(Parsed {
-        value: Credentials::new(user, password),
-        used,
-    }))
+    Ok(Some(Parsed { value: Credentials::new(user, password), used }))
 }
 
 /// The answer: accepted.

@@ -29,10 +29,7 @@ impl<'a> Datagram<'a> {
             return Err(DecodeError::Fragment);
         }
         let parsed = decode_address(rest)?.ok_or(DecodeError::Short)?;
-        Ok(Datagram {
-            target: parsed.value,
-            payload: &rest[parsed.used..],
-        })
+        Ok(Datagram { target: parsed.value, payload: &rest[parsed.used..] })
     }
 }
 

@@ -44,14 +44,8 @@ impl Greeting {
         let Some(methods) = rest.get(..usize::from(count)) else {
             return Ok(None);
         };
-        let value = Greeting {
-            none: methods.contains(&NO_AUTHENTICATION),
-            password: methods.contains(&PASSWORD),
-        };
-        Ok(Some(Parsed {
-            value,
-            used: 2 + methods.len(),
-        }))
+        let value = Greeting { none: methods.contains(&NO_AUTHENTICATION), password: methods.contains(&PASSWORD) };
+        Ok(Some(Parsed { value, used: 2 + methods.len() }))
     }
 
     /// The method to use, or `None` when none fits. A client that offers a password has one to send, and it means

@@ -109,19 +109,10 @@ pub(crate) fn decode_address(input: &[u8]) -> Incremental<Target> {
         }
         _ => return Err(DecodeError::AddressType),
     };
-    let Some(port) = rest
-        .get(length..)
-        .and_then(|after| after.first_chunk::<2>())
-    else {
+    let Some(port) = rest.get(length..).and_then(|after| after.first_chunk::<2>()) else {
         return Ok(None);
     };
-    Ok(Some(Parsed {
-        value: Target {
-            host,
-            port: u16::from_be_bytes(*port),
-        },
-        used: 1 + length + 2,
-    }))
+    Ok(Some(Parsed { value: Target { host, port: u16::from_be_bytes(*port) }, used: 1 + length + 2 }))
 }
 
 /// Appends address type, address and port.

@@ -34,16 +34,12 @@ impl From<ConnectError> for ReplyCode {
     fn from(error: ConnectError) -> ReplyCode {
         match error {
             ConnectError::Policy => ReplyCode::NotAllowed,
-            ConnectError::NameNotFound | ConnectError::HostUnreachable => {
-                ReplyCode::HostUnreachable
-            }
+            ConnectError::NameNotFound | ConnectError::HostUnreachable => ReplyCode::HostUnreachable,
             ConnectError::NetworkUnreachable => ReplyCode::NetworkUnreachable,
             ConnectError::Refused => ReplyCode::ConnectionRefused,
             ConnectError::Timeout => ReplyCode::TtlExpired,
             ConnectError::Unsupported => ReplyCode::CommandNotSupported,
-            ConnectError::NoCircuit | ConnectError::Quota | ConnectError::Closed => {
-                ReplyCode::GeneralFailure
-            }
+            ConnectError::NoCircuit | ConnectError::Quota | ConnectError::Closed => ReplyCode::GeneralFailure,
         }
     }
 }

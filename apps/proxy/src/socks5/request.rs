@@ -63,13 +63,7 @@ impl Request {
         let Some(parsed) = decode_address(rest)? else {
             return Ok(None);
         };
-        Ok(Some(Parsed {
-            value: Request {
-                command,
-                target: parsed.value,
-            },
-            used: 3 + parsed.used,
-        }))
+        Ok(Some(Parsed { value: Request { command, target: parsed.value }, used: 3 + parsed.used }))
     }
 
     /// Whether the client looked the name up by itself, or had none: a sign of DNS outside the circuit.

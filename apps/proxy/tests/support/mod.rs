@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use zmesh_proxy::{
-    ConnectError, Connector, Host, Name, Server, ServerConfig, Target, Token, UdpRelay,
-};
+use zmesh_proxy::{ConnectError, Connector, Host, Name, Server, ServerConfig, Target, Token, UdpRelay};
 
 /// Knows `*.test` as this machine; remembers which tokens were used and forgotten.
 #[derive(Clone, Default)]
@@ -40,28 +38,18 @@ impl Connector for Local {
 
     async fn connect(&self, token: Token, target: &Target) -> Result<TcpStream, ConnectError> {
         self.used.lock().expect("whole").push(token);
-        TcpStream::connect(Local::lookup(target)?)
-            .await
-            .map_err(|_| ConnectError::Refused)
+        TcpStream::connect(Local::lookup(target)?).await.map_err(|_| ConnectError::Refused)
     }
 
     async fn udp(&self, token: Token) -> Result<LocalUdp, ConnectError> {
         self.used.lock().expect("whole").push(token);
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .map_err(|_| ConnectError::Quota)?;
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(|_| ConnectError::Quota)?;
         Ok(LocalUdp(socket))
     }
 
     async fn resolve(&self, _: Token, name: &Name) -> Result<Vec<IpAddr>, ConnectError> {
-        let target = Target {
-            host: Host::Name(name.clone()),
-            port: 0,
-        };
-        Ok(vec![
-            "::1".parse().expect("valid"),
-            Local::lookup(&target)?.ip(),
-        ])
+        let target = Target { host: Host::Name(name.clone()), port: 0 };
+        Ok(vec!["::1".parse().expect("valid"), Local::lookup(&target)?.ip()])
     }
 
     async fn resolve_ptr(&self, _: Token, ip: IpAddr) -> Result<Name, ConnectError> {
@@ -87,11 +75,7 @@ impl UdpRelay for LocalUdp {
 
     async fn recv_from(&self) -> Result<(Target, Vec<u8>), ConnectError> {
         let mut buffer = vec![0; 2048];
-        let (length, from) = self
-            .0
-            .recv_from(&mut buffer)
-            .await
-            .map_err(|_| ConnectError::Closed)?;
+        let (length, from) = self.0.recv_from(&mut buffer).await.map_err(|_| ConnectError::Closed)?;
         buffer.truncate(length);
         Ok((Target::ip(from), buffer))
     }
@@ -101,9 +85,7 @@ impl UdpRelay for LocalUdp {
 pub(crate) async fn proxy(connector: Local, change: impl FnOnce(&mut ServerConfig)) -> SocketAddr {
     let mut config = ServerConfig::default();
     change(&mut config);
-    let server = Server::bind_with(SocketAddr::from(([127, 0, 0, 1], 0)), config)
-        .await
-        .expect("a free port");
+    let server = Server::bind_with(SocketAddr::from(([127, 0, 0, 1], 0)), config).await.expect("a free port");
     let address = server.local_addr().expect("bound");
     tokio::spawn(server.serve(connector));
     address
@@ -111,9 +93,7 @@ pub(crate) async fn proxy(connector: Local, change: impl FnOnce(&mut ServerConfi
 
 /// Sends everything back and then closes its direction.
 pub(crate) async fn echo() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("a free port");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let port = listener.local_addr().expect("bound").port();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -129,9 +109,7 @@ pub(crate) async fn echo() -> u16 {
 
 /// Answers each datagram with itself.
 pub(crate) async fn udp_echo() -> SocketAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("a free port");
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address = socket.local_addr().expect("bound");
     tokio::spawn(async move {
         let mut buffer = [0; 2048];

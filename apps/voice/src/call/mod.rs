@@ -8,8 +8,8 @@ mod words;
 mod tests;
 
 pub use session::{MESSAGE_LEN, Message};
-pub(crate) use stats::LOOK_AHEAD;
 pub use stats::CallStats;
+pub(crate) use stats::LOOK_AHEAD;
 pub use words::Words;
 
 use crate::invite::{AnswerKey, Invite};
@@ -124,12 +124,28 @@ pub struct Call {
 
 #[derive(Debug)]
 enum Phase {
-    Calling { invite: Invite, hello: Hello },
-    Waiting { invite: Invite, key: AnswerKey },
+    Calling {
+        invite: Invite,
+        hello: Hello,
+    },
+    Waiting {
+        invite: Invite,
+        key: AnswerKey,
+    },
     /// The answerer has accepted `hello` and repeats `answer` until the caller's first frame shows that it arrived.
-    Answered { hello: Box<Message>, answer: Box<Message>, session: Box<Session> },
-    Talking { session: Box<Session>, sender: Sender },
-    Closing { session: Box<Session>, left: u8 },
+    Answered {
+        hello: Box<Message>,
+        answer: Box<Message>,
+        session: Box<Session>,
+    },
+    Talking {
+        session: Box<Session>,
+        sender: Sender,
+    },
+    Closing {
+        session: Box<Session>,
+        left: u8,
+    },
     Ended,
 }
 
@@ -253,13 +269,17 @@ impl Call {
 
     fn handle_frame(&mut self, now: Duration, message: &Message) -> bool {
         let session = match &mut self.phase {
-            Phase::Answered { session, .. } | Phase::Talking { session, .. } | Phase::Closing { session, .. } => session,
+            Phase::Answered { session, .. } | Phase::Talking { session, .. } | Phase::Closing { session, .. } => {
+                session
+            }
             Phase::Calling { .. } | Phase::Waiting { .. } | Phase::Ended => return false,
         };
         let Ok(plaintext) = session.open(message) else { return false };
         let Ok(voice) = VoiceFrame::decode(&plaintext) else { return false };
         if matches!(self.phase, Phase::Answered { .. }) {
-            let Phase::Answered { session, .. } = std::mem::replace(&mut self.phase, Phase::Ended) else { return false };
+            let Phase::Answered { session, .. } = std::mem::replace(&mut self.phase, Phase::Ended) else {
+                return false;
+            };
             if !self.connect(now, session) {
                 return false;
             }
@@ -326,8 +346,12 @@ impl Call {
     fn check_patience(&mut self, now: Duration) {
         let silent = now.saturating_sub(self.last_heard);
         match self.phase {
-            Phase::Calling { .. } | Phase::Waiting { .. } if now > self.patience.handshake => self.end(EndReason::NoHandshake),
-            Phase::Answered { .. } | Phase::Talking { .. } if silent > self.patience.silence => self.end(EndReason::PeerSilent),
+            Phase::Calling { .. } | Phase::Waiting { .. } if now > self.patience.handshake => {
+                self.end(EndReason::NoHandshake)
+            }
+            Phase::Answered { .. } | Phase::Talking { .. } if silent > self.patience.silence => {
+                self.end(EndReason::PeerSilent)
+            }
             _ => {}
         }
     }
@@ -385,10 +409,12 @@ impl Call {
         }
     }
 
-    /// Ends the call because the circuit under it is gone.
+    /// Ends the call because the circuit under it is gone. While goodbyes go out that is no loss: the other side has heard one.
     pub fn circuit_lost(&mut self) {
-        if !self.has_ended() {
-            self.end(EndReason::CircuitLost);
+        match self.phase {
+            Phase::Ended => {}
+            Phase::Closing { .. } => self.end(EndReason::HungUp),
+            _ => self.end(EndReason::CircuitLost),
         }
     }
 

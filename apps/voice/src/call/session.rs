@@ -90,7 +90,12 @@ pub(crate) fn accept(invite: &Invite, key: &AnswerKey, hello: &Message) -> Resul
     Ok((answer, Session::new(state)))
 }
 
-fn builder(invite: &Invite, secret: &[u8; 32], prologue: &[u8], key: Option<&AnswerKey>) -> Result<HandshakeState, Rejected> {
+fn builder(
+    invite: &Invite,
+    secret: &[u8; 32],
+    prologue: &[u8],
+    key: Option<&AnswerKey>,
+) -> Result<HandshakeState, Rejected> {
     let builder = Builder::new(PATTERN.parse()?).psk(0, secret)?.prologue(prologue)?;
     Ok(match key {
         Some(key) => builder.local_private_key(key.bytes())?.build_responder()?,

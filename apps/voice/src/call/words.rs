@@ -18,7 +18,8 @@ pub struct Words([u8; COUNT]);
 
 impl Words {
     pub(crate) fn new(handshake_hash: &[u8; 32]) -> Self {
-        let mut digest: [u8; 32] = Sha256::new().chain_update(b"zmesh call words 1").chain_update(handshake_hash).finalize().into();
+        let mut digest: [u8; 32] =
+            Sha256::new().chain_update(b"zmesh call words 1").chain_update(handshake_hash).finalize().into();
         for _ in 0..ROUNDS {
             digest = Sha256::digest(digest).into();
         }

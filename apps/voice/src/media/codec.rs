@@ -55,7 +55,8 @@ impl Encoder {
     /// # Errors
     /// [`CodecError::Setup`] if Opus refuses, for want of memory.
     pub fn new() -> Result<Self, CodecError> {
-        let mut inner = opusic_c::Encoder::new(Channels::Mono, SampleRate::Hz48000, Application::Voip).map_err(setup)?;
+        let mut inner =
+            opusic_c::Encoder::new(Channels::Mono, SampleRate::Hz48000, Application::Voip).map_err(setup)?;
         inner.set_bitrate(Bitrate::Value(BIT_RATE)).map_err(setup)?;
         inner.set_vbr(false).map_err(setup)?;
         inner.set_dtx(false).map_err(setup)?;

@@ -64,7 +64,7 @@ impl VoiceFrame {
         let mut out = [0; PLAINTEXT_LEN];
         let count = self.frames.len().min(1 + EARLIER_FRAMES);
         let earlier = u8::try_from(count.saturating_sub(1)).expect("at most 3");
-        out[0] = u8::from(self.goodbye) * GOODBYE | u8::from(count > 0) * SOUND | earlier << EARLIER_SHIFT;
+        out[0] = (u8::from(self.goodbye) * GOODBYE) | (u8::from(count > 0) * SOUND) | (earlier << EARLIER_SHIFT);
         out[1..5].copy_from_slice(&self.sequence.to_be_bytes());
         out[5..13].copy_from_slice(&self.sent.to_be_bytes());
         let echo = self.echo.unwrap_or(Echo { sent: 0, held: NOTHING_HEARD });
@@ -84,9 +84,9 @@ impl VoiceFrame {
     pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
         let bytes: &[u8; PLAINTEXT_LEN] = bytes.try_into().map_err(|_| FrameError)?;
         let flags = bytes[0];
-        let earlier = usize::from(flags >> EARLIER_SHIFT & 0b11);
+        let earlier = usize::from((flags >> EARLIER_SHIFT) & 0b11);
         let sound = flags & SOUND != 0;
-        if flags & !(GOODBYE | SOUND | 0b11 << EARLIER_SHIFT) != 0 || bytes[26] != 0 || (!sound && earlier != 0) {
+        if flags & !(GOODBYE | SOUND | (0b11 << EARLIER_SHIFT)) != 0 || bytes[26] != 0 || (!sound && earlier != 0) {
             return Err(FrameError);
         }
         let sequence = u32::from_be_bytes(field(bytes, 1));

@@ -126,7 +126,9 @@ impl JitterBuffer {
 
     /// Gives up everything before `to`: the sender is far ahead of what is being played.
     fn jump(&mut self, from: u32, to: u32) -> u32 {
-        let to = to.max(from);
+        if to <= from {
+            return from;
+        }
         self.stored = self.stored.split_off(&to);
         self.counts.lost += u64::from(to - from);
         self.next = Some(to);
@@ -152,7 +154,7 @@ impl JitterBuffer {
             return Step::Play { sequence: next, frame, recovered: copy };
         }
         self.counts.concealed += 1;
-        if self.stored.is_empty() && self.held < MAX_HOLD {
+        if self.stored.is_empty() && self.held < MAX_HOLD && self.excess(position) < TOO_FAR_BEHIND {
             self.held += 1;
         } else {
             // Keep the count of held steps while nothing comes: holding is for a spike, not for an outage.

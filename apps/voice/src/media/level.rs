@@ -77,7 +77,8 @@ impl Gain {
         for sample in samples {
             let raised = f32::from(*sample) * self.factor;
             let over = raised.abs() - KNEE;
-            *sample = to_sample(if over > 0.0 { raised.signum() * (KNEE + ROOM * (over / (over + ROOM))) } else { raised });
+            *sample =
+                to_sample(if over > 0.0 { raised.signum() * (KNEE + ROOM * (over / (over + ROOM))) } else { raised });
         }
     }
 }

@@ -10,6 +10,7 @@ use zmesh_proto::wire::descriptor::{Descriptor, Terms};
 use zmesh_proto::wire::document::SignerId;
 
 use crate::config::{RelayConfig, wrong};
+use crate::exit;
 use crate::failure::{Failure, Outcome};
 use crate::files::{self, Access};
 use crate::randomness;
@@ -44,9 +45,7 @@ pub(crate) enum Keys {
         json: bool,
     },
     /// Write a relay's signed description, to hand to those who make the network.
-    #[command(
-        after_help = "Example:\n  zmesh keys descriptor --config relay.toml --out alice.descriptor"
-    )]
+    #[command(after_help = "Example:\n  zmesh keys descriptor --config relay.toml --out alice.descriptor")]
     Descriptor {
         /// The relay's configuration.
         #[arg(long, value_name = "FILE")]
@@ -67,12 +66,7 @@ pub(crate) fn run(command: Keys) -> Outcome {
     match command {
         Keys::Generate { out, signer, json } => generate(&out, signer, json),
         Keys::Show { file, json } => show(&file, json),
-        Keys::Descriptor {
-            config,
-            out,
-            days,
-            json,
-        } => descriptor(&config, &out, days, json),
+        Keys::Descriptor { config, out, days, json } => descriptor(&config, &out, days, json),
     }
 }
 
@@ -87,25 +81,16 @@ fn generate(out: &Path, signer: bool, json: bool) -> Outcome {
         files::create(out, keys.to_text().as_bytes(), Access::Secret)?;
         show_relay(&keys, json);
     }
-    term::progress(format_args!(
-        "{} holds the secret keys: keep it to yourself, keep a copy",
-        out.display()
-    ));
+    term::progress(format_args!("{} holds the secret keys: keep it to yourself, keep a copy", out.display()));
     Ok(())
 }
 
 fn show(file: &Path, json: bool) -> Outcome {
     let bytes = files::read(file, "key file", MAKE_KEYS)?;
     if armour::kind(&bytes) == Some(Label::SignerKey) {
-        show_signer(
-            &SignerKey::from_text(&bytes).map_err(|error| unusable(file, error))?,
-            json,
-        );
+        show_signer(&SignerKey::from_text(&bytes).map_err(|error| unusable(file, error))?, json);
     } else {
-        show_relay(
-            &RelayKeys::from_text(&bytes).map_err(|error| unusable(file, error))?,
-            json,
-        );
+        show_relay(&RelayKeys::from_text(&bytes).map_err(|error| unusable(file, error))?, json);
     }
     Ok(())
 }
@@ -122,24 +107,16 @@ fn descriptor(config_file: &Path, out: &Path, days: u64, json: bool) -> Outcome 
             "file": out, "id": descriptor.id().to_string(), "nickname": config.nickname, "expires": terms.expires,
         }));
     } else {
-        term::line(format_args!(
-            "{} describes {} until {}",
-            out.display(),
-            config.nickname,
-            date(terms.expires)
-        ));
+        term::line(format_args!("{} describes {} until {}", out.display(), config.nickname, date(terms.expires)));
         term::progress("hand it to whoever puts the network together: zmesh network add");
     }
     Ok(())
 }
 
 /// The descriptor that a configuration and keys give.
-pub(crate) fn describe(
-    config: &RelayConfig,
-    keys: &RelayKeys,
-    terms: Terms,
-) -> Result<Descriptor, String> {
-    let info = config.describe()?;
+pub(crate) fn describe(config: &RelayConfig, keys: &RelayKeys, terms: Terms) -> Result<Descriptor, String> {
+    let mut info = config.describe()?;
+    info.exit = exit::summary(&config.exit)?;
     Descriptor::create(keys, &info, terms).map_err(|error| error.to_string())
 }
 
@@ -160,11 +137,7 @@ pub(crate) fn load_signer(file: &Path) -> Outcome<SignerKey> {
 }
 
 fn unusable(file: &Path, error: impl std::fmt::Display) -> Failure {
-    Failure::misused(
-        format_args!("the key file {} cannot be used", file.display()),
-        error,
-        MAKE_KEYS,
-    )
+    Failure::misused(format_args!("the key file {} cannot be used", file.display()), error, MAKE_KEYS)
 }
 
 fn show_relay(keys: &RelayKeys, json: bool) {

@@ -1,16 +1,37 @@
 //! The commands, one file each.
 
 mod config;
+mod demo;
 mod keys;
 mod network;
+mod proxy;
+mod relay;
+mod testnet;
+mod voice;
+
+use std::future::Future;
+use std::time::Duration;
 
 use clap::Subcommand;
 
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
+
+pub(crate) use keys::describe as describe_relay;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See it all work on this machine: a network, a call, a download, and figures.
+    Demo(demo::Args),
+    /// A proxy (SOCKS5 and HTTP CONNECT) through which any program uses the network.
+    Proxy(proxy::Args),
+    /// A private call between two people.
+    #[command(subcommand)]
+    Voice(voice::Voice),
+    /// A network of relay processes on this machine, to try things on.
+    Testnet(testnet::Args),
+    /// Run a relay: forward for others.
+    Relay(relay::Args),
     /// Make and show keys, and describe a relay to others.
     #[command(subcommand)]
     Keys(keys::Keys),
@@ -25,8 +46,24 @@ pub(crate) enum Command {
 /// Runs a command to its end.
 pub(crate) fn run(command: Command) -> Outcome {
     match command {
+        Command::Demo(args) => block_on(demo::run(args)),
+        Command::Proxy(args) => block_on(proxy::run(args)),
+        Command::Voice(command) => block_on(voice::run(command)),
+        Command::Testnet(args) => block_on(testnet::run(args)),
+        Command::Relay(args) => block_on(relay::run(args)),
         Command::Keys(command) => keys::run(command),
         Command::Network(command) => network::run(command),
         Command::Config(command) => config::run(command),
     }
+}
+
+fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("cannot start", error, "the operating system refuses threads"))?;
+    let outcome = runtime.block_on(command);
+    // Look-ups that the system still has under way must not hold the end up.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    outcome
 }

@@ -24,9 +24,7 @@ pub(crate) enum NetworkCommand {
 A signer is a key file, a relay's descriptor, or the 64 digits that `zmesh keys show` prints.")]
     Init(Init),
     /// Add relays by their descriptors, or take up signatures from another copy of the draft.
-    #[command(
-        after_help = "Example:\n  zmesh network add net.draft alice.descriptor bob.descriptor carol.descriptor"
-    )]
+    #[command(after_help = "Example:\n  zmesh network add net.draft alice.descriptor bob.descriptor carol.descriptor")]
     Add {
         /// The draft, or a finished network to renew. Changed in place; any change drops its signatures.
         network: PathBuf,
@@ -86,22 +84,14 @@ pub(crate) struct Init {
 pub(crate) fn run(command: NetworkCommand) -> Outcome {
     match command {
         NetworkCommand::Init(init) => begin(init),
-        NetworkCommand::Add {
-            network,
-            files,
-            json,
-        } => add(&network, &files, json),
+        NetworkCommand::Add { network, files, json } => add(&network, &files, json),
         NetworkCommand::Sign { network, key, json } => sign(&network, &key, json),
         NetworkCommand::Show { network, json } => show(&network, json),
     }
 }
 
 fn begin(init: Init) -> Outcome {
-    let signers = init
-        .signer
-        .iter()
-        .map(|text| signer(text))
-        .collect::<Outcome<Vec<_>>>()?;
+    let signers = init.signer.iter().map(|text| signer(text)).collect::<Outcome<Vec<_>>>()?;
     let now = unix_now();
     let draft = Draft::new(DraftTerms {
         name: init.name,
@@ -110,16 +100,9 @@ fn begin(init: Init) -> Outcome {
         valid_until: now + init.days * 86_400,
         signers,
     })
-    .map_err(|error| {
-        Failure::misused("the network cannot begin so", error, "correct the options")
-    })?;
+    .map_err(|error| Failure::misused("the network cannot begin so", error, "correct the options"))?;
     files::create(&init.out, draft.to_text().as_bytes(), Access::Public)?;
-    report(
-        &init.out,
-        &draft,
-        init.json,
-        "add relays: zmesh network add",
-    );
+    report(&init.out, &draft, init.json, "add relays: zmesh network add");
     Ok(())
 }
 
@@ -133,8 +116,7 @@ fn signer(text: &str) -> Outcome<SignerId> {
     let bytes = files::read(path, "signer", next)?;
     match armour::kind(&bytes) {
         Some(Label::Descriptor) => {
-            let descriptor =
-                Descriptor::from_text(&bytes).map_err(|error| unusable(path, error))?;
+            let descriptor = Descriptor::from_text(&bytes).map_err(|error| unusable(path, error))?;
             Ok(SignerId(descriptor.identity()))
         }
         _ => Ok(SignerId(keys::load_signer(path)?.public())),
@@ -149,13 +131,10 @@ fn add(network: &Path, additions: &[PathBuf], json: bool) -> Outcome {
         let done = match armour::kind(&bytes) {
             Some(Label::NetworkDraft | Label::Network) => {
                 let other = Draft::from_text(&bytes).map_err(|error| unusable(path, error))?;
-                draft
-                    .merge(&other)
-                    .map(|progress| format!("took signatures up, {}", signatures(progress)))
+                draft.merge(&other).map(|progress| format!("took signatures up, {}", signatures(progress)))
             }
             _ => {
-                let descriptor =
-                    Descriptor::from_text(&bytes).map_err(|error| unusable(path, error))?;
+                let descriptor = Descriptor::from_text(&bytes).map_err(|error| unusable(path, error))?;
                 let nickname = descriptor.info().nickname.clone();
                 draft.add(descriptor).map(|added| match added {
                     Added::New => format!("added {nickname}"),
@@ -184,11 +163,7 @@ fn sign(network: &Path, key: &Path, json: bool) -> Outcome {
             DocumentError::UnknownSigner(_) => "sign with one of the keys that network show lists",
             _ => "correct the draft with network add, then sign",
         };
-        Failure::failed(
-            format_args!("{} was not signed", network.display()),
-            error,
-            next,
-        )
+        Failure::failed(format_args!("{} was not signed", network.display()), error, next)
     })?;
     files::replace(network, draft.to_text().as_bytes(), Access::Public)?;
     let next = if progress.is_enough() {
@@ -209,9 +184,7 @@ fn show(network: &Path, json: bool) -> Outcome {
         return Ok(());
     }
     describe(&draft);
-    let heading = [
-        "NICKNAME", "ID", "OPERATOR", "COUNTRY", "ADDRESS", "EXIT", "MEETING", "UNTIL",
-    ];
+    let heading = ["NICKNAME", "ID", "OPERATOR", "COUNTRY", "ADDRESS", "EXIT", "MEETING", "UNTIL"];
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     rows.extend(draft.descriptors().iter().map(relay_row));
     term::line("");
@@ -220,50 +193,25 @@ fn show(network: &Path, json: bool) -> Outcome {
 }
 
 fn describe(draft: &Draft) {
-    let kind = if draft.is_test_network() {
-        " (test network)"
-    } else {
-        ""
-    };
-    let expired = if draft.valid_until() <= unix_now() {
-        ", EXPIRED"
-    } else {
-        ""
-    };
+    let kind = if draft.is_test_network() { " (test network)" } else { "" };
+    let expired = if draft.valid_until() <= unix_now() { ", EXPIRED" } else { "" };
     term::line(format_args!("network  {}{kind}", draft.name()));
     term::line(format_args!("id       {}", draft.network_id()));
-    term::line(format_args!(
-        "valid    {} to {}{expired}",
-        date(draft.valid_after()),
-        date(draft.valid_until())
-    ));
+    term::line(format_args!("valid    {} to {}{expired}", date(draft.valid_after()), date(draft.valid_until())));
     let progress = draft.progress();
-    let state = if progress.is_enough() {
-        "complete"
-    } else {
-        "a draft"
-    };
+    let state = if progress.is_enough() { "complete" } else { "a draft" };
     term::line(format_args!("state    {state}, {}", signatures(progress)));
     let signed = draft.signed_by();
     for signer in draft.signers() {
-        let mark = if signed.contains(&signer) {
-            "signed"
-        } else {
-            "missing"
-        };
+        let mark = if signed.contains(&signer) { "signed" } else { "missing" };
         term::line(format_args!("signer   {signer} {mark}"));
     }
 }
 
 fn relay_row(relay: &Descriptor) -> Vec<String> {
     let info = relay.info();
-    let country = info
-        .country
-        .map_or("-".to_owned(), |c| String::from_utf8_lossy(&c).into_owned());
-    let mut address = info
-        .addresses
-        .first()
-        .map_or("-".to_owned(), ToString::to_string);
+    let country = info.country.map_or("-".to_owned(), |c| String::from_utf8_lossy(&c).into_owned());
+    let mut address = info.addresses.first().map_or("-".to_owned(), ToString::to_string);
     if info.addresses.len() > 1 {
         address.push_str(&format!(" +{}", info.addresses.len() - 1));
     }

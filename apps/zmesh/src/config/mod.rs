@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use zmesh_proto::wire::descriptor::DescriptorInfo;
 
+use crate::exit;
 use crate::failure::{Failure, Outcome};
 use crate::files;
 
@@ -50,25 +51,33 @@ pub(crate) struct ExitConfig {
     pub(crate) policy: Vec<String>,
     pub(crate) ipv4: bool,
     pub(crate) ipv6: bool,
+    pub(crate) streams: usize,
+    pub(crate) connects_per_minute: u32,
+    pub(crate) lookups_per_minute: u32,
+    pub(crate) bytes_per_second: u64,
+    pub(crate) test_network: bool,
 }
 
 /// The `[limits]` table.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
-    pub(crate) send_bytes_per_second: u64,
+    send_bytes_per_second: u64,
 }
 
 impl Default for ExitConfig {
     fn default() -> ExitConfig {
-        let policy = ["accept *:53", "accept *:80", "accept *:443"]
-            .map(str::to_owned)
-            .to_vec();
+        let policy = ["accept *:53", "accept *:80", "accept *:443"].map(str::to_owned).to_vec();
         ExitConfig {
             enabled: false,
             policy,
             ipv4: true,
             ipv6: false,
+            streams: 128,
+            connects_per_minute: 300,
+            lookups_per_minute: 300,
+            bytes_per_second: 0,
+            test_network: false,
         }
     }
 }
@@ -105,9 +114,7 @@ impl RelayConfig {
     /// Reads and checks text. The error is one line that names the key.
     pub(crate) fn parse(text: &str) -> Result<RelayConfig, String> {
         let config: RelayConfig = toml::from_str(text).map_err(|error| {
-            let line = error
-                .span()
-                .map(|span| text[..span.start].matches('\n').count() + 1);
+            let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
             let message = error.message().trim().replace('\n', ", ");
             match line {
                 Some(line) => format!("line {line}: {message}"),
@@ -123,18 +130,13 @@ impl RelayConfig {
             return Err("listen: give at least one address".to_owned());
         }
         for v6 in [false, true] {
-            if self
-                .listen
-                .iter()
-                .filter(|address| address.is_ipv6() == v6)
-                .count()
-                > 1
-            {
+            if self.listen.iter().filter(|address| address.is_ipv6() == v6).count() > 1 {
                 let family = if v6 { "IPv6" } else { "IPv4" };
                 return Err(format!("listen: give at most one {family} address"));
             }
         }
         self.country_code()?;
+        exit::policy(&self.exit, [])?;
         if self.exit.enabled && !self.exit.ipv4 && !self.exit.ipv6 {
             return Err("exit: an exit needs ipv4 or ipv6".to_owned());
         }
@@ -147,18 +149,10 @@ impl RelayConfig {
             return Err("operator: say who runs the relay (a name or a mail address)".to_owned());
         }
         if self.advertise.is_empty() {
-            return Err(
-                "advertise: give the public address at which others reach the relay".to_owned(),
-            );
+            return Err("advertise: give the public address at which others reach the relay".to_owned());
         }
-        if let Some(bad) = self
-            .advertise
-            .iter()
-            .find(|a| a.port() == 0 || a.ip().is_unspecified())
-        {
-            return Err(format!(
-                "advertise: {bad} is no address that others can reach"
-            ));
+        if let Some(bad) = self.advertise.iter().find(|a| a.port() == 0 || a.ip().is_unspecified()) {
+            return Err(format!("advertise: {bad} is no address that others can reach"));
         }
         Ok(DescriptorInfo {
             nickname: self.nickname.clone(),
@@ -189,4 +183,11 @@ pub(crate) fn wrong(path: &Path, why: impl std::fmt::Display) -> Failure {
         why,
         "zmesh config print relay shows every key",
     )
+}
+
+impl Limits {
+    /// The limit, if there is one.
+    pub(crate) fn send_bytes_per_second(&self) -> Option<u64> {
+        (self.send_bytes_per_second > 0).then_some(self.send_bytes_per_second)
+    }
 }

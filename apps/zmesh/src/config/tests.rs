@@ -5,12 +5,8 @@ use super::*;
 #[test]
 fn the_template_is_valid_and_holds_the_defaults() {
     let printed = RelayConfig::parse(RELAY_TEMPLATE).expect("valid");
-    let least =
-        RelayConfig::parse("nickname = \"unnamed\"\noperator = \"\"\nlisten = [\"0.0.0.0:9001\"]");
-    assert_eq!(
-        format!("{printed:?}"),
-        format!("{:?}", least.expect("valid"))
-    );
+    let least = RelayConfig::parse("nickname = \"unnamed\"\noperator = \"\"\nlisten = [\"0.0.0.0:9001\"]");
+    assert_eq!(format!("{printed:?}"), format!("{:?}", least.expect("valid")));
 }
 
 #[test]
@@ -33,38 +29,28 @@ fn the_template_shows_every_key() {
         "ipv4",
         "ipv6",
         "send_bytes_per_second",
+        "streams",
+        "connects_per_minute",
+        "lookups_per_minute",
+        "bytes_per_second",
+        "test_network",
     ] {
-        assert!(
-            lines
-                .iter()
-                .any(|line| line.starts_with(&format!("{key} = "))),
-            "{key}"
-        );
+        assert!(lines.iter().any(|line| line.starts_with(&format!("{key} = "))), "{key}");
     }
 }
 
 #[test]
 fn errors_name_the_key_and_the_line() {
     for (change, says) in [
-        (
-            ("nickname =", "nicknam ="),
-            "line 4: unknown field `nicknam`",
-        ),
-        (
-            ("enabled = false", "enabld = false"),
-            "unknown field `enabld`",
-        ),
-        (
-            ("nickname = \"unnamed\"", "nickname = 7"),
-            "line 4: invalid type: integer `7`, expected a string",
-        ),
-        (
-            ("\"0.0.0.0:9001\"", "\"0.0.0.0\""),
-            "invalid socket address",
-        ),
+        (("nickname =", "nicknam ="), "line 4: unknown field `nicknam`"),
+        (("enabled = false", "enabld = false"), "unknown field `enabld`"),
+        (("nickname = \"unnamed\"", "nickname = 7"), "line 4: invalid type: integer `7`, expected a string"),
+        (("\"0.0.0.0:9001\"", "\"0.0.0.0\""), "invalid socket address"),
         (("listen = [\"0.0.0.0:9001\"]", "listen = []"), "listen: "),
         (("#country = \"DE\"", "country = \"de\""), "country: "),
         (("[exit]", "[exit"), "line "),
+        (("accept *:80\"", "allow *:80\""), "exit.policy: rule 2: "),
+        (("ipv4 = true", "ipv4 = 1"), "invalid type: integer `1`, expected a boolean"),
     ] {
         let text = RELAY_TEMPLATE.replace(change.0, change.1);
         assert_ne!(text, RELAY_TEMPLATE, "{change:?}");
@@ -77,26 +63,11 @@ fn errors_name_the_key_and_the_line() {
 #[test]
 fn a_descriptor_needs_an_operator_and_an_address() {
     let mut config = RelayConfig::parse(RELAY_TEMPLATE).expect("valid");
-    assert!(
-        config
-            .describe()
-            .expect_err("refused")
-            .starts_with("operator: ")
-    );
+    assert!(config.describe().expect_err("refused").starts_with("operator: "));
     config.operator = "me".to_owned();
-    assert!(
-        config
-            .describe()
-            .expect_err("refused")
-            .starts_with("advertise: ")
-    );
+    assert!(config.describe().expect_err("refused").starts_with("advertise: "));
     config.advertise = vec!["0.0.0.0:9001".parse().expect("valid")];
-    assert!(
-        config
-            .describe()
-            .expect_err("refused")
-            .starts_with("advertise: ")
-    );
+    assert!(config.describe().expect_err("refused").starts_with("advertise: "));
     config.advertise = vec!["192.0.2.1:9001".parse().expect("valid")];
     assert!(config.describe().is_ok());
 }

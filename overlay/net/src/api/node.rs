@@ -15,7 +15,7 @@ use crate::shard::{self, Command, Started};
 use crate::{Network, RelayId, clock, entropy};
 
 /// A silent circuit is dead after this time, so that a session has another one within 5 s.
-const DEAD_AFTER: Duration = Duration::from_secs(3);
+const DEAD_AFTER: Duration = Duration::from_millis(2500);
 
 /// Spare circuits that a node keeps unless told otherwise.
 const SPARES: usize = 1;

@@ -4,7 +4,7 @@ mod session;
 mod stream;
 mod udp;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -27,15 +27,19 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) struct ExitServer {
     shard: Weak<Shard>,
     egress: Arc<dyn Egress>,
-    sessions: Mutex<HashMap<u64, Entry>>,
+    sessions: Mutex<Sessions>,
     next: AtomicU64,
     streams: AtomicUsize,
 }
 
-/// A session; `connection` is missing while QUIC shakes hands.
-struct Entry {
-    born_on: LocalId,
-    connection: Option<Connection>,
+/// The sessions, by their numbers and by the circuits on which they began.
+#[derive(Default)]
+struct Sessions {
+    /// The connection is missing while QUIC shakes hands.
+    all: HashMap<u64, Option<Connection>>,
+    by_circuit: HashMap<LocalId, Vec<u64>>,
+    /// Sessions whose first circuit has gone: they are on another one, or wait for it.
+    orphans: HashSet<u64>,
 }
 
 impl ExitServer {
@@ -52,26 +56,25 @@ impl ExitServer {
         server
     }
 
-    fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Entry>> {
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many sessions and how many streams are open.
     pub(crate) fn load(&self) -> (usize, usize) {
-        (self.sessions().len(), self.streams.load(Ordering::Relaxed))
+        (self.sessions().all.len(), self.streams.load(Ordering::Relaxed))
     }
 
     /// A circuit that ended here is gone: sessions that are still on it after a while end too.
     pub(crate) fn circuit_closed(self: &Arc<Self>, local: LocalId) {
+        let Some(shard) = self.shard.upgrade() else { return };
         let address = local_address(local);
-        let stranded: Vec<_> = self
-            .sessions()
-            .values()
-            .filter_map(|entry| entry.connection.clone())
-            .filter(|connection| connection.remote_address() == address)
-            .collect();
-        let Some(shard) = self.shard.upgrade() else {
-            return;
+        let stranded: Vec<_> = {
+            let mut sessions = self.sessions();
+            let born_here = sessions.by_circuit.remove(&local).unwrap_or_default();
+            sessions.orphans.extend(born_here);
+            let candidates = sessions.orphans.iter().filter_map(|number| sessions.all.get(number)?.clone());
+            candidates.filter(|connection| connection.remote_address() == address).collect()
         };
         for connection in stranded {
             shard.runtime.spawn(async move {
@@ -86,13 +89,27 @@ impl ExitServer {
     /// Room for a session of this circuit?
     fn admit(self: &Arc<Self>, local: LocalId) -> Option<Session> {
         let mut sessions = self.sessions();
-        let on_circuit = sessions.values().filter(|entry| entry.born_on == local).count();
-        if sessions.len() >= SESSIONS || on_circuit >= SESSIONS_PER_CIRCUIT {
+        let on_circuit = sessions.by_circuit.get(&local).map_or(0, Vec::len);
+        if sessions.all.len() >= SESSIONS || on_circuit >= SESSIONS_PER_CIRCUIT {
             return None;
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        sessions.insert(number, Entry { born_on: local, connection: None });
+        sessions.all.insert(number, None);
+        sessions.by_circuit.entry(local).or_default().push(number);
         Some(Session { server: Arc::clone(self), number, local, asked: false })
+    }
+}
+
+impl Sessions {
+    fn remove(&mut self, number: u64, born_on: LocalId) -> Option<Connection> {
+        self.orphans.remove(&number);
+        if let Some(others) = self.by_circuit.get_mut(&born_on) {
+            others.retain(|other| *other != number);
+            if others.is_empty() {
+                self.by_circuit.remove(&born_on);
+            }
+        }
+        self.all.remove(&number).flatten()
     }
 }
 
@@ -114,11 +131,11 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let entry = self.server.sessions().remove(&self.number);
+        let connection = self.server.sessions().remove(self.number, self.local);
         if self.asked {
             self.server.egress.closed(self.handle());
         }
-        let now_on = entry.and_then(|entry| entry.connection).map(|connection| connection.remote_address());
+        let now_on = connection.map(|connection| connection.remote_address());
         if let Some(shard) = self.server.shard.upgrade() {
             // A circuit that has gone by itself is unknown to the node by now, which is no harm.
             shard.close_local(now_on.and_then(local_of).unwrap_or(self.local));

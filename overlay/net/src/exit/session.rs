@@ -21,8 +21,8 @@ pub(super) async fn serve(mut session: Session, incoming: Incoming) {
     let Ok(Ok(connection)) = timeout(HANDSHAKE, connecting).await else {
         return;
     };
-    if let Some(entry) = session.server.sessions().get_mut(&session.number) {
-        entry.connection = Some(connection.clone());
+    if let Some(entry) = session.server.sessions().all.get_mut(&session.number) {
+        *entry = Some(connection.clone());
     }
     let flows = Arc::new(Flows::default());
     let mut tasks = JoinSet::new();

@@ -22,8 +22,12 @@ const REQUEST: Duration = Duration::from_secs(30);
 /// A net under an egress without time limits of its own.
 const EGRESS: Duration = Duration::from_secs(60);
 
-/// Room for one read from a destination, in bytes.
+/// Room for reads from a destination, in bytes.
 const BUFFER: usize = 64 * 1024;
+
+/// A read shorter than this is copied; a longer one keeps its part of the buffer until the origin has it. So little data
+/// never holds much memory.
+const COPIED: usize = 4096;
 
 /// What a request needs to be served.
 pub(super) struct Asked {
@@ -117,12 +121,25 @@ async fn upstream(
 /// From the destination to the origin. Reads no more than QUIC takes, so back-pressure reaches the destination.
 async fn downstream(mut outside: ReadHalf<Box<dyn EgressStream>>, send: &mut SendStream) -> Result<(), Broken> {
     let mut buffer = BytesMut::new();
+    let stopped = send.stopped();
+    tokio::pin!(stopped);
     loop {
-        buffer.reserve(BUFFER);
-        if outside.read_buf(&mut buffer).await.map_err(|_| Broken)? == 0 {
-            return send.finish().map_err(|_| Broken);
+        if buffer.capacity() < COPIED {
+            buffer.reserve(BUFFER);
         }
-        send.write_chunk(buffer.split().freeze()).await.map_err(|_| Broken)?;
+        let read = tokio::select! {
+            read = outside.read_buf(&mut buffer) => read.map_err(|_| Broken)?,
+            // The origin has gone, also while the destination says nothing.
+            _ = &mut stopped => return Err(Broken),
+        };
+        match read {
+            0 => return send.finish().map_err(|_| Broken),
+            1..COPIED => {
+                send.write_all(&buffer).await.map_err(|_| Broken)?;
+                buffer.clear();
+            }
+            COPIED.. => send.write_chunk(buffer.split().freeze()).await.map_err(|_| Broken)?,
+        }
     }
 }
 

@@ -276,7 +276,7 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
                 return carrier.circuit.close();
             }
             reason = carrier.circuit.state.closed() => {
-                if !shared.kept.load(Ordering::Relaxed) {
+                if !shared.kept.load(Ordering::Relaxed) || shared.shard.is_stopping() {
                     shared.end(CircuitError::Closed(reason.clone()));
                     return channel.connection.close(codes::CIRCUIT, reason.as_bytes());
                 }

@@ -19,6 +19,9 @@ const IDLE: Duration = Duration::from_secs(600);
 /// Sessions of one node.
 const SESSIONS: usize = 512;
 
+/// Streams, sockets and handles that share one circuit before a session takes another: exits allow 64 streams.
+const HOLDERS: usize = 56;
+
 /// Circuits that one request may try.
 const TRIES: usize = 3;
 
@@ -105,8 +108,11 @@ impl SessionCore {
         let current = || {
             let state = self.state();
             let now = clock::now();
-            let usable =
-                |circuit: &&Arc<ExitCircuit>| circuit.is_usable() && now.duration_since(circuit.born()) < FRESH;
+            let usable = |circuit: &&Arc<ExitCircuit>| {
+                circuit.is_usable()
+                    && now.duration_since(circuit.born()) < FRESH
+                    && Arc::strong_count(circuit) <= HOLDERS
+            };
             state.circuits.iter().find(|circuit| usable(circuit) && fits(circuit)).cloned()
         };
         if let Some(circuit) = current() {

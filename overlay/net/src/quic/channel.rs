@@ -124,7 +124,9 @@ impl Channel {
     }
 
     async fn ask(&self, request: &Request) -> Result<(Response, Opened), ConnectError> {
-        let (mut send, mut recv) = self.connection.open_bi().await.map_err(|error| lost(&error))?;
+        let late = || ConnectError::new(ConnectErrorKind::Timeout, "the exit did not answer in time");
+        let opened = timeout(ANSWER, self.connection.open_bi()).await.map_err(|_| late())?;
+        let (mut send, mut recv) = opened.map_err(|error| lost(&error))?;
         let asked = timeout(ANSWER, async {
             send.write_all(&request.encode()).await.map_err(|error| {
                 ConnectError::new(ConnectErrorKind::Lost, format!("the exit did not take the request: {error}"))
@@ -132,7 +134,7 @@ impl Channel {
             answer(&mut recv).await
         })
         .await
-        .unwrap_or_else(|_| Err(ConnectError::new(ConnectErrorKind::Timeout, "the exit did not answer in time")));
+        .unwrap_or_else(|_| Err(late()));
         match asked {
             Ok((Response::Failed(failure), _)) => Err(refused(failure)),
             Ok((response, head)) => Ok((response, Opened { send, recv, head })),

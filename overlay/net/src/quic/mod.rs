@@ -5,6 +5,8 @@ pub(crate) mod codes;
 mod flows;
 mod runtime;
 mod socket;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod transport;
 

@@ -14,8 +14,22 @@ use crate::api::MESSAGE_MAX;
 const MTU: u16 = 1446;
 const _: () = assert!(MTU as usize == MESSAGE_MAX);
 
-/// What a peer may have in flight on one connection, in bytes. With it the memory of a circuit is bounded.
-const WINDOW: u32 = 1 << 20;
+/// What a peer may send on one connection, and on one stream, before the other side has read it, in bytes. An exit's
+/// memory for a circuit is bounded by it. A stream gets less than the connection, so that one whose reader is slow does
+/// not hold up all others.
+struct Windows {
+    connection: u32,
+    stream: u32,
+}
+
+/// At an origin, whose memory is its own affair.
+const ORIGIN: Windows = Windows { connection: 8 << 20, stream: 1 << 20 };
+
+/// At an exit.
+const EXIT: Windows = Windows { connection: 1 << 20, stream: 512 << 10 };
+
+/// What a side keeps for the case that it is lost on the way, in bytes.
+const UNACKNOWLEDGED: u64 = 1 << 20;
 
 /// Streams open at once on one connection.
 const STREAMS_MAX: u32 = 64;
@@ -37,20 +51,21 @@ const INITIAL_WINDOW: u64 = 64 * 1446;
 
 fn transport(client: bool) -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(24))
+    acks.ack_eliciting_threshold(VarInt::from_u32(32))
         .max_ack_delay(Some(Duration::from_millis(10)))
         .reordering_threshold(VarInt::from_u32(PACKET_THRESHOLD));
     let mut congestion = CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW);
+    let windows = if client { ORIGIN } else { EXIT };
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(if client { 0 } else { STREAMS_MAX }.into())
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .max_idle_timeout(Some(IdleTimeout::try_from(IDLE).expect("30 s is a valid idle timeout")))
         .keep_alive_interval(client.then_some(KEEP_ALIVE))
-        .stream_receive_window(VarInt::from_u32(WINDOW))
-        .receive_window(VarInt::from_u32(WINDOW))
-        .send_window(u64::from(WINDOW))
+        .stream_receive_window(VarInt::from_u32(windows.stream))
+        .receive_window(VarInt::from_u32(windows.connection))
+        .send_window(UNACKNOWLEDGED)
         .initial_mtu(MTU)
         .min_mtu(MTU)
         .mtu_discovery_config(None)

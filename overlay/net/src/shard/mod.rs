@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use zmesh_proto::node::{BuildFailure, CircuitId, LocalId, Meet, MeetingOutcome, Metrics, NodeConfig, OnionKey};
 
-use self::bell::Bell;
+pub(crate) use self::bell::Bell;
 use self::core::Core;
 pub(crate) use self::core::{CircuitState, MessageQueue, Sink};
 pub(crate) use self::udp::UdpCounters;
@@ -232,6 +232,11 @@ impl Shard {
     pub(crate) fn close_local(&self, local: LocalId) {
         self.asks().close_local.push(local);
         self.bell.ring();
+    }
+
+    /// Whether the shard has been asked to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.asks().stop.is_some() || self.commands.is_closed()
     }
 
     /// Ends the shard: circuits are closed, neighbours told, and the thread ends.

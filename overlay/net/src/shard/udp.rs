@@ -44,6 +44,8 @@ pub(crate) struct UdpSockets {
     sockets: Vec<Socket1>,
     buffer: Vec<u8>,
     next: usize,
+    /// Datagrams in the runs of the last batch, on average: the next batch takes so many fewer runs.
+    per_run: usize,
     counters: UdpCounters,
 }
 
@@ -69,7 +71,7 @@ impl UdpSockets {
             let both = !v4_too && address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
             sockets.push(open(address, both).map_err(|source| NodeError::Bind { address, source })?);
         }
-        Ok(Self { sockets, buffer: vec![0; RUN * BATCH_SIZE], next: 0, counters: UdpCounters::default() })
+        Ok(Self { sockets, buffer: vec![0; RUN * BATCH_SIZE], next: 0, per_run: 1, counters: UdpCounters::default() })
     }
 
     /// Where the sockets are bound.
@@ -96,7 +98,7 @@ impl UdpSockets {
                 return true;
             }
             let index = self.next;
-            match self.receive_once(cx, index, &mut handle) {
+            match self.receive_once(cx, index, left, &mut handle) {
                 0 => {
                     idle += 1;
                     self.next = (index + 1) % self.sockets.len();
@@ -114,10 +116,12 @@ impl UdpSockets {
         &mut self,
         cx: &mut Context<'_>,
         index: usize,
+        left: usize,
         handle: &mut impl FnMut(SocketAddr, &mut [u8]),
     ) -> usize {
         let socket = &self.sockets[index];
         let mut meta = [RecvMeta::default(); BATCH_SIZE];
+        let runs = (left / self.per_run).clamp(1, BATCH_SIZE);
         let count = loop {
             match socket.io.poll_recv_ready(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -128,7 +132,7 @@ impl UdpSockets {
             let mut buffers: [IoSliceMut<'_>; BATCH_SIZE] =
                 std::array::from_fn(|_| chunks.next().expect("the buffer has a chunk per datagram of a batch"));
             let received = socket.io.try_io(Interest::READABLE, || {
-                socket.state.recv(UdpSockRef::from(&socket.io), &mut buffers, &mut meta)
+                socket.state.recv(UdpSockRef::from(&socket.io), &mut buffers[..runs], &mut meta[..runs])
             });
             match received {
                 Ok(count) => break count,
@@ -145,6 +149,7 @@ impl UdpSockets {
                 handle(from, datagram);
             }
         }
+        self.per_run = (datagrams / count.max(1)).max(1);
         self.counters.received += datagrams as u64;
         // An empty datagram counts too, so that the caller goes on until would-block.
         datagrams.max(1)

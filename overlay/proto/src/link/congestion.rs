@@ -4,8 +4,8 @@
 //! over its recent minimum within a measuring period; the window moves so that this queue stands near a target:
 //!
 //! - above it, the window shrinks by (base + target) / (base + queue), which is where the queue would be on target;
-//! - below it, the window grows by half of that ratio's rise, at most a quarter, and by half a datagram, so that flows
-//!   which share a path drift towards equal shares;
+//! - below it, the window grows by one datagram, so that flows which share a path drift towards equal shares, and far
+//!   below it by half of that ratio's rise too, at most a quarter;
 //! - at first it doubles each round trip until the queue shows.
 //!
 //! A period begins only when a datagram sent after the last change is reported, so that each change is judged by its
@@ -20,6 +20,7 @@ mod delay;
 mod loss;
 
 #[cfg(test)]
+#[expect(clippy::print_stdout, reason = "figures for whoever tunes the controller")]
 mod tests;
 
 use super::bucket::Bucket;
@@ -35,7 +36,7 @@ pub(super) const MIN_WINDOW: u64 = 4 * DATAGRAM;
 const INITIAL_WINDOW: u64 = 32 * DATAGRAM;
 const MAX_WINDOW: u64 = 32 << 20;
 const MAX_BURST: u64 = 64 * DATAGRAM;
-const MIN_BURST: u64 = 8 * DATAGRAM;
+const MIN_BURST: u64 = 4 * DATAGRAM;
 /// A burst holds at most what the path takes in this time.
 const BURST_TIME: Nanos = 2 * MILLI;
 /// The queue is drained so often under constant load, …
@@ -63,6 +64,10 @@ pub(super) struct Congestion {
     period_began: Option<Nanos>,
     period_samples: u32,
     period_queue: Nanos,
+    /// Loss has shrunk the window; only datagrams from this counter on show the effect.
+    shrunk_at: u64,
+    /// The window at which it did.
+    lossy: u64,
     /// The window was the limit up to this counter.
     limited_until: Option<u64>,
     /// The queue was last seen nearly empty.
@@ -87,6 +92,8 @@ impl Congestion {
             period_began: None,
             period_samples: 0,
             period_queue: Nanos::MAX,
+            shrunk_at: 0,
+            lossy: MAX_WINDOW,
             limited_until: None,
             emptied: now,
             drain: None,
@@ -152,6 +159,9 @@ impl Congestion {
     pub(super) fn on_report(&mut self, now: Nanos, report: &Report, next: u64) {
         self.in_flight = self.in_flight.saturating_sub(report.acked_bytes + report.lost_bytes);
         let queue = report.rtt.map(|rtt| self.delay.note(now, rtt, report.one_way));
+        if self.in_flight == 0 {
+            self.blackout = None;
+        }
         if report.acked > 0 {
             self.backoff = 0;
             self.blackout = (self.in_flight > 0).then(|| now + self.patience());
@@ -163,7 +173,13 @@ impl Congestion {
         let limited = self.limited_until.is_some_and(|until| report.largest <= until);
         match self.loss.note(now, report.acked, report.lost) {
             Verdict::Bear => {}
-            Verdict::Shrink(percent) => self.change(now, self.window * (100 - percent) / 100, next),
+            Verdict::Shrink(percent) if report.largest >= self.shrunk_at => {
+                self.slow_start = false;
+                self.lossy = self.window;
+                self.shrunk_at = next;
+                self.change(now, self.window * (100 - percent) / 100, next);
+            }
+            Verdict::Shrink(_) => {}
         }
         if let Some(queue) = queue {
             self.sample(now, queue, report.largest);
@@ -202,7 +218,9 @@ impl Congestion {
     }
 
     fn steer(&mut self, now: Nanos, limited: bool, next: u64) {
-        let Some(began) = self.period_began else { return };
+        let Some(began) = self.period_began else {
+            return;
+        };
         let age = now - began;
         let rtt = self.delay.smoothed();
         let enough = self.period_samples >= FEWEST_SAMPLES && age >= (rtt / 2).max(SHORTEST_PERIOD);
@@ -217,9 +235,17 @@ impl Congestion {
             }
             let shrunk = self.window * (base + target) / (base + queue);
             self.change(now, shrunk.max(self.window / 2), next);
-        } else if limited {
-            let rise = self.window * (target - queue) / (base + queue).max(1) / 2;
-            self.change(now, self.window + rise.min(self.window / 4) + DATAGRAM / 2, next);
+        } else if limited && !self.loss.is_rising() {
+            let far = (target / 2).saturating_sub(queue);
+            let mut rise = (self.window * far / (base + queue).max(1)).min(self.window / 4);
+            if self.window > self.lossy / 8 * 7 {
+                // Here the path lost too much: feel the way, and forget it once well past.
+                rise = 0;
+                if self.window > self.lossy / 4 * 5 {
+                    self.lossy = MAX_WINDOW;
+                }
+            }
+            self.change(now, self.window + rise + DATAGRAM, next);
         } else {
             self.change(now, self.window, next);
         }
@@ -284,7 +310,7 @@ impl Congestion {
         self.slow_start = true;
         self.drain = None;
         self.blackout = None;
-        self.backoff = (self.backoff + 1).min(5);
+        self.backoff = (self.backoff + 1).min(3);
         self.delay.forget_recent();
         self.change(now, MIN_WINDOW, next);
         self.pace(now);
@@ -296,6 +322,7 @@ impl Congestion {
         self.delay = Delay::default();
         self.slow_start = true;
         self.ceiling = MAX_WINDOW;
+        self.lossy = MAX_WINDOW;
         self.drain = None;
         self.emptied = now;
         self.change(now, window, next);

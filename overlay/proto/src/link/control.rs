@@ -131,7 +131,9 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub(super) fn note(&mut self, id: u32) -> Arrival {
-        let Some(ahead) = id.checked_sub(self.through).filter(|ahead| *ahead > 0) else { return Arrival::Again };
+        let Some(ahead) = id.checked_sub(self.through).filter(|ahead| *ahead > 0) else {
+            return Arrival::Again;
+        };
         if ahead > 64 {
             return Arrival::TooFar;
         }

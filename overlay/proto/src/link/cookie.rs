@@ -90,7 +90,9 @@ impl CookieJar {
     /// Whether `mac2` of the message proves its sender's address.
     pub(super) fn proves(&mut self, rng: &mut ChaCha12Rng, now: Nanos, message: &[u8], from: SocketAddr) -> bool {
         self.rotate(rng, now);
-        let Some(claimed) = message.get(MAC2_AT..) else { return false };
+        let Some(claimed) = message.get(MAC2_AT..) else {
+            return false;
+        };
         [&self.current, &self.previous].into_iter().any(|secret| {
             let cookie = cookie(secret, from);
             bool::from(mac(&cookie, &message[..MAC2_AT]).ct_eq(claimed))

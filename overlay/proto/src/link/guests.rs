@@ -86,7 +86,7 @@ impl Guests {
     }
 
     /// Handshakes of any stage from the network of this address (IPv4 address, IPv6 /64).
-    pub(super) fn from_source(&self, from: SocketAddr) -> usize {
+    pub(super) fn count_from(&self, from: SocketAddr) -> usize {
         self.sources.get(&source(from)).copied().unwrap_or(0)
     }
 

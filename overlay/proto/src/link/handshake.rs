@@ -136,11 +136,23 @@ pub(super) struct ReadInit {
 }
 
 pub(super) enum Outcome {
-    Initiated { index: u32, result: Option<(Box<HandshakeState>, NoiseMessage)> },
-    Read { ticket: u64, result: Option<ReadInit> },
-    Answered { ticket: u64, result: Option<(SessionKeys, NoiseMessage)> },
+    Initiated {
+        index: u32,
+        result: Option<(Box<HandshakeState>, NoiseMessage)>,
+    },
+    Read {
+        ticket: u64,
+        result: Option<ReadInit>,
+    },
+    Answered {
+        ticket: u64,
+        result: Option<(SessionKeys, NoiseMessage)>,
+    },
     /// A message 2 that fails leaves the handshake as it was: a forged one must not end it.
-    Finished { index: u32, result: Result<(SessionKeys, ResponsePayload), Box<HandshakeState>> },
+    Finished {
+        index: u32,
+        result: Result<(SessionKeys, ResponsePayload), Box<HandshakeState>>,
+    },
 }
 
 impl HandshakeJob {
@@ -221,9 +233,13 @@ fn read_response(
     message: &NoiseMessage,
 ) -> Result<(SessionKeys, ResponsePayload), Box<HandshakeState>> {
     let mut plain = Zeroizing::new([0; NOISE_LEN]);
-    let Ok(len) = state.read_message(&message[..], &mut *plain) else { return Err(state) };
+    let Ok(len) = state.read_message(&message[..], &mut *plain) else {
+        return Err(state);
+    };
     let payload = plain.get(..len).and_then(ResponsePayload::read);
-    let Some(payload) = payload else { return Err(state) };
+    let Some(payload) = payload else {
+        return Err(state);
+    };
     let keys = SessionKeys::new(*state).expect("Noise has read the last message of the pattern");
     Ok((keys, payload))
 }

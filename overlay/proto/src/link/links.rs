@@ -104,13 +104,7 @@ impl Links {
 
     /// Takes a datagram from the network; its bytes may be changed. What it carries for the layer above is appended to
     /// `inbox`.
-    pub fn handle_datagram(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        datagram: &mut [u8],
-        inbox: &mut Vec<Inbound>,
-    ) {
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8], inbox: &mut Vec<Inbound>) {
         let now = self.shared.clock.nanos(now);
         let Ok(header) = Header::read(datagram) else {
             self.shared.counters.refused_junk += 1;
@@ -124,21 +118,18 @@ impl Links {
         }
     }
 
-    fn handle_data(
-        &mut self,
-        now: u64,
-        from: SocketAddr,
-        header: &Header,
-        datagram: &[u8],
-        inbox: &mut Vec<Inbound>,
-    ) {
+    fn handle_data(&mut self, now: u64, from: SocketAddr, header: &Header, datagram: &[u8], inbox: &mut Vec<Inbound>) {
         let opened = match self.table.owner(header.index) {
             Some(Owner::Link(id)) => {
-                let Some(link) = self.table.get_mut(id) else { return };
+                let Some(link) = self.table.get_mut(id) else {
+                    return;
+                };
                 link.open(header, datagram, &mut self.shared).map(|len| (id, len))
             }
             Some(Owner::HalfOpen) => {
-                let Some(half_open) = self.guests.half_open_mut(header.index) else { return };
+                let Some(half_open) = self.guests.half_open_mut(header.index) else {
+                    return;
+                };
                 match half_open.session.open(header, datagram, &mut self.shared.plain[..]) {
                     Ok(len) => match self.promote(now, from, header.index) {
                         Some(id) => Ok((id, len)),
@@ -156,7 +147,9 @@ impl Links {
             Ok(opened) => opened,
             Err(refusal) => return self.count_refusal(refusal),
         };
-        let Some(link) = self.table.get_mut(id) else { return };
+        let Some(link) = self.table.get_mut(id) else {
+            return;
+        };
         match link.accept(now, from, header, len, &mut self.shared, inbox) {
             Verdict::Fine => self.table.mark_dirty(id),
             Verdict::Closed => self.end(id, LinkError::ClosedByPeer),
@@ -192,7 +185,9 @@ impl Links {
 
     fn run_timer(&mut self, now: u64, id: LinkId) {
         loop {
-            let Some(link) = self.table.get_mut(id) else { return };
+            let Some(link) = self.table.get_mut(id) else {
+                return;
+            };
             match link.on_timer(now, &mut self.shared) {
                 Due::Nothing => break,
                 Due::Handshake => self.begin_handshake(now, id),
@@ -344,6 +339,24 @@ impl Links {
     fn end(&mut self, id: LinkId, error: LinkError) {
         if self.table.remove(id) {
             self.shared.events.push_back(LinkEvent::Down(id, error));
+        }
+    }
+}
+
+#[cfg(test)]
+impl Links {
+    /// Sends any frames inside an authentic datagram, as a dishonest peer could.
+    pub(super) fn forge(&mut self, now: Instant, link: LinkId, frames: &[u8]) {
+        let now = self.shared.clock.nanos(now);
+        if let Some(state) = self.table.get_mut(link) {
+            state.forge(now, &mut self.shared, frames);
+        }
+    }
+
+    /// Makes the next rekey present a wrong token.
+    pub(super) fn spoil_token(&mut self, link: LinkId) {
+        if let Some(state) = self.table.get_mut(link) {
+            state.token[0] ^= 1;
         }
     }
 }

@@ -48,23 +48,14 @@ impl Output {
             {
                 run.end = end;
             }
-            _ => self.runs.push(Run {
-                to,
-                segment: len,
-                start,
-                end,
-            }),
+            _ => self.runs.push(Run { to, segment: len, start, end }),
         }
         &mut self.bytes[start..end]
     }
 
     /// The runs, in the order of sending.
     pub(super) fn transmits(&self) -> impl Iterator<Item = Transmit<'_>> {
-        self.runs.iter().map(|run| Transmit {
-            to: run.to,
-            segment: run.segment,
-            data: &self.bytes[run.start..run.end],
-        })
+        self.runs.iter().map(|run| Transmit { to: run.to, segment: run.segment, data: &self.bytes[run.start..run.end] })
     }
 
     /// Forgets what was sent and keeps the memory.

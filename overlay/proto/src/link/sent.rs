@@ -147,7 +147,9 @@ impl Sent {
     }
 
     fn acknowledge(&mut self, counter: u64, report: &mut Report) {
-        let Some(entry) = self.entry(counter) else { return };
+        let Some(entry) = self.entry(counter) else {
+            return;
+        };
         match entry.state {
             State::Done => return,
             State::Open => report.acked_bytes += u64::from(entry.len),
@@ -160,7 +162,9 @@ impl Sent {
 
     /// Drops what is settled from the front, and what is lost.
     fn settle(&mut self, report: &mut Report) {
-        let Some(known) = self.known_highest else { return };
+        let Some(known) = self.known_highest else {
+            return;
+        };
         let known_at = self.entry(known).map(|entry| entry.at);
         while let Some(front) = self.entries.front() {
             let late = self.first + REORDER_COUNT <= known

@@ -136,6 +136,7 @@ pub struct LinkId {
 
 /// A frame that is retried until the peer has it, and delivered once.
 #[derive(Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "the largest one is the one that is common")]
 pub enum Control {
     /// Opens a circuit.
     Setup {
@@ -165,9 +166,7 @@ impl Control {
     #[must_use]
     pub fn circuit(&self) -> u32 {
         match self {
-            Self::Setup { circuit, .. }
-            | Self::SetupReply { circuit, .. }
-            | Self::Destroy { circuit, .. } => *circuit,
+            Self::Setup { circuit, .. } | Self::SetupReply { circuit, .. } | Self::Destroy { circuit, .. } => *circuit,
         }
     }
 }
@@ -179,18 +178,12 @@ impl std::fmt::Debug for Control {
             Self::SetupReply { .. } => "SetupReply",
             Self::Destroy { .. } => "Destroy",
         };
-        f.debug_struct(name)
-            .field("circuit", &self.circuit())
-            .finish_non_exhaustive()
+        f.debug_struct(name).field("circuit", &self.circuit()).finish_non_exhaustive()
     }
 }
 
 /// What arrived on a link for the layer above.
 #[derive(Clone, PartialEq, Eq, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "both are about 500 bytes, and the inbox is reused"
-)]
 pub enum Inbound {
     /// A cell, at most once.
     Cell(LinkId, Cell),

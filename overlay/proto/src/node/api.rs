@@ -165,9 +165,6 @@ pub enum BuildFailure {
     /// A public key of the path cannot be used.
     #[error("a public key on the path cannot be used")]
     BadKey,
-    /// Closed by this node before it was ready.
-    #[error("closed before it was ready")]
-    Cancelled,
 }
 
 /// Why a circuit that was ready has ended.

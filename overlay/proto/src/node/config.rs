@@ -30,14 +30,7 @@ impl NodeConfig {
     /// Defaults for an origin or relay with these links.
     #[must_use]
     pub fn new(link: LinkConfig, seed: [u8; 32], unix_now: u64) -> Self {
-        Self {
-            link,
-            relay: None,
-            origin: OriginConfig::default(),
-            queue: QueueConfig::default(),
-            seed,
-            unix_now,
-        }
+        Self { link, relay: None, origin: OriginConfig::default(), queue: QueueConfig::default(), seed, unix_now }
     }
 }
 
@@ -105,12 +98,14 @@ pub struct RelayConfig {
     pub allow_meeting: bool,
     /// Whether messages to this relay itself become [`Event::LocalMessage`](super::Event::LocalMessage) (an exit).
     pub allow_local: bool,
-    /// Most circuits through this relay.
+    /// Most circuits through this relay. One more makes the busiest link lose the one that has been quiet longest.
     pub max_circuits: usize,
     /// Most circuits that one link may open.
     pub max_circuits_per_link: usize,
     /// Share of one core that public-key work for others may take, in percent.
     pub work_percent: u32,
+    /// Set-ups that one link may ask for in a second, and at once after a rest.
+    pub setups_per_second: u32,
     /// Set-ups of one link that may wait for their turn.
     pub setups_per_link: usize,
     /// Set-ups of all links that may wait for their turn.
@@ -137,12 +132,13 @@ impl RelayConfig {
             id,
             onion_keys,
             replay: ReplayStart::Fresh,
-            replay_capacity: 100_000,
+            replay_capacity: 400_000,
             allow_meeting: false,
             allow_local: false,
             max_circuits: 16_384,
             max_circuits_per_link: 4_096,
             work_percent: 25,
+            setups_per_second: 300,
             setups_per_link: 64,
             setups_waiting: 512,
             setup_timeout: Duration::from_secs(9),
@@ -215,11 +211,7 @@ impl OnionKey {
         let key = |epoch: u32| {
             let from_unix = u64::from(epoch) * EPOCH_SECONDS;
             let secret = Arc::new(keys.secret(epoch).ok()?);
-            Some(Self {
-                from_unix,
-                until_unix: from_unix + EPOCH_SECONDS,
-                secret,
-            })
+            Some(Self { from_unix, until_unix: from_unix + EPOCH_SECONDS, secret })
         };
         (oldest..=newest).filter_map(key).collect()
     }

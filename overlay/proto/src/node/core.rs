@@ -11,12 +11,15 @@ use zmesh_sphinx::{RelayId, SLOT_SECONDS};
 use super::{Event, Metrics};
 use crate::directory::Network;
 use crate::link::{self, Control, LinkId, Links};
+use crate::relay::message::{Assembled, Assembly};
 use crate::relay::neighbour::{End, KeyedHash, Neighbours};
 use crate::timer::Timers;
 use crate::wire::cell::Cell;
 
 /// Undrained events of which a driver may fall behind; further messages are dropped, other events are not.
 const EVENTS_MAX: usize = 8192;
+/// Unfinished messages of all circuits together, about 12 MB; beyond that a circuit's new one costs it its oldest.
+const UNFINISHED_MAX: usize = 8192;
 
 /// Whose circuit a number on a link names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub(crate) struct Core {
     circuits: HashMap<(LinkId, u32), Owner, KeyedHash>,
     events: VecDeque<Event>,
     rng: ChaCha12Rng,
+    /// Unfinished messages of all circuits.
+    unfinished: usize,
     clock: (Instant, u64),
 }
 
@@ -69,6 +74,7 @@ impl Core {
             circuits: HashMap::with_hasher(KeyedHash::new(&mut rng)),
             events: VecDeque::new(),
             rng,
+            unfinished: 0,
             clock: (now, unix_nanos),
         }
     }
@@ -100,11 +106,7 @@ impl Core {
     }
 
     /// Opens a link to a relay of the network document, or finds the one that is there.
-    pub(crate) fn connect(
-        &mut self,
-        now: Instant,
-        to: &RelayId,
-    ) -> Option<Result<LinkId, link::Error>> {
+    pub(crate) fn connect(&mut self, now: Instant, to: &RelayId) -> Option<Result<LinkId, link::Error>> {
         let network = self.network.as_ref()?;
         let peer = network.relay(to)?.link_peer();
         let result = self.links.connect(now, &peer);
@@ -132,9 +134,7 @@ impl Core {
     /// Turns down a circuit that the peer asked for.
     pub(crate) fn refuse(&mut self, now: Instant, link: LinkId, circuit: u32, reason: u8) {
         // Without room for the frame the peer's own time limit ends its wait.
-        let _ = self
-            .links
-            .send_control(now, link, Control::Destroy { circuit, reason });
+        let _ = self.links.send_control(now, link, Control::Destroy { circuit, reason });
     }
 
     /// Enters a circuit under a number that this node chooses.
@@ -159,19 +159,41 @@ impl Core {
     /// the neighbour sends its next cell: it then learns that the circuit is unknown.
     pub(crate) fn destroy(&mut self, now: Instant, end: End, reason: u8) {
         self.detach(end);
-        let _ = self.links.send_control(
-            now,
-            end.link,
-            Control::Destroy {
-                circuit: end.circuit,
-                reason,
-            },
-        );
+        let _ = self.links.send_control(now, end.link, Control::Destroy { circuit: end.circuit, reason });
     }
 
     /// Queues a cell towards the link of `end`.
     pub(crate) fn push(&mut self, now: Instant, end: End, cell: &Cell) {
-        self.neighbours.push(now, end, *cell, &mut self.metrics);
+        self.neighbours.push(now, end, cell, &mut self.metrics);
+    }
+
+    /// Takes one part of a message; returns the message when it is whole, and counts what is thrown away.
+    pub(crate) fn assemble(&mut self, assembly: &mut Assembly, payload: &[u8]) -> Option<Vec<u8>> {
+        let before = assembly.unfinished();
+        let assembled = assembly.accept(payload, self.unfinished < UNFINISHED_MAX);
+        self.unfinished = self.unfinished + assembly.unfinished() - before;
+        let drops = &mut self.metrics.messages;
+        drops.incomplete += assembly.take_evicted();
+        match assembled {
+            Assembled::Message(message) => return Some(message),
+            Assembled::Partial => {}
+            Assembled::Duplicate => drops.duplicate_parts += 1,
+            Assembled::Malformed => drops.malformed_parts += 1,
+        }
+        None
+    }
+
+    /// Gives up messages of a circuit that have been unfinished for long.
+    pub(crate) fn age(&mut self, now: Instant, assembly: &mut Assembly) {
+        let before = assembly.unfinished();
+        assembly.age(now);
+        self.unfinished = self.unfinished + assembly.unfinished() - before;
+        self.metrics.messages.incomplete += assembly.take_evicted();
+    }
+
+    /// A circuit is gone with its unfinished messages.
+    pub(crate) fn forget(&mut self, assembly: &Assembly) {
+        self.unfinished -= assembly.unfinished();
     }
 
     /// Tells the driver something that it must not miss.

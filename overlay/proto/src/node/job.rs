@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha12Rng;
 use zmesh_sphinx::{
-    Error, OnionSecret, OriginCircuit, PACKET_LEN, Packet, PathHop, Peeled, PendingSetup,
-    REPLY_LEN, RelayId, Unwrapped,
+    Error, OnionSecret, OriginCircuit, PACKET_LEN, Packet, PathHop, Peeled, PendingSetup, REPLY_LEN, RelayId, Unwrapped,
 };
 
 use crate::link::{HandshakeDone, HandshakeJob};
@@ -25,24 +24,9 @@ pub struct JobDone(pub(crate) Outcome);
 pub(crate) enum Work {
     Handshake(HandshakeJob),
     Peel(PeelWork),
-    Finish {
-        hop: u64,
-        peeled: Box<Peeled>,
-        rng: ChaCha12Rng,
-        now: Instant,
-    },
-    Create {
-        circuit: u64,
-        path: Vec<PathHop>,
-        slot: u32,
-        rng: ChaCha12Rng,
-    },
-    Complete {
-        circuit: u64,
-        pending: Box<PendingSetup>,
-        reply: Box<[u8; REPLY_LEN]>,
-        now: Instant,
-    },
+    Finish { hop: u64, peeled: Box<Peeled>, rng: ChaCha12Rng, now: Instant },
+    Create { circuit: u64, path: Vec<PathHop>, slot: u32, rng: ChaCha12Rng },
+    Complete { circuit: u64, pending: Box<PendingSetup>, reply: Box<[u8; REPLY_LEN]>, now: Instant },
 }
 
 /// The first step on a set-up packet: the header, under one onion key or, close to their change, under two.
@@ -58,22 +42,10 @@ pub(crate) struct PeelWork {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Handshake(HandshakeDone),
-    Peeled {
-        hop: u64,
-        result: Result<Box<Peeled>, Error>,
-    },
-    Finished {
-        hop: u64,
-        result: Result<Box<Unwrapped>, Error>,
-    },
-    Created {
-        circuit: u64,
-        result: Result<Box<(Packet, PendingSetup)>, Error>,
-    },
-    Completed {
-        circuit: u64,
-        result: Result<Box<OriginCircuit>, Error>,
-    },
+    Peeled { hop: u64, result: Result<Box<Peeled>, Error> },
+    Finished { hop: u64, result: Result<Box<Unwrapped>, Error> },
+    Created { circuit: u64, result: Result<Box<(Packet, PendingSetup)>, Error> },
+    Completed { circuit: u64, result: Result<Box<OriginCircuit>, Error> },
 }
 
 impl Job {
@@ -87,37 +59,16 @@ impl Job {
     pub fn run(self) -> JobDone {
         JobDone(match self.0 {
             Work::Handshake(job) => Outcome::Handshake(job.run()),
-            Work::Peel(work) => Outcome::Peeled {
-                hop: work.hop,
-                result: work.run().map(Box::new),
-            },
-            Work::Finish {
-                hop,
-                peeled,
-                mut rng,
-                now,
-            } => Outcome::Finished {
-                hop,
-                result: peeled.finish(&mut rng, now).map(Box::new),
-            },
-            Work::Create {
-                circuit,
-                path,
-                slot,
-                mut rng,
-            } => Outcome::Created {
-                circuit,
-                result: zmesh_sphinx::create(&path, slot, &mut rng).map(Box::new),
-            },
-            Work::Complete {
-                circuit,
-                pending,
-                reply,
-                now,
-            } => Outcome::Completed {
-                circuit,
-                result: pending.finish(&reply, now).map(Box::new),
-            },
+            Work::Peel(work) => Outcome::Peeled { hop: work.hop, result: work.run().map(Box::new) },
+            Work::Finish { hop, peeled, mut rng, now } => {
+                Outcome::Finished { hop, result: peeled.finish(&mut rng, now).map(Box::new) }
+            }
+            Work::Create { circuit, path, slot, mut rng } => {
+                Outcome::Created { circuit, result: zmesh_sphinx::create(&path, slot, &mut rng).map(Box::new) }
+            }
+            Work::Complete { circuit, pending, reply, now } => {
+                Outcome::Completed { circuit, result: pending.finish(&reply, now).map(Box::new) }
+            }
         })
     }
 }
@@ -127,11 +78,7 @@ impl Work {
         Duration::from_micros(match self {
             Self::Handshake(_) => return HANDSHAKE,
             Self::Peel(work) => {
-                return if work.keys[1].is_some() {
-                    PEEL * 2
-                } else {
-                    PEEL
-                };
+                return if work.keys[1].is_some() { PEEL * 2 } else { PEEL };
             }
             Self::Finish { .. } => return FINISH,
             Self::Create { path, .. } => CREATE_US * path.len() as u64,

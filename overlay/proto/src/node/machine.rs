@@ -11,9 +11,7 @@ use zmesh_sphinx::RelayId;
 
 use super::core::{Core, Owner, Timer};
 use super::job::{JobDone, Outcome, Work};
-use super::{
-    BuildError, CircuitId, Event, Health, LocalId, Meet, Metrics, NodeConfig, OnionKey, SendError,
-};
+use super::{BuildError, CircuitId, Event, Health, LocalId, Meet, Metrics, NodeConfig, OnionKey, SendError};
 use crate::directory::Network;
 use crate::link::{Control, HandshakeJob, Inbound, LinkEvent, LinkId, LinkStats, Links, Transmit};
 use crate::origin::Origin;
@@ -68,19 +66,11 @@ impl Node {
     #[must_use]
     pub fn new(config: NodeConfig, now: Instant) -> Self {
         let mut rng = ChaCha12Rng::from_seed(config.seed);
-        let links = Links::new(
-            config.link,
-            ChaCha12Rng::from_rng(&mut rng),
-            now,
-            config.unix_now,
-        );
+        let links = Links::new(config.link, ChaCha12Rng::from_rng(&mut rng), now, config.unix_now);
         let neighbours = Neighbours::new(&config.queue, &mut rng);
         let mut core = Core::new(links, neighbours, rng, now, config.unix_now);
         core.timers.set(Timer::Sweep, now + SWEEP);
-        let percent = config
-            .relay
-            .as_ref()
-            .map_or(100, |relay| relay.work_percent);
+        let percent = config.relay.as_ref().map_or(100, |relay| relay.work_percent);
         let relay = config.relay.map(|relay| Relay::new(relay, &mut core, now));
         Self {
             core,
@@ -120,9 +110,7 @@ impl Node {
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
         self.now = now;
         let mut inbox = std::mem::take(&mut self.inbox);
-        self.core
-            .links
-            .handle_datagram(now, from, datagram, &mut inbox);
+        self.core.links.handle_datagram(now, from, datagram, &mut inbox);
         self.drain_link_events(now);
         for inbound in &mut inbox {
             match inbound {
@@ -172,16 +160,10 @@ impl Node {
                 relay.handle_finished(&mut self.core, now, hop, result.map(|unwrapped| *unwrapped));
             }
             (Outcome::Created { circuit, result }, _) => {
-                self.origin
-                    .handle_created(&mut self.core, now, circuit, result.map(|made| *made));
+                self.origin.handle_created(&mut self.core, now, circuit, result.map(|made| *made));
             }
             (Outcome::Completed { circuit, result }, _) => {
-                self.origin.handle_completed(
-                    &mut self.core,
-                    now,
-                    circuit,
-                    result.map(|circuit| *circuit),
-                );
+                self.origin.handle_completed(&mut self.core, now, circuit, result.map(|circuit| *circuit));
             }
             (Outcome::Peeled { .. } | Outcome::Finished { .. }, None) => {}
         }
@@ -204,12 +186,7 @@ impl Node {
     ///
     /// # Errors
     /// [`SendError`] when the circuit is not ready or the message is empty or longer than [`super::MESSAGE_MAX`].
-    pub fn send(
-        &mut self,
-        now: Instant,
-        circuit: CircuitId,
-        message: &[u8],
-    ) -> Result<(), SendError> {
+    pub fn send(&mut self, now: Instant, circuit: CircuitId, message: &[u8]) -> Result<(), SendError> {
         self.origin.send(&mut self.core, now, circuit, message)
     }
 
@@ -254,12 +231,7 @@ impl Node {
     /// After a batch of input: cells leave their queues as far as the links let them, two in a datagram where two
     /// wait, and links send what else is due.
     pub fn flush(&mut self, now: Instant) {
-        let Core {
-            neighbours,
-            links,
-            metrics,
-            ..
-        } = &mut self.core;
+        let Core { neighbours, links, metrics, .. } = &mut self.core;
         if neighbours.flush(now, links, metrics, self.flush_datagrams) {
             self.resume_at(now);
         }
@@ -284,14 +256,7 @@ impl Node {
     /// When to call [`handle_timeout`](Self::handle_timeout), then drain and [`flush`](Self::flush), at the latest.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        [
-            self.core.links.next_timeout(),
-            self.core.timers.next(),
-            self.resume,
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.core.links.next_timeout(), self.core.timers.next(), self.resume].into_iter().flatten().min()
     }
 
     /// A snapshot of all counters.
@@ -313,10 +278,7 @@ impl Node {
     /// The replay filter's state, to be kept over a restart; empty on a node that is no relay.
     #[must_use]
     pub fn replay_state(&self) -> Vec<u8> {
-        self.relay
-            .as_ref()
-            .map(Relay::replay_state)
-            .unwrap_or_default()
+        self.relay.as_ref().map(Relay::replay_state).unwrap_or_default()
     }
 
     /// What probes say about an own circuit's hops.
@@ -334,12 +296,8 @@ impl Node {
     fn handle_cell(&mut self, now: Instant, link: LinkId, cell: &mut Cell) {
         self.core.metrics.cells_received += 1;
         match (self.core.owner(link, cell.circuit), &mut self.relay) {
-            (Some(Owner::FromOrigin(key)), Some(relay)) => {
-                relay.forward(&mut self.core, now, key, cell)
-            }
-            (Some(Owner::FromFar(key)), Some(relay)) => {
-                relay.backward(&mut self.core, now, key, cell)
-            }
+            (Some(Owner::FromOrigin(key)), Some(relay)) => relay.forward(&mut self.core, now, key, cell),
+            (Some(Owner::FromFar(key)), Some(relay)) => relay.backward(&mut self.core, now, key, cell),
             (Some(Owner::Own(key)), _) => self.origin.handle_cell(&mut self.core, now, key, cell),
             _ => {
                 self.core.metrics.drops.unknown_circuit += 1;
@@ -364,13 +322,11 @@ impl Node {
                 relay.handle_reply(&mut self.core, now, key, reply);
             }
             (Control::SetupReply { reply, .. }, Some(Owner::Own(key)), _) => {
-                self.own_work
-                    .extend(self.origin.handle_reply(&mut self.core, now, key, *reply));
+                self.own_work.extend(self.origin.handle_reply(&mut self.core, now, key, *reply));
             }
             (Control::SetupReply { .. }, _, _) => self.core.metrics.circuits.protocol_errors += 1,
             (Control::Destroy { reason, .. }, Some(Owner::Own(key)), _) => {
-                self.origin
-                    .handle_destroy(&mut self.core, now, key, *reason);
+                self.origin.handle_destroy(&mut self.core, now, key, *reason);
             }
             (Control::Destroy { reason, .. }, Some(owner), Some(relay)) => {
                 relay.handle_destroy(&mut self.core, now, owner, *reason);
@@ -411,8 +367,6 @@ impl Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node")
-            .field("relay", &self.relay.is_some())
-            .finish_non_exhaustive()
+        f.debug_struct("Node").field("relay", &self.relay.is_some()).finish_non_exhaustive()
     }
 }

@@ -136,6 +136,8 @@ pub struct CircuitMetrics {
     pub timed_out: u64,
     /// Circuits closed because nothing moved.
     pub idle: u64,
+    /// Circuits closed to make room for one of a link that has fewer.
+    pub evicted: u64,
     /// Circuits that ended for any reason.
     pub closed: u64,
 }

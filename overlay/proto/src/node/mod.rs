@@ -11,15 +11,12 @@ mod tests;
 mod work;
 
 pub use api::{
-    BuildError, BuildFailure, CircuitId, CloseReason, Event, LocalId, MESSAGE_MAX, Meet,
-    MeetingOutcome, SendError,
+    BuildError, BuildFailure, CircuitId, CloseReason, Event, LocalId, MESSAGE_MAX, Meet, MeetingOutcome, SendError,
 };
 pub use config::{NodeConfig, OnionKey, OriginConfig, QueueConfig, RelayConfig, ReplayStart};
 pub use job::{Job, JobDone};
 pub use machine::Node;
-pub use metrics::{
-    CellDrops, CircuitMetrics, MessageDrops, Metrics, OwnMetrics, QueueMetrics, WorkMetrics,
-};
+pub use metrics::{CellDrops, CircuitMetrics, MessageDrops, Metrics, OwnMetrics, QueueMetrics, WorkMetrics};
 
 pub use crate::link::Transmit;
 pub use crate::origin::health::{Health, HopHealth};

@@ -29,10 +29,7 @@ impl Node {
         if self.handshake.is_none() {
             self.handshake = self.core.links.poll_job();
         }
-        let setup = self
-            .relay
-            .as_ref()
-            .and_then(|relay| relay.next_cost(&self.core, now));
+        let setup = self.relay.as_ref().and_then(|relay| relay.next_cost(&self.core, now));
         let finish_first = self.relay.as_ref().is_some_and(Relay::has_finishing);
         let handshake = self.handshake.as_ref().map(|_| HANDSHAKE);
         let take_handshake = match (handshake, setup) {

@@ -4,9 +4,7 @@
 
 use std::time::Instant;
 
-use zmesh_sphinx::{
-    Error, MAX_HOPS, OriginCircuit, Packet, PathHop, PendingSetup, REPLY_LEN, RelayId, SLOT_SECONDS,
-};
+use zmesh_sphinx::{Error, MAX_HOPS, OriginCircuit, Packet, PathHop, PendingSetup, REPLY_LEN, RelayId, SLOT_SECONDS};
 
 use super::health::Health;
 use super::{Origin, Own, Stage};
@@ -51,15 +49,7 @@ impl Origin {
             armed: now,
         });
         self.arm(core, key, now + self.config.connect_timeout);
-        Ok((
-            CircuitId(key),
-            Work::Create {
-                circuit: key,
-                path: hops,
-                slot,
-                rng: core.fork_rng(),
-            },
-        ))
+        Ok((CircuitId(key), Work::Create { circuit: key, path: hops, slot, rng: core.fork_rng() }))
     }
 
     /// The set-up packet is made.
@@ -74,19 +64,9 @@ impl Origin {
             return;
         };
         let Ok((packet, pending)) = result else {
-            return self.end(
-                core,
-                now,
-                key,
-                BuildFailure::BadKey,
-                CloseReason::Other,
-                None,
-            );
+            return self.end(core, now, key, BuildFailure::BadKey, CloseReason::Other, None);
         };
-        own.stage = Stage::Connecting {
-            packet: Box::new(*packet.as_bytes()),
-            pending: Box::new(pending),
-        };
+        own.stage = Stage::Connecting { packet: Box::new(*packet.as_bytes()), pending: Box::new(pending) };
         if core.neighbours.is_up(own.link) {
             self.link_up(core, now, key);
         } else {
@@ -107,21 +87,11 @@ impl Origin {
         own.stage = Stage::Asked { pending };
         own.end = core.allocate(own.link, Owner::Own(key));
         let sent = own.end.is_some_and(|end| {
-            let setup = Control::Setup {
-                circuit: end.circuit,
-                packet: *packet,
-            };
+            let setup = Control::Setup { circuit: end.circuit, packet: *packet };
             core.links.send_control(now, end.link, setup).is_ok()
         });
         if !sent {
-            self.end(
-                core,
-                now,
-                key,
-                BuildFailure::GuardUnreachable,
-                CloseReason::GuardLost,
-                None,
-            );
+            self.end(core, now, key, BuildFailure::GuardUnreachable, CloseReason::GuardLost, None);
         }
     }
 
@@ -135,12 +105,7 @@ impl Origin {
     ) -> Option<Work> {
         let own = self.circuits.get_mut(key)?;
         match std::mem::replace(&mut own.stage, Stage::Completing) {
-            Stage::Asked { pending } => Some(Work::Complete {
-                circuit: key,
-                pending,
-                reply: Box::new(reply),
-                now,
-            }),
+            Stage::Asked { pending } => Some(Work::Complete { circuit: key, pending, reply: Box::new(reply), now }),
             other => {
                 own.stage = other;
                 core.metrics.circuits.protocol_errors += 1;
@@ -161,23 +126,13 @@ impl Origin {
             return;
         };
         let Ok(crypto) = result else {
-            return self.end(
-                core,
-                now,
-                key,
-                BuildFailure::BadReply,
-                CloseReason::Other,
-                Some(reason::NONE),
-            );
+            return self.end(core, now, key, BuildFailure::BadReply, CloseReason::Other, Some(reason::NONE));
         };
         let took = now.saturating_duration_since(own.started);
         own.stage = Stage::Open(Box::new(crypto));
         own.last_sent = now;
         core.metrics.own.ready += 1;
-        core.tell(Event::CircuitReady {
-            circuit: CircuitId(key),
-            took,
-        });
+        core.tell(Event::CircuitReady { circuit: CircuitId(key), took });
         let at = now + self.config.keepalive.min(super::KEY_TICK);
         self.arm(core, key, at);
     }
@@ -185,28 +140,18 @@ impl Origin {
 
 /// Finds the hops of a path in the network document, with the onion keys of the slot's first second: by this rule a
 /// relay knows from the slot which of its keys is meant.
-fn resolve(
-    core: &Core,
-    path: &[RelayId],
-    own_id: Option<&RelayId>,
-    slot: u32,
-) -> Result<Vec<PathHop>, BuildError> {
+fn resolve(core: &Core, path: &[RelayId], own_id: Option<&RelayId>, slot: u32) -> Result<Vec<PathHop>, BuildError> {
     let network = core.network.as_ref().ok_or(BuildError::NoNetwork)?;
     if path.is_empty() || path.len() > MAX_HOPS {
         return Err(BuildError::PathLength(path.len()));
     }
-    let repeats = path
-        .iter()
-        .enumerate()
-        .any(|(at, id)| path[..at].contains(id));
+    let repeats = path.iter().enumerate().any(|(at, id)| path[..at].contains(id));
     if repeats || path.first() == own_id {
         return Err(BuildError::PathRepeats);
     }
     let hop = |(at, id): (usize, &RelayId)| {
         let relay = network.relay(id).ok_or(BuildError::UnknownRelay(at))?;
-        let onion = relay
-            .onion_at(u64::from(slot) * SLOT_SECONDS)
-            .ok_or(BuildError::NoOnionKey(at))?;
+        let onion = relay.onion_at(u64::from(slot) * SLOT_SECONDS).ok_or(BuildError::NoOnionKey(at))?;
         Ok(PathHop { id: *id, onion })
     };
     path.iter().enumerate().map(hop).collect()

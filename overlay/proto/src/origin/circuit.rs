@@ -25,11 +25,7 @@ impl Origin {
         let (own, last) = self.open_circuit(circuit)?;
         let id = own.next_message;
         let (crypto, end) = own.parts()?;
-        let mut cell = Cell {
-            circuit: 0,
-            number: 0,
-            body: [0; BODY_LEN],
-        };
+        let mut cell = Cell { circuit: 0, number: 0, body: [0; BODY_LEN] };
         let sent = split(message, id, |payload| {
             cell.number = crypto.seal(now, last, kinds::MSG, payload, &mut cell.body)?;
             core.push(now, end, &cell);
@@ -71,12 +67,7 @@ impl Origin {
         if own.meeting.is_some() {
             return Err(SendError::AlreadyMeeting);
         }
-        own.meeting = Some(Meeting {
-            role,
-            state: MeetState::Asking,
-            began: now,
-            next_try: now,
-        });
+        own.meeting = Some(Meeting { role, state: MeetState::Asking, began: now, next_try: now });
         self.meet_again(core, now, circuit.0);
         Ok(())
     }
@@ -96,14 +87,7 @@ impl Origin {
             Err(error) => {
                 core.metrics.drops.note(error);
                 if error.ends_circuit() {
-                    self.end(
-                        core,
-                        now,
-                        key,
-                        BuildFailure::BadReply,
-                        CloseReason::Damaged,
-                        Some(reason::NONE),
-                    );
+                    self.end(core, now, key, BuildFailure::BadReply, CloseReason::Damaged, Some(reason::NONE));
                 }
                 return;
             }
@@ -114,18 +98,14 @@ impl Origin {
         let circuit = CircuitId(key);
         match plain.kind {
             kinds::MSG if from_last => {
-                if own
-                    .meeting
-                    .as_ref()
-                    .is_some_and(|meeting| meeting.state != MeetState::Joined)
-                {
+                if own.meeting.as_ref().is_some_and(|meeting| meeting.state != MeetState::Joined) {
                     // The other side speaks, so the relay's word that it came was lost.
                     self.met(core, now, key, answers::JOINED);
                 }
                 let Some(own) = self.circuits.get_mut(key) else {
                     return;
                 };
-                if let Some(message) = core.metrics.messages.note(&mut own.assembly, payload) {
+                if let Some(message) = core.assemble(&mut own.assembly, payload) {
                     core.tell_message(Event::Message { circuit, message });
                 }
             }
@@ -161,10 +141,7 @@ impl Origin {
         }
         let mut token = [0; PING_LEN];
         core.rng().fill_bytes(&mut token);
-        if !own
-            .health
-            .sent(now, hop, token, quiet, self.config.max_pings)
-        {
+        if !own.health.sent(now, hop, token, quiet, self.config.max_pings) {
             return Err(SendError::TooManyProbes);
         }
         core.metrics.own.pings += 1;
@@ -188,10 +165,7 @@ impl Origin {
             MeetState::Waiting => self.config.meet_refresh,
             MeetState::Asking if now >= meeting.began + self.config.meet_timeout => {
                 own.meeting = None;
-                core.tell(Event::Meeting {
-                    circuit: CircuitId(key),
-                    outcome: MeetingOutcome::NoAnswer,
-                });
+                core.tell(Event::Meeting { circuit: CircuitId(key), outcome: MeetingOutcome::NoAnswer });
                 return;
             }
             MeetState::Asking => self.config.meet_retry,
@@ -215,11 +189,7 @@ impl Origin {
         let Some(own) = self.circuits.get_mut(key) else {
             return;
         };
-        let Some(meeting) = own
-            .meeting
-            .as_mut()
-            .filter(|meeting| meeting.state != MeetState::Joined)
-        else {
+        let Some(meeting) = own.meeting.as_mut().filter(|meeting| meeting.state != MeetState::Joined) else {
             return;
         };
         let outcome = match (answer, meeting.state) {
@@ -246,10 +216,7 @@ impl Origin {
                 return;
             }
         };
-        core.tell(Event::Meeting {
-            circuit: CircuitId(key),
-            outcome,
-        });
+        core.tell(Event::Meeting { circuit: CircuitId(key), outcome });
     }
 
     fn send_cell(
@@ -264,21 +231,15 @@ impl Origin {
         let own = self.circuits.get_mut(key).ok_or(SendError::NoCircuit)?;
         let last = own.hops - 1;
         let (crypto, end) = own.parts()?;
-        let mut cell = Cell {
-            circuit: 0,
-            number: 0,
-            body: [0; BODY_LEN],
-        };
+        let mut cell = Cell { circuit: 0, number: 0, body: [0; BODY_LEN] };
         let mut sealed = crypto.seal(now, hop, kind, payload, &mut cell.body);
         if sealed == Err(CellError::PhaseNotOpen) {
             // A key phase is opened by a cell that every hop sees.
-            sealed = crypto
-                .seal(now, last, kinds::PAD, &[], &mut cell.body)
-                .and_then(|number| {
-                    cell.number = number;
-                    core.push(now, end, &cell);
-                    crypto.seal(now, hop, kind, payload, &mut cell.body)
-                });
+            sealed = crypto.seal(now, last, kinds::PAD, &[], &mut cell.body).and_then(|number| {
+                cell.number = number;
+                core.push(now, end, &cell);
+                crypto.seal(now, hop, kind, payload, &mut cell.body)
+            });
         }
         match sealed {
             Ok(number) => {
@@ -304,38 +265,18 @@ impl Origin {
     }
 
     /// A direction has no cell numbers left: the circuit is of no more use.
-    fn send_failed(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        key: u64,
-        error: CellError,
-    ) -> SendError {
+    fn send_failed(&mut self, core: &mut Core, now: Instant, key: u64, error: CellError) -> SendError {
         core.metrics.drops.note(error);
         if error.ends_circuit() {
-            self.end(
-                core,
-                now,
-                key,
-                BuildFailure::BadReply,
-                CloseReason::Exhausted,
-                Some(reason::NONE),
-            );
+            self.end(core, now, key, BuildFailure::BadReply, CloseReason::Exhausted, Some(reason::NONE));
         }
         SendError::Exhausted
     }
 
     fn open_circuit(&mut self, circuit: CircuitId) -> Result<(&mut Own, usize), SendError> {
-        let own = self
-            .circuits
-            .get_mut(circuit.0)
-            .ok_or(SendError::NoCircuit)?;
+        let own = self.circuits.get_mut(circuit.0).ok_or(SendError::NoCircuit)?;
         let last = own.hops - 1;
-        if matches!(own.stage, Stage::Open(_)) {
-            Ok((own, last))
-        } else {
-            Err(SendError::NotReady)
-        }
+        if matches!(own.stage, Stage::Open(_)) { Ok((own, last)) } else { Err(SendError::NotReady) }
     }
 }
 

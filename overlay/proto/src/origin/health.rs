@@ -38,10 +38,7 @@ struct Probe {
 
 impl Health {
     pub(super) fn new(hops: usize) -> Self {
-        Self {
-            hops: vec![HopHealth::default(); hops],
-            probes: VecDeque::new(),
-        }
+        Self { hops: vec![HopHealth::default(); hops], probes: VecDeque::new() }
     }
 
     /// The figures, first hop first.
@@ -52,38 +49,18 @@ impl Health {
 
     /// A probe goes out. Returns false, and nothing goes out, if `most` are unanswered. The token is random: a hop that
     /// could foresee it would answer early and seem near.
-    pub(super) fn sent(
-        &mut self,
-        now: Instant,
-        hop: usize,
-        token: [u8; PING_LEN],
-        quiet: bool,
-        most: usize,
-    ) -> bool {
+    pub(super) fn sent(&mut self, now: Instant, hop: usize, token: [u8; PING_LEN], quiet: bool, most: usize) -> bool {
         if self.probes.len() >= most {
             return false;
         }
         self.hops[hop].sent += 1;
-        self.probes.push_back(Probe {
-            token,
-            hop,
-            sent: now,
-            quiet,
-        });
+        self.probes.push_back(Probe { token, hop, sent: now, quiet });
         true
     }
 
     /// An answer came in from `hop`. Returns the round trip and whether the probe was a quiet one.
-    pub(super) fn answered(
-        &mut self,
-        now: Instant,
-        hop: usize,
-        token: [u8; PING_LEN],
-    ) -> Option<(Duration, bool)> {
-        let at = self
-            .probes
-            .iter()
-            .position(|probe| probe.token == token && probe.hop == hop)?;
+    pub(super) fn answered(&mut self, now: Instant, hop: usize, token: [u8; PING_LEN]) -> Option<(Duration, bool)> {
+        let at = self.probes.iter().position(|probe| probe.token == token && probe.hop == hop)?;
         let probe = self.probes.remove(at)?;
         let rtt = now.saturating_duration_since(probe.sent);
         let health = &mut self.hops[hop];
@@ -96,11 +73,7 @@ impl Health {
     /// Gives up probes that were not answered in time; says how many.
     pub(super) fn expire(&mut self, now: Instant, timeout: Duration) -> u64 {
         let mut lost = 0;
-        while self
-            .probes
-            .front()
-            .is_some_and(|probe| now >= probe.sent + timeout)
-        {
+        while self.probes.front().is_some_and(|probe| now >= probe.sent + timeout) {
             let Some(probe) = self.probes.pop_front() else {
                 break;
             };
@@ -132,25 +105,12 @@ mod tests {
         assert!(health.sent(after(10), 1, [3; 8], false, 3));
         assert!(!health.sent(after(10), 1, [4; 8], false, 3), "bounded");
         assert_eq!(health.answered(after(40), 0, [2; 8]), None, "another hop");
-        assert_eq!(
-            health.answered(after(40), 1, [2; 8]),
-            Some((Duration::from_millis(40), true))
-        );
+        assert_eq!(health.answered(after(40), 1, [2; 8]), Some((Duration::from_millis(40), true)));
         assert_eq!(health.answered(after(41), 1, [2; 8]), None, "twice");
         assert_eq!(health.next_expiry(second), Some(after(1000)));
         assert_eq!(health.expire(after(1000), second), 1);
-        assert_eq!(
-            health.answered(after(1005), 1, [3; 8]),
-            Some((Duration::from_millis(995), false))
-        );
-        assert_eq!(
-            health.hops()[0],
-            HopHealth {
-                sent: 1,
-                lost: 1,
-                ..HopHealth::default()
-            }
-        );
+        assert_eq!(health.answered(after(1005), 1, [3; 8]), Some((Duration::from_millis(995), false)));
+        assert_eq!(health.hops()[0], HopHealth { sent: 1, lost: 1, ..HopHealth::default() });
         assert_eq!(health.hops()[1].min_rtt, Some(Duration::from_millis(40)));
         assert_eq!(health.hops()[1].answered, 2);
     }

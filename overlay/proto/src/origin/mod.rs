@@ -53,10 +53,7 @@ enum Stage {
     /// The set-up packet is being made.
     Creating,
     /// The set-up packet waits for the link.
-    Connecting {
-        packet: Box<[u8; PACKET_LEN]>,
-        pending: Box<PendingSetup>,
-    },
+    Connecting { packet: Box<[u8; PACKET_LEN]>, pending: Box<PendingSetup> },
     /// The set-up packet is on its way.
     Asked { pending: Box<PendingSetup> },
     /// The reply is being checked.
@@ -82,10 +79,7 @@ enum MeetState {
 
 impl Origin {
     pub(crate) const fn new(config: OriginConfig) -> Self {
-        Self {
-            config,
-            circuits: Slab::new(),
-        }
+        Self { config, circuits: Slab::new() }
     }
 
     /// The link to a circuit's first relay.
@@ -109,33 +103,14 @@ impl Origin {
 
     /// The relay that built on, or a later one, ended the circuit.
     pub(crate) fn handle_destroy(&mut self, core: &mut Core, now: Instant, key: u64, code: u8) {
-        self.end(
-            core,
-            now,
-            key,
-            build_failure(code),
-            close_reason(code),
-            None,
-        );
+        self.end(core, now, key, build_failure(code), close_reason(code), None);
     }
 
     /// A link is gone: so are all circuits over it.
     pub(crate) fn link_down(&mut self, core: &mut Core, now: Instant, link: LinkId) {
-        let keys: Vec<u64> = self
-            .circuits
-            .iter()
-            .filter(|(_, own)| own.link == link)
-            .map(|(key, _)| key)
-            .collect();
+        let keys: Vec<u64> = self.circuits.iter().filter(|(_, own)| own.link == link).map(|(key, _)| key).collect();
         for key in keys {
-            self.end(
-                core,
-                now,
-                key,
-                BuildFailure::GuardUnreachable,
-                CloseReason::GuardLost,
-                None,
-            );
+            self.end(core, now, key, BuildFailure::GuardUnreachable, CloseReason::GuardLost, None);
         }
     }
 
@@ -155,29 +130,13 @@ impl Origin {
             if now < at {
                 return self.arm(core, key, at);
             }
-            return self.end(
-                core,
-                now,
-                key,
-                failure,
-                CloseReason::Other,
-                Some(reason::NONE),
-            );
+            return self.end(core, now, key, failure, CloseReason::Other, Some(reason::NONE));
         };
         crypto.expire(now);
+        core.age(now, &mut own.assembly);
         core.metrics.own.pings_lost += own.health.expire(now, self.config.ping_timeout);
-        if own
-            .unheard_since
-            .is_some_and(|since| now >= since + self.config.dead_after)
-        {
-            return self.end(
-                core,
-                now,
-                key,
-                BuildFailure::Timeout,
-                CloseReason::Unresponsive,
-                Some(reason::NONE),
-            );
+        if own.unheard_since.is_some_and(|since| now >= since + self.config.dead_after) {
+            return self.end(core, now, key, BuildFailure::Timeout, CloseReason::Unresponsive, Some(reason::NONE));
         }
         self.arm(core, key, now + KEY_TICK);
         self.keep_alive(core, now, key);
@@ -250,28 +209,17 @@ impl Origin {
         let circuit = CircuitId(key);
         if matches!(own.stage, Stage::Open(_)) {
             core.metrics.own.lost += 1;
-            core.tell(Event::CircuitClosed {
-                circuit,
-                reason: close,
-            });
+            core.tell(Event::CircuitClosed { circuit, reason: close });
         } else {
             core.metrics.own.failed += 1;
-            core.tell(Event::CircuitFailed {
-                circuit,
-                reason: failure,
-            });
+            core.tell(Event::CircuitFailed { circuit, reason: failure });
         }
     }
 
-    fn remove(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        key: u64,
-        destroy: Option<u8>,
-    ) -> Option<Own> {
+    fn remove(&mut self, core: &mut Core, now: Instant, key: u64, destroy: Option<u8>) -> Option<Own> {
         let own = self.circuits.remove(key)?;
         core.timers.cancel(Timer::Own(key));
+        core.forget(&own.assembly);
         if let Some(end) = own.end {
             match destroy {
                 Some(code) => core.destroy(now, end, code),

@@ -53,10 +53,7 @@ impl<P: Ord + Clone> SparePool<P> {
     /// An empty pool.
     #[must_use]
     pub const fn new(policy: SparePolicy) -> Self {
-        Self {
-            policy,
-            shelves: BTreeMap::new(),
-        }
+        Self { policy, shelves: BTreeMap::new() }
     }
 
     /// Wants `count` circuits ready for `purpose`; 0 forgets the purpose once it is empty.
@@ -136,31 +133,21 @@ impl<P: Ord + Clone> SparePool<P> {
                 surplus.push(circuit);
             }
         }
-        self.shelves
-            .retain(|_, shelf| shelf.wanted > 0 || shelf.building > 0 || !shelf.ready.is_empty());
+        self.shelves.retain(|_, shelf| shelf.wanted > 0 || shelf.building > 0 || !shelf.ready.is_empty());
         surplus
     }
 
     /// How many spares are ready for `purpose`.
     #[must_use]
     pub fn ready(&self, purpose: &P) -> usize {
-        self.shelves
-            .get(purpose)
-            .map_or(0, |shelf| shelf.ready.len())
+        self.shelves.get(purpose).map_or(0, |shelf| shelf.ready.len())
     }
 
     /// When to ask again although nothing has happened: a pause ends or a spare gets too old.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let pauses = self
-            .shelves
-            .values()
-            .filter(|shelf| shelf.missing() > 0)
-            .filter_map(|shelf| shelf.not_before);
-        let ages = self
-            .shelves
-            .values()
-            .filter_map(|shelf| Some(shelf.ready.front()?.1 + self.policy.max_age));
+        let pauses = self.shelves.values().filter(|shelf| shelf.missing() > 0).filter_map(|shelf| shelf.not_before);
+        let ages = self.shelves.values().filter_map(|shelf| Some(shelf.ready.front()?.1 + self.policy.max_age));
         pauses.chain(ages).min()
     }
 }
@@ -177,10 +164,7 @@ mod tests {
     use crate::timer::any_instant;
 
     fn pool() -> SparePool<&'static str> {
-        SparePool::new(SparePolicy {
-            max_building: 3,
-            ..SparePolicy::default()
-        })
+        SparePool::new(SparePolicy { max_building: 3, ..SparePolicy::default() })
     }
 
     #[test]
@@ -234,10 +218,7 @@ mod tests {
         assert!(!pool.closed(CircuitId(1)));
         assert_eq!(pool.next_timeout(), Some(start + Duration::from_secs(600)));
         assert_eq!(pool.take(start + Duration::from_secs(600), &"exit"), None);
-        assert_eq!(
-            pool.surplus(start + Duration::from_secs(600)),
-            [CircuitId(2)]
-        );
+        assert_eq!(pool.surplus(start + Duration::from_secs(600)), [CircuitId(2)]);
         pool.want("exit", 0);
         assert_eq!(pool.surplus(start), []);
         assert_eq!(pool.ready(&"exit"), 0);

@@ -19,12 +19,7 @@ pub(crate) struct WorkBudget {
 impl WorkBudget {
     /// `share_percent` of one core; at most `most` can be saved up and spent at once.
     pub(crate) fn new(share_percent: u32, most: Duration, now: Instant) -> Self {
-        Self {
-            share_percent: share_percent.clamp(1, 100),
-            most,
-            saved: most,
-            filled: now,
-        }
+        Self { share_percent: share_percent.clamp(1, 100), most, saved: most, filled: now }
     }
 
     /// Takes `cost` from the bucket if it holds so much.
@@ -46,11 +41,36 @@ impl WorkBudget {
     }
 
     fn fill(&mut self, now: Instant) {
-        let passed = now
-            .saturating_duration_since(self.filled)
-            .min(self.most * 100);
+        let passed = now.saturating_duration_since(self.filled).min(self.most * 100);
         self.saved = (self.saved + passed * self.share_percent / 100).min(self.most);
         self.filled = self.filled.max(now);
+    }
+}
+
+/// A token bucket of events, for things that each come from one circuit or link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RateLimit {
+    left: u32,
+    filled: Instant,
+}
+
+impl RateLimit {
+    /// A full bucket.
+    pub(crate) const fn new(burst: u32, now: Instant) -> Self {
+        Self { left: burst, filled: now }
+    }
+
+    /// Takes one event from a bucket that holds `burst` and earns `per_second`.
+    pub(crate) fn take(&mut self, now: Instant, per_second: u32, burst: u32) -> bool {
+        let passed = now.saturating_duration_since(self.filled).as_millis();
+        let earned = u32::try_from(passed * u128::from(per_second) / 1000).unwrap_or(u32::MAX);
+        if earned > 0 {
+            self.left = self.left.saturating_add(earned).min(burst);
+            self.filled = now;
+        }
+        let has = self.left > 0;
+        self.left -= u32::from(has);
+        has
     }
 }
 
@@ -67,13 +87,7 @@ pub(crate) struct FairTurns<L, W> {
 impl<L: Ord + Copy, W> FairTurns<L, W> {
     /// At most `per_link` items of one link and `most` of all.
     pub(crate) const fn new(per_link: usize, most: usize) -> Self {
-        Self {
-            by_link: BTreeMap::new(),
-            turns: VecDeque::new(),
-            per_link,
-            most,
-            len: 0,
-        }
+        Self { by_link: BTreeMap::new(), turns: VecDeque::new(), per_link, most, len: 0 }
     }
 
     /// Adds an item; gives back the item that has to go instead, if a bound was reached.
@@ -87,11 +101,7 @@ impl<L: Ord + Copy, W> FairTurns<L, W> {
         }
         queue.push_back(item);
         self.len += 1;
-        if self.len > self.most {
-            self.evict()
-        } else {
-            None
-        }
+        if self.len > self.most { self.evict() } else { None }
     }
 
     /// The next item of the link whose turn it is.
@@ -130,11 +140,7 @@ impl<L: Ord + Copy, W> FairTurns<L, W> {
         let item = queue.pop_back()?;
         self.len -= 1;
         if queue.is_empty() {
-            let link = self
-                .by_link
-                .iter()
-                .find(|(_, queue)| queue.is_empty())
-                .map(|(link, _)| *link)?;
+            let link = self.by_link.iter().find(|(_, queue)| queue.is_empty()).map(|(link, _)| *link)?;
             self.by_link.remove(&link);
             self.turns.retain(|other| *other != link);
         }
@@ -172,10 +178,17 @@ mod tests {
         let later = start + Duration::from_secs(3600);
         assert!(budget.spend(later, Duration::from_millis(20)));
         assert!(!budget.spend(later, Duration::from_micros(1)));
-        assert!(
-            !budget.spend(start, Duration::from_micros(1)),
-            "time does not run backwards"
-        );
+        assert!(!budget.spend(start, Duration::from_micros(1)), "time does not run backwards");
+    }
+
+    #[test]
+    fn events_come_in_bursts_and_then_at_the_rate() {
+        let start = any_instant();
+        let mut limit = RateLimit::new(5, start);
+        let taken = (0..1000).filter(|ms| limit.take(start + Duration::from_millis(*ms), 10, 5)).count();
+        assert_eq!(taken, 5 + 9);
+        let later = start + Duration::from_secs(100);
+        assert_eq!((0..20).filter(|_| limit.take(later, 10, 5)).count(), 5);
     }
 
     #[test]
@@ -184,18 +197,12 @@ mod tests {
         for n in 0..50 {
             assert_eq!(turns.push('f', ('f', n)), None);
         }
-        assert_eq!(
-            turns.push('f', ('f', 50)),
-            Some(('f', 50)),
-            "bound of a link"
-        );
+        assert_eq!(turns.push('f', ('f', 50)), Some(('f', 50)), "bound of a link");
         for n in 0..10 {
             assert_eq!(turns.push('h', ('h', n)), None);
         }
         assert_eq!(turns.push('h', ('h', 10)), Some(('f', 49)), "bound of all");
-        let first: Vec<char> = (0..6)
-            .filter_map(|_| turns.pop().map(|(link, _)| link))
-            .collect();
+        let first: Vec<char> = (0..6).filter_map(|_| turns.pop().map(|(link, _)| link)).collect();
         assert_eq!(first, ['f', 'h', 'f', 'h', 'f', 'h']);
         turns.remove_link('f');
         assert_eq!(turns.len(), 8);

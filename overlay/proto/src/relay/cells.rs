@@ -6,7 +6,7 @@ use zmesh_sphinx::{BODY_LEN, CellError, Forwarded, PAYLOAD_MAX, Plain};
 
 use super::close::Cause;
 use super::kind::{COOKIE_LEN, PING_LEN, cell as kinds, reason};
-use super::message::{Assembled, Assembly, split};
+use super::message::split;
 use super::{Relay, Role, Stage};
 use crate::node::core::Core;
 use crate::node::{Event, LocalId, SendError};
@@ -60,14 +60,7 @@ impl Relay {
     }
 
     /// A cell that is for this hop.
-    fn handle_plain(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        key: u64,
-        plain: &Plain,
-        body: &[u8; BODY_LEN],
-    ) {
+    fn handle_plain(&mut self, core: &mut Core, now: Instant, key: u64, plain: &Plain, body: &[u8; BODY_LEN]) {
         let payload = plain.payload(body);
         match plain.kind {
             kinds::MSG => self.handle_message(core, now, key, payload),
@@ -76,7 +69,7 @@ impl Relay {
                 let Some(hop) = self.hops.get_mut(key) else {
                     return;
                 };
-                if hop.pings.take(now, self.config.ping_burst) {
+                if hop.pings.take(now, super::PINGS_PER_SECOND, self.config.ping_burst) {
                     core.metrics.pings_answered += 1;
                     self.send_back(core, now, key, kinds::PONG, payload);
                 } else {
@@ -84,9 +77,7 @@ impl Relay {
                 }
             }
             kinds::MEET_WAIT | kinds::MEET_JOIN => match <&[u8; COOKIE_LEN]>::try_from(payload) {
-                Ok(cookie) if plain.kind == kinds::MEET_WAIT => {
-                    self.handle_wait(core, now, key, cookie)
-                }
+                Ok(cookie) if plain.kind == kinds::MEET_WAIT => self.handle_wait(core, now, key, cookie),
                 Ok(cookie) => self.handle_join(core, now, key, cookie),
                 Err(_) => core.metrics.drops.malformed += 1,
             },
@@ -119,11 +110,8 @@ impl Relay {
                 return;
             }
         };
-        if let Some(message) = core.metrics.messages.note(assembly, payload) {
-            core.tell_message(Event::LocalMessage {
-                local: LocalId(key),
-                message,
-            });
+        if let Some(message) = core.assemble(assembly, payload) {
+            core.tell_message(Event::LocalMessage { local: LocalId(key), message });
         }
     }
 
@@ -136,18 +124,11 @@ impl Relay {
         message: &[u8],
         id: u16,
     ) -> Result<(), SendError> {
-        let hop = self
-            .hops
-            .get_mut(local.0)
-            .filter(|hop| matches!(hop.role, Role::Local(_)));
+        let hop = self.hops.get_mut(local.0).filter(|hop| matches!(hop.role, Role::Local(_)));
         let Some((hop, crypto)) = hop.and_then(|hop| Some((hop.prev, hop.crypto.as_mut()?))) else {
             return Err(SendError::NoCircuit);
         };
-        let mut cell = Cell {
-            circuit: 0,
-            number: 0,
-            body: [0; BODY_LEN],
-        };
+        let mut cell = Cell { circuit: 0, number: 0, body: [0; BODY_LEN] };
         let sent = split(message, id, |payload| {
             cell.number = crypto.originate(now, kinds::MSG, payload, &mut cell.body)?;
             core.push(now, hop, &cell);
@@ -165,14 +146,7 @@ impl Relay {
     }
 
     /// Sends a cell of this hop's own towards the origin.
-    pub(super) fn send_back(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        key: u64,
-        kind: u8,
-        payload: &[u8],
-    ) {
+    pub(super) fn send_back(&mut self, core: &mut Core, now: Instant, key: u64, kind: u8, payload: &[u8]) {
         debug_assert!(payload.len() <= PAYLOAD_MAX);
         let Some(hop) = self.hops.get_mut(key) else {
             return;
@@ -180,11 +154,7 @@ impl Relay {
         let Some(crypto) = &mut hop.crypto else {
             return;
         };
-        let mut cell = Cell {
-            circuit: 0,
-            number: 0,
-            body: [0; BODY_LEN],
-        };
+        let mut cell = Cell { circuit: 0, number: 0, body: [0; BODY_LEN] };
         match crypto.originate(now, kind, payload, &mut cell.body) {
             Ok(number) => {
                 hop.last_used = now;
@@ -199,11 +169,7 @@ impl Relay {
     fn refuse_cell(&mut self, core: &mut Core, now: Instant, key: u64, error: CellError) {
         core.metrics.drops.note(error);
         if error.ends_circuit() {
-            let reason = if error == CellError::Exhausted {
-                reason::EXHAUSTED
-            } else {
-                reason::DAMAGED
-            };
+            let reason = if error == CellError::Exhausted { reason::EXHAUSTED } else { reason::DAMAGED };
             self.close(core, now, key, Cause::here(reason));
         }
     }
@@ -220,20 +186,5 @@ impl crate::node::CellDrops {
             CellError::Exhausted => self.exhausted += 1,
             _ => self.malformed += 1,
         }
-    }
-}
-
-impl crate::node::MessageDrops {
-    /// Takes one part of a message; returns the message when it is whole, and counts what is thrown away.
-    pub(crate) fn note(&mut self, assembly: &mut Assembly, payload: &[u8]) -> Option<Vec<u8>> {
-        let assembled = assembly.accept(payload);
-        self.incomplete += assembly.take_evicted();
-        match assembled {
-            Assembled::Message(message) => return Some(message),
-            Assembled::Partial => {}
-            Assembled::Duplicate => self.duplicate_parts += 1,
-            Assembled::Malformed => self.malformed_parts += 1,
-        }
-        None
     }
 }

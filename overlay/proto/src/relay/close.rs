@@ -22,55 +22,20 @@ pub(super) struct Cause {
 impl Cause {
     /// This relay ends it.
     pub(super) const fn here(reason: u8) -> Self {
-        Self {
-            reason,
-            tell_prev: true,
-            tell_next: true,
-            asked: false,
-        }
+        Self { reason, tell_prev: true, tell_next: true, asked: false }
     }
 }
 
 impl Relay {
     /// A DESTROY frame arrived.
-    pub(crate) fn handle_destroy(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        owner: Owner,
-        reason: u8,
-    ) {
+    pub(crate) fn handle_destroy(&mut self, core: &mut Core, now: Instant, owner: Owner, reason: u8) {
         match owner {
             Owner::FromOrigin(key) => {
-                self.close(
-                    core,
-                    now,
-                    key,
-                    Cause {
-                        reason,
-                        tell_prev: false,
-                        tell_next: true,
-                        asked: false,
-                    },
-                );
+                self.close(core, now, key, Cause { reason, tell_prev: false, tell_next: true, asked: false });
             }
             Owner::FromFar(key) => {
-                let reason = if reason == reason::NONE {
-                    reason::REMOTE
-                } else {
-                    reason
-                };
-                self.close(
-                    core,
-                    now,
-                    key,
-                    Cause {
-                        reason,
-                        tell_prev: true,
-                        tell_next: false,
-                        asked: false,
-                    },
-                );
+                let reason = if reason == reason::NONE { reason::REMOTE } else { reason };
+                self.close(core, now, key, Cause { reason, tell_prev: true, tell_next: false, asked: false });
             }
             Owner::Own(_) => {}
         }
@@ -80,16 +45,10 @@ impl Relay {
     pub(crate) fn link_down(&mut self, core: &mut Core, now: Instant, link: LinkId) {
         self.setups.remove_link(link);
         let uses = |hop: &Hop| {
-            let connecting =
-                matches!(&hop.stage, Stage::Connecting { link: next, .. } if *next == link);
+            let connecting = matches!(&hop.stage, Stage::Connecting { link: next, .. } if *next == link);
             hop.prev.link == link || hop.next.is_some_and(|next| next.link == link) || connecting
         };
-        let keys: Vec<u64> = self
-            .hops
-            .iter()
-            .filter(|(_, hop)| uses(hop))
-            .map(|(key, _)| key)
-            .collect();
+        let keys: Vec<u64> = self.hops.iter().filter(|(_, hop)| uses(hop)).map(|(key, _)| key).collect();
         for key in keys {
             let Some(hop) = self.hops.get(key) else {
                 continue;
@@ -103,26 +62,13 @@ impl Relay {
                     reason::UNREACHABLE
                 }
             };
-            self.close(
-                core,
-                now,
-                key,
-                Cause {
-                    reason,
-                    tell_prev: !from_prev,
-                    tell_next: !from_next,
-                    asked: false,
-                },
-            );
+            self.close(core, now, key, Cause { reason, tell_prev: !from_prev, tell_next: !from_next, asked: false });
         }
     }
 
     /// The driver of an exit closes a circuit that ends here.
     pub(crate) fn close_local(&mut self, core: &mut Core, now: Instant, local: LocalId) {
-        let cause = Cause {
-            asked: true,
-            ..Cause::here(reason::REMOTE)
-        };
+        let cause = Cause { asked: true, ..Cause::here(reason::REMOTE) };
         self.close(core, now, local.0, cause);
     }
 
@@ -145,12 +91,13 @@ impl Relay {
                 core.detach(next);
             }
         }
+        if let Role::Local(assembly) = &hop.role {
+            core.forget(assembly);
+        }
         match hop.role {
             Role::None => {}
             Role::Local(_) if cause.asked => {}
-            Role::Local(_) => core.tell(Event::LocalClosed {
-                local: LocalId(key),
-            }),
+            Role::Local(_) => core.tell(Event::LocalClosed { local: LocalId(key) }),
             Role::Waiting(tag) => self.meetings.forget(tag),
             Role::Joined { other, .. } => self.close(core, now, other, Cause::here(reason::REMOTE)),
         }

@@ -10,13 +10,7 @@ use crate::node::core::Core;
 
 impl Relay {
     /// MEET_WAIT: keep this circuit under the cookie.
-    pub(super) fn handle_wait(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        key: u64,
-        cookie: &[u8; COOKIE_LEN],
-    ) {
+    pub(super) fn handle_wait(&mut self, core: &mut Core, now: Instant, key: u64, cookie: &[u8; COOKIE_LEN]) {
         let tag = self.meetings.tag(cookie);
         let Some(hop) = self.hops.get_mut(key) else {
             return;
@@ -42,41 +36,26 @@ impl Relay {
     }
 
     /// MEET_JOIN: splice this circuit with the one that waits under the cookie.
-    pub(super) fn handle_join(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        key: u64,
-        cookie: &[u8; COOKIE_LEN],
-    ) {
+    pub(super) fn handle_join(&mut self, core: &mut Core, now: Instant, key: u64, cookie: &[u8; COOKIE_LEN]) {
         let tag = self.meetings.tag(cookie);
         let Some(hop) = self.hops.get(key) else {
             return;
         };
         let answer = match &hop.role {
             Role::Joined { tag: joined, .. } if *joined == tag => meet::JOINED,
-            Role::None if self.config.allow_meeting && hop.next.is_none() => {
-                match self.meetings.join(now, cookie) {
-                    Some((other, tag)) if self.hops.get(other).is_some() => {
-                        self.splice(core, now, key, other, tag);
-                        meet::JOINED
-                    }
-                    _ => meet::UNKNOWN,
+            Role::None if self.config.allow_meeting && hop.next.is_none() => match self.meetings.join(now, cookie) {
+                Some((other, tag)) if self.hops.get(other).is_some() => {
+                    self.splice(core, now, key, other, tag);
+                    meet::JOINED
                 }
-            }
+                _ => meet::UNKNOWN,
+            },
             _ => meet::REFUSED,
         };
         self.answer_meeting(core, now, key, answer);
     }
 
-    fn splice(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        joiner: u64,
-        waiter: u64,
-        tag: super::CookieTag,
-    ) {
+    fn splice(&mut self, core: &mut Core, now: Instant, joiner: u64, waiter: u64, tag: super::CookieTag) {
         for (key, other) in [(joiner, waiter), (waiter, joiner)] {
             if let Some(hop) = self.hops.get_mut(key) {
                 hop.role = Role::Joined { other, tag };

@@ -5,6 +5,7 @@
 //! come in any order. Nothing is asked for again: a message with a lost part is dropped when newer ones need its place.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use zmesh_sphinx::PAYLOAD_MAX;
 
@@ -20,15 +21,13 @@ pub const MESSAGE_MAX: usize = PARTS_MAX * PART_MAX;
 pub const PARTIAL_MAX: usize = 32;
 /// So many finished messages of several parts are remembered, to ignore late duplicates.
 const DONE_MAX: usize = 32;
+/// Messages that stay unfinished for one to two of these are given up.
+const AGE: Duration = Duration::from_secs(10);
 
 /// The parts of `message`, with their headers: calls `each` with the payload of every cell in order.
 ///
 /// Returns false, without calling, when the message is empty or longer than [`MESSAGE_MAX`].
-pub fn split<E>(
-    message: &[u8],
-    id: u16,
-    mut each: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<bool, E> {
+pub fn split<E>(message: &[u8], id: u16, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<bool, E> {
     if message.is_empty() || message.len() > MESSAGE_MAX {
         return Ok(false);
     }
@@ -59,6 +58,8 @@ pub enum Assembled {
 #[derive(Debug)]
 struct Partial {
     id: u16,
+    /// Whether it was there at the last [`Assembly::age`].
+    old: bool,
     count: u8,
     have: u8,
     bytes: Vec<u8>,
@@ -69,12 +70,14 @@ struct Partial {
 pub struct Assembly {
     partial: VecDeque<Partial>,
     done: VecDeque<u16>,
+    aged: Option<Instant>,
     evicted: u64,
 }
 
 impl Assembly {
-    /// Takes the payload of one MSG cell.
-    pub fn accept(&mut self, payload: &[u8]) -> Assembled {
+    /// Takes the payload of one MSG cell. Without `room` for another unfinished message, the oldest of this circuit
+    /// makes it.
+    pub fn accept(&mut self, payload: &[u8], room: bool) -> Assembled {
         let Some((id, index, count, part)) = parse(payload) else {
             return Assembled::Malformed;
         };
@@ -86,7 +89,7 @@ impl Assembly {
         }
         let at = match self.partial.iter().position(|partial| partial.id == id) {
             Some(at) => at,
-            None => self.begin(id, count),
+            None => self.begin(id, count, room),
         };
         let partial = &mut self.partial[at];
         if partial.count != count {
@@ -106,11 +109,7 @@ impl Assembly {
         if partial.have.count_ones() < u32::from(count) {
             return Assembled::Partial;
         }
-        let whole = self
-            .partial
-            .remove(at)
-            .map(|partial| partial.bytes)
-            .unwrap_or_default();
+        let whole = self.partial.remove(at).map(|partial| partial.bytes).unwrap_or_default();
         if self.done.len() == DONE_MAX {
             self.done.pop_front();
         }
@@ -129,13 +128,27 @@ impl Assembly {
         self.partial.len()
     }
 
-    fn begin(&mut self, id: u16, count: u8) -> usize {
-        if self.partial.len() == PARTIAL_MAX {
-            self.partial.pop_front();
+    /// Gives up messages that have been unfinished for 10 to 20 s. Call it now and then.
+    pub fn age(&mut self, now: Instant) {
+        if self.aged.is_some_and(|at| now.saturating_duration_since(at) < AGE) {
+            return;
+        }
+        self.aged = Some(now);
+        let before = self.partial.len();
+        self.partial.retain_mut(|partial| !std::mem::replace(&mut partial.old, true));
+        self.evicted += (before - self.partial.len()) as u64;
+        if self.partial.is_empty() {
+            self.partial = VecDeque::new();
+        }
+    }
+
+    fn begin(&mut self, id: u16, count: u8, room: bool) -> usize {
+        if (self.partial.len() == PARTIAL_MAX || !room) && self.partial.pop_front().is_some() {
             self.evicted += 1;
         }
         self.partial.push_back(Partial {
             id,
+            old: false,
             count,
             have: 0,
             bytes: Vec::with_capacity(usize::from(count) * PART_MAX),
@@ -165,6 +178,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::timer::any_instant;
 
     fn parts(message: &[u8], id: u16) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
@@ -179,10 +193,7 @@ mod tests {
     #[test]
     fn empty_and_oversized_messages_are_refused() {
         for len in [0, MESSAGE_MAX + 1] {
-            assert_eq!(
-                split::<Infallible>(&vec![1; len], 0, |_| panic!("no part")),
-                Ok(false)
-            );
+            assert_eq!(split::<Infallible>(&vec![1; len], 0, |_| panic!("no part")), Ok(false));
         }
         assert_eq!(parts(&[7; MESSAGE_MAX], 1).len(), PARTS_MAX);
     }
@@ -202,37 +213,40 @@ mod tests {
             &short_middle,
             &long,
         ] {
-            assert_eq!(assembly.accept(bad), Assembled::Malformed, "{bad:?}");
+            assert_eq!(assembly.accept(bad, true), Assembled::Malformed, "{bad:?}");
         }
         assert_eq!(assembly.unfinished(), 0);
         let whole = parts(&[5; 1200], 9);
-        assert_eq!(assembly.accept(&whole[0]), Assembled::Partial);
+        assert_eq!(assembly.accept(&whole[0], true), Assembled::Partial);
         let mut other_count = parts(&[5; 700], 9);
-        assert_eq!(
-            assembly.accept(&other_count.remove(1)),
-            Assembled::Malformed
-        );
+        assert_eq!(assembly.accept(&other_count.remove(1), true), Assembled::Malformed);
     }
 
     #[test]
     fn unfinished_messages_are_bounded_and_the_oldest_goes() {
         let mut assembly = Assembly::default();
         for id in 0..100 {
-            assert_eq!(
-                assembly.accept(&parts(&[1; 700], id)[0]),
-                Assembled::Partial
-            );
+            assert_eq!(assembly.accept(&parts(&[1; 700], id)[0], true), Assembled::Partial);
         }
         assert_eq!(assembly.unfinished(), PARTIAL_MAX);
         assert_eq!(assembly.take_evicted(), 68);
-        assert_eq!(
-            assembly.accept(&parts(&[1; 700], 99)[1]),
-            Assembled::Message(vec![1; 700])
-        );
-        assert_eq!(
-            assembly.accept(&parts(&[1; 700], 99)[1]),
-            Assembled::Duplicate
-        );
+        assert_eq!(assembly.accept(&parts(&[1; 700], 99)[1], true), Assembled::Message(vec![1; 700]));
+        assert_eq!(assembly.accept(&parts(&[1; 700], 99)[1], true), Assembled::Duplicate);
+    }
+
+    #[test]
+    fn unfinished_messages_age_and_make_room() {
+        let start = any_instant();
+        let mut assembly = Assembly::default();
+        assert_eq!(assembly.accept(&parts(&[1; 700], 1)[0], true), Assembled::Partial);
+        assembly.age(start);
+        assembly.age(start + AGE / 2);
+        assert_eq!(assembly.accept(&parts(&[1; 700], 2)[0], true), Assembled::Partial);
+        assembly.age(start + AGE);
+        assert_eq!((assembly.unfinished(), assembly.take_evicted()), (1, 1));
+        assert_eq!(assembly.accept(&parts(&[1; 700], 3)[0], false), Assembled::Partial);
+        assert_eq!((assembly.unfinished(), assembly.take_evicted()), (1, 1));
+        assert_eq!(assembly.accept(&parts(&[1; 700], 3)[1], false), Assembled::Message(vec![1; 700]));
     }
 
     proptest! {
@@ -266,7 +280,7 @@ mod tests {
             let mut arrived = vec![0; messages.len()];
             let mut assembly = Assembly::default();
             for (_, i, part) in sent {
-                if let Assembled::Message(message) = assembly.accept(&part) {
+                if let Assembled::Message(message) = assembly.accept(&part, true) {
                     prop_assert_eq!(&message, &messages[i]);
                     arrived[i] += 1;
                 }
@@ -280,7 +294,7 @@ mod tests {
         fn any_bytes_are_judged_without_panic(payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..500), 0..50)) {
             let mut assembly = Assembly::default();
             for payload in payloads {
-                assembly.accept(&payload);
+                assembly.accept(&payload, true);
                 prop_assert!(assembly.unfinished() <= PARTIAL_MAX);
             }
         }

@@ -1,8 +1,8 @@
 //! The relay: circuits of others, from the set-up packet to the last cell.
 //!
-//! [`neighbour`] keeps each link's fair queue ([`queue`]); `setup` takes set-up packets through public-key work within a
-//! [`budget`]; `cells` peels or adds one layer of each cell and passes it on; `meeting` splices two circuits whose
-//! origins both know a cookie ([`splice`]); `close` ends circuits. Of a circuit a relay knows its two neighbours and
+//! `neighbour` keeps each link's fair queue ([`queue`]); `setup` takes set-up packets through public-key work within a
+//! `budget`; `cells` peels or adds one layer of each cell and passes it on; `meeting` splices two circuits whose
+//! origins both know a cookie (`splice`); `close` ends circuits. Of a circuit a relay knows its two neighbours and
 //! its own keys, and nothing else.
 
 pub(crate) mod budget;
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use zmesh_sphinx::{HopCircuit, PACKET_LEN, Peeled, ReplayFilter, ReplySeal};
 
-use self::budget::FairTurns;
+use self::budget::{FairTurns, RateLimit};
 use self::message::Assembly;
 use self::neighbour::End;
 use self::slab::Slab;
@@ -67,7 +67,7 @@ struct Hop {
     role: Role,
     since: Instant,
     last_used: Instant,
-    pings: Pings,
+    pings: RateLimit,
 }
 
 /// How far a circuit is.
@@ -75,12 +75,7 @@ enum Stage {
     /// Public-key work is waiting or under way.
     Working,
     /// The set-up packet waits for the link to the next relay.
-    Connecting {
-        link: LinkId,
-        since: Instant,
-        packet: Box<[u8; PACKET_LEN]>,
-        reply: ReplySeal,
-    },
+    Connecting { link: LinkId, since: Instant, packet: Box<[u8; PACKET_LEN]>, reply: ReplySeal },
     /// The next relay has the set-up packet.
     Asked { reply: ReplySeal },
     /// The reply has passed.
@@ -99,37 +94,15 @@ enum Role {
     Joined { other: u64, tag: CookieTag },
 }
 
-/// A token bucket of answered probes.
-struct Pings {
-    left: u32,
-    filled: Instant,
-}
-
-impl Pings {
-    fn take(&mut self, now: Instant, burst: u32) -> bool {
-        let passed = now.saturating_duration_since(self.filled).as_millis();
-        let earned =
-            u32::try_from(passed * u128::from(PINGS_PER_SECOND) / 1000).unwrap_or(u32::MAX);
-        if earned > 0 {
-            self.left = self.left.saturating_add(earned).min(burst);
-            self.filled = now;
-        }
-        if self.left == 0 {
-            return false;
-        }
-        self.left -= 1;
-        true
-    }
-}
-
 impl Relay {
     pub(crate) fn new(config: RelayConfig, core: &mut Core, now: Instant) -> Self {
         let capacity = config.replay_capacity;
         let slot = core.slot(now);
         let filter = match &config.replay {
             ReplayStart::Fresh => ReplayFilter::new(capacity),
-            ReplayStart::Saved(bytes) => ReplayFilter::from_bytes(bytes)
-                .unwrap_or_else(|_| ReplayFilter::after_crash(capacity, slot)),
+            ReplayStart::Saved(bytes) => {
+                ReplayFilter::from_bytes(bytes).unwrap_or_else(|_| ReplayFilter::after_crash(capacity, slot))
+            }
             ReplayStart::Lost => ReplayFilter::after_crash(capacity, slot),
         };
         let mut relay = Self {
@@ -165,23 +138,23 @@ impl Relay {
         if let Some(crypto) = &mut hop.crypto {
             crypto.expire(now);
         }
+        if let Role::Local(assembly) = &mut hop.role {
+            core.age(now, assembly);
+        }
         let deadline = match hop.stage {
             Stage::Open => hop.last_used + self.config.idle_timeout,
             Stage::Connecting { since, .. } => since + self.config.connect_timeout,
             Stage::Working | Stage::Asked { .. } => hop.since + self.config.setup_timeout,
         };
         if now < deadline {
-            core.timers
-                .set(crate::node::core::Timer::Hop(key), deadline.min(now + TICK));
+            core.timers.set(crate::node::core::Timer::Hop(key), deadline.min(now + TICK));
             return;
         }
         let circuits = &mut core.metrics.circuits;
         let (counter, reason) = match hop.stage {
             Stage::Open => (&mut circuits.idle, kind::reason::IDLE),
             Stage::Connecting { .. } => (&mut circuits.unreachable, kind::reason::UNREACHABLE),
-            Stage::Working | Stage::Asked { .. } => {
-                (&mut circuits.timed_out, kind::reason::TIMEOUT)
-            }
+            Stage::Working | Stage::Asked { .. } => (&mut circuits.timed_out, kind::reason::TIMEOUT),
         };
         *counter += 1;
         self.close(core, now, key, close::Cause::here(reason));
@@ -209,11 +182,7 @@ impl Relay {
     pub(crate) fn named_links(&self) -> Vec<Vec<LinkId>> {
         self.hops
             .iter()
-            .map(|(_, hop)| {
-                std::iter::once(hop.prev.link)
-                    .chain(hop.next.map(|next| next.link))
-                    .collect()
-            })
+            .map(|(_, hop)| std::iter::once(hop.prev.link).chain(hop.next.map(|next| next.link)).collect())
             .collect()
     }
 }

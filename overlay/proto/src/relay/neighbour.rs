@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use rand_core::Rng;
 
+use super::budget::RateLimit;
 use super::queue::{CodelConfig, FairQueue, FlowId, PushDrops, QueueBounds};
 use crate::link::{LinkId, Links};
-use crate::node::{Metrics, QueueConfig};
-use crate::wire::cell::Cell;
+use crate::node::{Metrics, QueueConfig, RelayConfig};
+use crate::wire::cell::{BODY_LEN, Cell};
 
 /// One link drains so many datagrams before the next one's turn, so that runs of equal datagrams stay together.
 const BURST: usize = 32;
@@ -59,6 +60,8 @@ pub(crate) struct Neighbours<O> {
     node_bound: usize,
     bounds: QueueBounds,
     codel: CodelConfig,
+    /// The cells of the datagram that is being made.
+    leaving: Box<[Cell; 2]>,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,7 @@ struct Neighbour<O> {
     /// Circuits whose set-up goes out when the link is up.
     waiting: Vec<O>,
     unknown_answered: Option<Instant>,
+    setups: Option<RateLimit>,
 }
 
 impl<O> Neighbours<O> {
@@ -85,11 +89,9 @@ impl<O> Neighbours<O> {
             active: VecDeque::new(),
             cells: 0,
             node_bound: config.node_bytes / QUEUED_LEN,
-            bounds: QueueBounds {
-                circuit: config.circuit_bytes / QUEUED_LEN,
-                link: config.link_bytes / QUEUED_LEN,
-            },
+            bounds: QueueBounds { circuit: config.circuit_bytes / QUEUED_LEN, link: config.link_bytes / QUEUED_LEN },
             codel: config.codel,
+            leaving: Box::new([Cell { circuit: 0, number: 0, body: [0; BODY_LEN] }; 2]),
         }
     }
 
@@ -108,11 +110,11 @@ impl<O> Neighbours<O> {
             listed: false,
             waiting: Vec::new(),
             unknown_answered: None,
+            setups: None,
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
-            u32::try_from(self.slots.len() - 1)
-                .expect("the number of links is bounded far below 2^32")
+            u32::try_from(self.slots.len() - 1).expect("the number of links is bounded far below 2^32")
         });
         self.slots[slot as usize] = Some(neighbour);
         self.by_link.insert(link, slot);
@@ -148,11 +150,7 @@ impl<O> Neighbours<O> {
     }
 
     pub(crate) fn links_up(&self) -> usize {
-        self.slots
-            .iter()
-            .flatten()
-            .filter(|neighbour| neighbour.up)
-            .count()
+        self.slots.iter().flatten().filter(|neighbour| neighbour.up).count()
     }
 
     /// Lets `owner` know when the link is up, or lost.
@@ -162,19 +160,35 @@ impl<O> Neighbours<O> {
         }
     }
 
-    /// Whether the peer may open a circuit with this number: it carries the peer's mark, and the peer has less than
-    /// `most` circuits.
-    pub(crate) fn peer_may_open(&self, link: LinkId, circuit: u32, most: usize) -> PeerOpens {
-        let Some(neighbour) = self.of_link(link).filter(|neighbour| neighbour.up) else {
+    /// Whether the peer may open a circuit with this number: it carries the peer's mark, and the peer has not opened too
+    /// many or too fast.
+    pub(crate) fn peer_may_open(
+        &mut self,
+        now: Instant,
+        link: LinkId,
+        circuit: u32,
+        config: &RelayConfig,
+    ) -> PeerOpens {
+        let Some(neighbour) = self.of_link_mut(link).filter(|neighbour| neighbour.up) else {
             return PeerOpens::WrongNumber;
         };
+        let burst = config.setups_per_second;
+        let rate = neighbour.setups.get_or_insert_with(|| RateLimit::new(burst, now));
         if (circuit & INITIATOR_BIT != 0) == neighbour.initiator {
             PeerOpens::WrongNumber
-        } else if neighbour.opened_by_peer >= most {
+        } else if neighbour.opened_by_peer >= config.max_circuits_per_link {
             PeerOpens::TooMany
-        } else {
+        } else if rate.take(now, config.setups_per_second, burst) {
             PeerOpens::Yes
+        } else {
+            PeerOpens::TooFast
         }
+    }
+
+    /// The link whose peer has opened the most circuits.
+    pub(crate) fn busiest_opener(&self) -> Option<LinkId> {
+        let busiest = self.slots.iter().flatten().max_by_key(|neighbour| neighbour.opened_by_peer)?;
+        Some(busiest.link)
     }
 
     /// The next circuit number that this node may allocate on the link; the caller skips those in use.
@@ -182,11 +196,7 @@ impl<O> Neighbours<O> {
         let neighbour = self.of_link_mut(link).filter(|neighbour| neighbour.up)?;
         let number = neighbour.next_number;
         neighbour.next_number = (number + 1) & !INITIATOR_BIT;
-        Some(if neighbour.initiator {
-            number | INITIATOR_BIT
-        } else {
-            number
-        })
+        Some(if neighbour.initiator { number | INITIATOR_BIT } else { number })
     }
 
     /// Gives a circuit its place in the link's queue.
@@ -196,24 +206,17 @@ impl<O> Neighbours<O> {
         if (circuit & INITIATOR_BIT != 0) != neighbour.initiator {
             neighbour.opened_by_peer += 1;
         }
-        Some(End {
-            link,
-            circuit,
-            slot,
-            flow: neighbour.queue.add_flow(),
-        })
+        Some(End { link, circuit, slot, flow: neighbour.queue.add_flow() })
     }
 
     /// Takes the place back; says how many cells were lost with it.
     pub(crate) fn detach(&mut self, end: End) -> usize {
-        let Some(neighbour) = self.slots[end.slot as usize]
-            .as_mut()
-            .filter(|neighbour| neighbour.link == end.link)
+        let Some(neighbour) = self.slots[end.slot as usize].as_mut().filter(|neighbour| neighbour.link == end.link)
         else {
             return 0;
         };
         if (end.circuit & INITIATOR_BIT != 0) != neighbour.initiator {
-            neighbour.opened_by_peer -= 1;
+            neighbour.opened_by_peer = neighbour.opened_by_peer.saturating_sub(1);
         }
         let lost = neighbour.queue.remove_flow(end.flow);
         self.cells -= lost;
@@ -221,10 +224,8 @@ impl<O> Neighbours<O> {
     }
 
     /// Queues a cell, with the circuit number of `end`. Drops the oldest of the fattest over a bound.
-    pub(crate) fn push(&mut self, now: Instant, end: End, cell: Cell, metrics: &mut Metrics) {
-        let Some(neighbour) = self.slots[end.slot as usize]
-            .as_mut()
-            .filter(|neighbour| neighbour.link == end.link)
+    pub(crate) fn push(&mut self, now: Instant, end: End, cell: &Cell, metrics: &mut Metrics) {
+        let Some(neighbour) = self.slots[end.slot as usize].as_mut().filter(|neighbour| neighbour.link == end.link)
         else {
             return;
         };
@@ -232,14 +233,7 @@ impl<O> Neighbours<O> {
             neighbour.listed = true;
             self.active.push_back(end.slot);
         }
-        let PushDrops { circuit, link } = neighbour.queue.push(
-            end.flow,
-            now,
-            Cell {
-                circuit: end.circuit,
-                ..cell
-            },
-        );
+        let PushDrops { circuit, link } = neighbour.queue.push(end.flow, now, Cell { circuit: end.circuit, ..*cell });
         self.cells += 1;
         if circuit + link > 0 {
             self.cells -= circuit + link;
@@ -253,12 +247,7 @@ impl<O> Neighbours<O> {
 
     /// Drops from the fattest circuit of the link with the most cells.
     fn drop_fattest(&mut self) -> usize {
-        let Some(neighbour) = self
-            .slots
-            .iter_mut()
-            .flatten()
-            .max_by_key(|neighbour| neighbour.queue.len())
-        else {
+        let Some(neighbour) = self.slots.iter_mut().flatten().max_by_key(|neighbour| neighbour.queue.len()) else {
             return 0;
         };
         let dropped = neighbour.queue.drop_fattest();
@@ -268,13 +257,7 @@ impl<O> Neighbours<O> {
 
     /// Lets cells go, links in turn, two in a datagram where two wait, while the links take them. At most `most`
     /// datagrams; returns whether that was too few.
-    pub(crate) fn flush(
-        &mut self,
-        now: Instant,
-        links: &mut Links,
-        metrics: &mut Metrics,
-        mut most: usize,
-    ) -> bool {
+    pub(crate) fn flush(&mut self, now: Instant, links: &mut Links, metrics: &mut Metrics, mut most: usize) -> bool {
         let mut visits = self.active.len();
         while visits > 0 {
             visits -= 1;
@@ -287,22 +270,17 @@ impl<O> Neighbours<O> {
             let before = neighbour.queue.len();
             let mut burst = BURST.min(most);
             while burst > 0 && links.can_send(now, neighbour.link) {
-                let Some(first) = neighbour.queue.pop(now, &mut metrics.drops.codel) else {
+                let [first, second] = &mut *self.leaving;
+                let Some(popped) = neighbour.queue.pop(now, &mut metrics.drops.codel, first) else {
                     break;
                 };
-                let second = neighbour.queue.pop(now, &mut metrics.drops.codel);
-                links.send_cells(
-                    now,
-                    neighbour.link,
-                    &first.cell,
-                    second.as_ref().map(|popped| &popped.cell),
-                );
-                metrics.queue.note(first.waited);
-                metrics.cells_sent += 1;
-                if let Some(second) = second {
-                    metrics.queue.note(second.waited);
-                    metrics.cells_sent += 1;
+                metrics.queue.note(popped.waited);
+                let pair = neighbour.queue.pop(now, &mut metrics.drops.codel, second);
+                if let Some(popped) = pair {
+                    metrics.queue.note(popped.waited);
                 }
+                metrics.cells_sent += 1 + u64::from(pair.is_some());
+                links.send_cells(now, neighbour.link, first, pair.map(|_| &*second));
                 burst -= 1;
                 most -= 1;
             }
@@ -334,9 +312,8 @@ impl<O> Neighbours<O> {
         let Some(neighbour) = self.of_link_mut(link) else {
             return false;
         };
-        let recent = neighbour
-            .unknown_answered
-            .is_some_and(|at| now.saturating_duration_since(at) < Duration::from_millis(100));
+        let recent =
+            neighbour.unknown_answered.is_some_and(|at| now.saturating_duration_since(at) < Duration::from_millis(100));
         if !recent {
             neighbour.unknown_answered = Some(now);
         }
@@ -348,11 +325,7 @@ impl<O> Neighbours<O> {
     }
 
     pub(crate) fn memory(&self) -> usize {
-        self.slots
-            .iter()
-            .flatten()
-            .map(|neighbour| neighbour.queue.memory())
-            .sum()
+        self.slots.iter().flatten().map(|neighbour| neighbour.queue.memory()).sum()
     }
 
     fn of_link(&self, link: LinkId) -> Option<&Neighbour<O>> {
@@ -370,6 +343,7 @@ pub(crate) enum PeerOpens {
     Yes,
     WrongNumber,
     TooMany,
+    TooFast,
 }
 
 #[cfg(test)]

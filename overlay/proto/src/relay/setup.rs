@@ -9,14 +9,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use zmesh_sphinx::{
-    Error, Next, OnionSecret, Peeled, REPLY_LEN, RelayId, ReplayError, SLOT_SECONDS, Unwrapped,
-};
+use zmesh_sphinx::{Error, Next, OnionSecret, Peeled, REPLY_LEN, RelayId, ReplayError, SLOT_SECONDS, Unwrapped};
 
+use super::budget::RateLimit;
 use super::close::Cause;
 use super::kind::reason;
 use super::neighbour::PeerOpens;
-use super::{Hop, Pings, Relay, Role, Setup, Stage};
+use super::{Hop, Relay, Role, Setup, Stage};
 use crate::link::{Control, LinkId};
 use crate::node::core::{Core, Owner, Timer};
 use crate::node::job::{FINISH, PEEL, PeelWork, Work};
@@ -31,26 +30,20 @@ impl Relay {
         circuit: u32,
         packet: [u8; zmesh_sphinx::PACKET_LEN],
     ) {
-        let refused =
-            match core
-                .neighbours
-                .peer_may_open(link, circuit, self.config.max_circuits_per_link)
-            {
-                PeerOpens::Yes if self.hops.len() < self.config.max_circuits => None,
-                PeerOpens::Yes | PeerOpens::TooMany => Some(reason::RESOURCES),
-                PeerOpens::WrongNumber => {
-                    core.metrics.circuits.protocol_errors += 1;
-                    return;
-                }
-            };
-        if core.owner(link, circuit).is_some() {
+        let may = core.neighbours.peer_may_open(now, link, circuit, &self.config);
+        if may == PeerOpens::WrongNumber || core.owner(link, circuit).is_some() {
             core.metrics.circuits.protocol_errors += 1;
             return;
         }
-        if let Some(reason) = refused {
+        if may == PeerOpens::TooMany {
             core.metrics.circuits.refused_full += 1;
-            core.refuse(now, link, circuit, reason);
-            return;
+            return core.refuse(now, link, circuit, reason::RESOURCES);
+        }
+        // Beyond the bound of the node there is room for set-ups that wait: only a genuine one takes a place.
+        let full = self.hops.len() >= self.config.max_circuits + self.config.setups_waiting;
+        if may == PeerOpens::TooFast || full {
+            core.metrics.circuits.refused_busy += 1;
+            return core.refuse(now, link, circuit, reason::BUSY);
         }
         let Some(prev) = core.neighbours.attach(link, circuit) else {
             return;
@@ -63,21 +56,11 @@ impl Relay {
             role: Role::None,
             since: now,
             last_used: now,
-            pings: Pings {
-                left: self.config.ping_burst,
-                filled: now,
-            },
+            pings: RateLimit::new(self.config.ping_burst, now),
         });
         core.enter(prev, Owner::FromOrigin(key));
-        core.timers
-            .set(Timer::Hop(key), now + self.config.setup_timeout);
-        if let Some(victim) = self.setups.push(
-            link,
-            Setup {
-                hop: key,
-                packet: Box::new(packet),
-            },
-        ) {
+        core.timers.set(Timer::Hop(key), now + self.config.setup_timeout);
+        if let Some(victim) = self.setups.push(link, Setup { hop: key, packet: Box::new(packet) }) {
             core.metrics.circuits.refused_busy += 1;
             self.close(core, now, victim.hop, Cause::here(reason::BUSY));
         }
@@ -104,38 +87,21 @@ impl Relay {
     pub(crate) fn take_work(&mut self, core: &mut Core, now: Instant) -> Option<Work> {
         while let Some((hop, peeled)) = self.finishing.pop_front() {
             if self.hops.get(hop).is_some() {
-                return Some(Work::Finish {
-                    hop,
-                    peeled: Box::new(peeled),
-                    rng: core.fork_rng(),
-                    now,
-                });
+                return Some(Work::Finish { hop, peeled: Box::new(peeled), rng: core.fork_rng(), now });
             }
         }
         while let Some(Setup { hop, packet }) = self.setups.pop() {
             if self.hops.get(hop).is_some() {
                 let slot_now = core.slot(now);
                 let keys = self.candidate_keys(slot_now);
-                return Some(Work::Peel(PeelWork {
-                    hop,
-                    packet,
-                    own: self.config.id,
-                    keys,
-                    slot_now,
-                }));
+                return Some(Work::Peel(PeelWork { hop, packet, own: self.config.id, keys, slot_now }));
             }
         }
         None
     }
 
     /// The first step came back.
-    pub(crate) fn handle_peeled(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        hop: u64,
-        result: Result<Peeled, Error>,
-    ) {
+    pub(crate) fn handle_peeled(&mut self, core: &mut Core, now: Instant, hop: u64, result: Result<Peeled, Error>) {
         if self.hops.get(hop).is_none() {
             return;
         }
@@ -143,10 +109,7 @@ impl Relay {
             core.metrics.circuits.refused_packet += 1;
             return self.close(core, now, hop, Cause::here(reason::REFUSED));
         };
-        match self
-            .filter
-            .check_and_insert(peeled.slot(), peeled.replay_tag(), core.slot(now))
-        {
+        match self.filter.check_and_insert(peeled.slot(), peeled.replay_tag(), core.slot(now)) {
             Ok(()) => self.finishing.push_back((hop, peeled)),
             Err(error) => {
                 let reason = match error {
@@ -179,16 +142,17 @@ impl Relay {
         let Some(hop) = self.hops.get_mut(key) else {
             return;
         };
-        let Ok(Unwrapped {
-            next,
-            circuit,
-            reply,
-        }) = result
-        else {
+        let Ok(Unwrapped { next, circuit, reply }) = result else {
             core.metrics.circuits.refused_packet += 1;
             return self.close(core, now, key, Cause::here(reason::REFUSED));
         };
         hop.crypto = Some(Box::new(circuit));
+        if self.hops.len() > self.config.max_circuits {
+            self.make_room(core, now);
+            if self.hops.get(key).is_none() {
+                return;
+            }
+        }
         match next {
             Next::Last => {
                 let reply = reply.last();
@@ -200,14 +164,8 @@ impl Relay {
                     let Some(hop) = self.hops.get_mut(key) else {
                         return;
                     };
-                    hop.stage = Stage::Connecting {
-                        link,
-                        since: now,
-                        packet,
-                        reply,
-                    };
-                    core.timers
-                        .set_earlier(Timer::Hop(key), now + self.config.connect_timeout);
+                    hop.stage = Stage::Connecting { link, since: now, packet, reply };
+                    core.timers.set_earlier(Timer::Hop(key), now + self.config.connect_timeout);
                     if core.neighbours.is_up(link) {
                         self.link_up(core, now, key);
                     } else {
@@ -222,31 +180,33 @@ impl Relay {
         }
     }
 
+    /// Too many circuits: the one that has been quiet longest goes, of the link that has opened the most.
+    fn make_room(&mut self, core: &mut Core, now: Instant) {
+        let Some(link) = core.neighbours.busiest_opener() else {
+            return;
+        };
+        let of_link = self.hops.iter().filter(|(_, hop)| hop.prev.link == link && hop.crypto.is_some());
+        if let Some((key, _)) = of_link.min_by_key(|(_, hop)| hop.last_used) {
+            core.metrics.circuits.evicted += 1;
+            self.close(core, now, key, Cause::here(reason::RESOURCES));
+        }
+    }
+
     /// The link to the next relay is up: the set-up packet goes out.
     pub(crate) fn link_up(&mut self, core: &mut Core, now: Instant, key: u64) {
         let Some(hop) = self.hops.get_mut(key) else {
             return;
         };
         let stage = std::mem::replace(&mut hop.stage, Stage::Working);
-        let Stage::Connecting {
-            link,
-            packet,
-            reply,
-            ..
-        } = stage
-        else {
+        let Stage::Connecting { link, packet, reply, .. } = stage else {
             hop.stage = stage;
             return;
         };
         hop.stage = Stage::Asked { reply };
-        core.timers
-            .set(Timer::Hop(key), hop.since + self.config.setup_timeout);
+        core.timers.set(Timer::Hop(key), hop.since + self.config.setup_timeout);
         hop.next = core.allocate(link, Owner::FromFar(key));
         let sent = hop.next.is_some_and(|next| {
-            let setup = Control::Setup {
-                circuit: next.circuit,
-                packet: *packet,
-            };
+            let setup = Control::Setup { circuit: next.circuit, packet: *packet };
             core.links.send_control(now, link, setup).is_ok()
         });
         if !sent {
@@ -256,13 +216,7 @@ impl Relay {
     }
 
     /// The next relay has answered.
-    pub(crate) fn handle_reply(
-        &mut self,
-        core: &mut Core,
-        now: Instant,
-        key: u64,
-        inner: &[u8; REPLY_LEN],
-    ) {
+    pub(crate) fn handle_reply(&mut self, core: &mut Core, now: Instant, key: u64, inner: &[u8; REPLY_LEN]) {
         let Some(hop) = self.hops.get_mut(key) else {
             return;
         };
@@ -285,10 +239,7 @@ impl Relay {
         };
         hop.stage = Stage::Open;
         hop.last_used = now;
-        let reply = Control::SetupReply {
-            circuit: hop.prev.circuit,
-            reply,
-        };
+        let reply = Control::SetupReply { circuit: hop.prev.circuit, reply };
         if core.links.send_control(now, hop.prev.link, reply).is_ok() {
             core.metrics.circuits.built += 1;
             core.timers.set(Timer::Hop(key), now + super::TICK);
@@ -309,17 +260,11 @@ impl Relay {
     fn candidate_keys(&self, slot_now: u32) -> [Option<Arc<OnionSecret>>; 2] {
         let of_slot = |slot: u32| {
             let start = u64::from(slot) * SLOT_SECONDS;
-            self.config
-                .onion_keys
-                .iter()
-                .position(|key| (key.from_unix..key.until_unix).contains(&start))
+            self.config.onion_keys.iter().position(|key| (key.from_unix..key.until_unix).contains(&start))
         };
         let present = of_slot(slot_now);
-        let beside = [slot_now.saturating_sub(1), slot_now.saturating_add(1)]
-            .into_iter()
-            .map(of_slot);
+        let beside = [slot_now.saturating_sub(1), slot_now.saturating_add(1)].into_iter().map(of_slot);
         let other = beside.flatten().find(|index| Some(*index) != present);
-        [present, other]
-            .map(|index| index.map(|index| Arc::clone(&self.config.onion_keys[index].secret)))
+        [present, other].map(|index| index.map(|index| Arc::clone(&self.config.onion_keys[index].secret)))
     }
 }

@@ -16,11 +16,7 @@ struct Slot<T> {
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            len: 0,
-        }
+        Self { slots: Vec::new(), free: Vec::new(), len: 0 }
     }
 
     pub(crate) fn insert(&mut self, entry: T) -> u64 {
@@ -30,31 +26,19 @@ impl<T> Slab<T> {
             slot.entry = Some(entry);
             return key(index, slot.generation);
         }
-        let index = u32::try_from(self.slots.len())
-            .expect("the number of circuits is bounded far below 2^32");
-        self.slots.push(Slot {
-            generation: 1,
-            entry: Some(entry),
-        });
+        let index = u32::try_from(self.slots.len()).expect("the number of circuits is bounded far below 2^32");
+        self.slots.push(Slot { generation: 1, entry: Some(entry) });
         key(index, 1)
     }
 
     pub(crate) fn get(&self, key: u64) -> Option<&T> {
         let slot = self.slots.get(index(key))?;
-        if slot.generation == generation(key) {
-            slot.entry.as_ref()
-        } else {
-            None
-        }
+        if slot.generation == generation(key) { slot.entry.as_ref() } else { None }
     }
 
     pub(crate) fn get_mut(&mut self, key: u64) -> Option<&mut T> {
         let slot = self.slots.get_mut(index(key))?;
-        if slot.generation == generation(key) {
-            slot.entry.as_mut()
-        } else {
-            None
-        }
+        if slot.generation == generation(key) { slot.entry.as_mut() } else { None }
     }
 
     pub(crate) fn remove(&mut self, key: u64) -> Option<T> {
@@ -65,8 +49,7 @@ impl<T> Slab<T> {
         let entry = slot.entry.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.len -= 1;
-        self.free
-            .push(u32::try_from(index(key)).expect("an index of this slab fits 32 bits"));
+        self.free.push(u32::try_from(index(key)).expect("an index of this slab fits 32 bits"));
         Some(entry)
     }
 

@@ -43,22 +43,12 @@ impl<K: Copy + PartialEq> Meetings<K> {
     pub(crate) fn new(most: usize, patience: Duration, rng: &mut impl Rng) -> Self {
         let mut secret = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *secret);
-        Self {
-            secret,
-            waiting: BTreeMap::new(),
-            most,
-            patience,
-        }
+        Self { secret, waiting: BTreeMap::new(), most, patience }
     }
 
     /// Keeps `circuit` under the cookie, or refreshes it. Nothing if another circuit holds the cookie or the table is
     /// full.
-    pub(crate) fn wait(
-        &mut self,
-        now: Instant,
-        cookie: &[u8; COOKIE_LEN],
-        circuit: K,
-    ) -> Option<CookieTag> {
+    pub(crate) fn wait(&mut self, now: Instant, cookie: &[u8; COOKIE_LEN], circuit: K) -> Option<CookieTag> {
         let tag = self.tag(cookie);
         match self.waiting.get_mut(&tag) {
             Some(waiter) if waiter.circuit == circuit => waiter.refreshed = now,
@@ -67,36 +57,23 @@ impl<K: Copy + PartialEq> Meetings<K> {
                 if self.waiting.len() >= self.most {
                     return None;
                 }
-                self.waiting.insert(
-                    tag,
-                    Waiter {
-                        circuit,
-                        refreshed: now,
-                    },
-                );
+                self.waiting.insert(tag, Waiter { circuit, refreshed: now });
             }
         }
         Some(tag)
     }
 
     /// Takes the circuit that waits under the cookie out of the table.
-    pub(crate) fn join(
-        &mut self,
-        now: Instant,
-        cookie: &[u8; COOKIE_LEN],
-    ) -> Option<(K, CookieTag)> {
+    pub(crate) fn join(&mut self, now: Instant, cookie: &[u8; COOKIE_LEN]) -> Option<(K, CookieTag)> {
         let tag = self.tag(cookie);
         let waiter = self.waiting.remove(&tag)?;
-        (now.saturating_duration_since(waiter.refreshed) < self.patience)
-            .then_some((waiter.circuit, tag))
+        (now.saturating_duration_since(waiter.refreshed) < self.patience).then_some((waiter.circuit, tag))
     }
 
     /// The hash under which a cookie stands.
     pub(crate) fn tag(&self, cookie: &[u8; COOKIE_LEN]) -> CookieTag {
-        let digest = Sha256::new()
-            .chain_update(b"zmesh meeting cookie")
-            .chain_update(*self.secret)
-            .chain_update(cookie);
+        let digest =
+            Sha256::new().chain_update(b"zmesh meeting cookie").chain_update(*self.secret).chain_update(cookie);
         let mut tag = [0; 16];
         tag.copy_from_slice(&digest.finalize()[..16]);
         CookieTag(tag)
@@ -136,11 +113,7 @@ mod tests {
     use crate::timer::any_instant;
 
     fn table(most: usize) -> Meetings<u32> {
-        Meetings::new(
-            most,
-            Duration::from_secs(60),
-            &mut ChaCha12Rng::seed_from_u64(1),
-        )
+        Meetings::new(most, Duration::from_secs(60), &mut ChaCha12Rng::seed_from_u64(1))
     }
 
     #[test]
@@ -148,16 +121,10 @@ mod tests {
         let now = any_instant();
         let mut table = table(4);
         assert!(table.wait(now, &[1; 16], 7).is_some());
-        assert!(
-            table.wait(now, &[1; 16], 7).is_some(),
-            "asking again is harmless"
-        );
+        assert!(table.wait(now, &[1; 16], 7).is_some(), "asking again is harmless");
         assert!(table.wait(now, &[1; 16], 8).is_none(), "taken");
         assert!(table.join(now, &[2; 16]).is_none());
-        assert_eq!(
-            table.join(now, &[1; 16]).map(|(circuit, _)| circuit),
-            Some(7)
-        );
+        assert_eq!(table.join(now, &[1; 16]).map(|(circuit, _)| circuit), Some(7));
         assert!(table.join(now, &[1; 16]).is_none());
         assert_eq!(table.len(), 0);
     }
@@ -170,22 +137,9 @@ mod tests {
         let tag = table.wait(now, &[2; 16], 2).unwrap();
         assert!(table.wait(now, &[3; 16], 3).is_none());
         table.forget(tag);
-        assert!(
-            table
-                .wait(now + Duration::from_secs(30), &[3; 16], 3)
-                .is_some()
-        );
-        assert!(
-            table
-                .join(now + Duration::from_secs(60), &[1; 16])
-                .is_none(),
-            "too late"
-        );
-        assert!(
-            table
-                .wait(now + Duration::from_secs(30), &[1; 16], 1)
-                .is_some()
-        );
+        assert!(table.wait(now + Duration::from_secs(30), &[3; 16], 3).is_some());
+        assert!(table.join(now + Duration::from_secs(60), &[1; 16]).is_none(), "too late");
+        assert!(table.wait(now + Duration::from_secs(30), &[1; 16], 1).is_some());
         assert_eq!(table.expire(now + Duration::from_secs(89)), []);
         assert_eq!(table.expire(now + Duration::from_secs(90)).len(), 2);
         assert_eq!(table.len(), 0);

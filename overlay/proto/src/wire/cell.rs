@@ -42,10 +42,7 @@ impl Cell {
 
 impl std::fmt::Debug for Cell {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cell")
-            .field("circuit", &self.circuit)
-            .field("number", &self.number)
-            .finish_non_exhaustive()
+        f.debug_struct("Cell").field("circuit", &self.circuit).field("number", &self.number).finish_non_exhaustive()
     }
 }
 
@@ -66,11 +63,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_body() {
-        let cell = Cell {
-            circuit: 1,
-            number: 2,
-            body: [0x5a; BODY_LEN],
-        };
+        let cell = Cell { circuit: 1, number: 2, body: [0x5a; BODY_LEN] };
         assert!(!format!("{cell:?}").contains("90"));
     }
 }

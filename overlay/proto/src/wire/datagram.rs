@@ -96,12 +96,7 @@ impl Header {
         if z0 != 0 || z1 != 0 || !empty {
             return Err(HeaderError::Reserved);
         }
-        Ok(Self {
-            kind,
-            suite,
-            index: u32::from_be_bytes([i0, i1, i2, i3]),
-            counter,
-        })
+        Ok(Self { kind, suite, index: u32::from_be_bytes([i0, i1, i2, i3]), counter })
     }
 
     /// The header's bytes.
@@ -140,13 +135,7 @@ mod tests {
 
     #[test]
     fn wrong_lengths_types_and_reserved_bytes_are_refused() {
-        let good = Header {
-            kind: Kind::Data,
-            suite: 0x11,
-            index: 7,
-            counter: 9,
-        }
-        .to_bytes();
+        let good = Header { kind: Kind::Data, suite: 0x11, index: 7, counter: 9 }.to_bytes();
         let with = |len: usize, at: usize, byte: u8| {
             let mut datagram = vec![0; len];
             datagram[..HEADER_LEN].copy_from_slice(&good);
@@ -156,11 +145,7 @@ mod tests {
         assert_eq!(with(S_LEN + 1, 1, 0x11), Err(HeaderError::Length));
         assert_eq!(with(S_LEN, 0, 9), Err(HeaderError::Kind));
         assert_eq!(with(S_LEN, 2, 1), Err(HeaderError::Reserved));
-        assert_eq!(
-            with(L_LEN, 0, 1),
-            Err(HeaderError::Reserved),
-            "a handshake message has no counter"
-        );
+        assert_eq!(with(L_LEN, 0, 1), Err(HeaderError::Reserved), "a handshake message has no counter");
         assert_eq!(Header::read(&good[..15]), Err(HeaderError::Length));
     }
 }

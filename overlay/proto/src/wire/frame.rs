@@ -131,10 +131,7 @@ impl<'a> Frames<'a> {
     }
 
     fn take<const N: usize>(&mut self) -> Result<&'a [u8; N], FrameError> {
-        let (head, rest) = self
-            .rest
-            .split_first_chunk::<N>()
-            .ok_or(FrameError::Truncated)?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(FrameError::Truncated)?;
         self.rest = rest;
         Ok(head)
     }
@@ -150,28 +147,11 @@ impl<'a> Frames<'a> {
             FEEDBACK => Frame::Feedback(Feedback::read(self.take()?)),
             PING => Frame::Ping(self.number()?),
             PONG => Frame::Pong(self.number()?),
-            SETUP => Frame::Setup {
-                id: self.number()?,
-                circuit: self.number()?,
-                packet: self.take()?,
-            },
-            SETUP_REPLY => Frame::SetupReply {
-                id: self.number()?,
-                circuit: self.number()?,
-                reply: self.take()?,
-            },
-            DESTROY => Frame::Destroy {
-                id: self.number()?,
-                circuit: self.number()?,
-                reason: self.take::<1>()?[0],
-            },
-            ACK => Frame::Ack {
-                through: self.number()?,
-                beyond: u64::from_be_bytes(*self.take()?),
-            },
-            CLOSE => Frame::Close {
-                reason: self.take::<1>()?[0],
-            },
+            SETUP => Frame::Setup { id: self.number()?, circuit: self.number()?, packet: self.take()? },
+            SETUP_REPLY => Frame::SetupReply { id: self.number()?, circuit: self.number()?, reply: self.take()? },
+            DESTROY => Frame::Destroy { id: self.number()?, circuit: self.number()?, reason: self.take::<1>()?[0] },
+            ACK => Frame::Ack { through: self.number()?, beyond: u64::from_be_bytes(*self.take()?) },
+            CLOSE => Frame::Close { reason: self.take::<1>()?[0] },
             other => return Err(FrameError::Kind(other)),
         })
     }

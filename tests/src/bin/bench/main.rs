@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run in a terminal")]
 
 mod end_to_end;
+mod links;
 mod primitives;
 
 use std::process::ExitCode;

@@ -41,6 +41,7 @@ pub(crate) fn rows(quick: bool) -> Vec<Row> {
     };
     let mut rows = sphinx(effort);
     rows.extend(layer(effort));
+    rows.extend(crate::links::rows(effort.rounds));
     rows
 }
 

@@ -7,6 +7,9 @@ const LONG: u32 = 1024;
 const SHORT: u32 = 128;
 /// A rise over the floor that means congestion, and a share that does so by itself; in thousandths.
 const RISE: u32 = 60;
+const SHORT_RISE: u32 = 100;
+/// A rise over the floor at which the window no longer grows.
+const HOLD: u32 = 40;
 const TOO_MUCH: u32 = 200;
 /// Floors are kept for one to two of these.
 const BUCKET: Nanos = 20 * SECOND;
@@ -47,11 +50,20 @@ pub(super) struct Loss {
     old_floor: Option<u32>,
     began: Nanos,
     last: u32,
+    latest: u32,
 }
 
 impl Loss {
     pub(super) fn new(now: Nanos) -> Self {
-        Self { short: Count::default(), long: Count::default(), floor: None, old_floor: None, began: now, last: 0 }
+        Self {
+            short: Count::default(),
+            long: Count::default(),
+            floor: None,
+            old_floor: None,
+            began: now,
+            last: 0,
+            latest: 0,
+        }
     }
 
     pub(super) fn note(&mut self, now: Nanos, acked: u32, lost: u32) -> Verdict {
@@ -61,13 +73,16 @@ impl Loss {
         if self.short.total >= SHORT {
             let share = std::mem::take(&mut self.short).permille();
             self.last = (3 * self.last + share) / 4;
-            if share > TOO_MUCH {
-                verdict = Verdict::Shrink(25);
+            self.latest = share;
+            let rise = share.saturating_sub(self.floor());
+            if share > TOO_MUCH || rise > SHORT_RISE {
+                verdict = Verdict::Shrink(u64::from(rise.max(share / 2) / 10).min(30));
             }
         }
         if self.long.total >= LONG {
             let share = std::mem::take(&mut self.long).permille();
-            let rise = share.saturating_sub(self.learn(now, share));
+            self.learn(now, share);
+            let rise = share.saturating_sub(self.floor());
             if rise > RISE && verdict == Verdict::Bear {
                 verdict = Verdict::Shrink(u64::from(rise / 10).min(30));
             }
@@ -75,15 +90,23 @@ impl Loss {
         verdict
     }
 
-    /// Notes a share and returns the recent floor.
-    fn learn(&mut self, now: Nanos, share: u32) -> u32 {
+    fn learn(&mut self, now: Nanos, share: u32) {
         if now.saturating_sub(self.began) >= BUCKET {
             self.old_floor = self.floor.take();
             self.began = now;
         }
-        let floor = self.floor.map_or(share, |floor| floor.min(share));
-        self.floor = Some(floor);
-        self.old_floor.map_or(floor, |old| old.min(floor))
+        self.floor = Some(self.floor.map_or(share, |floor| floor.min(share)));
+    }
+
+    /// The smallest share lately, over long stretches; zero before the first.
+    fn floor(&self) -> u32 {
+        let floors = [self.floor, self.old_floor];
+        floors.into_iter().flatten().min().unwrap_or(0)
+    }
+
+    /// Whether loss has just risen so far that growing on would be blind.
+    pub(super) fn is_rising(&self) -> bool {
+        self.latest > self.floor() + HOLD
     }
 
     pub(super) fn permille(&self) -> u16 {

@@ -144,8 +144,12 @@ impl World {
             let now = self.now;
             let timers = self.flows.iter().flat_map(|flow| {
                 let start = (flow.start > now).then_some(flow.start);
-                [start, flow.congestion.blackout_at(), flow.congestion.paced_until(now),
-                    flow.received.due(flow.congestion.rtt())]
+                [
+                    start,
+                    flow.congestion.blackout_at(),
+                    flow.congestion.paced_until(now),
+                    flow.received.due(flow.congestion.rtt()),
+                ]
             });
             let offer = self.offered.map(|rate| self.offered_sent * SECOND / rate + 1).filter(|at| *at > now);
             let event = self.events.first_key_value().map(|((at, _), _)| *at);
@@ -207,7 +211,9 @@ fn a_path_is_used_and_its_queue_stays_near_the_target() {
         world.run(5 * SECOND);
         let (used, mean, high) = world.measure(20 * SECOND);
         println!("{name}: {used} % used, queue mean {} µs, p95 {} µs", mean / MICRO, high / MICRO);
-        if used < 85 || mean > target + target / 4 || high > 2 * target + 4 * DATAGRAM * SECOND / path.rate {
+        // Slack: a burst of four datagrams stands in the queue for a moment.
+        let burst = MIN_BURST * SECOND / path.rate;
+        if used < 85 || mean > target + target / 4 + burst / 2 || high > 2 * target + burst {
             failures.push(name);
         }
     }
@@ -238,7 +244,7 @@ fn random_loss_is_borne() {
 #[test]
 fn a_short_buffer_is_not_flooded() {
     // The queue never reaches the target: loss is the only sign.
-    let path = Path { buffer: 20 * DATAGRAM, ..Path::new(100 * MBIT, 20 * MILLI) };
+    let path = Path { buffer: 40 * DATAGRAM, ..Path::new(100 * MBIT, 20 * MILLI) };
     let mut world = World::new(path, &[0]);
     world.run(10 * SECOND);
     let sent_before = world.flows[0].sent.next_counter();

@@ -109,6 +109,13 @@ impl Link {
         }
     }
 
+    #[cfg(test)]
+    pub(in crate::link) fn forge(&mut self, now: Nanos, shared: &mut Shared, frames: &[u8]) {
+        shared.plain[..S_PLAIN].fill(0);
+        shared.plain[..frames.len()].copy_from_slice(frames);
+        self.seal(now, shared, S_PLAIN, false);
+    }
+
     /// Queues a PING and notes when its answer is missed.
     pub(super) fn begin_ping(&mut self, now: Nanos) {
         self.ping_id = self.ping_id.wrapping_add(1);
@@ -118,7 +125,9 @@ impl Link {
 
     /// Seals the first `plain_len` bytes of the shared plaintext.
     fn seal(&mut self, now: Nanos, shared: &mut Shared, plain_len: usize, eliciting: bool) {
-        let Some(session) = self.current.as_mut().filter(|session| !session.is_exhausted()) else { return };
+        let Some(session) = self.current.as_mut().filter(|session| !session.is_exhausted()) else {
+            return;
+        };
         let len = HEADER_LEN + plain_len + TAG_LEN;
         debug_assert!(len == S_LEN || len == L_LEN, "every datagram has one of two lengths");
         let counter = self.sent.next_counter();

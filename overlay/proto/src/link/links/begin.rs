@@ -53,8 +53,12 @@ impl Links {
         let mut seed = Zeroizing::new([0; 32]);
         self.shared.rng.fill_bytes(&mut *seed);
         let jitter = u64::from(self.shared.rng.next_u32() % 256);
-        let Some(link) = self.table.get_mut(id) else { return self.table.forget(index) };
-        let Some(peer) = link.peer.clone() else { return self.table.forget(index) };
+        let Some(link) = self.table.get_mut(id) else {
+            return self.table.forget(index);
+        };
+        let Some(peer) = link.peer.clone() else {
+            return self.table.forget(index);
+        };
         let old = link.initiation.take();
         let attempt = old.as_ref().map_or(0, |old| old.attempt + 1);
         // A link that is up first tries where the peer is; one that is not goes through the peer's addresses.
@@ -110,17 +114,20 @@ impl Links {
     }
 
     /// Message 1 is written: send it.
-    pub(super) fn on_initiated(
-        &mut self,
-        now: Nanos,
-        index: u32,
-        result: Option<(Box<HandshakeState>, NoiseMessage)>,
-    ) {
-        let Some(id) = self.initiation_of(index) else { return };
-        let Some(link) = self.table.get_mut(id) else { return };
+    pub(super) fn on_initiated(&mut self, now: Nanos, index: u32, result: Option<(Box<HandshakeState>, NoiseMessage)>) {
+        let Some(id) = self.initiation_of(index) else {
+            return;
+        };
+        let Some(link) = self.table.get_mut(id) else {
+            return;
+        };
         let cookie = link.cookie.filter(|(_, at)| now < at + COOKIE_LIFETIME).map(|(cookie, _)| cookie);
-        let (Some(initiation), Some((state, noise))) = (&mut link.initiation, result) else { return };
-        let Some(responder) = link.peer.as_ref().map(|peer| peer.identity) else { return };
+        let (Some(initiation), Some((state, noise))) = (&mut link.initiation, result) else {
+            return;
+        };
+        let Some(responder) = link.peer.as_ref().map(|peer| peer.identity) else {
+            return;
+        };
         let mut message = Box::new([0; L_LEN]);
         let header = Header { kind: Kind::Init, suite: initiation.suite, index, counter: 0 };
         message[..HEADER_LEN].copy_from_slice(&header.to_bytes());
@@ -138,9 +145,15 @@ impl Links {
             self.shared.counters.refused_unknown_index += 1;
             return;
         };
-        let Some(link) = self.table.get_mut(id) else { return };
-        let (Some(initiation), Some(peer)) = (&mut link.initiation, &link.peer) else { return };
-        let Some(message) = &mut initiation.message else { return };
+        let Some(link) = self.table.get_mut(id) else {
+            return;
+        };
+        let (Some(initiation), Some(peer)) = (&mut link.initiation, &link.peer) else {
+            return;
+        };
+        let Some(message) = &mut initiation.message else {
+            return;
+        };
         let Some(cookie) = open_reply(datagram, &peer.identity, &initiation.mac1) else {
             self.shared.counters.refused_bad_tag += 1;
             return;
@@ -161,8 +174,12 @@ impl Links {
             self.shared.counters.refused_unknown_index += 1;
             return;
         };
-        let Some(link) = self.table.get_mut(id) else { return };
-        let (Some(initiation), Some(peer)) = (&mut link.initiation, &link.peer) else { return };
+        let Some(link) = self.table.get_mut(id) else {
+            return;
+        };
+        let (Some(initiation), Some(peer)) = (&mut link.initiation, &link.peer) else {
+            return;
+        };
         let zero = datagram[L_LEN - 16..].iter().all(|byte| *byte == 0);
         if header.suite != initiation.suite || !zero || check_mac1(datagram, &mac1_key(&peer.identity)).is_none() {
             self.shared.counters.refused_junk += 1;
@@ -190,9 +207,15 @@ impl Links {
         index: u32,
         result: Result<(SessionKeys, ResponsePayload), Box<HandshakeState>>,
     ) {
-        let Some(id) = self.initiation_of(index) else { return };
-        let Some(link) = self.table.get_mut(id) else { return };
-        let Some(initiation) = &mut link.initiation else { return };
+        let Some(id) = self.initiation_of(index) else {
+            return;
+        };
+        let Some(link) = self.table.get_mut(id) else {
+            return;
+        };
+        let Some(initiation) = &mut link.initiation else {
+            return;
+        };
         let (keys, payload) = match result {
             Ok(done) => done,
             Err(state) => {

@@ -35,16 +35,16 @@ impl Links {
         }
         let config = &self.shared.config;
         // Handshakes that nobody finishes fill the half-open places without much work: they count as load too.
-        let loaded = self.guests.unread() >= config.cookie_threshold
-            || self.guests.answered() >= config.max_half_open / 4;
+        let loaded =
+            self.guests.unread() >= config.cookie_threshold || self.guests.answered() >= config.max_half_open / 4;
         if loaded && !self.jar.proves(&mut self.shared.rng, now, datagram, from) {
             let reply = self.jar.reply(&mut self.shared.rng, now, &identity, header.index, &mac1, from);
             self.shared.send_handshake(now, from, &reply);
             return;
         }
         let (queue, half_open) = (config.max_queued_handshakes, config.max_half_open);
-        let greedy = (loaded && self.guests.from_source(from) >= (queue / 8).max(1))
-            || (self.guests.answered() >= half_open / 2 && self.guests.from_source(from) >= (half_open / 8).max(1));
+        let greedy = (loaded && self.guests.count_from(from) >= (queue / 8).max(1))
+            || (self.guests.answered() >= half_open / 2 && self.guests.count_from(from) >= (half_open / 8).max(1));
         if greedy || self.guests.unread() >= queue || self.guests.answered() >= half_open {
             self.shared.counters.refused_over_limit += 1;
             return;
@@ -62,7 +62,9 @@ impl Links {
 
     /// Message 1 is read: decide whether it is answered.
     pub(super) fn on_read(&mut self, _now: Nanos, ticket: u64, result: Option<ReadInit>) {
-        let Some(mut guest) = self.guests.take(ticket) else { return };
+        let Some(mut guest) = self.guests.take(ticket) else {
+            return;
+        };
         let Some(ReadInit { state, link_key, payload }) = result else {
             self.shared.counters.refused_bad_tag += 1;
             return self.guests.release(guest.from);
@@ -92,7 +94,9 @@ impl Links {
 
     /// The link that a first message renews: it names our index of its session and brings the token we gave with it.
     fn renewed_link(&self, index: u32, token: &[u8; 32], link_key: Option<[u8; 32]>) -> Option<LinkId> {
-        let Some(Owner::Link(id)) = self.table.owner(index) else { return None };
+        let Some(Owner::Link(id)) = self.table.owner(index) else {
+            return None;
+        };
         let link = self.table.get(id)?;
         let current = link.current.as_ref().is_some_and(|session| session.local_index == index);
         let same = !link.info.initiator && link.info.link_key == link_key && current;
@@ -101,7 +105,9 @@ impl Links {
 
     /// Message 2 is written: send it and wait for the initiator to use the session.
     pub(super) fn on_answered(&mut self, now: Nanos, ticket: u64, result: Option<(SessionKeys, NoiseMessage)>) {
-        let Some(Guest { from, index, suite, answer: Some(answer) }) = self.guests.take(ticket) else { return };
+        let Some(Guest { from, index, suite, answer: Some(answer) }) = self.guests.take(ticket) else {
+            return;
+        };
         let (Some((keys, noise)), Some((_, mac1_key))) = (result, self.own) else {
             self.table.forget(answer.local_index);
             return self.guests.release(from);

@@ -119,7 +119,9 @@ impl Table {
 
     /// Removes a link and everything that leads to it; its keys are erased.
     pub(super) fn remove(&mut self, id: LinkId) -> bool {
-        let Some(link) = self.get(id) else { return false };
+        let Some(link) = self.get(id) else {
+            return false;
+        };
         let (info, scheduled) = (link.info, link.scheduled);
         let indexes: Vec<u32> = link.local_indexes().collect();
         for index in indexes {
@@ -146,9 +148,11 @@ impl Table {
 
     /// The link to this peer, whoever opened it.
     pub(super) fn to_peer(&self, peer: &LinkPeer) -> Option<LinkId> {
-        let accepted = self.accepted.get(&peer.link_key).copied().filter(|id| {
-            self.get(*id).is_some_and(|link| link.info.identity == Some(peer.identity))
-        });
+        let accepted = self
+            .accepted
+            .get(&peer.link_key)
+            .copied()
+            .filter(|id| self.get(*id).is_some_and(|link| link.info.identity == Some(peer.identity)));
         self.opened.get(&peer.identity).copied().or(accepted)
     }
 

@@ -18,23 +18,12 @@ fn every_hop_answers_probes_with_its_own_round_trip() {
             Event::Pong { hop, rtt, .. } => Some((*hop, *rtt)),
             _ => None,
         });
-        assert_eq!(
-            (from, rtt),
-            (hop, Duration::from_millis(20) * u32::try_from(hop + 1).unwrap())
-        );
+        assert_eq!((from, rtt), (hop, Duration::from_millis(20) * u32::try_from(hop + 1).unwrap()));
     }
     let now = world.now;
-    assert_eq!(
-        world.node(4).ping(now, circuit, 4),
-        Err(SendError::NoHop(4))
-    );
+    assert_eq!(world.node(4).ping(now, circuit, 4), Err(SendError::NoHop(4)));
     let health = world.members[4].node.health(circuit).unwrap();
-    assert!(
-        health
-            .hops()
-            .iter()
-            .all(|hop| (hop.sent, hop.answered, hop.lost) == (1, 1, 0))
-    );
+    assert!(health.hops().iter().all(|hop| (hop.sent, hop.answered, hop.lost) == (1, 1, 0)));
 }
 
 #[test]
@@ -67,10 +56,7 @@ fn an_altered_cell_ends_its_circuit_and_no_other() {
 }
 
 fn one_flipped_bit(forward: bool, culprit: usize, bit: usize) {
-    let mut world = World::new(&Plan {
-        delay: Duration::from_millis(1),
-        ..Plan::default()
-    });
+    let mut world = World::new(&Plan { delay: Duration::from_millis(1), ..Plan::default() });
     let victim = world.build(4, &[0, 1, 2]);
     let bystander = world.build(4, &[0, 1, 2]);
     let local = world.deliver(4, victim, 2, b"before");
@@ -92,26 +78,18 @@ fn one_flipped_bit(forward: bool, culprit: usize, bit: usize) {
     } else {
         world.node(2).reply(now, local, b"altered").unwrap();
     }
-    let reason = world.wait(
-        4,
-        Duration::from_secs(2),
-        "the circuit ends",
-        |event| match event {
-            Event::CircuitClosed { circuit, reason } if *circuit == victim => Some(*reason),
-            Event::Message { message, .. } => panic!("{message:?}"),
-            _ => None,
-        },
-    );
+    let reason = world.wait(4, Duration::from_secs(2), "the circuit ends", |event| match event {
+        Event::CircuitClosed { circuit, reason } if *circuit == victim => Some(*reason),
+        Event::Message { message, .. } => panic!("{message:?}"),
+        _ => None,
+    });
     assert_eq!(reason, CloseReason::Damaged);
     assert!(!armed.get());
     world.run_for(Duration::from_millis(50));
     for (relay, member) in world.members.iter().enumerate().take(3) {
         assert_eq!(member.node.metrics().circuits.open, 1, "relay {relay}");
     }
-    let leaked = world.members[2]
-        .events
-        .iter()
-        .any(|event| matches!(event, Event::LocalMessage { .. }));
+    let leaked = world.members[2].events.iter().any(|event| matches!(event, Event::LocalMessage { .. }));
     assert!(!leaked, "an altered cell carries nothing");
     assert_eq!(world.deliver(4, bystander, 2, b"unharmed"), other);
     world.deliver_back(2, other, 4, b"unharmed");
@@ -123,28 +101,14 @@ fn every_datagram_has_one_of_two_lengths() {
     let circuit = world.build(4, &[0, 1, 2]);
     for n in 0..100usize {
         let now = world.now;
-        world
-            .node(4)
-            .send(now, circuit, &vec![1; 1 + n * 14])
-            .unwrap();
+        world.node(4).send(now, circuit, &vec![1; 1 + n * 14]).unwrap();
         world.run_for(Duration::from_millis(7));
     }
     world.run_for(Duration::from_secs(60));
-    let lengths: Vec<usize> = world
-        .lengths
-        .keys()
-        .copied()
-        .filter(|len| *len < 1200)
-        .collect();
+    let lengths: Vec<usize> = world.lengths.keys().copied().filter(|len| *len < 1200).collect();
     assert!(world.lengths.contains_key(&576) && world.lengths.contains_key(&1200));
     // Whatever else there is belongs to handshakes.
-    assert!(
-        world
-            .lengths
-            .iter()
-            .all(|(len, count)| [576, 1200].contains(len) || *count < 20),
-        "{lengths:?}"
-    );
+    assert!(world.lengths.iter().all(|(len, count)| [576, 1200].contains(len) || *count < 20), "{lengths:?}");
 }
 
 #[test]
@@ -161,11 +125,7 @@ fn a_lone_call_makes_short_datagrams_and_a_download_long_ones() {
         world.node(2).reply(now, local, &[7; 160]).unwrap();
         world.run_for(Duration::from_millis(20));
     }
-    assert!(
-        long(&world) - before_long <= 2,
-        "{} long",
-        long(&world) - before_long
-    );
+    assert!(long(&world) - before_long <= 2, "{} long", long(&world) - before_long);
     assert!(short(&world) - before_short >= 300);
     let (before_long, _) = (long(&world), ());
     for _ in 0..50 {
@@ -175,9 +135,5 @@ fn a_lone_call_makes_short_datagrams_and_a_download_long_ones() {
         }
         world.run_for(Duration::from_millis(20));
     }
-    assert!(
-        long(&world) - before_long >= 50 * 5 * 3,
-        "{} long",
-        long(&world) - before_long
-    );
+    assert!(long(&world) - before_long >= 50 * 5 * 3, "{} long", long(&world) - before_long);
 }

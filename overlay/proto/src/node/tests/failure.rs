@@ -6,15 +6,10 @@ use super::world::{Plan, World};
 use crate::node::{BuildFailure, CloseReason, Event};
 
 fn closed(world: &mut World, limit: u64) -> CloseReason {
-    world.wait(
-        4,
-        Duration::from_secs(limit),
-        "the circuit ends",
-        |event| match event {
-            Event::CircuitClosed { reason, .. } => Some(*reason),
-            _ => None,
-        },
-    )
+    world.wait(4, Duration::from_secs(limit), "the circuit ends", |event| match event {
+        Event::CircuitClosed { reason, .. } => Some(*reason),
+        _ => None,
+    })
 }
 
 #[test]
@@ -65,38 +60,23 @@ fn one_way_traffic_with_a_silent_far_end_is_no_reason_to_end() {
         world.node(4).send(now, circuit, b"nobody answers").unwrap();
         world.run_for(Duration::from_millis(100));
     }
-    assert!(
-        !world.members[4]
-            .events
-            .iter()
-            .any(|event| matches!(event, Event::CircuitClosed { .. }))
-    );
+    assert!(!world.members[4].events.iter().any(|event| matches!(event, Event::CircuitClosed { .. })));
 }
 
 #[test]
 fn builds_through_dead_relays_fail_with_a_reason() {
-    for (dead, expected) in [
-        (0, BuildFailure::GuardUnreachable),
-        (1, BuildFailure::Unreachable),
-        (2, BuildFailure::Unreachable),
-    ] {
+    for (dead, expected) in
+        [(0, BuildFailure::GuardUnreachable), (1, BuildFailure::Unreachable), (2, BuildFailure::Unreachable)]
+    {
         let mut world = World::new(&Plan::default());
         world.members[dead].dead = true;
         let (now, path) = (world.now, world.path(&[0, 1, 2]));
         world.node(4).build(now, &path).unwrap();
-        let reason = world.wait(
-            4,
-            Duration::from_secs(11),
-            "the build fails",
-            |event| match event {
-                Event::CircuitFailed { reason, .. } => Some(*reason),
-                _ => None,
-            },
-        );
-        assert!(
-            reason == expected || reason == BuildFailure::Timeout,
-            "{reason:?}"
-        );
+        let reason = world.wait(4, Duration::from_secs(11), "the build fails", |event| match event {
+            Event::CircuitFailed { reason, .. } => Some(*reason),
+            _ => None,
+        });
+        assert!(reason == expected || reason == BuildFailure::Timeout, "{reason:?}");
         world.run_for(Duration::from_secs(30));
         assert!(world.no_circuits());
     }

@@ -1,5 +1,6 @@
 //! Whole nodes against each other, in virtual time.
 
+mod anything;
 mod cells;
 mod failure;
 mod flood;
@@ -7,4 +8,3 @@ mod meeting;
 mod queueing;
 mod setup;
 mod world;
-mod dbg;

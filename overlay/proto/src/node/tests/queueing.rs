@@ -33,22 +33,11 @@ fn call_beside_bulk(bulk: bool) -> (Vec<Duration>, usize, World) {
             }
         }
         if tick % 10 == 0 {
-            world
-                .node(3)
-                .reply(
-                    now,
-                    other,
-                    &u32::try_from(sent.len()).unwrap().to_be_bytes(),
-                )
-                .unwrap();
+            world.node(3).reply(now, other, &u32::try_from(sent.len()).unwrap().to_be_bytes()).unwrap();
             sent.push(now);
         }
         world.run_for(Duration::from_millis(2));
-        arrived += world.members[4]
-            .events
-            .drain(..)
-            .filter(|event| matches!(event, Event::Message { .. }))
-            .count();
+        arrived += world.members[4].events.drain(..).filter(|event| matches!(event, Event::Message { .. })).count();
         for event in world.members[5].events.drain(..) {
             if let Event::Message { message, .. } = event {
                 let index = u32::from_be_bytes(message.try_into().unwrap()) as usize;

@@ -19,19 +19,13 @@ fn circuits_of_one_to_four_hops_carry_messages_both_ways() {
     }
     let now = world.now;
     let circuit = world.build(4, &[3]);
-    assert_eq!(
-        world.node(4).send(now, circuit, &[0; 1447]),
-        Err(SendError::TooLong(1447))
-    );
+    assert_eq!(world.node(4).send(now, circuit, &[0; 1447]), Err(SendError::TooLong(1447)));
     assert_eq!(world.node(4).send(now, circuit, &[]), Err(SendError::Empty));
 }
 
 #[test]
 fn three_hops_build_in_one_round_trip_of_the_path() {
-    let mut world = World::new(&Plan {
-        delay: Duration::from_millis(50),
-        ..Plan::default()
-    });
+    let mut world = World::new(&Plan { delay: Duration::from_millis(50), ..Plan::default() });
     world.build(4, &[0, 1, 2]);
     let (now, path) = (world.now, world.path(&[0, 1, 2]));
     let circuit = world.node(4).build(now, &path).unwrap();
@@ -44,10 +38,7 @@ fn three_hops_build_in_one_round_trip_of_the_path() {
 
 #[test]
 fn circuits_build_and_carry_messages_although_datagrams_are_lost() {
-    let mut world = World::new(&Plan {
-        delay: Duration::from_millis(5),
-        ..Plan::default()
-    });
+    let mut world = World::new(&Plan { delay: Duration::from_millis(5), ..Plan::default() });
     world.loss = 10;
     let mut arrived = 0;
     for _ in 0..10 {
@@ -58,16 +49,10 @@ fn circuits_build_and_carry_messages_although_datagrams_are_lost() {
             world.run_for(Duration::from_millis(20));
         }
         world.run_for(Duration::from_millis(100));
-        arrived += world.members[2]
-            .events
-            .drain(..)
-            .filter(|event| matches!(event, Event::LocalMessage { .. }))
-            .count();
+        arrived +=
+            world.members[2].events.drain(..).filter(|event| matches!(event, Event::LocalMessage { .. })).count();
     }
-    assert!(
-        (100..190).contains(&arrived),
-        "three links of 10 % loss: {arrived} of 200"
-    );
+    assert!((100..190).contains(&arrived), "three links of 10 % loss: {arrived} of 200");
 }
 
 #[test]
@@ -78,19 +63,10 @@ fn paths_that_cannot_be_tried_are_refused_at_once() {
     let unknown = zmesh_sphinx::RelayId([9; 16]);
     let origin = world.node(4);
     assert_eq!(origin.build(now, &[]), Err(BuildError::PathLength(0)));
-    assert_eq!(
-        origin.build(now, &[ids[0], ids[1], ids[0]]),
-        Err(BuildError::PathRepeats)
-    );
-    assert_eq!(
-        origin.build(now, &[ids[0], unknown]),
-        Err(BuildError::UnknownRelay(1))
-    );
+    assert_eq!(origin.build(now, &[ids[0], ids[1], ids[0]]), Err(BuildError::PathRepeats));
+    assert_eq!(origin.build(now, &[ids[0], unknown]), Err(BuildError::UnknownRelay(1)));
     let relay = world.node(0);
-    assert_eq!(
-        relay.build(now, &[ids[0], ids[1]]),
-        Err(BuildError::PathRepeats)
-    );
+    assert_eq!(relay.build(now, &[ids[0], ids[1]]), Err(BuildError::PathRepeats));
 }
 
 #[test]
@@ -110,36 +86,20 @@ fn teardown_leaves_nothing_behind() {
     world.deliver(4, second, 3, b"hello");
     let now = world.now;
     world.node(4).close(now, first);
-    world.wait(
-        2,
-        Duration::from_secs(1),
-        "the exit hears of it",
-        |event| match event {
-            Event::LocalClosed { local: id } if *id == local => Some(()),
-            _ => None,
-        },
-    );
+    world.wait(2, Duration::from_secs(1), "the exit hears of it", |event| match event {
+        Event::LocalClosed { local: id } if *id == local => Some(()),
+        _ => None,
+    });
     let now = world.now;
-    assert_eq!(
-        world.node(4).send(now, first, b"x"),
-        Err(SendError::NoCircuit)
-    );
-    assert_eq!(
-        world.node(2).reply(now, local, b"x"),
-        Err(SendError::NoCircuit)
-    );
+    assert_eq!(world.node(4).send(now, first, b"x"), Err(SendError::NoCircuit));
+    assert_eq!(world.node(2).reply(now, local, b"x"), Err(SendError::NoCircuit));
     let local = world.deliver(4, second, 3, b"still here");
     let now = world.now;
     world.node(3).close_local(now, local);
-    world.wait(
-        4,
-        Duration::from_secs(1),
-        "the origin hears of it",
-        |event| match event {
-            Event::CircuitClosed { circuit, .. } if *circuit == second => Some(()),
-            _ => None,
-        },
-    );
+    world.wait(4, Duration::from_secs(1), "the origin hears of it", |event| match event {
+        Event::CircuitClosed { circuit, .. } if *circuit == second => Some(()),
+        _ => None,
+    });
     world.run_for(Duration::from_millis(200));
     assert!(world.no_circuits());
 }
@@ -184,10 +144,7 @@ fn idle_circuits_are_closed_and_kept_ones_are_not() {
 
 #[test]
 fn a_replayed_setup_packet_is_refused_also_after_a_restart() {
-    let mut world = World::new(&Plan {
-        origins: 2,
-        ..Plan::default()
-    });
+    let mut world = World::new(&Plan { origins: 2, ..Plan::default() });
     let (now, path) = (world.now, world.path(&[0, 1]));
     let circuit = world.node(4).build(now, &path).unwrap();
     let mut packet = None;
@@ -206,10 +163,7 @@ fn a_replayed_setup_packet_is_refused_also_after_a_restart() {
     };
     replay(&mut world);
     let metrics = world.members[0].node.metrics();
-    assert_eq!(
-        (metrics.circuits.refused_replay, metrics.circuits.open),
-        (1, 2)
-    );
+    assert_eq!((metrics.circuits.refused_replay, metrics.circuits.open), (1, 2));
 
     // The relay restarts with the state that it saved.
     let state = world.members[0].node.replay_state();
@@ -237,32 +191,21 @@ fn a_replayed_setup_packet_is_refused_also_after_a_restart() {
 
 #[test]
 fn clocks_may_differ_by_a_slot_and_not_by_three() {
-    for (skew, works) in [
-        (0i64, true),
-        (290, true),
-        (-290, true),
-        (900, false),
-        (-900, false),
-    ] {
+    for (skew, works) in [(0i64, true), (290, true), (-290, true), (900, false), (-900, false)] {
         let mut world = World::new(&Plan::default());
         let now = world.now;
         let unix = super::world::UNIX.checked_add_signed(skew).unwrap();
         world.node(4).set_clock(now, unix * 1_000_000_000);
         let path = world.path(&[0, 1, 2]);
         world.node(4).build(now, &path).unwrap();
-        let ready = world.wait(
-            4,
-            Duration::from_secs(15),
-            "an answer",
-            |event| match event {
-                Event::CircuitReady { .. } => Some(true),
-                Event::CircuitFailed { reason, .. } => {
-                    assert_eq!(*reason, BuildFailure::Refused);
-                    Some(false)
-                }
-                _ => None,
-            },
-        );
+        let ready = world.wait(4, Duration::from_secs(15), "an answer", |event| match event {
+            Event::CircuitReady { .. } => Some(true),
+            Event::CircuitFailed { reason, .. } => {
+                assert_eq!(*reason, BuildFailure::Refused);
+                Some(false)
+            }
+            _ => None,
+        });
         assert_eq!(ready, works, "skew {skew}");
     }
 }
@@ -272,14 +215,7 @@ fn setups_work_across_the_change_of_onion_keys() {
     let mut world = World::new(&Plan::default());
     let epoch = crate::keys::EPOCH_SECONDS;
     let border = (super::world::UNIX / epoch + 1) * epoch;
-    for (offset, skew) in [
-        (-10i64, 20i64),
-        (10, -20),
-        (-10, 0),
-        (10, 0),
-        (-200, 290),
-        (200, -290),
-    ] {
+    for (offset, skew) in [(-10i64, 20i64), (10, -20), (-10, 0), (10, 0), (-200, 290), (200, -290)] {
         let now = world.now;
         let unix = border.checked_add_signed(offset).unwrap();
         for relay in 0..4 {
@@ -305,24 +241,13 @@ fn no_relay_names_more_than_its_neighbours() {
         assert_eq!(named[0].len(), expected, "relay {relay}");
         assert_eq!(relay_node.core.entries(), expected);
     }
-    assert!(
-        world.members[3]
-            .node
-            .relay
-            .as_ref()
-            .unwrap()
-            .named_links()
-            .is_empty()
-    );
+    assert!(world.members[3].node.relay.as_ref().unwrap().named_links().is_empty());
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let run = || {
-        let mut world = World::new(&Plan {
-            seed: 7,
-            ..Plan::default()
-        });
+        let mut world = World::new(&Plan { seed: 7, ..Plan::default() });
         world.loss = 5;
         let circuit = world.build(4, &[0, 1, 2]);
         for n in 0..50u8 {
@@ -331,14 +256,7 @@ fn the_same_seed_gives_the_same_run() {
             world.run_for(Duration::from_millis(3));
         }
         world.run_for(Duration::from_secs(1));
-        (
-            world.lengths.clone(),
-            world.members[2]
-                .events
-                .iter()
-                .map(|event| format!("{event:?}"))
-                .collect::<Vec<_>>(),
-        )
+        (world.lengths.clone(), world.members[2].events.iter().map(|event| format!("{event:?}")).collect::<Vec<_>>())
     };
     assert_eq!(run(), run());
 }

@@ -66,13 +66,7 @@ pub(super) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self {
-            relays: 4,
-            origins: 1,
-            delay: Duration::from_millis(10),
-            seed: 1,
-            tune: |_, _| {},
-        }
+        Self { relays: 4, origins: 1, delay: Duration::from_millis(10), seed: 1, tune: |_, _| {} }
     }
 }
 
@@ -81,9 +75,7 @@ impl World {
     pub(super) fn new(plan: &Plan) -> Self {
         let start = any_instant();
         let mut rng = ChaCha12Rng::seed_from_u64(plan.seed);
-        let keys: Vec<RelayKeys> = (0..plan.relays)
-            .map(|_| RelayKeys::generate(&mut rng, UNIX))
-            .collect();
+        let keys: Vec<RelayKeys> = (0..plan.relays).map(|_| RelayKeys::generate(&mut rng, UNIX)).collect();
         let network = Arc::new(network(&keys, &mut rng));
         let mut world = Self {
             now: start,
@@ -135,11 +127,7 @@ impl World {
     pub(super) fn member(&self, config: NodeConfig) -> Member {
         let mut node = Node::new(config, self.now);
         node.set_network(Arc::clone(&self.network));
-        Member {
-            node,
-            events: VecDeque::new(),
-            dead: false,
-        }
+        Member { node, events: VecDeque::new(), dead: false }
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -151,12 +139,7 @@ impl World {
     }
 
     /// Lets time pass until `done` says so; panics when it does not within `limit`.
-    pub(super) fn run_until(
-        &mut self,
-        limit: Duration,
-        what: &str,
-        mut done: impl FnMut(&mut Self) -> bool,
-    ) {
+    pub(super) fn run_until(&mut self, limit: Duration, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let end = self.now + limit;
         self.settle();
         while !done(self) {
@@ -181,10 +164,7 @@ impl World {
             while let Some(event) = world.members[origin].events.pop_front() {
                 match event {
                     Event::CircuitReady { circuit: id, .. } if id == circuit => ready = true,
-                    Event::CircuitFailed {
-                        circuit: id,
-                        reason,
-                    } if id == circuit => {
+                    Event::CircuitFailed { circuit: id, reason } if id == circuit => {
                         panic!("{reason:?}")
                     }
                     _ => {}
@@ -218,64 +198,31 @@ impl World {
     }
 
     /// Sends a message and waits for it at the exit.
-    pub(super) fn deliver(
-        &mut self,
-        origin: usize,
-        circuit: CircuitId,
-        exit: usize,
-        message: &[u8],
-    ) -> LocalId {
+    pub(super) fn deliver(&mut self, origin: usize, circuit: CircuitId, exit: usize, message: &[u8]) -> LocalId {
         let now = self.now;
         self.node(origin).send(now, circuit, message).unwrap();
-        self.wait(
-            exit,
-            Duration::from_secs(5),
-            "message at the exit",
-            |event| match event {
-                Event::LocalMessage {
-                    local,
-                    message: got,
-                } if got == message => Some(*local),
-                _ => None,
-            },
-        )
+        self.wait(exit, Duration::from_secs(5), "message at the exit", |event| match event {
+            Event::LocalMessage { local, message: got } if got == message => Some(*local),
+            _ => None,
+        })
     }
 
     /// Sends a message back and waits for it at the origin.
-    pub(super) fn deliver_back(
-        &mut self,
-        exit: usize,
-        local: LocalId,
-        origin: usize,
-        message: &[u8],
-    ) -> CircuitId {
+    pub(super) fn deliver_back(&mut self, exit: usize, local: LocalId, origin: usize, message: &[u8]) -> CircuitId {
         let now = self.now;
         self.node(exit).reply(now, local, message).unwrap();
-        self.wait(
-            origin,
-            Duration::from_secs(5),
-            "message at the origin",
-            |event| match event {
-                Event::Message {
-                    circuit,
-                    message: got,
-                } if got == message => Some(*circuit),
-                _ => None,
-            },
-        )
+        self.wait(origin, Duration::from_secs(5), "message at the origin", |event| match event {
+            Event::Message { circuit, message: got } if got == message => Some(*circuit),
+            _ => None,
+        })
     }
 
     /// Whether nothing of any circuit is left on any relay that lives.
     pub(super) fn no_circuits(&self) -> bool {
-        self.members
-            .iter()
-            .filter(|member| !member.dead)
-            .all(|member| {
-                let metrics = member.node.metrics();
-                metrics.circuits.open == 0
-                    && metrics.own.open == 0
-                    && member.node.core.entries() == 0
-            })
+        self.members.iter().filter(|member| !member.dead).all(|member| {
+            let metrics = member.node.metrics();
+            metrics.circuits.open == 0 && metrics.own.open == 0 && member.node.core.entries() == 0
+        })
     }
 
     /// After commands: all nodes give what they have.
@@ -288,21 +235,14 @@ impl World {
     /// Jumps to the earliest thing that is due, but not beyond `end`.
     fn step(&mut self, end: Instant) -> bool {
         let packet = self.packets.keys().next().map(|(at, _)| *at);
-        let timers = self
-            .members
-            .iter()
-            .filter(|member| !member.dead)
-            .filter_map(|member| member.node.next_timeout());
+        let timers = self.members.iter().filter(|member| !member.dead).filter_map(|member| member.node.next_timeout());
         let Some(at) = timers.chain(packet).min() else {
             return false;
         };
         if at > end {
             return false;
         }
-        assert!(
-            at + Duration::from_millis(200) > self.now,
-            "a timeout far in the past: livelock"
-        );
+        assert!(at + Duration::from_millis(200) > self.now, "a timeout far in the past: livelock");
         self.now = self.now.max(at);
         let now = self.now;
         let mut touched = BTreeSet::new();
@@ -310,15 +250,9 @@ impl World {
             if entry.key().0 > now {
                 break;
             }
-            let Packet {
-                from,
-                to,
-                mut bytes,
-            } = entry.remove();
+            let Packet { from, to, mut bytes } = entry.remove();
             if !self.members[to].dead {
-                self.members[to]
-                    .node
-                    .handle_datagram(now, address(from), &mut bytes);
+                self.members[to].node.handle_datagram(now, address(from), &mut bytes);
                 touched.insert(to);
             }
         }
@@ -364,14 +298,7 @@ impl World {
                 continue;
             };
             self.sent += 1;
-            self.packets.insert(
-                (now + self.delay, self.sent),
-                Packet {
-                    from: index,
-                    to,
-                    bytes,
-                },
-            );
+            self.packets.insert((now + self.delay, self.sent), Packet { from: index, to, bytes });
         }
     }
 }
@@ -407,9 +334,7 @@ fn network(keys: &[RelayKeys], rng: &mut ChaCha12Rng) -> Network {
             exit: None,
             meeting: true,
         };
-        draft
-            .add(Descriptor::create(keys, &info, Terms::from_now(UNIX)).unwrap())
-            .unwrap();
+        draft.add(Descriptor::create(keys, &info, Terms::from_now(UNIX)).unwrap()).unwrap();
     }
     draft.sign(&signer, UNIX).unwrap();
     Network::from_document(draft.into_document().unwrap(), UNIX).unwrap()
@@ -419,19 +344,8 @@ impl Node {
     /// Sends any set-up packet over the link of an open circuit, as an attacker would.
     pub(super) fn send_setup(&mut self, now: Instant, packet: [u8; zmesh_sphinx::PACKET_LEN]) {
         let link = self.origin.any_link().expect("an open circuit");
-        let number = self
-            .core
-            .neighbours
-            .next_number(link)
-            .expect("a link that is up");
+        let number = self.core.neighbours.next_number(link).expect("a link that is up");
         // A full queue is what a flood meets.
-        let _ = self.core.links.send_control(
-            now,
-            link,
-            Control::Setup {
-                circuit: number,
-                packet,
-            },
-        );
+        let _ = self.core.links.send_control(now, link, Control::Setup { circuit: number, packet });
     }
 }

@@ -15,10 +15,7 @@ pub struct CodelConfig {
 
 impl Default for CodelConfig {
     fn default() -> Self {
-        Self {
-            target: Duration::from_millis(5),
-            interval: Duration::from_millis(100),
-        }
+        Self { target: Duration::from_millis(5), interval: Duration::from_millis(100) }
     }
 }
 
@@ -43,13 +40,7 @@ impl Codel {
     /// Judges the cell that has just left the flow after `sojourn`; `left` cells remain behind it.
     ///
     /// After [`Verdict::Drop`] the caller takes the next cell and asks again.
-    pub(super) fn judge(
-        &mut self,
-        config: &CodelConfig,
-        now: Instant,
-        sojourn: Duration,
-        left: usize,
-    ) -> Verdict {
+    pub(super) fn judge(&mut self, config: &CodelConfig, now: Instant, sojourn: Duration, left: usize) -> Verdict {
         let late = self.stands_above(config, now, sojourn, left);
         if self.dropping {
             if !late {
@@ -67,9 +58,7 @@ impl Codel {
         } else if late {
             self.dropping = true;
             let delta = self.count - self.last_count;
-            let recent = self
-                .drop_next
-                .is_some_and(|at| now.saturating_duration_since(at) < config.interval * 16);
+            let recent = self.drop_next.is_some_and(|at| now.saturating_duration_since(at) < config.interval * 16);
             self.count = if delta > 1 && recent { delta } else { 1 };
             self.last_count = self.count;
             self.drop_next = Some(now + control_law(config.interval, self.count));
@@ -85,13 +74,7 @@ impl Codel {
         self.dropping = false;
     }
 
-    fn stands_above(
-        &mut self,
-        config: &CodelConfig,
-        now: Instant,
-        sojourn: Duration,
-        left: usize,
-    ) -> bool {
+    fn stands_above(&mut self, config: &CodelConfig, now: Instant, sojourn: Duration, left: usize) -> bool {
         if sojourn < config.target || left == 0 {
             self.first_above = None;
             return false;

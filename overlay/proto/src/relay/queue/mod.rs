@@ -43,11 +43,9 @@ pub struct PushDrops {
     pub link: usize,
 }
 
-/// A cell that leaves the queue.
-#[derive(Debug)]
-pub struct Popped<C> {
-    /// The cell.
-    pub cell: C,
+/// How a cell left the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Popped {
     /// Whether its flow was sparse: served from the list of new flows. Repair protects such cells first.
     pub sparse: bool,
     /// How long it waited.
@@ -91,7 +89,7 @@ pub struct FairQueue<C> {
     cells: usize,
 }
 
-impl<C> FairQueue<C> {
+impl<C: Copy> FairQueue<C> {
     /// An empty queue.
     #[must_use]
     pub fn new(bounds: QueueBounds, codel: CodelConfig) -> Self {
@@ -108,19 +106,13 @@ impl<C> FairQueue<C> {
 
     /// A new flow for one circuit. It lives until [`Self::remove_flow`].
     pub fn add_flow(&mut self) -> FlowId {
-        let flow = Flow {
-            cells: VecDeque::new(),
-            place: Place::Idle,
-            deficit: 0,
-            codel: Codel::default(),
-            last_push: None,
-        };
+        let flow =
+            Flow { cells: VecDeque::new(), place: Place::Idle, deficit: 0, codel: Codel::default(), last_push: None };
         if let Some(index) = self.free.pop() {
             self.flows[index as usize] = flow;
             return FlowId(index);
         }
-        let index = u32::try_from(self.flows.len())
-            .expect("the number of circuits is bounded far below 2^32");
+        let index = u32::try_from(self.flows.len()).expect("the number of circuits is bounded far below 2^32");
         self.flows.push(flow);
         FlowId(index)
     }
@@ -146,10 +138,7 @@ impl<C> FairQueue<C> {
     pub fn push(&mut self, id: FlowId, now: Instant, cell: C) -> PushDrops {
         let mut drops = PushDrops::default();
         let flow = &mut self.flows[id.0 as usize];
-        debug_assert!(
-            !matches!(flow.place, Place::Leaving | Place::Free),
-            "a cell for a flow that was removed"
-        );
+        debug_assert!(!matches!(flow.place, Place::Leaving | Place::Free), "a cell for a flow that was removed");
         if flow.cells.len() >= self.bounds.circuit {
             flow.cells.pop_front();
             self.cells -= 1;
@@ -169,8 +158,8 @@ impl<C> FairQueue<C> {
         drops
     }
 
-    /// Takes the next cell; adds to `codel_drops` what CoDel threw away on the way.
-    pub fn pop(&mut self, now: Instant, codel_drops: &mut u64) -> Option<Popped<C>> {
+    /// Moves the next cell to `out`; adds to `codel_drops` what CoDel threw away on the way.
+    pub fn pop(&mut self, now: Instant, codel_drops: &mut u64, out: &mut C) -> Option<Popped> {
         loop {
             let (index, sparse) = match (self.new.front(), self.old.front()) {
                 (Some(index), _) => (*index, true),
@@ -191,10 +180,9 @@ impl<C> FairQueue<C> {
                 self.old.push_back(index);
                 continue;
             }
-            if let Some(popped) = flow.take(&self.codel, now, sparse, &mut self.cells, codel_drops)
-            {
+            if let Some(waited) = flow.take(&self.codel, now, &mut self.cells, codel_drops, out) {
                 flow.deficit -= 1;
-                return Some(popped);
+                return Some(Popped { sparse, waited });
             }
             // An empty new flow goes through the old list once, so that it cannot jump the queue again and again.
             self.unlist(sparse);
@@ -210,10 +198,7 @@ impl<C> FairQueue<C> {
     /// Drops from the head of the flow with the most cells: half of it, at most 64 cells; says how many.
     pub fn drop_fattest(&mut self) -> usize {
         let active = self.new.iter().chain(&self.old);
-        let Some(fattest) = active
-            .max_by_key(|index| self.flows[**index as usize].cells.len())
-            .copied()
-        else {
+        let Some(fattest) = active.max_by_key(|index| self.flows[**index as usize].cells.len()).copied() else {
             return 0;
         };
         let flow = &mut self.flows[fattest as usize];
@@ -226,15 +211,10 @@ impl<C> FairQueue<C> {
     /// Gives back the memory of flows that have been quiet for `quiet`.
     pub fn shrink(&mut self, now: Instant, quiet: Duration) {
         for flow in &mut self.flows {
-            let idle = flow
-                .last_push
-                .is_none_or(|at| now.saturating_duration_since(at) >= quiet);
+            let idle = flow.last_push.is_none_or(|at| now.saturating_duration_since(at) >= quiet);
             if flow.cells.is_empty() && idle && flow.cells.capacity() > 0 {
                 flow.cells = VecDeque::new();
-            } else if flow.cells.capacity() > KEEP_CELLS
-                && flow.cells.len() < flow.cells.capacity() / 4
-                && idle
-            {
+            } else if flow.cells.capacity() > KEEP_CELLS && flow.cells.len() < flow.cells.capacity() / 4 && idle {
                 flow.cells.shrink_to(KEEP_CELLS);
             }
         }
@@ -266,35 +246,30 @@ impl<C> FairQueue<C> {
     }
 
     fn unlist(&mut self, from_new: bool) {
-        if from_new {
-            &mut self.new
-        } else {
-            &mut self.old
-        }
-        .pop_front();
+        if from_new { &mut self.new } else { &mut self.old }.pop_front();
     }
 }
 
-impl<C> Flow<C> {
+impl<C: Copy> Flow<C> {
+    /// Copies the first cell that CoDel lets pass straight to where it is needed; says how long it waited.
     fn take(
         &mut self,
         codel: &CodelConfig,
         now: Instant,
-        sparse: bool,
         total: &mut usize,
         codel_drops: &mut u64,
-    ) -> Option<Popped<C>> {
-        while let Some(Waiting { cell, since }) = self.cells.pop_front() {
+        out: &mut C,
+    ) -> Option<Duration> {
+        while let Some(Waiting { cell, since }) = self.cells.front() {
+            let waited = now.saturating_duration_since(*since);
+            let verdict = self.codel.judge(codel, now, waited, self.cells.len() - 1);
+            if verdict == Verdict::Send {
+                *out = *cell;
+            }
+            self.cells.pop_front();
             *total -= 1;
-            let waited = now.saturating_duration_since(since);
-            match self.codel.judge(codel, now, waited, self.cells.len()) {
-                Verdict::Send => {
-                    return Some(Popped {
-                        cell,
-                        sparse,
-                        waited,
-                    });
-                }
+            match verdict {
+                Verdict::Send => return Some(waited),
                 Verdict::Drop => *codel_drops += 1,
             }
         }
@@ -307,9 +282,6 @@ impl<C> Flow<C> {
 impl<C> FairQueue<C> {
     /// Shows every waiting cell to a test.
     pub(crate) fn waiting_cells(&mut self, see: &mut impl FnMut(&mut C)) {
-        self.flows
-            .iter_mut()
-            .flat_map(|flow| &mut flow.cells)
-            .for_each(|waiting| see(&mut waiting.cell));
+        self.flows.iter_mut().flat_map(|flow| &mut flow.cells).for_each(|waiting| see(&mut waiting.cell));
     }
 }

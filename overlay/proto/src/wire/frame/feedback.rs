@@ -26,9 +26,7 @@ pub struct Feedback {
 
 impl Feedback {
     pub(super) fn read(bytes: &[u8; FEEDBACK_LEN - 1]) -> Self {
-        let number = |at: usize| {
-            u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
+        let number = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let mut bitmap = [0; 16];
         bitmap[1..].copy_from_slice(&bytes[14..]);
         Self {

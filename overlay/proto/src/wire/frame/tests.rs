@@ -7,20 +7,15 @@ const REPLY: [u8; SETUP_REPLY_LEN] = [4; SETUP_REPLY_LEN];
 const CELL: [u8; CELL_LEN] = [5; CELL_LEN];
 
 fn feedback() -> impl Strategy<Value = Feedback> {
-    (
-        any::<u32>(),
-        any::<u32>(),
-        any::<u32>(),
-        any::<u16>(),
-        any::<u128>(),
-    )
-        .prop_map(|(highest, received, arrived, delay, bitmap)| Feedback {
+    (any::<u32>(), any::<u32>(), any::<u32>(), any::<u16>(), any::<u128>()).prop_map(
+        |(highest, received, arrived, delay, bitmap)| Feedback {
             highest,
             received,
             arrived,
             delay,
             bitmap: bitmap & ((1 << FEEDBACK_BITS) - 1),
-        })
+        },
+    )
 }
 
 fn frame() -> impl Strategy<Value = Frame<'static>> {
@@ -30,21 +25,9 @@ fn frame() -> impl Strategy<Value = Frame<'static>> {
         feedback().prop_map(Frame::Feedback),
         any::<u32>().prop_map(Frame::Ping),
         any::<u32>().prop_map(Frame::Pong),
-        any::<(u32, u32)>().prop_map(|(id, circuit)| Frame::Setup {
-            id,
-            circuit,
-            packet: &PACKET
-        }),
-        any::<(u32, u32)>().prop_map(|(id, circuit)| Frame::SetupReply {
-            id,
-            circuit,
-            reply: &REPLY
-        }),
-        any::<(u32, u32, u8)>().prop_map(|(id, circuit, reason)| Frame::Destroy {
-            id,
-            circuit,
-            reason
-        }),
+        any::<(u32, u32)>().prop_map(|(id, circuit)| Frame::Setup { id, circuit, packet: &PACKET }),
+        any::<(u32, u32)>().prop_map(|(id, circuit)| Frame::SetupReply { id, circuit, reply: &REPLY }),
+        any::<(u32, u32, u8)>().prop_map(|(id, circuit, reason)| Frame::Destroy { id, circuit, reason }),
         any::<(u32, u64)>().prop_map(|(through, beyond)| Frame::Ack { through, beyond }),
         any::<u8>().prop_map(|reason| Frame::Close { reason }),
     ]
@@ -73,11 +56,7 @@ proptest! {
 
 #[test]
 fn a_short_datagram_holds_a_cell_or_a_setup_and_feedback() {
-    let setup = Frame::Setup {
-        id: 1,
-        circuit: 2,
-        packet: &PACKET,
-    };
+    let setup = Frame::Setup { id: 1, circuit: 2, packet: &PACKET };
     for first in [Frame::Cells1(&CELL), setup] {
         let mut plain = [0; S_PLAIN];
         let mut writer = FrameWriter::new(&mut plain);
@@ -86,14 +65,8 @@ fn a_short_datagram_holds_a_cell_or_a_setup_and_feedback() {
     let mut plain = [0; L_PLAIN];
     let mut writer = FrameWriter::new(&mut plain);
     assert!(writer.push(&Frame::Cells2(&CELL, &CELL)) && writer.feedback(&Feedback::default()));
-    assert!(writer.push(&Frame::Ack {
-        through: 1,
-        beyond: 2
-    }));
-    assert!(
-        !writer.push(&setup),
-        "a set-up does not fit beside two cells"
-    );
+    assert!(writer.push(&Frame::Ack { through: 1, beyond: 2 }));
+    assert!(!writer.push(&setup), "a set-up does not fit beside two cells");
 }
 
 #[test]

@@ -46,32 +46,20 @@ impl<'a> FrameWriter<'a> {
     pub fn push(&mut self, frame: &Frame<'_>) -> bool {
         match frame {
             Frame::Cells1(cell) => self.frame::<CELL_LEN>(CELLS1, |out| *out = **cell),
-            Frame::Cells2(first, second) => {
-                self.parts::<{ 2 * CELL_LEN }>(CELLS2, &[*first, *second])
-            }
+            Frame::Cells2(first, second) => self.parts::<{ 2 * CELL_LEN }>(CELLS2, &[*first, *second]),
             Frame::Feedback(feedback) => self.feedback(feedback),
             Frame::Ping(id) => self.frame::<4>(PING, |out| *out = id.to_be_bytes()),
             Frame::Pong(id) => self.frame::<4>(PONG, |out| *out = id.to_be_bytes()),
-            Frame::Setup {
-                id,
-                circuit,
-                packet,
-            } => self.parts::<488>(SETUP, &[&id.to_be_bytes(), &circuit.to_be_bytes(), *packet]),
-            Frame::SetupReply { id, circuit, reply } => self.parts::<200>(
-                SETUP_REPLY,
-                &[&id.to_be_bytes(), &circuit.to_be_bytes(), *reply],
-            ),
-            Frame::Destroy {
-                id,
-                circuit,
-                reason,
-            } => self.parts::<9>(
-                DESTROY,
-                &[&id.to_be_bytes(), &circuit.to_be_bytes(), &[*reason]],
-            ),
-            Frame::Ack { through, beyond } => {
-                self.parts::<12>(ACK, &[&through.to_be_bytes(), &beyond.to_be_bytes()])
+            Frame::Setup { id, circuit, packet } => {
+                self.parts::<488>(SETUP, &[&id.to_be_bytes(), &circuit.to_be_bytes(), *packet])
             }
+            Frame::SetupReply { id, circuit, reply } => {
+                self.parts::<200>(SETUP_REPLY, &[&id.to_be_bytes(), &circuit.to_be_bytes(), *reply])
+            }
+            Frame::Destroy { id, circuit, reason } => {
+                self.parts::<9>(DESTROY, &[&id.to_be_bytes(), &circuit.to_be_bytes(), &[*reason]])
+            }
+            Frame::Ack { through, beyond } => self.parts::<12>(ACK, &[&through.to_be_bytes(), &beyond.to_be_bytes()]),
             Frame::Close { reason } => self.frame::<1>(CLOSE, |out| *out = [*reason]),
         }
     }

@@ -1,0 +1,340 @@
+#!/usr/bin/env python3
+"""Follows 01-sphinx.md and 02-cells.md, and nothing else, through setup.json, cells.json and hctr2.json.
+
+A second implementation for reading and checking: plain Python, no packages, slow, not constant-time. Run it without arguments.
+"""
+
+import hashlib
+import hmac
+import json
+import pathlib
+
+HERE = pathlib.Path(__file__).parent
+hexed = bytes.fromhex
+
+
+def xor(left, right):
+    return bytes(a ^ b for a, b in zip(left, right))
+
+
+# --- ristretto255, RFC 9496 -------------------------------------------------------------------------------------------------------
+
+P = 2**255 - 19
+ORDER = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, P) % P
+SQRT_M1 = pow(2, (P - 1) // 4, P)
+
+
+def positive(x):
+    x %= P
+    return P - x if x & 1 else x
+
+
+def sqrt_ratio(u, v):
+    """Whether u/v is a square, and the non-negative root of it or of i·u/v."""
+    root = u * v**3 * pow(u * v**7, (P - 5) // 8, P) % P
+    check = v * root * root % P
+    if check in (-u % P, -u * SQRT_M1 % P):
+        root = root * SQRT_M1 % P
+    return check in (u % P, -u % P), positive(root)
+
+
+INVSQRT_A_MINUS_D = sqrt_ratio(1, -1 - D)[1]
+
+
+def decode(data):
+    s = int.from_bytes(data, "little")
+    assert s < P and not s & 1, "not canonical"
+    u1, u2 = (1 - s * s) % P, (1 + s * s) % P
+    v = (-D * u1 * u1 - u2 * u2) % P
+    square, inverse = sqrt_ratio(1, v * u2 * u2 % P)
+    dx = inverse * u2 % P
+    x, y = positive(2 * s * dx), u1 * inverse * dx * v % P
+    t = x * y % P
+    assert square and not t & 1 and y, "not an element"
+    return x, y, 1, t
+
+
+def encode(point):
+    x, y, z, t = point
+    u1, u2 = (z + y) * (z - y) % P, x * y % P
+    _, inverse = sqrt_ratio(1, u1 * u2 * u2 % P)
+    d1, d2 = inverse * u1 % P, inverse * u2 % P
+    z_inverse = d1 * d2 * t % P
+    if t * z_inverse % P & 1:
+        x, y, d2 = y * SQRT_M1 % P, x * SQRT_M1 % P, d1 * INVSQRT_A_MINUS_D % P
+    if x * z_inverse % P & 1:
+        y = -y % P
+    return positive(d2 * (z - y)).to_bytes(32, "little")
+
+
+def add(left, right):
+    x1, y1, z1, t1 = left
+    x2, y2, z2, t2 = right
+    a, b = (y1 - x1) * (y2 - x2), (y1 + x1) * (y2 + x2)
+    c, d = 2 * t1 * t2 * D, 2 * z1 * z2
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def multiply(scalar, point):
+    result = (0, 1, 1, 0)
+    while scalar:
+        if scalar & 1:
+            result = add(result, point)
+        point = add(point, point)
+        scalar >>= 1
+    return result
+
+
+G = decode(hexed("e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76"))
+
+
+# --- hashes and keys --------------------------------------------------------------------------------------------------------------
+
+
+def mac(key, message):
+    return hmac.new(key, message, "sha256").digest()[:16]
+
+
+def extract(name, data):
+    return hmac.new(name.encode(), data, "sha256").digest()
+
+
+def derive(source, label, length=32):
+    out, block, number = b"", b"", 1
+    while len(out) < length:
+        block = hmac.new(source, block + label.encode() + bytes([number]), "sha256").digest()
+        out += block
+        number += 1
+    return out[:length]
+
+
+# --- AES-256 and HCTR2 ------------------------------------------------------------------------------------------------------------
+
+
+def times(a, b):
+    """The product in AES's field."""
+    product = 0
+    while b:
+        if b & 1:
+            product ^= a
+        a = a << 1 ^ (0x11B if a & 0x80 else 0)
+        b >>= 1
+    return product
+
+
+def make_sbox():
+    inverse = [0] * 256
+    for a in range(1, 256):
+        inverse[a] = next(b for b in range(1, 256) if times(a, b) == 1)
+    turn = lambda value, by: (value << by | value >> 8 - by) & 0xFF
+    return [b ^ turn(b, 1) ^ turn(b, 2) ^ turn(b, 3) ^ turn(b, 4) ^ 0x63 for b in inverse]
+
+
+SBOX = make_sbox()
+UNSBOX = [SBOX.index(value) for value in range(256)]
+PRODUCTS = {factor: [times(value, factor) for value in range(256)] for factor in (2, 3, 9, 11, 13, 14)}
+
+
+class Aes:
+    def __init__(self, key):
+        words = [list(key[at : at + 4]) for at in range(0, 32, 4)]
+        constant = 1
+        for number in range(8, 60):
+            word = words[-1]
+            if number % 8 == 0:
+                word = [SBOX[byte] for byte in word[1:] + word[:1]]
+                word[0] ^= constant
+                constant = times(constant, 2)
+            elif number % 8 == 4:
+                word = [SBOX[byte] for byte in word]
+            words.append([a ^ b for a, b in zip(words[number - 8], word)])
+        self.keys = [bytes(sum(words[at : at + 4], [])) for at in range(0, 60, 4)]
+
+    @staticmethod
+    def mix(block, factors):
+        table = [PRODUCTS.get(factor) for factor in factors]
+        take = lambda factor, byte: table[factor][byte] if table[factor] else byte
+        return bytes(
+            take(0, block[at + row])
+            ^ take(1, block[at + (row + 1) % 4])
+            ^ take(2, block[at + (row + 2) % 4])
+            ^ take(3, block[at + (row + 3) % 4])
+            for at in range(0, 16, 4)
+            for row in range(4)
+        )
+
+    def encrypt(self, block):
+        block = xor(block, self.keys[0])
+        for number in range(1, 15):
+            block = bytes(SBOX[block[(at + 4 * (at % 4)) % 16]] for at in range(16))
+            if number < 14:
+                block = self.mix(block, (2, 3, 1, 1))
+            block = xor(block, self.keys[number])
+        return block
+
+    def decrypt(self, block):
+        block = xor(block, self.keys[14])
+        for number in reversed(range(14)):
+            block = bytes(UNSBOX[block[(at - 4 * (at % 4)) % 16]] for at in range(16))
+            block = xor(block, self.keys[number])
+            if number:
+                block = self.mix(block, (14, 11, 13, 9))
+        return block
+
+
+def little(number):
+    return number.to_bytes(16, "little")
+
+
+def polyval(key, data):
+    total = 0
+    for at in range(0, len(data), 16):
+        left, product = total ^ int.from_bytes(data[at : at + 16], "little"), 0
+        for bit in range(128):
+            if key >> bit & 1:
+                product ^= left << bit
+        for _ in range(128):
+            if product & 1:
+                product ^= 1 << 128 | 1 << 127 | 1 << 126 | 1 << 121 | 1
+            product >>= 1
+        total = product
+    return total
+
+
+class WideBlock:
+    def __init__(self, key):
+        self.aes = Aes(key)
+        self.hash_key, self.whitening = (int.from_bytes(self.aes.encrypt(little(n)), "little") for n in (0, 1))
+
+    def hash(self, tweak, message):
+        length = 16 * len(tweak) + (3 if len(message) % 16 else 2)
+        if len(message) % 16:
+            message += b"\1" + bytes(-len(message) % 16 - 1)
+        return polyval(self.hash_key, little(length) + tweak + bytes(-len(tweak) % 16) + message)
+
+    def permute(self, one_block, tweak, message):
+        first, rest = int.from_bytes(message[:16], "little"), message[16:]
+        masked = first ^ self.hash(tweak, rest)
+        middle = int.from_bytes(one_block(little(masked)), "little")
+        seed = masked ^ middle ^ self.whitening
+        blocks = range(1, 1 + -(-len(rest) // 16))
+        rest = xor(rest, b"".join(self.aes.encrypt(little(seed ^ number)) for number in blocks))
+        return little(middle ^ self.hash(tweak, rest)) + rest
+
+    def encrypt(self, tweak, message):
+        return self.permute(self.aes.encrypt, tweak, message)
+
+    def decrypt(self, tweak, message):
+        return self.permute(self.aes.decrypt, tweak, message)
+
+
+# --- the documents ----------------------------------------------------------------------------------------------------------------
+
+
+class Hop:
+    """One hop of a set-up: everything of 01-sphinx.md, sections 3, 5 and 6."""
+
+    def __init__(self, vector, slot):
+        secret = int.from_bytes(hexed(vector["onion_secret"]), "little")
+        public, relay = encode(multiply(secret, G)), hexed(vector["relay_id"])
+        assert public.hex() == vector["onion_public"]
+        packet = hexed(vector["packet_in"])
+        alpha, beta, gamma, body = packet[:32], packet[32:224], packet[224:240], packet[240:]
+        element = decode(alpha)
+        shared = encode(multiply(secret, element))
+        self.sphinx = extract("zmesh sphinx 1", shared + relay + public + alpha)
+        assert mac(derive(self.sphinx, "header authenticator"), beta) == gamma
+
+        aes = Aes(derive(self.sphinx, "header stream"))
+        plain = xor(beta + bytes(48), b"".join(aes.encrypt(little(number)) for number in range(15)))
+        numbers = [int.from_bytes(plain[at : at + 4], "big") for at in (16, 20, 24, 28)]
+        assert numbers[0] == slot and numbers[3] in (0, 1)
+        self.start, self.own_lane = numbers[1] % 2**30, numbers[1] >> 30
+        self.shift, self.mask = numbers[2] % 2**30, numbers[2] >> 30
+        self.last = numbers[3] == 1
+        self.next_relay = plain[:16].hex()
+        body = WideBlock(derive(self.sphinx, "body")).decrypt(b"zmesh setup body", body)
+        if self.last:
+            assert plain[:16] == bytes(16) and body == bytes(240)
+        blinding = int.from_bytes(derive(self.sphinx, "blinding", 64), "little") % ORDER
+        self.next_packet = encode(multiply(blinding, element)) + plain[48:] + plain[32:48] + body
+
+        ephemeral = int.from_bytes(hexed(vector["random_bytes_drawn"]), "little") % ORDER
+        self.share = encode(multiply(ephemeral, G))
+        fresh = encode(multiply(ephemeral, element))
+        header_hash = hashlib.sha256(packet[:240]).digest()
+        self.circuit = extract("zmesh circuit 1", fresh + shared + relay + public + alpha + self.share + header_hash)
+        for name in ("reply authenticator", "forward", "backward 0", "backward 1", "backward 2", "backward 3"):
+            assert derive(self.circuit, name).hex() == vector["keys_of_the_circuit"][name]
+
+    def reply(self, inner):
+        """Section 7."""
+        if inner is None:
+            filler = derive(derive(self.sphinx, "reply filler"), "slots", 144)
+            inner = [filler[:48], filler[48:96], filler[96:], bytes(48)]
+        own = self.share + mac(derive(self.circuit, "reply authenticator"), self.share + b"".join(inner))
+        cipher = WideBlock(derive(self.sphinx, "reply"))
+        return [cipher.encrypt(b"zmesh reply slo" + bytes([number]), slot) for number, slot in enumerate([own] + inner[:3])]
+
+    def layer(self, chain, counter, direction, lane, body):
+        """02-cells.md, sections 3 and 6."""
+        root = derive(self.circuit, chain)
+        for _ in range(counter >> 16):
+            root = derive(root, "next phase")
+        tweak = counter.to_bytes(8, "little") + bytes([direction, lane]) + bytes(6)
+        return WideBlock(derive(root, "phase key")).encrypt(tweak, body)
+
+
+def check_set_up(vector):
+    hops = [Hop(hop, vector["slot"]) for hop in vector["hops"]]
+    for hop, after in zip(hops, vector["hops"][1:]):
+        assert not hop.last and hop.next_relay == after["relay_id"] and hop.next_packet.hex() == after["packet_in"]
+    assert hops[-1].last
+    reply = None
+    for hop, expected in zip(reversed(hops), reversed(vector["hops"])):
+        reply = hop.reply(reply)
+        assert b"".join(reply).hex() == expected["reply_out"]
+    for hop, after in zip(hops, hops[1:]):
+        assert (hop.start + hop.shift) % 2**30 == after.start
+    return hops
+
+
+def check_cells(vectors, hops):
+    forward, backward = 0, [0] * len(hops)
+    for number, cell in enumerate(vectors["cells"]):
+        if number == 12:  # the third group: cells were lost
+            forward += 65_534
+            backward[-1] += 65_534
+        payload, to = cell["payload"].encode(), cell["hop"]
+        body = bytes(16) + bytes([cell["kind"]]) + len(payload).to_bytes(2, "big") + payload
+        body += bytes(504 - len(body))
+        assert body.hex() == cell["plain"]
+        if cell["direction"] == "forward":
+            counter, forward = forward, forward + 1
+            for hop, link in reversed(list(zip(hops, cell["links"]))):
+                body = hop.layer("forward", counter, 1, 0, body)
+                assert link == {"body": body.hex(), "number": (hop.start + counter) % 2**30}
+        else:
+            counter, lane = backward[to], hops[to].own_lane
+            backward[to] += 1
+            for hop, link in zip(reversed(hops[: to + 1]), cell["links"]):
+                lane ^= hop.mask if hop is not hops[to] else 0
+                body = hop.layer(f"backward {lane}", counter, 2, lane, body)
+                assert link == {"body": body.hex(), "number": lane << 30 | (hop.start + counter) % 2**30}
+
+
+def main():
+    load = lambda name: json.loads((HERE / name).read_text())
+    for vector in load("hctr2.json")["vectors"]:
+        cipher, tweak = WideBlock(hexed(vector["input"]["key_hex"])), hexed(vector["input"]["tweak_hex"])
+        plain, encrypted = hexed(vector["plaintext_hex"]), hexed(vector["ciphertext_hex"])
+        assert cipher.encrypt(tweak, plain) == encrypted and cipher.decrypt(tweak, encrypted) == plain
+    circuits = [check_set_up(vector) for vector in load("setup.json")["set_ups"]]
+    check_cells(load("cells.json"), circuits[2])
+    print("hctr2.json, setup.json and cells.json agree with the documents")
+
+
+if __name__ == "__main__":
+    main()
