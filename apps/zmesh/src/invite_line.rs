@@ -11,7 +11,7 @@
 use data_encoding::BASE32_NOPAD;
 use zmesh_voice::invite::{Invite, InviteError};
 
-/// The largest network document that goes into a line, in bytes: about six relays with descriptors of 35 days.
+/// The largest network document that goes into a line, in bytes: four relays with descriptors of 35 days, fifteen of a week.
 pub const DOCUMENT_MAX: usize = 12 * 1024;
 /// The longest line that is looked at.
 const LINE_MAX: usize = 64 * 1024;

@@ -298,7 +298,7 @@ fn after_a_killed_relay_new_streams_work_again_soon() {
         }
         assert!(killed.elapsed() < Duration::from_secs(20), "no stream after the death of a relay");
     }
-    assert!(killed.elapsed() < Duration::from_secs(15), "{:?}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
 }
 
 fn wait_until(mut done: impl FnMut() -> bool) {
@@ -315,7 +315,7 @@ fn the_demo_reports_and_leaves_nothing_running() {
     let said = folder.succeeds(&["demo", "--seconds", "10", "--hops", "2", "--output", "out", "--json"]);
     let report: Value = serde_json::from_str(said.trim()).expect("one line of JSON");
     assert_eq!(report["bulk"]["bytes"], 100_000_000);
-    assert_eq!(report["circuits"].as_array().map(Vec::len) >= Some(3), true, "{report}");
+    assert!(report["circuits"].as_array().map(Vec::len) >= Some(3), "{report}");
     for direction in ["caller_to_answerer", "answerer_to_caller"] {
         let direction = &report["call"][direction];
         assert!(direction["frames_sent"].as_u64() >= Some(490), "{direction}");
