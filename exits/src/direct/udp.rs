@@ -111,6 +111,8 @@ impl Flow {
 
     async fn receive(&self, buffer: &mut [u8]) -> Result<(usize, SocketAddr), EgressError> {
         loop {
+            // Strangers who flood the socket must not keep its thread from other work.
+            tokio::task::consume_budget().await;
             let until = self.state().moved_at + self.inner.udp_idle;
             // The sockets signal, then are read without waiting, so nothing is lost when this future is dropped.
             tokio::select! {
