@@ -387,7 +387,10 @@ fn other_files_are_told_apart() {
 fn the_bytes_are_pinned() {
     let document = signed(1);
     let hash = Sha256::digest(document.encode());
-    assert_eq!(data_encoding::HEXLOWER.encode(&hash), "b3c430b7fdcee7794eff595ce77584c455af3c299b49c63a04aa222ab722164e");
+    assert_eq!(
+        data_encoding::HEXLOWER.encode(&hash),
+        "b3c430b7fdcee7794eff595ce77584c455af3c299b49c63a04aa222ab722164e"
+    );
     assert_eq!(document.network_id().to_string(), "d66d0d282e9c2bf6c9996ac0d35a15ea81f6abb6eacec5421aa12fefda5b7bd0");
 }
 
