@@ -18,6 +18,8 @@ use crate::target::Host;
 /// How long a refused client may take to read its answer, and how much it may still send meanwhile.
 const FAREWELL: Duration = Duration::from_secs(2);
 const FAREWELL_BYTES: usize = 64 * 1024;
+/// The warning about addresses; the lower bits are those of refusals.
+const ADDRESS: u8 = 8;
 
 pub(super) async fn serve<C: Connector>(shared: &Shared<C>, mut client: TcpStream) {
     // Small answers should leave at once; failure to say so only costs time.
@@ -35,7 +37,7 @@ pub(super) async fn serve<C: Connector>(shared: &Shared<C>, mut client: TcpStrea
             return;
         }
     };
-    if accepted.names_an_address && Shared::<C>::first(&shared.warned_address) {
+    if accepted.names_an_address && shared.first(ADDRESS) {
         tracing::warn!(
             "a program asked for an address instead of a name: it may look names up outside the circuit; \
              let the proxy do it (socks5h:// in curl, \"proxy DNS\" in browsers)"
@@ -67,8 +69,13 @@ async fn handshake(client: &mut TcpStream) -> io::Result<Result<Box<Accepted>, R
 }
 
 fn report<C: Connector>(shared: &Shared<C>, refusal: Refusal) {
-    let worth_knowing = matches!(refusal, Refusal::Socks4 | Refusal::Tls | Refusal::Http(_));
-    if worth_knowing && Shared::<C>::first(&shared.warned_client) {
+    let bit = match refusal {
+        Refusal::Socks4 => 1,
+        Refusal::Tls => 2,
+        Refusal::Http(_) => 4,
+        _ => 0,
+    };
+    if bit != 0 && shared.first(bit) {
         tracing::warn!("a program was refused: {refusal}");
     } else {
         tracing::debug!("a client was refused: {refusal}");

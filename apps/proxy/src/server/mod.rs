@@ -5,7 +5,7 @@ mod udp;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -97,8 +97,7 @@ impl Server {
             connector,
             config: self.config,
             isolation: Mutex::new(isolation),
-            warned_address: AtomicBool::new(false),
-            warned_client: AtomicBool::new(false),
+            warned: AtomicU8::new(0),
         });
         let mut clients = JoinSet::new();
         loop {
@@ -153,8 +152,8 @@ struct Shared<C> {
     connector: C,
     config: ServerConfig,
     isolation: Mutex<Isolation>,
-    warned_address: AtomicBool,
-    warned_client: AtomicBool,
+    /// One bit for each kind of warning that was given.
+    warned: AtomicU8,
 }
 
 impl<C: Connector> Shared<C> {
@@ -178,9 +177,9 @@ impl<C: Connector> Shared<C> {
         self.isolation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True the first time.
-    fn first(flag: &AtomicBool) -> bool {
-        !flag.swap(true, Ordering::Relaxed)
+    /// True the first time for each bit: what programs do wrong they do with every connection.
+    fn first(&self, bit: u8) -> bool {
+        self.warned.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 }
 

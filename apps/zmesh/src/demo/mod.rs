@@ -110,15 +110,18 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
     let connected = connected(call).await?;
     let proxy_ready = proxy.result("ready", READY).await?;
 
-    // The first half of the call is quiet, the second shares the relays with the download.
+    // The first half of the call is quiet, the second shares the relays with the download. Both ends are listened to all
+    // the while: what they say must not pile up, and if one fails there is no point in going on.
     term::progress(format_args!("talking for {seconds} s, both ways at once"));
-    sleep_until(connected + Duration::from_secs(wishes.seconds.into()) / 2).await;
-    term::progress("downloading 100 MB through the proxy, beside the call");
-    let bulk = download::run(&proxy_ready).await?;
-    let over = connected + Duration::from_secs(wishes.seconds.into()) + OVERTIME;
-    let left = |over: Instant| over.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-    let call_report = call.result("stopped", left(over)).await?;
-    let answer_report = answer.result("stopped", left(over)).await?;
+    let length = Duration::from_secs(wishes.seconds.into());
+    let beside = async {
+        sleep_until(connected + length / 2).await;
+        term::progress("downloading 100 MB through the proxy, beside the call");
+        download::run(&proxy_ready).await
+    };
+    let patience = length + OVERTIME;
+    let (bulk, call_report, answer_report) =
+        tokio::try_join!(beside, call.result("stopped", patience), answer.result("stopped", patience))?;
     term::progress("listening to what was heard");
 
     let caller = Call::read(&call_report);
