@@ -1,8 +1,7 @@
 //! curl and DNS through the proxy.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 use std::time::Duration;
 
@@ -114,20 +113,18 @@ fn answer_dns(query: &[u8]) -> Option<Vec<u8>> {
     Some(reply)
 }
 
-/// Two user names never share a circuit: what the proxy used says so when it stops, and each request was answered.
+/// Two user names never share a circuit: two users take one circuit more than one user does.
 fn isolation(scene: &mut Scene) {
-    let one = scene.network.proxy(&[], super::PATIENCE).expect("a second proxy");
-    let page = |name: &str| format!("http://{}/{name}", scene.http.address());
-    let by = |user: &str, proxy: SocketAddr| format!("socks5h://{user}:x@{proxy}");
-    for name in ["alice", "alice", "bob"] {
-        assert_eq!(curl_by(&by(name, one.socks), &[&page(name)]), "hello\n");
-    }
-    let mut one = one;
-    let said = one.ready.stop().expect("the proxy's last word");
-    let circuits = said["circuits"].as_array().expect("its circuits");
-    println!("circuits of two users: {}", said["circuits"]);
-    let numbers: BTreeSet<String> = circuits.iter().map(|circuit| circuit["token"].to_string()).collect();
-    let _ = numbers;
-    // One for nobody in particular (made before the first request), one for each user.
-    assert!(circuits.len() >= 2, "two users on {} circuits", circuits.len());
+    let page = format!("http://{}/hello", scene.http.address());
+    let mut circuits_of = |users: [&str; 2]| {
+        let mut proxy = scene.network.proxy(&[], super::PATIENCE).expect("another proxy");
+        for user in users {
+            assert_eq!(curl_by(&format!("socks5h://{user}:x@{}", proxy.socks), &[&page]), "hello\n");
+        }
+        let said = proxy.ready.stop().expect("the proxy's last word");
+        println!("circuits of {users:?}: {}", said["circuits"]);
+        said["circuits"].as_array().expect("its circuits").len()
+    };
+    let (one, two) = (circuits_of(["alice", "alice"]), circuits_of(["alice", "bob"]));
+    assert_eq!(two, one + 1, "circuits of two users against those of one");
 }
