@@ -7,6 +7,7 @@ mod common;
 use common::{Pipe, World, per_second, speech};
 use std::time::Duration;
 use zmesh_voice::call::{CallEvent, EndReason, MESSAGE_LEN};
+use zmesh_voice::measure::{MouthToEar, Track, mouth_to_ear};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -61,6 +62,41 @@ fn without_loss_every_frame_is_played_and_the_delay_comes_down() {
     assert_eq!(outcome.concealed, 0.0);
     assert!(outcome.held_back_p50 < Duration::from_millis(10), "{:?}", outcome.held_back_p50);
     assert!(outcome.held_back_p99 < Duration::from_millis(21), "{:?}", outcome.held_back_p99);
+}
+
+/// What a listener's ear gets, measured on the sound. The answerer's call begins 7 ms later, so that the ends' slots do not coincide.
+fn ear(pipe: Pipe) -> MouthToEar {
+    let mut world = World::new(pipe, speech());
+    world.ends[1].offset = Duration::from_millis(7);
+    world.run_until(SECOND * 24);
+    let spoken: Vec<i16> = world.ends[0].voice.iter().copied().cycle().take(22 * 48_000).collect();
+    // The first two seconds belong to the start.
+    let mouth = Track { samples: &spoken[96_000..], start_unix_micros: 2_000_000 };
+    let ear = Track { samples: &world.ends[1].heard, start_unix_micros: 7_000 };
+    let found = mouth_to_ear(mouth, ear).unwrap();
+    println!("{:?}\n  {found:?}", world.pipe);
+    assert!(found.matched * 10 > found.windows * 7, "{found:?}");
+    found
+}
+
+#[test]
+fn mouth_to_ear_stays_in_its_budget() {
+    let zero = Pipe { delay: Duration::ZERO, ..Pipe::default() };
+    let clean = ear(zero.clone());
+    // 20 ms frame + 6.5 ms look-ahead of the codec + what the jitter buffer holds back.
+    assert!(clean.p50_ms > 26.5 && clean.p50_ms < 36.0, "{clean:?}");
+    assert!(clean.p99_ms < 40.0, "{clean:?}");
+    let lossy = ear(Pipe { loss: 0.05, ..zero.clone() });
+    assert!(lossy.p99_ms < clean.p99_ms + 25.0, "{lossy:?}");
+    let jittery = ear(Pipe { jitter: Duration::from_millis(10), ..zero });
+    assert!(jittery.p50_ms < 46.0 && jittery.p99_ms < 50.0, "{jittery:?}");
+}
+
+#[test]
+fn at_five_percent_loss_in_short_bursts_nearly_all_is_recovered() {
+    let outcome = call(Pipe { loss: 0.05, burst: 1.5, ..Pipe::default() });
+    assert!(outcome.played > 0.985, "{}", outcome.played);
+    assert!(outcome.concealed < 0.02, "{}", outcome.concealed);
 }
 
 #[test]

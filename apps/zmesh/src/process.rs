@@ -68,11 +68,6 @@ impl Child {
         Ok(Child { name, process, stdin, results, early: VecDeque::new(), log: log.to_owned() })
     }
 
-    /// Its name for people.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Its process id, while it runs.
     pub(crate) fn id(&self) -> Option<u32> {
         self.process.id()

@@ -8,8 +8,7 @@ use crate::failure::{Failure, Outcome};
 
 /// Waits for a reason to stop. SIGTERM is Ctrl-C.
 pub(crate) struct Stop {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
+    signals: Signals,
     stdin: Option<oneshot::Receiver<()>>,
 }
 
@@ -17,23 +16,16 @@ impl Stop {
     /// Listens from now on. With `with_stdin`, the end of stdin is a reason too: when the parent process goes away, by
     /// whatever death, its children do not stay behind.
     pub(crate) fn listen(with_stdin: bool) -> Outcome<Stop> {
-        Ok(Stop {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .map_err(|error| Failure::failed("cannot listen for SIGTERM", error, "the system must allow it"))?,
-            stdin: with_stdin.then(stdin_end),
-        })
+        let signals = Signals::listen()
+            .map_err(|error| Failure::failed("cannot listen for Ctrl-C", error, "the system must allow it"))?;
+        Ok(Stop { signals, stdin: with_stdin.then(stdin_end) })
     }
 
-    /// Returns when it is time to stop.
+    /// Returns when it is time to stop. No reason is missed between two calls.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub(crate) async fn wait(&mut self) {
-        #[cfg(unix)]
-        let terminate = self.terminate.recv();
-        #[cfg(not(unix))]
-        let terminate = std::future::pending::<Option<()>>();
         let stdin = async {
             match &mut self.stdin {
                 // A sender that is gone means the same: nobody holds the other end of stdin.
@@ -42,9 +34,45 @@ impl Stop {
             }
         };
         tokio::select! {
-            Ok(()) = tokio::signal::ctrl_c() => {}
-            Some(()) = terminate => {}
-            () = stdin => {}
+            () = self.signals.wait() => {}
+            () = stdin => self.stdin = None,
+        }
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            Some(()) = self.interrupt.recv() => {}
+            Some(()) = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals)
+    }
+
+    async fn wait(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -245,8 +245,12 @@ fn config_text(nickname: &str, address: SocketAddr, exit: bool) -> String {
          \n\
          [exit]\n\
          enabled = {exit}\n\
-         policy = [\"accept 127.0.0.0/8:*\", \"accept [::1]/128:*\", \"accept *:*\"]\n\
+         policy = [\"accept *\"]\n\
          ipv4 = true\n\
-         ipv6 = true\n"
+         ipv6 = true\n\
+         streams = 1024\n\
+         connects_per_minute = 60000\n\
+         lookups_per_minute = 60000\n\
+         test_network = true\n"
     )
 }

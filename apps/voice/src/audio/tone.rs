@@ -27,6 +27,7 @@ pub fn chirp(from_hertz: f32, to_hertz: f32, height: f32, count: usize) -> Vec<i
 }
 
 /// A chirp of 200 ms every `period` samples, with silence between, `total` samples in all: sound for measuring delay.
+/// The period must be longer than the longest delay looked for.
 #[must_use]
 pub fn chirps(period: usize, total: usize) -> Vec<i16> {
     let mut out = Vec::with_capacity(total);

@@ -1,7 +1,6 @@
 use super::*;
 use crate::audio::AtEnd;
-use crate::audio::tone::chirps;
-use crate::audio::wav::read_wav;
+use crate::audio::wav::{decode_wav, read_wav};
 use crate::measure::{Track, mouth_to_ear};
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
@@ -62,7 +61,8 @@ async fn two_ends_talk_and_the_delay_can_be_measured_on_the_sound() {
     let dir = tempfile::tempdir().unwrap();
     let (invite, key) = invite();
     let (a, b) = pipe(u32::MAX);
-    let voice = chirps(24_000, 4 * 48_000);
+    let speech = decode_wav(crate::SPEECH_WAV, std::path::Path::new("speech.wav")).unwrap();
+    let voice = speech[..4 * 48_000].to_vec();
     let heard = Arc::new(Mutex::new(Vec::new()));
     let caller =
         AudioEnds::new(Input::recording(voice.clone(), AtEnd::HangUp), Output::wav(&dir.path().join("a.wav")).unwrap());

@@ -58,12 +58,23 @@ pub struct End {
     pub sent: Vec<(Duration, Message)>,
     /// Lag of the jitter buffer at each playout.
     pub held_back: Vec<Duration>,
+    /// How much later than the world's clock this end's call began.
+    pub offset: Duration,
     at: usize,
 }
 
 impl End {
     fn new(call: Call, voice: Vec<i16>) -> Self {
-        Self { call, voice, heard: Vec::new(), events: Vec::new(), sent: Vec::new(), held_back: Vec::new(), at: 0 }
+        Self {
+            call,
+            voice,
+            heard: Vec::new(),
+            events: Vec::new(),
+            sent: Vec::new(),
+            held_back: Vec::new(),
+            offset: Duration::ZERO,
+            at: 0,
+        }
     }
 
     fn next_sound(&mut self) -> Pcm {
@@ -80,7 +91,14 @@ impl End {
 
     fn next_event(&self) -> Duration {
         let playout = self.call.next_playout();
-        self.call.next_slot().map_or(playout, |slot| slot.min(playout))
+        self.offset + self.call.next_slot().map_or(playout, |slot| slot.min(playout))
+    }
+
+    fn handle(&mut self, now: Duration, datagram: &[u8]) {
+        // Before its call began nobody was there to receive.
+        if let Some(now) = now.checked_sub(self.offset) {
+            self.call.handle_datagram(now, datagram);
+        }
     }
 
     fn words(&self) -> Option<String> {
@@ -164,7 +182,7 @@ impl World {
             self.now = self.now.max(next);
             while let Some(entry) = self.flying.first_entry().filter(|entry| entry.key().0 <= self.now) {
                 let (to, datagram) = entry.remove();
-                self.ends[to].call.handle_datagram(self.now, &datagram);
+                self.ends[to].handle(self.now, &datagram);
             }
             for side in 0..2 {
                 self.turn(side);
@@ -173,11 +191,11 @@ impl World {
     }
 
     fn turn(&mut self, side: usize) {
-        let now = self.now;
+        let Some(now) = self.now.checked_sub(self.ends[side].offset) else { return };
         if self.ends[side].call.next_slot().is_some_and(|due| due <= now) {
             let sound = self.ends[side].next_sound();
             if let Some(message) = self.ends[side].call.poll_transmit(now, &sound) {
-                self.ends[side].sent.push((now, message));
+                self.ends[side].sent.push((self.now, message));
                 self.launch(side, message);
             }
         }
@@ -187,13 +205,13 @@ impl World {
             end.held_back.push(end.call.stats().held_back);
         }
         while let Some(event) = end.call.poll_event() {
-            end.events.push((now, event));
+            end.events.push((self.now, event));
         }
     }
 
     /// Puts a datagram in front of one end, as somebody on the way could.
     pub fn inject(&mut self, to: usize, datagram: &[u8]) {
-        self.ends[to].call.handle_datagram(self.now, datagram);
+        self.ends[to].handle(self.now, datagram);
     }
 
     pub fn words(&self) -> [Option<String>; 2] {

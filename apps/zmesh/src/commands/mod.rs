@@ -1,11 +1,13 @@
 //! The commands, one file each.
 
 mod config;
+mod demo;
 mod keys;
 mod network;
 mod proxy;
 mod relay;
 mod testnet;
+mod voice;
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,27 +21,34 @@ pub(crate) use keys::describe as describe_relay;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See it all work on this machine: a network, a call, a download, and figures.
+    Demo(demo::Args),
     /// A proxy (SOCKS5 and HTTP CONNECT) through which any program uses the network.
     Proxy(proxy::Args),
+    /// A private call between two people.
+    #[command(subcommand, after_help = "Example:\n  zmesh voice answer --network network")]
+    Voice(voice::Voice),
     /// A network of relay processes on this machine, to try things on.
     Testnet(testnet::Args),
     /// Run a relay: forward for others.
     Relay(relay::Args),
     /// Make and show keys, and describe a relay to others.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  zmesh keys generate --out keys")]
     Keys(keys::Keys),
     /// Put a network together from relays' descriptors, sign it, show it.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  zmesh network show network")]
     Network(network::NetworkCommand),
     /// Print configuration files.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  zmesh config print relay > relay.toml")]
     Config(config::Config),
 }
 
 /// Runs a command to its end.
 pub(crate) fn run(command: Command) -> Outcome {
     match command {
+        Command::Demo(args) => block_on(demo::run(args)),
         Command::Proxy(args) => block_on(proxy::run(args)),
+        Command::Voice(command) => block_on(voice::run(command)),
         Command::Testnet(args) => block_on(testnet::run(args)),
         Command::Relay(args) => block_on(relay::run(args)),
         Command::Keys(command) => keys::run(command),

@@ -49,7 +49,10 @@ pub(crate) async fn run(args: Args) -> Outcome {
     if network.relay(&id).is_none() {
         term::warning("this relay is not in the network document: nobody will use it until a newer one names it");
     }
-    let exit = exit::start(&config.exit).map_err(|why| wrong(&args.config, why))?;
+    if config.exit.test_network && !network.is_test_network() {
+        return Err(wrong(&args.config, "exit.test_network: the network document is no test network's"));
+    }
+    let exit = exit::start(&config).map_err(|why| wrong(&args.config, why))?;
     files::directory(&config.state)?;
     let mut builder = Relay::builder()
         .keys(relay_keys)

@@ -9,16 +9,17 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use zmesh_proto::wire::descriptor::DescriptorInfo;
 
+use crate::exit;
 use crate::failure::{Failure, Outcome};
 use crate::files;
 
 /// What `zmesh config print relay` prints: every key, with its meaning and default.
-pub(crate) const RELAY_TEMPLATE: &str = include_str!("relay.toml");
+pub const RELAY_TEMPLATE: &str = include_str!("relay.toml");
 
 /// A relay's configuration, as written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RelayConfig {
+pub struct RelayConfig {
     pub(crate) nickname: String,
     pub(crate) operator: String,
     #[serde(default)]
@@ -50,6 +51,11 @@ pub(crate) struct ExitConfig {
     pub(crate) policy: Vec<String>,
     pub(crate) ipv4: bool,
     pub(crate) ipv6: bool,
+    pub(crate) streams: usize,
+    pub(crate) connects_per_minute: u32,
+    pub(crate) lookups_per_minute: u32,
+    pub(crate) bytes_per_second: u64,
+    pub(crate) test_network: bool,
 }
 
 /// The `[limits]` table.
@@ -62,7 +68,17 @@ pub(crate) struct Limits {
 impl Default for ExitConfig {
     fn default() -> ExitConfig {
         let policy = ["accept *:53", "accept *:80", "accept *:443"].map(str::to_owned).to_vec();
-        ExitConfig { enabled: false, policy, ipv4: true, ipv6: false }
+        ExitConfig {
+            enabled: false,
+            policy,
+            ipv4: true,
+            ipv6: false,
+            streams: 128,
+            connects_per_minute: 300,
+            lookups_per_minute: 300,
+            bytes_per_second: 0,
+            test_network: false,
+        }
     }
 }
 
@@ -95,8 +111,11 @@ impl RelayConfig {
         Ok(config)
     }
 
-    /// Reads and checks text. The error is one line that names the key.
-    pub(crate) fn parse(text: &str) -> Result<RelayConfig, String> {
+    /// Reads and checks text.
+    ///
+    /// # Errors
+    /// One line that names the key.
+    pub fn parse(text: &str) -> Result<RelayConfig, String> {
         let config: RelayConfig = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
             let message = error.message().trim().replace('\n', ", ");
@@ -120,6 +139,7 @@ impl RelayConfig {
             }
         }
         self.country_code()?;
+        exit::policy(&self.exit, [])?;
         if self.exit.enabled && !self.exit.ipv4 && !self.exit.ipv6 {
             return Err("exit: an exit needs ipv4 or ipv6".to_owned());
         }

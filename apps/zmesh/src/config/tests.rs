@@ -29,6 +29,11 @@ fn the_template_shows_every_key() {
         "ipv4",
         "ipv6",
         "send_bytes_per_second",
+        "streams",
+        "connects_per_minute",
+        "lookups_per_minute",
+        "bytes_per_second",
+        "test_network",
     ] {
         assert!(lines.iter().any(|line| line.starts_with(&format!("{key} = "))), "{key}");
     }
@@ -44,6 +49,8 @@ fn errors_name_the_key_and_the_line() {
         (("listen = [\"0.0.0.0:9001\"]", "listen = []"), "listen: "),
         (("#country = \"DE\"", "country = \"de\""), "country: "),
         (("[exit]", "[exit"), "line "),
+        (("accept *:80\"", "allow *:80\""), "exit.policy: rule 2: "),
+        (("ipv4 = true", "ipv4 = 1"), "invalid type: integer `1`, expected a boolean"),
     ] {
         let text = RELAY_TEMPLATE.replace(change.0, change.1);
         assert_ne!(text, RELAY_TEMPLATE, "{change:?}");

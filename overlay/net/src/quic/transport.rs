@@ -51,7 +51,7 @@ const INITIAL_WINDOW: u64 = 64 * 1446;
 
 fn transport(client: bool) -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
-    acks.ack_eliciting_threshold(VarInt::from_u32(24))
+    acks.ack_eliciting_threshold(VarInt::from_u32(32))
         .max_ack_delay(Some(Duration::from_millis(10)))
         .reordering_threshold(VarInt::from_u32(PACKET_THRESHOLD));
     let mut congestion = CubicConfig::default();

@@ -159,6 +159,9 @@ impl Congestion {
     pub(super) fn on_report(&mut self, now: Nanos, report: &Report, next: u64) {
         self.in_flight = self.in_flight.saturating_sub(report.acked_bytes + report.lost_bytes);
         let queue = report.rtt.map(|rtt| self.delay.note(now, rtt, report.one_way));
+        if self.in_flight == 0 {
+            self.blackout = None;
+        }
         if report.acked > 0 {
             self.backoff = 0;
             self.blackout = (self.in_flight > 0).then(|| now + self.patience());

@@ -164,7 +164,7 @@ impl Core {
 
     /// Queues a cell towards the link of `end`.
     pub(crate) fn push(&mut self, now: Instant, end: End, cell: &Cell) {
-        self.neighbours.push(now, end, *cell, &mut self.metrics);
+        self.neighbours.push(now, end, cell, &mut self.metrics);
     }
 
     /// Takes one part of a message; returns the message when it is whole, and counts what is thrown away.

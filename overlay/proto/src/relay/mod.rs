@@ -1,8 +1,8 @@
 //! The relay: circuits of others, from the set-up packet to the last cell.
 //!
-//! [`neighbour`] keeps each link's fair queue ([`queue`]); `setup` takes set-up packets through public-key work within a
-//! [`budget`]; `cells` peels or adds one layer of each cell and passes it on; `meeting` splices two circuits whose
-//! origins both know a cookie ([`splice`]); `close` ends circuits. Of a circuit a relay knows its two neighbours and
+//! `neighbour` keeps each link's fair queue ([`queue`]); `setup` takes set-up packets through public-key work within a
+//! `budget`; `cells` peels or adds one layer of each cell and passes it on; `meeting` splices two circuits whose
+//! origins both know a cookie (`splice`); `close` ends circuits. Of a circuit a relay knows its two neighbours and
 //! its own keys, and nothing else.
 
 pub(crate) mod budget;

@@ -10,7 +10,7 @@ use super::budget::RateLimit;
 use super::queue::{CodelConfig, FairQueue, FlowId, PushDrops, QueueBounds};
 use crate::link::{LinkId, Links};
 use crate::node::{Metrics, QueueConfig, RelayConfig};
-use crate::wire::cell::Cell;
+use crate::wire::cell::{BODY_LEN, Cell};
 
 /// One link drains so many datagrams before the next one's turn, so that runs of equal datagrams stay together.
 const BURST: usize = 32;
@@ -60,6 +60,8 @@ pub(crate) struct Neighbours<O> {
     node_bound: usize,
     bounds: QueueBounds,
     codel: CodelConfig,
+    /// The cells of the datagram that is being made.
+    leaving: Box<[Cell; 2]>,
 }
 
 #[derive(Debug)]
@@ -89,6 +91,7 @@ impl<O> Neighbours<O> {
             node_bound: config.node_bytes / QUEUED_LEN,
             bounds: QueueBounds { circuit: config.circuit_bytes / QUEUED_LEN, link: config.link_bytes / QUEUED_LEN },
             codel: config.codel,
+            leaving: Box::new([Cell { circuit: 0, number: 0, body: [0; BODY_LEN] }; 2]),
         }
     }
 
@@ -221,7 +224,7 @@ impl<O> Neighbours<O> {
     }
 
     /// Queues a cell, with the circuit number of `end`. Drops the oldest of the fattest over a bound.
-    pub(crate) fn push(&mut self, now: Instant, end: End, cell: Cell, metrics: &mut Metrics) {
+    pub(crate) fn push(&mut self, now: Instant, end: End, cell: &Cell, metrics: &mut Metrics) {
         let Some(neighbour) = self.slots[end.slot as usize].as_mut().filter(|neighbour| neighbour.link == end.link)
         else {
             return;
@@ -230,7 +233,7 @@ impl<O> Neighbours<O> {
             neighbour.listed = true;
             self.active.push_back(end.slot);
         }
-        let PushDrops { circuit, link } = neighbour.queue.push(end.flow, now, Cell { circuit: end.circuit, ..cell });
+        let PushDrops { circuit, link } = neighbour.queue.push(end.flow, now, Cell { circuit: end.circuit, ..*cell });
         self.cells += 1;
         if circuit + link > 0 {
             self.cells -= circuit + link;
@@ -267,17 +270,17 @@ impl<O> Neighbours<O> {
             let before = neighbour.queue.len();
             let mut burst = BURST.min(most);
             while burst > 0 && links.can_send(now, neighbour.link) {
-                let Some(first) = neighbour.queue.pop(now, &mut metrics.drops.codel) else {
+                let [first, second] = &mut *self.leaving;
+                let Some(popped) = neighbour.queue.pop(now, &mut metrics.drops.codel, first) else {
                     break;
                 };
-                let second = neighbour.queue.pop(now, &mut metrics.drops.codel);
-                links.send_cells(now, neighbour.link, &first.cell, second.as_ref().map(|popped| &popped.cell));
-                metrics.queue.note(first.waited);
-                metrics.cells_sent += 1;
-                if let Some(second) = second {
-                    metrics.queue.note(second.waited);
-                    metrics.cells_sent += 1;
+                metrics.queue.note(popped.waited);
+                let pair = neighbour.queue.pop(now, &mut metrics.drops.codel, second);
+                if let Some(popped) = pair {
+                    metrics.queue.note(popped.waited);
                 }
+                metrics.cells_sent += 1 + u64::from(pair.is_some());
+                links.send_cells(now, neighbour.link, first, pair.map(|_| &*second));
                 burst -= 1;
                 most -= 1;
             }

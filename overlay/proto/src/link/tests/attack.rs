@@ -235,36 +235,45 @@ fn under_a_flood_cookies_let_honest_initiators_in() {
     assert!(net.a.up().is_some() && net.b.up().is_some(), "{:?}", net.b.links.counters());
 }
 
+/// What an origin sends when it is given `datagram`, or when it begins.
+fn answers(origin: &mut Links, net: &Net, datagram: Option<&[u8]>) -> Vec<u8> {
+    origin.clear_transmits();
+    match datagram {
+        None => drop(origin.connect(net.now, &Net::peer_b()).expect("room")),
+        Some(datagram) => {
+            origin.handle_datagram(net.now, address(2), &mut datagram.to_vec(), &mut Vec::new());
+        }
+    }
+    while let Some(job) = origin.poll_job() {
+        origin.handle_job(net.now, job.run());
+    }
+    origin.transmits().next().map(|transmit| transmit.data.to_vec()).unwrap_or_default()
+}
+
 #[test]
 fn half_open_handshakes_are_bounded_in_number_and_time() {
     let mut config = relay_config(2);
     config.max_half_open = 32;
-    config.max_links = 1000;
     let mut net = Net::new(relay_config(1), config);
     net.keep_log = false;
-    // Two hundred honest-looking origins that never use their session, each from its own network.
-    for number in 0..200u32 {
-        let mut origin = Links::new(
-            LinkConfig::new(LocalIdentity::Anonymous),
-            {
-                let mut seed = [1; 32];
-                seed[..4].copy_from_slice(&number.to_be_bytes());
-                <rand_chacha::ChaCha12Rng as rand_core::SeedableRng>::from_seed(seed)
-            },
-            net.now,
-            network::UNIX,
-        );
-        origin.connect(net.now, &Net::peer_b()).expect("room");
-        while let Some(job) = origin.poll_job() {
-            origin.handle_job(net.now, job.run());
+    // Two hundred honest-looking origins that prove their addresses and never use their sessions.
+    for number in 0..200u8 {
+        let config = LinkConfig::new(LocalIdentity::Anonymous);
+        let mut origin = Links::new(config, seeded(number), net.now, network::UNIX);
+        let from = std::net::SocketAddr::from(([10, 1, 0, number], 1));
+        let mut init = answers(&mut origin, &net, None);
+        net.deliver(Side::B, from, &mut init);
+        let cookie =
+            net.b.links.transmits().find(|transmit| transmit.to == from).map(|transmit| transmit.data.to_vec());
+        if let Some(cookie) = cookie {
+            let mut again = answers(&mut origin, &net, Some(&cookie));
+            net.deliver(Side::B, from, &mut again);
         }
-        let init = origin.transmits().next().expect("message 1").data.to_vec();
-        let from = std::net::SocketAddr::from(([10, 1, 0, u8::try_from(number).expect("below 256")], 1));
-        net.inject(Side::B, from, init, net.now);
         net.run(Duration::from_micros(100));
     }
     let counters = net.b.links.counters();
     assert_eq!(counters.sent_handshake, 32, "{counters:?}");
+    assert_eq!(counters.sent_cookie, 192, "a quarter of the places is free, the rest is for proven addresses");
     assert_eq!(counters.refused_over_limit, 168);
     assert!(net.b.links.is_empty());
     // When their time is over, honest nodes get in.

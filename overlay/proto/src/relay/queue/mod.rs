@@ -43,11 +43,9 @@ pub struct PushDrops {
     pub link: usize,
 }
 
-/// A cell that leaves the queue.
-#[derive(Debug)]
-pub struct Popped<C> {
-    /// The cell.
-    pub cell: C,
+/// How a cell left the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Popped {
     /// Whether its flow was sparse: served from the list of new flows. Repair protects such cells first.
     pub sparse: bool,
     /// How long it waited.
@@ -91,7 +89,7 @@ pub struct FairQueue<C> {
     cells: usize,
 }
 
-impl<C> FairQueue<C> {
+impl<C: Copy> FairQueue<C> {
     /// An empty queue.
     #[must_use]
     pub fn new(bounds: QueueBounds, codel: CodelConfig) -> Self {
@@ -160,8 +158,8 @@ impl<C> FairQueue<C> {
         drops
     }
 
-    /// Takes the next cell; adds to `codel_drops` what CoDel threw away on the way.
-    pub fn pop(&mut self, now: Instant, codel_drops: &mut u64) -> Option<Popped<C>> {
+    /// Moves the next cell to `out`; adds to `codel_drops` what CoDel threw away on the way.
+    pub fn pop(&mut self, now: Instant, codel_drops: &mut u64, out: &mut C) -> Option<Popped> {
         loop {
             let (index, sparse) = match (self.new.front(), self.old.front()) {
                 (Some(index), _) => (*index, true),
@@ -182,9 +180,9 @@ impl<C> FairQueue<C> {
                 self.old.push_back(index);
                 continue;
             }
-            if let Some(popped) = flow.take(&self.codel, now, sparse, &mut self.cells, codel_drops) {
+            if let Some(waited) = flow.take(&self.codel, now, &mut self.cells, codel_drops, out) {
                 flow.deficit -= 1;
-                return Some(popped);
+                return Some(Popped { sparse, waited });
             }
             // An empty new flow goes through the old list once, so that it cannot jump the queue again and again.
             self.unlist(sparse);
@@ -252,22 +250,26 @@ impl<C> FairQueue<C> {
     }
 }
 
-impl<C> Flow<C> {
+impl<C: Copy> Flow<C> {
+    /// Copies the first cell that CoDel lets pass straight to where it is needed; says how long it waited.
     fn take(
         &mut self,
         codel: &CodelConfig,
         now: Instant,
-        sparse: bool,
         total: &mut usize,
         codel_drops: &mut u64,
-    ) -> Option<Popped<C>> {
-        while let Some(Waiting { cell, since }) = self.cells.pop_front() {
+        out: &mut C,
+    ) -> Option<Duration> {
+        while let Some(Waiting { cell, since }) = self.cells.front() {
+            let waited = now.saturating_duration_since(*since);
+            let verdict = self.codel.judge(codel, now, waited, self.cells.len() - 1);
+            if verdict == Verdict::Send {
+                *out = *cell;
+            }
+            self.cells.pop_front();
             *total -= 1;
-            let waited = now.saturating_duration_since(since);
-            match self.codel.judge(codel, now, waited, self.cells.len()) {
-                Verdict::Send => {
-                    return Some(Popped { cell, sparse, waited });
-                }
+            match verdict {
+                Verdict::Send => return Some(waited),
                 Verdict::Drop => *codel_drops += 1,
             }
         }

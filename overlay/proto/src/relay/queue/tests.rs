@@ -6,6 +6,13 @@ use proptest::prelude::*;
 use super::*;
 use crate::timer::any_instant;
 
+/// Takes the next cell.
+fn pop(queue: &mut FairQueue<(u32, u32)>, now: Instant, drops: &mut u64) -> Option<((u32, u32), bool)> {
+    let mut cell = (0, 0);
+    let popped = queue.pop(now, drops, &mut cell)?;
+    Some((cell, popped.sparse))
+}
+
 fn queue(circuit: usize, link: usize) -> FairQueue<(u32, u32)> {
     FairQueue::new(QueueBounds { circuit, link }, CodelConfig::default())
 }
@@ -21,13 +28,13 @@ fn a_sparse_flow_passes_a_backlog() {
     }
     let mut drops = 0;
     for _ in 0..10 {
-        queue.pop(now, &mut drops).unwrap();
+        pop(&mut queue, now, &mut drops).unwrap();
     }
     queue.push(call, now, (1, 0));
-    let next = queue.pop(now, &mut drops).unwrap();
-    assert_eq!(next.cell, (1, 0));
-    assert!(next.sparse);
-    assert!(!queue.pop(now, &mut drops).unwrap().sparse);
+    let next = pop(&mut queue, now, &mut drops).unwrap();
+    assert_eq!(next.0, (1, 0));
+    assert!(next.1);
+    assert!(!pop(&mut queue, now, &mut drops).unwrap().1);
     assert_eq!(drops, 0);
 }
 
@@ -44,7 +51,7 @@ fn backlogged_flows_share_equally() {
     let mut seen = BTreeMap::new();
     let mut drops = 0;
     for _ in 0..250 {
-        *seen.entry(queue.pop(now, &mut drops).unwrap().cell.0).or_insert(0) += 1;
+        *seen.entry(pop(&mut queue, now, &mut drops).unwrap().0.0).or_insert(0) += 1;
     }
     assert!(seen.values().all(|n| *n == 50), "{seen:?}");
 }
@@ -62,7 +69,7 @@ fn a_flow_that_comes_and_goes_cannot_starve_the_rest() {
     let mut drops = 0;
     for n in 0..100 {
         queue.push(sly, now, (1, n));
-        served[queue.pop(now, &mut drops).unwrap().cell.0 as usize] += 1;
+        served[pop(&mut queue, now, &mut drops).unwrap().0.0 as usize] += 1;
     }
     assert!(served[0] >= 45, "{served:?}");
 }
@@ -78,7 +85,7 @@ fn standing_delay_makes_codel_drop_and_short_bursts_do_not() {
         queue.push(flow, start, (0, n));
     }
     for ms in 0..90 {
-        queue.pop(start + Duration::from_millis(ms), &mut drops);
+        pop(&mut queue, start + Duration::from_millis(ms), &mut drops);
     }
     assert_eq!(drops, 0);
     // Twice as many arrivals as departures for two seconds.
@@ -86,7 +93,7 @@ fn standing_delay_makes_codel_drop_and_short_bursts_do_not() {
         let now = start + Duration::from_secs(1) + Duration::from_millis(ms);
         queue.push(flow, now, (0, 0));
         queue.push(flow, now, (0, 0));
-        queue.pop(now, &mut drops);
+        pop(&mut queue, now, &mut drops);
     }
     assert!(drops > 20, "{drops}");
 }
@@ -118,7 +125,7 @@ fn quiet_flows_give_their_memory_back_and_busy_ones_keep_it() {
     for n in 0..400 {
         queue.push(flow, start, (0, n));
     }
-    while queue.pop(start, &mut drops).is_some() {}
+    while pop(&mut queue, start, &mut drops).is_some() {}
     let full = queue.memory();
     queue.shrink(start + Duration::from_secs(1), Duration::from_secs(5));
     assert_eq!(queue.memory(), full);
@@ -168,10 +175,10 @@ proptest! {
                 }
                 Step::Pop => {
                     let before = queue.len();
-                    match queue.pop(now, &mut codel) {
+                    match pop(&mut queue, now, &mut codel) {
                         Some(out) => {
                             popped += 1;
-                            let (name, serial) = out.cell;
+                            let (name, serial) = out.0;
                             prop_assert!(last.insert(name, serial).is_none_or(|old| old < serial), "order within a flow");
                         }
                         None => prop_assert_eq!(queue.len(), 0, "had {}", before),

@@ -1,0 +1,139 @@
+//! `zmesh voice answer`: wait for one call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout_at};
+use zmesh_overlay::{DatagramCircuit, Meet, MeetingSpec, Node, RelayId};
+use zmesh_voice::invite::Invite;
+use zmesh_voice::runner::Party;
+
+use super::talk::{self, Speaker};
+use super::{Common, ends};
+use crate::commands::proxy::not_started;
+use crate::failure::{Failure, Outcome};
+use crate::invite_line;
+use crate::network_file::NetworkOption;
+use crate::randomness;
+use crate::stop::Stop;
+use crate::term;
+use crate::time::{date, millis, unix_now};
+
+/// Attempts in a row to wait at the meeting relay, and the pause between them.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Arguments.
+#[derive(Debug, Args)]
+pub(crate) struct AnswerArgs {
+    #[command(flatten)]
+    network: NetworkOption,
+    #[command(flatten)]
+    common: Common,
+    /// For how many minutes the invite holds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_440))]
+    minutes: u64,
+    /// Leave the network document out of the invite: a short line, for people who have the document.
+    #[arg(long)]
+    short: bool,
+}
+
+pub(super) async fn run(args: AnswerArgs) -> Outcome {
+    let mut stop = Stop::listen(args.common.exit_with_stdin)?;
+    let known = args.network.load_with_document()?;
+    let audio = ends::open(&args.common)?;
+    let node = Node::builder().network(known.network).spares(0).start().await.map_err(not_started)?;
+    let relay = node.meeting_relay().map_err(|error| {
+        Failure::failed("nobody can call", error, "use a network whose relays splice meetings (zmesh network show)")
+    })?;
+    let network = node.network().network_id().0;
+    let expires = unix_now() + args.minutes * 60;
+    let (invite, key) = Invite::create(network, relay.0, expires, &mut randomness::generator()?);
+
+    term::progress(format_args!("building a circuit of {} relays", args.common.hops));
+    let waiting = Waiting { node: node.clone(), relay, cookie: *invite.cookie(), hops: args.common.hops.into() };
+    let joined = async {
+        let mut circuit = waiting.circuit().await?;
+        let document = (!args.short).then_some(known.document.as_slice());
+        ready(&invite, document, &circuit, args.common.json);
+        let deadline = Instant::now() + Duration::from_secs(args.minutes * 60);
+        loop {
+            match timeout_at(deadline, circuit.joined()).await {
+                Ok(Ok(())) => return Ok(circuit),
+                Ok(Err(error)) => {
+                    tracing::info!("the waiting circuit ended, another is built: {error}");
+                    circuit = waiting.circuit().await?;
+                }
+                Err(_) => {
+                    return Err(Failure::failed(
+                        "nobody called",
+                        format_args!("the invite expired after {} minutes", args.minutes),
+                        "make a new one, with more --minutes if need be",
+                    ));
+                }
+            }
+        }
+    };
+    let outcome = tokio::select! {
+        biased;
+        () = stop.wait() => Ok(()),
+        circuit = joined => match circuit {
+            Ok(circuit) => {
+                let speaker = Speaker { circuit: Arc::new(circuit), party: Party::Answerer(invite, key), audio };
+                talk::run(speaker, &args.common, &mut stop).await
+            }
+            Err(failure) => Err(failure),
+        },
+    };
+    talk::leave(&node).await;
+    outcome
+}
+
+/// What it takes to wait at the meeting relay, again if need be.
+struct Waiting {
+    node: Node,
+    relay: RelayId,
+    cookie: [u8; 16],
+    hops: usize,
+}
+
+impl Waiting {
+    async fn circuit(&self) -> Outcome<DatagramCircuit> {
+        let mut attempt = 1;
+        loop {
+            let spec = MeetingSpec::chosen(self.relay).hops(self.hops);
+            match self.node.meet(Meet::wait(self.cookie), spec).await {
+                Ok(circuit) => return Ok(circuit),
+                Err(error) if attempt == ATTEMPTS => return Err(talk::no_circuit(&error)),
+                Err(error) => tracing::debug!("no circuit yet: {error}"),
+            }
+            attempt += 1;
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+fn ready(invite: &Invite, document: Option<&[u8]>, circuit: &DatagramCircuit, json: bool) {
+    let line = invite_line::write(invite, document);
+    if json {
+        term::json(&json!({
+            "ready": true,
+            "role": "voice answer",
+            "invite": line,
+            "expires": invite.expires(),
+            "path": talk::path(circuit),
+            "build_ms": millis(circuit.build_time()),
+        }));
+        return;
+    }
+    term::progress(format_args!(
+        "waiting for a call until {}; hand this line to the other person (it works once):",
+        date(invite.expires())
+    ));
+    if document.is_some() && !line.contains('#') {
+        term::warning("the network document is too large to go into the line: the other person needs it as a file");
+    }
+    term::line(line);
+}

@@ -1,0 +1,57 @@
+//! `zmesh voice`: a private call between two people.
+
+mod answer;
+mod call;
+mod ends;
+mod meter;
+mod talk;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use crate::failure::Outcome;
+
+/// The two ends of a call.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Voice {
+    /// Wait for one call. Prints the invite, a line to hand to the other person over a channel that both trust.
+    #[command(after_help = "Example:
+  zmesh voice answer --network network
+  zmesh voice answer --network network --input a.wav --output heard-by-a.wav")]
+    Answer(answer::AnswerArgs),
+    /// Call the person who made the invite. The line is all that is needed.
+    #[command(after_help = "Example:
+  zmesh voice call 'zmesh:call/1/…'
+  zmesh voice call --input b.wav --output heard-by-b.wav 'zmesh:call/1/…'")]
+    Call(call::CallArgs),
+}
+
+/// What both ends have.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Relays of one's own choice in the circuit.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=3))]
+    hops: u8,
+    /// Speak from a WAV file (48 kHz, mono, 16 bit) instead of the microphone; the call ends with it.
+    #[arg(long, value_name = "WAV")]
+    input: Option<PathBuf>,
+    /// Record what is heard to a WAV file instead of playing it.
+    #[arg(long, value_name = "WAV")]
+    output: Option<PathBuf>,
+    /// Hang up after so many seconds. An --input that is shorter starts again.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    seconds: Option<u32>,
+    /// Say as JSON, one value a line, what happens, and the figures of the call at its end.
+    #[arg(long)]
+    json: bool,
+    #[arg(long, hide = true)]
+    exit_with_stdin: bool,
+}
+
+pub(crate) async fn run(command: Voice) -> Outcome {
+    match command {
+        Voice::Answer(args) => answer::run(args).await,
+        Voice::Call(args) => call::run(args).await,
+    }
+}

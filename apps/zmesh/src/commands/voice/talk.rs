@@ -1,0 +1,140 @@
+//! The call itself: from two spliced circuits to the figures at its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{json, to_value};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use zmesh_overlay::{CircuitError, DatagramCircuit, Node};
+use zmesh_voice::call::EndReason;
+use zmesh_voice::runner::{AudioEnds, CallError, CallOptions, CallReport, CallUpdate, HangUp, Party, run_call};
+
+use super::meter::Meter;
+use super::{Common, ends};
+use crate::failure::{Failure, Outcome};
+use crate::stop::Stop;
+use crate::term;
+use crate::time::millis;
+
+/// How long the other side may take after this one has joined.
+const JOIN: Duration = Duration::from_secs(30);
+/// How long goodbyes may take.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// News that may wait to be shown.
+const UPDATES: usize = 64;
+
+/// One end of a call, ready to speak.
+pub(super) struct Speaker {
+    pub(super) circuit: Arc<DatagramCircuit>,
+    pub(super) party: Party,
+    pub(super) audio: AudioEnds,
+}
+
+/// Talks until somebody hangs up.
+pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> Outcome {
+    let Speaker { circuit, party, audio } = speaker;
+    let hang_up = HangUp::new();
+    let options = CallOptions {
+        join_within: Some(JOIN),
+        talk_for: common.seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        hang_up: hang_up.clone(),
+        ..CallOptions::default()
+    };
+    let (sender, mut updates) = mpsc::channel(UPDATES);
+    let mut call = std::pin::pin!(run_call(Arc::clone(&circuit), party, audio, options, sender));
+    let mut meter = Meter::new();
+    let mut stopping = false;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            () = stop.wait(), if !stopping => {
+                stopping = true;
+                hang_up.hang_up();
+            }
+            ended = &mut call => break ended,
+            Some(update) = updates.recv() => tell(&update, &mut meter, common.json),
+        }
+    };
+    meter.clear();
+    let report = match ended {
+        Ok(report) => report,
+        Err(CallError::NotConnected(EndReason::HungUp)) if stopping => return Ok(()),
+        Err(error) => return Err(failure(error)),
+    };
+    if common.json {
+        term::json(&json!({
+            "stopped": true,
+            "path": path(&circuit),
+            "build_ms": millis(circuit.build_time()),
+            "report": to_value(&report).unwrap_or_default(),
+        }));
+    } else {
+        summary(&report);
+    }
+    if report.ended_well() {
+        return Ok(());
+    }
+    Err(Failure::failed("the call broke off", report.ended, "call again with a new invite"))
+}
+
+/// Closes the node's circuits.
+pub(super) async fn leave(node: &Node) {
+    let _ = timeout(GOODBYE, node.shutdown()).await;
+}
+
+/// The relays of a circuit by name, guard first.
+pub(super) fn path(circuit: &DatagramCircuit) -> Vec<String> {
+    circuit.path().into_iter().map(|hop| hop.nickname).collect()
+}
+
+/// Why there is no circuit to the meeting relay.
+pub(super) fn no_circuit(error: &CircuitError) -> Failure {
+    Failure::failed(
+        "no circuit to the meeting relay could be built",
+        error,
+        "see whether the network has enough relays (zmesh network show), whether they run, and try --hops 2",
+    )
+}
+
+fn tell(update: &CallUpdate, meter: &mut Meter, json: bool) {
+    if json {
+        if let Ok(value) = to_value(update) {
+            term::json(&value);
+        }
+        return;
+    }
+    match update {
+        CallUpdate::Joining => term::progress("the other side is there"),
+        CallUpdate::Ringing => term::progress("ringing"),
+        CallUpdate::Connected { words } => {
+            term::line(format_args!("connected; both of you should see these words: {words}"));
+            term::progress("read them to each other; if they differ, hang up (Ctrl-C)");
+        }
+        CallUpdate::Reading(reading) => meter.show(reading),
+        CallUpdate::Ended { reason } => {
+            meter.clear();
+            term::progress(reason);
+        }
+        _ => {}
+    }
+}
+
+fn summary(report: &CallReport) {
+    let delay = report.delay_ms.map_or("unknown".to_owned(), |delay| format!("{delay:.0} ms"));
+    term::line(format_args!(
+        "{:.0} s; sent {} frames, played {}, concealed {}; loss {:.1} %, mouth to ear about {delay}",
+        report.seconds,
+        report.frames_sent,
+        report.frames_played,
+        report.frames_concealed,
+        report.loss * 100.0,
+    ));
+}
+
+fn failure(error: CallError) -> Failure {
+    match error {
+        CallError::Audio(error) => ends::unusable(&error),
+        error => Failure::failed("the call did not come about", error, "ask for a new invite and call again"),
+    }
+}
