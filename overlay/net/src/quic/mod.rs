@@ -14,6 +14,7 @@ pub(crate) use channel::{Channel, Opened, host, reset_reason};
 pub(crate) use flows::{Flow, PAYLOAD_MAX, RECORDS, send_datagram};
 pub(crate) use runtime::ShardRuntime;
 pub(crate) use socket::{CircuitSocket, local_address, local_of};
+pub(crate) use tls::warm_up;
 pub(crate) use transport::server as server_config;
 
 use std::sync::Arc;

@@ -32,6 +32,16 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
+/// Has the TLS library seed its generator for this thread. That takes tens of milliseconds, which must not fall into the
+/// first handshake: it would hold up every circuit of the shard.
+///
+/// # Errors
+/// The library has no randomness.
+pub(crate) fn warm_up() -> Result<(), Error> {
+    let random = aws_lc_rs::default_provider().secure_random;
+    random.fill(&mut [0; 32]).map_err(|_| Error::FailedToGetRandomBytes)
+}
+
 /// The client's half for one exit: fresh for every connection, without resumption or early data.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The shard's thread and its turns.
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -17,7 +18,7 @@ use super::jobs::Jobs;
 use super::udp::UdpSockets;
 use super::{Asks, COMMANDS, Command, Shard};
 use crate::api::NodeError;
-use crate::{Network, clock};
+use crate::{Network, clock, quic};
 
 /// Datagrams of one turn.
 const TURN: usize = 64;
@@ -55,6 +56,12 @@ pub(super) fn run(
         Ok(opened) => opened,
         Err(error) => return drop(report.send(Err(error))),
     };
+    // A relay that is no exit has no use for TLS.
+    if config.relay.as_ref().is_none_or(|relay| relay.allow_local)
+        && let Err(error) = quic::warm_up()
+    {
+        return drop(report.send(Err(NodeError::System { what: "random bytes", source: io::Error::other(error) })));
+    }
     let now = clock::now();
     let mut node = Node::new(config, now);
     if let Some(network) = network {
