@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Outcome};
+use crate::term;
 
 /// Larger files than this are none of ours.
 const LIMIT: u64 = 32 << 20;
@@ -24,6 +25,20 @@ pub(crate) fn read(path: &Path, what: &str, next: &str) -> Outcome<Zeroizing<Vec
     file.take(LIMIT + 1).read_to_end(&mut bytes).map_err(|error| cannot(&reason(&error)))?;
     if bytes.len() as u64 > LIMIT {
         return Err(cannot(&"it is larger than 32 MB"));
+    }
+    Ok(bytes)
+}
+
+/// The same for a file of secrets; warns if others may read it.
+pub(crate) fn read_secret(path: &Path, what: &str, next: &str) -> Outcome<Zeroizing<Vec<u8>>> {
+    let bytes = read(path, what, next)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0) {
+            let path = path.display();
+            term::warning(format_args!("others may read the {what} {path}: chmod 600 {path}"));
+        }
     }
     Ok(bytes)
 }

@@ -26,7 +26,7 @@ use crate::commands::Command;
 
 /// Calls and connections through an anonymity network that is quick enough to talk over.
 #[derive(Debug, Parser)]
-#[command(name = "zmesh", version, arg_required_else_help = true, propagate_version = true)]
+#[command(name = "zmesh", version, arg_required_else_help = true)]
 #[command(after_help = "Examples:
   zmesh demo                                   see it all work on this machine, about a minute
   zmesh testnet --dir net                      a network of relays on this machine, until Ctrl-C

@@ -3,6 +3,7 @@
 mod config;
 mod demo;
 mod keys;
+mod narrate;
 mod network;
 mod proxy;
 mod relay;

@@ -126,9 +126,10 @@ fn signer(text: &str) -> Outcome<SignerId> {
 fn add(network: &Path, additions: &[PathBuf], json: bool) -> Outcome {
     let mut draft = load_draft(network)?;
     let before = draft.clone();
+    let mut done = Vec::new();
     for path in additions {
         let bytes = files::read(path, "descriptor", "ask the relay's operator for it")?;
-        let done = match armour::kind(&bytes) {
+        let what = match armour::kind(&bytes) {
             Some(Label::NetworkDraft | Label::Network) => {
                 let other = Draft::from_text(&bytes).map_err(|error| unusable(path, error))?;
                 draft.merge(&other).map(|progress| format!("took signatures up, {}", signatures(progress)))
@@ -143,13 +144,14 @@ fn add(network: &Path, additions: &[PathBuf], json: bool) -> Outcome {
                 })
             }
         };
-        let done = done.map_err(|error| unusable(path, error))?;
-        if !json {
-            term::line(done);
-        }
+        done.push(what.map_err(|error| unusable(path, error))?);
     }
     if draft != before {
         files::replace(network, draft.to_text().as_bytes(), Access::Public)?;
+    }
+    if !json {
+        // Only now: a failure leaves everything as it was, and must not look otherwise.
+        done.into_iter().for_each(term::line);
     }
     report(network, &draft, json, "every signer: zmesh network sign");
     Ok(())

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use zmesh_overlay::{Circuit, ConnectError, Node, NodeError, PathSpec};
 use zmesh_proxy::{Circuits, Server, Token};
 
+use super::narrate::narrate;
 use crate::failure::{Failure, Outcome};
 use crate::files;
 use crate::network_file::NetworkOption;
@@ -61,7 +62,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let outcome = tokio::select! {
         biased;
         () = stop.wait() => Ok(()),
-        outcome = serve(server, address, &circuits, args.json) => outcome,
+        outcome = serve(&node, server, address, &circuits, args.json) => outcome,
     };
     if args.json && outcome.is_ok() {
         let circuits: Vec<Value> = circuits.circuits().iter().map(circuit_json).collect();
@@ -71,9 +72,9 @@ pub(crate) async fn run(args: Args) -> Outcome {
     outcome
 }
 
-async fn serve(server: Server, address: SocketAddr, circuits: &Arc<Circuits>, json: bool) -> Outcome {
+async fn serve(node: &Node, server: Server, address: SocketAddr, circuits: &Arc<Circuits>, json: bool) -> Outcome {
     let first = circuits.session(Token::SHARED);
-    match timeout(FIRST_CIRCUIT, first.warm()).await {
+    match timeout(FIRST_CIRCUIT, narrate(node, first.warm())).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Err(no_circuit(&error)),
         Err(_) => {

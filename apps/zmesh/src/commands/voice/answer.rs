@@ -12,6 +12,7 @@ use zmesh_voice::runner::Party;
 
 use super::talk::{self, Speaker};
 use super::{Common, ends};
+use crate::commands::narrate::narrate;
 use crate::commands::proxy::not_started;
 use crate::failure::{Failure, Outcome};
 use crate::invite_line;
@@ -21,7 +22,7 @@ use crate::stop::Stop;
 use crate::term;
 use crate::time::{date, millis, unix_now};
 
-/// Attempts in a row to wait at the meeting relay, and the pause between them.
+/// Attempts in a row to wait at the meeting relay again when a circuit was lost, and the pause between them.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -55,7 +56,7 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
     term::progress(format_args!("building a circuit of {} relays", args.common.hops));
     let waiting = Waiting { node: node.clone(), relay, cookie: *invite.cookie(), hops: args.common.hops.into() };
     let joined = async {
-        let mut circuit = waiting.circuit().await?;
+        let mut circuit = waiting.circuit(1).await?;
         let document = (!args.short).then_some(known.document.as_slice());
         ready(&invite, document, &circuit, args.common.json);
         let deadline = Instant::now() + Duration::from_secs(args.minutes * 60);
@@ -64,7 +65,7 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
                 Ok(Ok(())) => return Ok(circuit),
                 Ok(Err(error)) => {
                     tracing::info!("the waiting circuit ended, another is built: {error}");
-                    circuit = waiting.circuit().await?;
+                    circuit = waiting.circuit(ATTEMPTS).await?;
                 }
                 Err(_) => {
                     return Err(Failure::failed(
@@ -100,16 +101,15 @@ struct Waiting {
 }
 
 impl Waiting {
-    async fn circuit(&self) -> Outcome<DatagramCircuit> {
-        let mut attempt = 1;
+    async fn circuit(&self, mut attempts: u32) -> Outcome<DatagramCircuit> {
         loop {
             let spec = MeetingSpec::chosen(self.relay).hops(self.hops);
-            match self.node.meet(Meet::wait(self.cookie), spec).await {
+            match narrate(&self.node, self.node.meet(Meet::wait(self.cookie), spec)).await {
                 Ok(circuit) => return Ok(circuit),
-                Err(error) if attempt == ATTEMPTS => return Err(talk::no_circuit(&error)),
+                Err(error) if attempts <= 1 => return Err(talk::no_circuit(&error)),
                 Err(error) => tracing::debug!("no circuit yet: {error}"),
             }
-            attempt += 1;
+            attempts -= 1;
             sleep(PAUSE).await;
         }
     }

@@ -12,6 +12,7 @@ use zmesh_voice::runner::Party;
 
 use super::talk::{self, Speaker};
 use super::{Common, ends};
+use crate::commands::narrate::narrate;
 use crate::commands::proxy::not_started;
 use crate::failure::{Failure, Outcome};
 use crate::invite_line::{self, InviteLine};
@@ -102,7 +103,7 @@ async fn join(node: &Node, invite: &Invite, hops: u8) -> Outcome<zmesh_overlay::
     term::progress(format_args!("building a circuit of {hops} relays to the meeting relay"));
     // The meeting relay was the other side's choice: it comes on top of one's own.
     let spec = MeetingSpec::given(RelayId(*invite.relay())).hops(usize::from(hops) + 1);
-    node.meet(Meet::join(*invite.cookie()), spec).await.map_err(|error| match error {
+    narrate(node, node.meet(Meet::join(*invite.cookie()), spec)).await.map_err(|error| match error {
         CircuitError::Meeting(why) => Failure::failed(
             "the call cannot be made",
             format_args!("the meeting relay says: {why}"),

@@ -38,5 +38,5 @@ pub(super) fn unusable(error: &AudioError) -> Failure {
 }
 
 fn device(error: &DeviceError) -> Failure {
-    Failure::failed("a sound device cannot be used", error, "plug one in, or use files: --input and --output")
+    Failure::failed("a sound device cannot be used", error, "files work everywhere: --input and --output")
 }
