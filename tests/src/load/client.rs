@@ -66,8 +66,17 @@ impl Saturation {
         let bytes = Arc::new(AtomicU64::new(0));
         let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&bytes));
         let thread = thread::spawn(move || {
+            let mut refusals = 0;
             while !stopped.load(Ordering::Relaxed) {
-                let mut stream = socks.connect(target)?;
+                let mut stream = match socks.connect(target) {
+                    Ok(stream) => stream,
+                    Err(_) if refusals < 3 => {
+                        refusals += 1;
+                        thread::sleep(Duration::from_millis(500));
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
                 stream.set_read_timeout(Some(Duration::from_secs(10)))?;
                 request(&mut stream, target, 1 << 34)?;
                 read_body(&mut stream, |length| {

@@ -64,6 +64,9 @@ impl Process {
 
     /// Asks it to end (SIGTERM) and gives it `patience` before it is killed. True when it ended by itself.
     pub fn terminate(&mut self, patience: std::time::Duration) -> bool {
+        if !self.runs() {
+            return true;
+        }
         let _ = Command::new("kill").arg("-TERM").arg(self.id().to_string()).status();
         let until = std::time::Instant::now() + patience;
         while std::time::Instant::now() < until {

@@ -193,10 +193,17 @@ impl TorNetwork {
         Ok(said.iter().filter(|line| line.contains(" BUILT ")).count())
     }
 
+    /// How many exits the client's consensus names.
+    fn exits_known(&self) -> Result<usize, Error> {
+        let said = self.control(&["GETINFO ns/all"])?;
+        Ok(said.iter().filter(|line| line.starts_with("s ") && line.contains(" Exit ")).count())
+    }
+
     fn wait_until_ready(&mut self, log: &Path, until: Instant, patience: Duration) -> Result<(), Error> {
         loop {
             let text = fs::read_to_string(log).unwrap_or_default();
-            if text.contains("Bootstrapped 100%") {
+            // The first consensus may lack relays that were late: wait for one that names every exit.
+            if text.contains("Bootstrapped 100%") && self.exits_known().is_ok_and(|exits| exits >= RELAYS) {
                 return Ok(());
             }
             let ended = self

@@ -189,12 +189,12 @@ fn measure_load(name: &str, outcome: &mut Outcome, socks: &Socks, servers: &Serv
         let ready = client::warm_up(token, http, Duration::from_secs(60));
         outcome.take(&format!("{name}: warm-up"), ready);
     }
-    let idle = client::tcp_echoes(&calls, echo, plan.echoes, plan.echo_interval);
+    let idle = again(|| client::tcp_echoes(&calls, echo, plan.echoes, plan.echo_interval));
     outcome.idle = outcome.take(&format!("{name}: echo"), idle);
     let cpu = || processes.iter().filter_map(|pid| cpu_seconds_of(*pid)).sum::<f64>();
     let before = cpu();
     for _ in 0..plan.bulk_runs {
-        let run = client::download(&bulk, http, plan.bulk_bytes);
+        let run = again(|| client::download(&bulk, http, plan.bulk_bytes));
         let run = outcome.take(&format!("{name}: bulk"), run);
         outcome.bulk.extend(run);
     }
@@ -218,7 +218,18 @@ fn beside_bulk(
 }
 
 fn times(count: usize, mut one: impl FnMut(usize) -> io::Result<Duration>) -> io::Result<Samples> {
-    (0..count).map(&mut one).collect::<io::Result<Vec<_>>>().map(Samples::new)
+    (0..count).map(|number| again(|| one(number))).collect::<io::Result<Vec<_>>>().map(Samples::new)
+}
+
+/// Tries up to three times: a private Tor network now and then has no circuit for a stream.
+fn again<T>(mut one: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 0..2 {
+        if let Ok(value) = one() {
+            return Ok(value);
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+    one()
 }
 
 fn compare(tor: &Outcome, ours: &Outcome, plan: Plan) -> Vec<Row> {
