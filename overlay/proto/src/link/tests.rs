@@ -4,7 +4,6 @@ mod attack;
 mod life;
 #[expect(clippy::disallowed_methods, reason = "virtual time starts somewhere")]
 mod network;
-#[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it prints a measurement")]
 mod transfer;
 
 use network::{Net, Side, cell};
