@@ -86,6 +86,10 @@ pub(super) struct Link {
     /// When this link stands in the table of timers.
     pub(super) scheduled: Option<Nanos>,
     pub(super) dirty: bool,
+    /// What the layer above said of it.
+    pub(super) in_use: Option<bool>,
+    /// When it last carried a cell or a control frame, or was opened.
+    pub(super) last_used: Nanos,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,6 +131,8 @@ impl Link {
             stats: Totals::default(),
             scheduled: None,
             dirty: false,
+            in_use: None,
+            last_used: now,
         }
     }
 

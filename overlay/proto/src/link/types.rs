@@ -78,6 +78,9 @@ pub struct LinkConfig {
     pub local: LocalIdentity,
     /// How many links may exist at once.
     pub max_links: usize,
+    /// How many accepted links one IPv4 address or IPv6 /64 may hold, four times as many an IPv6 /48. Addresses of this
+    /// machine itself (loopback) are not bounded.
+    pub max_links_per_source: usize,
     /// Limit on bytes sent per second over all links; `None` for no limit.
     pub rate_limit: Option<u64>,
     /// Whether this machine encrypts AES-256-GCM faster than ChaCha20-Poly1305.
@@ -111,6 +114,7 @@ impl LinkConfig {
         Self {
             local,
             max_links: 4096,
+            max_links_per_source: 32,
             rate_limit: None,
             prefer_aes: true,
             max_half_open: 256,
@@ -232,6 +236,9 @@ pub enum LinkError {
     /// The peer no longer knows the link that was to be rekeyed.
     #[error("the peer has forgotten the link")]
     Forgotten,
+    /// The link was idle, and another needed its place.
+    #[error("an idle link gave way to another")]
+    Evicted,
     /// The peer broke the protocol inside an authenticated datagram.
     #[error("the peer broke the protocol")]
     Misbehaved,

@@ -61,7 +61,7 @@ impl Links {
     }
 
     /// Message 1 is read: decide whether it is answered.
-    pub(super) fn on_read(&mut self, _now: Nanos, ticket: u64, result: Option<ReadInit>) {
+    pub(super) fn on_read(&mut self, now: Nanos, ticket: u64, result: Option<ReadInit>) {
         let Some(mut guest) = self.guests.take(ticket) else {
             return;
         };
@@ -76,17 +76,19 @@ impl Links {
             return self.guests.release(guest.from);
         }
         let renews = payload.renews.as_ref().and_then(|(index, token)| self.renewed_link(*index, token, link_key));
-        let full = renews.is_none() && self.table.is_full();
-        if full || self.guests.answered() >= self.shared.config.max_half_open {
+        let identity = payload.identity.filter(|_| link_key.is_some());
+        let info = LinkPeerInfo { identity, link_key, initiator: false };
+        let room = renews.is_some()
+            || (self.table.places.admits(guest.from)
+                && (self.table.has_place(&info) || self.table.idlest(now).is_some()));
+        if !room || self.guests.answered() >= self.shared.config.max_half_open {
             self.shared.counters.refused_over_limit += 1;
             return self.guests.release(guest.from);
         }
-        let identity = payload.identity.filter(|_| link_key.is_some());
         let local_index = self.table.claim(Owner::HalfOpen, || self.shared.rng.next_u32());
         let mut token = Zeroizing::new([0; 32]);
         self.shared.rng.fill_bytes(&mut *token);
         let answer = ResponsePayload { index: local_index, renewed: renews.is_some(), token: *token };
-        let info = LinkPeerInfo { identity, link_key, initiator: false };
         guest.answer = Some(Answer { local_index, info, token, renews });
         self.guests.answering(ticket, guest);
         self.jobs.urgent(Work::Answer { ticket, state, payload: answer });
@@ -129,7 +131,12 @@ impl Links {
         let renewal = answer.renews.is_some();
         let id = match answer.renews {
             Some(id) => self.table.get(id).map(|link| link.id),
-            None => self.table.insert(answer.info, from, now),
+            None => {
+                if self.table.places.admits(from) {
+                    self.make_room(now, &answer.info);
+                }
+                self.table.insert(answer.info, from, now)
+            }
         };
         let Some((id, link)) = id.and_then(|id| Some((id, self.table.get_mut(id)?))) else {
             self.shared.counters.refused_over_limit += 1;
