@@ -85,9 +85,11 @@ pub struct LinkConfig {
     pub rate_limit: Option<u64>,
     /// Whether this machine encrypts AES-256-GCM faster than ChaCha20-Poly1305.
     pub prefer_aes: bool,
-    /// Answered handshakes that wait for the initiator's first datagram, at most.
+    /// Answered handshakes that wait for the initiator's first datagram, at most, besides renewals; beyond, the oldest
+    /// of the network with the most gives way.
     pub max_half_open: usize,
-    /// First messages that wait for public-key work, at most; one more is dropped.
+    /// First messages of strangers that wait for public-key work, at most; one more is dropped. A quarter more may wait
+    /// from addresses of links that exist.
     pub max_queued_handshakes: usize,
     /// From this many waiting first messages on, strangers must prove their address by a cookie.
     pub cookie_threshold: usize,
@@ -117,13 +119,13 @@ impl LinkConfig {
             max_links_per_source: 32,
             rate_limit: None,
             prefer_aes: true,
-            max_half_open: 256,
+            max_half_open: 4096,
             max_queued_handshakes: 128,
             cookie_threshold: 32,
             keepalive: Duration::from_secs(10),
             probe_timeout: Duration::from_millis(1200),
             missed_probes: 3,
-            rekey_after: Duration::from_secs(120),
+            rekey_after: Duration::from_secs(90),
             expire_after: Duration::from_secs(180),
             handshake_timeout: Duration::from_secs(10),
             max_queued_control: 512,

@@ -16,6 +16,9 @@ use crate::link::suite::{SessionKeys, Suite};
 use crate::link::types::{LinkEvent, LinkId, LinkPeerInfo, LocalIdentity};
 use crate::wire::datagram::{HEADER_LEN, Header, Kind, L_LEN};
 
+/// First messages from one link's address that may wait in the reserve.
+const KNOWN_WAITING: usize = 2;
+
 impl Links {
     /// Message 1 has come. Everything before the work on it is cheap: `mac1`, repetition, load and cookie, bounds.
     pub(super) fn handle_init(&mut self, now: Nanos, from: SocketAddr, header: &Header, datagram: &[u8]) {
@@ -43,9 +46,13 @@ impl Links {
             return;
         }
         let (queue, half_open) = (config.max_queued_handshakes, config.max_half_open);
+        // Whoever has a link here and proves its address renews it, most likely: a reserve that no flood of others takes.
+        let reserve = (queue / 4).max(1);
+        let (all, same) = self.guests.unread_known(from);
+        let known = self.table.places.knows(from) && all < reserve && same < KNOWN_WAITING;
         let greedy = (loaded && self.guests.count_from(from) >= (queue / 8).max(1))
             || (self.guests.answered() >= half_open / 2 && self.guests.count_from(from) >= (half_open / 8).max(1));
-        if greedy || self.guests.unread() >= queue || self.guests.answered() >= half_open {
+        if !known && (greedy || self.guests.unread() >= queue) {
             self.shared.counters.refused_over_limit += 1;
             return;
         }
@@ -54,10 +61,10 @@ impl Links {
         self.shared.rng.fill_bytes(&mut *seed);
         let mut message = Box::new([0; NOISE_LEN]);
         message.copy_from_slice(&datagram[HEADER_LEN..MAC1_AT]);
-        let guest = Guest { from, index: header.index, suite: header.suite, answer: None };
+        let guest = Guest { from, index: header.index, suite: header.suite, known, answer: None };
         let ticket = self.guests.admit(guest, mac1);
         self.shared.counters.received_handshake += 1;
-        self.jobs.stranger(Work::Read { ticket, suite, identity, secret, message, seed });
+        self.jobs.stranger(Work::Read { ticket, suite, identity, secret, message, seed }, known);
     }
 
     /// Message 1 is read: decide whether it is answered.
@@ -81,7 +88,7 @@ impl Links {
         let room = renews.is_some()
             || (self.table.places.admits(guest.from)
                 && (self.table.has_place(&info) || self.table.idlest(now).is_some()));
-        if !room || self.guests.answered() >= self.shared.config.max_half_open {
+        if !room || self.guests.answering_now() >= self.shared.config.max_half_open {
             self.shared.counters.refused_over_limit += 1;
             return self.guests.release(guest.from);
         }
@@ -107,7 +114,7 @@ impl Links {
 
     /// Message 2 is written: send it and wait for the initiator to use the session.
     pub(super) fn on_answered(&mut self, now: Nanos, ticket: u64, result: Option<(SessionKeys, NoiseMessage)>) {
-        let Some(Guest { from, index, suite, answer: Some(answer) }) = self.guests.take(ticket) else {
+        let Some(Guest { from, index, suite, answer: Some(answer), .. }) = self.guests.take(ticket) else {
             return;
         };
         let (Some((keys, noise)), Some((_, mac1_key))) = (result, self.own) else {
@@ -121,7 +128,11 @@ impl Links {
         stamp(&mut message, &mac1_key, None);
         self.shared.send_handshake(now, from, &message);
         let session = Session::new(keys, suite, answer.local_index, index, now);
-        self.guests.keep(now, HalfOpen { session, from, answer });
+        let half_open = HalfOpen { session, from, answer, place: None };
+        if let Some(old) = self.guests.keep(now, half_open, self.shared.config.max_half_open) {
+            self.shared.counters.refused_over_limit += 1;
+            self.table.forget(old);
+        }
     }
 
     /// The initiator has used a half-open session: it becomes that of a new link, or of the link that it renews.

@@ -140,3 +140,34 @@ fn a_link_that_moves_counts_where_it_is_and_makes_no_room() {
     assert!(!squat(&mut net, anonymous(), 2, new), "the place at the new address is taken");
     assert!(squat(&mut net, anonymous(), 3, old), "and the old one free");
 }
+
+#[test]
+fn half_open_squatters_do_not_keep_a_link_from_renewing() {
+    let mut config = relay_config(2);
+    config.max_half_open = 32;
+    config.max_queued_handshakes = 16;
+    config.cookie_threshold = 4;
+    let mut net = Net::new(relay_config(1), config);
+    net.keep_log = false;
+    let (mut net, ..) = net.linked();
+    net.run(Duration::from_secs(80));
+    let config = anonymous();
+    for number in 0..60 * 100u32 {
+        let mut seed = [7; 32];
+        seed[..4].copy_from_slice(&number.to_be_bytes());
+        let rng = <rand_chacha::ChaCha12Rng as rand_core::SeedableRng>::from_seed(seed);
+        let mut origin = Links::new(config.clone(), rng, net.now, network::UNIX);
+        let site = u16::try_from(number % 32).expect("below 32");
+        let from = SocketAddr::from(([0x2001, 0xdb8, 0, site, 0, 0, 0, 1], 9));
+        let init = step(&mut origin, &net, None).remove(0);
+        let answer = to_b(&mut net, from, &init);
+        if let Some(cookie) = answer.first().filter(|answer| answer.len() == 80) {
+            for again in step(&mut origin, &net, Some(cookie)) {
+                to_b(&mut net, from, &again);
+            }
+        }
+        net.run(Duration::from_micros(16_667));
+    }
+    assert_eq!((net.a.down(), net.b.down()), (None, None), "{:?}", net.b.links.counters());
+    assert_eq!(net.b.links.counters().rekeys, 2);
+}
