@@ -154,6 +154,7 @@ impl Links {
         };
         let before = inbox.len();
         let verdict = link.accept(now, from, header, len, &mut self.shared, inbox);
+        link.heard(now);
         if inbox.len() > before {
             link.last_used = now;
         }

@@ -41,6 +41,10 @@ impl Links {
         let loaded =
             self.guests.unread() >= config.cookie_threshold || self.guests.answered() >= config.max_half_open / 4;
         if loaded && !self.jar.proves(&mut self.shared.rng, now, datagram, from) {
+            if !self.shared.may_send_cookie(now) {
+                self.shared.counters.refused_over_limit += 1;
+                return;
+            }
             let reply = self.jar.reply(&mut self.shared.rng, now, &identity, header.index, &mac1, from);
             self.shared.send_handshake(now, from, &reply);
             return;
@@ -52,7 +56,7 @@ impl Links {
         let known = self.table.places.knows(from) && all < reserve && same < KNOWN_WAITING;
         let greedy = (loaded && self.guests.count_from(from) >= (queue / 8).max(1))
             || (self.guests.answered() >= half_open / 2 && self.guests.count_from(from) >= (half_open / 8).max(1));
-        if !known && (greedy || self.guests.unread() >= queue) {
+        if !known && (greedy || !self.shared.may_answer(now) || self.guests.unread() >= queue) {
             self.shared.counters.refused_over_limit += 1;
             return;
         }

@@ -313,7 +313,7 @@ fn a_rekey_needs_the_token() {
     // Another relay with the same link key but without the token (a thief of the key) does not get into the link.
     let (mut net, a, b) = Net::relays().linked();
     net.a.links.spoil_token(a);
-    net.run(Duration::from_secs(93));
+    net.run(Duration::from_secs(84));
     assert_eq!(net.a.down(), Some(LinkError::Forgotten));
     assert_eq!(net.b.links.stats(b).map(|stats| stats.rekeys), Some(0));
 }

@@ -171,3 +171,39 @@ fn half_open_squatters_do_not_keep_a_link_from_renewing() {
     assert_eq!((net.a.down(), net.b.down()), (None, None), "{:?}", net.b.links.counters());
     assert_eq!(net.b.links.counters().rekeys, 2);
 }
+
+#[test]
+fn a_peer_that_never_reports_is_given_up() {
+    let (mut net, a, b) = Net::origin().linked();
+    net.keep_log = false;
+    net.b.backlog.extend((0..4000).map(|number| (b, number)));
+    net.a.alive = false;
+    for second in 0..16 {
+        let mut frame = [0; 8];
+        crate::wire::frame::FrameWriter::new(&mut frame).push(&crate::wire::frame::Frame::Ping(second));
+        net.a.links.forge(net.now, a, &frame);
+        net.run(Duration::from_secs(1));
+    }
+    assert_eq!(net.b.down(), Some(LinkError::Dead));
+}
+
+#[test]
+fn cookies_do_not_take_the_rate_from_cells() {
+    let mut config = relay_config(2);
+    config.rate_limit = Some(1_250_000);
+    config.cookie_threshold = 0;
+    let mut net = Net::new(anonymous(), config);
+    net.keep_log = false;
+    let (mut net, _, b) = net.linked();
+    let key = crate::link::cookie::mac1_key(&[2; 32]);
+    for index in 0..16_000u32 {
+        let mut junk = [0; crate::wire::datagram::L_LEN];
+        let header =
+            crate::wire::datagram::Header { kind: crate::wire::datagram::Kind::Init, suite: 0x11, index, counter: 0 };
+        junk[..crate::wire::datagram::HEADER_LEN].copy_from_slice(&header.to_bytes());
+        crate::link::cookie::stamp(&mut junk, &key, None);
+        net.deliver(Side::B, SocketAddr::from((index.to_be_bytes(), 1)), &mut junk);
+    }
+    assert!(net.b.links.can_send(net.now, b));
+    assert!(net.b.links.counters().sent_cookie <= 300, "{:?}", net.b.links.counters());
+}
