@@ -1,6 +1,7 @@
 //! Two nodes and a network between them, in virtual time.
 
 mod attack;
+mod flood;
 mod life;
 #[expect(clippy::disallowed_methods, reason = "virtual time starts somewhere")]
 mod network;
