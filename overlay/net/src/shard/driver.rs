@@ -136,9 +136,7 @@ impl Future for Driver {
         }
         let (more, closed_locals, next) = this.turn(cx, now);
         if let Some(exit) = this.shard.exit.get() {
-            for local in closed_locals {
-                exit.circuit_closed(local);
-            }
+            exit.circuits_closed(&closed_locals);
         }
         if this.stopping.is_some_and(|until| now >= until) {
             return Poll::Ready(true);
