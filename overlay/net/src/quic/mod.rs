@@ -3,6 +3,7 @@
 mod channel;
 pub(crate) mod codes;
 mod flows;
+mod inbox;
 mod runtime;
 mod socket;
 #[cfg(test)]
