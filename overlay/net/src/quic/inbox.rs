@@ -11,7 +11,6 @@ pub(super) struct Inbox {
     max: usize,
     max_of_one: usize,
     bytes: usize,
-    dropped: u64,
     queues: HashMap<SocketAddr, Queue>,
     /// Every circuit with messages, once.
     turns: VecDeque<SocketAddr>,
@@ -26,26 +25,19 @@ struct Queue {
 impl Inbox {
     /// An inbox of `max` bytes in all and `max_of_one` for one circuit.
     pub(super) fn new(max: usize, max_of_one: usize) -> Self {
-        Self { max, max_of_one, bytes: 0, dropped: 0, queues: HashMap::new(), turns: VecDeque::new() }
+        Self { max, max_of_one, bytes: 0, queues: HashMap::new(), turns: VecDeque::new() }
     }
 
-    /// Messages dropped so far.
-    #[cfg(test)]
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
-    /// Queues a message, or drops it: one circuit has at most its own share, and less of it the less room is left for
+    /// Queues a message, or drops it and returns false: one circuit has at most its own share, and less of it the less room is left for
     /// all (dynamic thresholds of Choudhury and Hahne, 1998), so that there is
     /// some for the first message of a newcomer.
-    pub(super) fn push(&mut self, from: SocketAddr, message: Vec<u8>) {
+    pub(super) fn push(&mut self, from: SocketAddr, message: Vec<u8>) -> bool {
         let cost = message.len() + OVERHEAD;
         let free = self.max - self.bytes;
         let queued = self.queues.get(&from).map_or(0, |queue| queue.bytes);
-        let share = if queued == 0 { free } else { self.max_of_one.min(free / 4) };
+        let share = if queued == 0 { free } else { self.max_of_one.min(free / 16) };
         if queued + cost > share {
-            self.dropped += 1;
-            return;
+            return false;
         }
         let queue = self.queues.entry(from).or_default();
         if queue.messages.is_empty() {
@@ -54,6 +46,7 @@ impl Inbox {
         queue.messages.push_back(message);
         queue.bytes += cost;
         self.bytes += cost;
+        true
     }
 
     /// The next message and its circuit.

@@ -84,7 +84,8 @@ impl CircuitSocket {
     /// A socket to one exit, with no circuit yet.
     pub(crate) fn origin(shard: Arc<Shard>, exit: RelayId) -> Arc<Self> {
         let end = End::Origin { exit: exit_address(exit), circuit: AtomicU64::new(DETACHED) };
-        Arc::new(Self { shard, end, waiting: Waiting::new(4 * INBOX_ORIGIN, INBOX_ORIGIN) })
+        // All messages come from one exit, so the bound of one is the bound of all.
+        Arc::new(Self { shard, end, waiting: Waiting::new(usize::MAX, INBOX_ORIGIN) })
     }
 
     /// The socket of an exit.
@@ -107,7 +108,9 @@ impl CircuitSocket {
             _ => return,
         };
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.inbox.push(from, message);
+        if !waiting.inbox.push(from, message) {
+            return;
+        }
         if let Some(reader) = waiting.reader.take() {
             drop(waiting);
             reader.wake();
