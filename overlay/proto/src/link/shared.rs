@@ -3,20 +3,20 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use rand_chacha::ChaCha12Rng;
 use zeroize::Zeroizing;
 
 use super::bucket::Bucket;
 use super::clock::{Clock, Nanos};
 use super::output::Output;
 use super::{LinkConfig, LinkCounters, LinkEvent};
+use crate::random::Generator;
 use crate::wire::datagram::{L_LEN, S_LEN};
 
 /// Configuration, time, randomness, output and counters.
 pub(super) struct Shared {
     pub(super) config: LinkConfig,
     pub(super) clock: Clock,
-    pub(super) rng: ChaCha12Rng,
+    pub(super) rng: Generator,
     pub(super) output: Output,
     pub(super) counters: LinkCounters,
     pub(super) events: VecDeque<LinkEvent>,
@@ -28,7 +28,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(config: LinkConfig, rng: ChaCha12Rng, clock: Clock) -> Self {
+    pub(super) fn new(config: LinkConfig, rng: Generator, clock: Clock) -> Self {
         // Deep enough for a burst or five milliseconds.
         let rate = config.rate_limit.map(|rate| Bucket::new(rate, (64 * L_LEN as u64).max(rate / 200), 0));
         Self {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use rand_core::Rng;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use super::{Links, Owner};
 use crate::link::clock::Nanos;
@@ -50,8 +49,7 @@ impl Links {
             return;
         }
         let secret = link_secret.clone();
-        let mut seed = Zeroizing::new([0; 32]);
-        self.shared.rng.fill_bytes(&mut *seed);
+        let seed = self.shared.rng.seed();
         let mut message = Box::new([0; NOISE_LEN]);
         message.copy_from_slice(&datagram[HEADER_LEN..MAC1_AT]);
         let guest = Guest { from, index: header.index, suite: header.suite, answer: None };
@@ -83,8 +81,7 @@ impl Links {
         }
         let identity = payload.identity.filter(|_| link_key.is_some());
         let local_index = self.table.claim(Owner::HalfOpen, || self.shared.rng.next_u32());
-        let mut token = Zeroizing::new([0; 32]);
-        self.shared.rng.fill_bytes(&mut *token);
+        let token = self.shared.rng.seed();
         let answer = ResponsePayload { index: local_index, renewed: renews.is_some(), token: *token };
         let info = LinkPeerInfo { identity, link_key, initiator: false };
         guest.answer = Some(Answer { local_index, info, token, renews });

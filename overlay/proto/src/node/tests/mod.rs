@@ -6,5 +6,6 @@ mod failure;
 mod flood;
 mod meeting;
 mod queueing;
+mod redaction;
 mod setup;
 mod world;
