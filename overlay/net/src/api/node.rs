@@ -96,7 +96,7 @@ impl NodeBuilder {
     pub async fn start(self) -> Result<Node, NodeError> {
         let network = self.network.ok_or(NodeError::NoNetwork)?;
         let link = LinkConfig::new(LocalIdentity::Anonymous);
-        let config = NodeConfig::new(link, entropy::bytes(), clock::unix_nanos());
+        let config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         let started = shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), |_| {}).await?;
         let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares);
         Ok(Node { inner: Arc::new(Inner { origin, started }) })

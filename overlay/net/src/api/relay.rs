@@ -142,7 +142,7 @@ impl RelayBuilder {
         if let Some(circuits) = self.max_circuits {
             relay.max_circuits = circuits;
         }
-        let mut config = NodeConfig::new(link, entropy::bytes(), clock::unix_nanos());
+        let mut config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         config.relay = Some(relay);
         let server = match &self.egress {
             None => None,

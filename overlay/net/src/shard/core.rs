@@ -200,7 +200,7 @@ impl Core {
                         own.state.meeting.send_replace(Some(outcome));
                     }
                 }
-                other => tracing::debug!(?other, "an event that this driver does not know"),
+                _ => tracing::debug!("an event that this driver does not know"),
             }
         }
     }

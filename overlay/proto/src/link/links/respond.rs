@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use rand_core::Rng;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use super::{Links, Owner};
 use crate::link::clock::Nanos;
@@ -61,8 +60,7 @@ impl Links {
             return;
         }
         let secret = link_secret.clone();
-        let mut seed = Zeroizing::new([0; 32]);
-        self.shared.rng.fill_bytes(&mut *seed);
+        let seed = self.shared.rng.seed();
         let mut message = Box::new([0; NOISE_LEN]);
         message.copy_from_slice(&datagram[HEADER_LEN..MAC1_AT]);
         let guest = Guest { from, index: header.index, suite: header.suite, known, answer: None };
@@ -97,8 +95,7 @@ impl Links {
             return self.guests.release(guest.from);
         }
         let local_index = self.table.claim(Owner::HalfOpen, || self.shared.rng.next_u32());
-        let mut token = Zeroizing::new([0; 32]);
-        self.shared.rng.fill_bytes(&mut *token);
+        let token = self.shared.rng.seed();
         let answer = ResponsePayload { index: local_index, renewed: renews.is_some(), token: *token };
         guest.answer = Some(Answer { local_index, info, token, renews });
         self.guests.answering(ticket, guest);
