@@ -37,6 +37,7 @@ demo: build ## A private call and a proxied download over 3-hop circuits, on thi
 test: setup-test ## All tests
 	$(CARGO) build --locked -p zmesh
 	$(CARGO) test --locked --workspace --all-features
+	python3 specs/vectors/check.py
 
 .PHONY: lint
 lint: setup ## Formatting, lints, documentation

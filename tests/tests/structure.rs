@@ -160,3 +160,53 @@ fn each_source(directory: &Path, show: &mut dyn FnMut(&Path, &str)) {
         }
     }
 }
+
+/// Every file that git would keep below the root, with this ending.
+fn files_ending(ending: &str) -> Vec<PathBuf> {
+    let output = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .expect("git runs");
+    let list = String::from_utf8(output.stdout).expect("names are UTF-8");
+    list.lines()
+        .filter(|name| name.ends_with(ending))
+        .map(|name| root().join(name))
+        .filter(|path| path.is_file())
+        .collect()
+}
+
+#[test]
+fn references_in_documents_and_comments_lead_somewhere() {
+    let decisions: Vec<String> = fs::read_dir(root().join("specs/decisions"))
+        .expect("decisions")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    let (mut seen, mut broken) = (0, Vec::new());
+    for path in [files_ending(".md"), files_ending(".rs")].concat() {
+        let text = fs::read_to_string(&path).expect("readable");
+        let is_document = path.extension().is_some_and(|ending| ending == "md");
+        // [words](target), without addresses and places inside a page.
+        for target in text.split("](").skip(1).filter(|_| is_document).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            seen += 1;
+            if !path.parent().expect("a folder").join(file).exists() {
+                broken.push(format!("{}: {target}", path.display()));
+            }
+        }
+        for rest in text.split("decision ").skip(1) {
+            let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            if number.len() == 4 {
+                seen += 1;
+                if !decisions.iter().any(|name| name.starts_with(&number)) {
+                    broken.push(format!("{}: decision {number}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 30, "only {seen} references found");
+    assert!(broken.is_empty(), "broken references:\n{}", broken.join("\n"));
+}

@@ -79,17 +79,19 @@ impl<K: Ord + Copy> Default for Timers<K> {
     }
 }
 
-/// Where a test's time begins. Machines only compare instants, so any will do.
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "the only way to make an instant")]
-pub(crate) fn any_instant() -> Instant {
-    Instant::now()
-}
+pub(crate) use tests::any_instant;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    /// Where a test's time begins. Machines only compare instants, so any will do.
+    #[expect(clippy::disallowed_methods, reason = "the only way to make an instant")]
+    pub(crate) fn any_instant() -> Instant {
+        Instant::now()
+    }
 
     #[test]
     fn fires_in_order_of_time_and_only_when_due() {

@@ -1,4 +1,4 @@
-//! Whole networks in virtual time: what the design promises about circuits, queues, floods, failures and observers.
+//! Whole networks in virtual time: what must hold of circuits, queues, floods, failures and observers.
 #![allow(clippy::print_stdout, reason = "figures that a reader of the test's output wants to see")]
 
 mod attacks;

@@ -7,15 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use zmesh_proto::link::{LinkConfig, LocalIdentity};
-use zmesh_proto::node::{NodeConfig, OriginConfig};
+use zmesh_proto::node::NodeConfig;
 
 use super::{Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Session};
 use crate::origin::Origin;
 use crate::shard::{self, Command, Started};
 use crate::{Network, RelayId, clock, entropy};
-
-/// A silent circuit is dead after this time, so that a session has another one within 5 s.
-const DEAD_AFTER: Duration = Duration::from_millis(2500);
 
 /// Spare circuits that a node keeps unless told otherwise.
 const SPARES: usize = 1;
@@ -99,8 +96,7 @@ impl NodeBuilder {
     pub async fn start(self) -> Result<Node, NodeError> {
         let network = self.network.ok_or(NodeError::NoNetwork)?;
         let link = LinkConfig::new(LocalIdentity::Anonymous);
-        let mut config = NodeConfig::new(link, entropy::bytes(), clock::unix_nanos());
-        config.origin = OriginConfig { dead_after: DEAD_AFTER, ..OriginConfig::default() };
+        let config = NodeConfig::new(link, entropy::bytes(), clock::unix_nanos());
         let started = shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), |_| {}).await?;
         let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares);
         Ok(Node { inner: Arc::new(Inner { origin, started }) })

@@ -1,45 +1,45 @@
 //! The exit's side: accepts QUIC over circuits and carries requests to the egress.
 
+mod budget;
 mod session;
+mod sessions;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod udp;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use quinn::{Connection, Endpoint};
+use tokio::sync::Notify;
 use zmesh_proto::node::LocalId;
 
+use self::budget::{Budget, Pace};
+use self::sessions::{Entry, Sessions};
+use crate::clock;
 use crate::egress::{CircuitHandle, Egress};
-use crate::quic::{codes, local_address, local_of};
+use crate::quic::{codes, local_of};
 use crate::shard::Shard;
 
-/// QUIC sessions at once in all, and at once on one circuit.
+/// QUIC sessions at once in all.
 const SESSIONS: usize = 8192;
-const SESSIONS_PER_CIRCUIT: usize = 2;
 
-/// How long a session outlives its circuit, so that its origin can bring it another one.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long a session outlives its circuit, so that its origin can bring it another one: [`GATHER`] and then this.
+const GRACE: Duration = Duration::from_secs(9);
+
+/// Circuits that close within this time are looked after together.
+const GATHER: Duration = Duration::from_secs(1);
 
 /// The exit of one shard.
 pub(crate) struct ExitServer {
     shard: Weak<Shard>,
     egress: Arc<dyn Egress>,
-    sessions: Mutex<Sessions>,
+    sessions: Mutex<Sessions<Connection>>,
     next: AtomicU64,
-    streams: AtomicUsize,
-}
-
-/// The sessions, by their numbers and by the circuits on which they began.
-#[derive(Default)]
-struct Sessions {
-    /// The connection is missing while QUIC shakes hands.
-    all: HashMap<u64, Option<Connection>>,
-    by_circuit: HashMap<LocalId, Vec<u64>>,
-    /// Sessions whose first circuit has gone: they are on another one, or wait for it.
-    orphans: HashSet<u64>,
+    pace: Mutex<Pace>,
+    budget: Budget,
 }
 
 impl ExitServer {
@@ -50,66 +50,75 @@ impl ExitServer {
             egress,
             sessions: Mutex::default(),
             next: AtomicU64::new(1),
-            streams: AtomicUsize::new(0),
+            pace: Mutex::new(Pace::sessions(clock::now())),
+            budget: Budget::new(),
         });
         shard.runtime.spawn(accept(Arc::clone(&server), endpoint));
         server
     }
 
-    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+    fn sessions(&self) -> MutexGuard<'_, Sessions<Connection>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many sessions and how many streams are open.
     pub(crate) fn load(&self) -> (usize, usize) {
-        (self.sessions().all.len(), self.streams.load(Ordering::Relaxed))
+        (self.sessions().len(), self.budget.streams())
     }
 
-    /// A circuit that ended here is gone: sessions that are still on it after a while end too.
-    pub(crate) fn circuit_closed(self: &Arc<Self>, local: LocalId) {
-        let Some(shard) = self.shard.upgrade() else { return };
-        let address = local_address(local);
-        let stranded: Vec<_> = {
-            let mut sessions = self.sessions();
-            let born_here = sessions.by_circuit.remove(&local).unwrap_or_default();
-            sessions.orphans.extend(born_here);
-            let candidates = sessions.orphans.iter().filter_map(|number| sessions.all.get(number)?.clone());
-            candidates.filter(|connection| connection.remote_address() == address).collect()
-        };
+    /// Circuits that ended here are gone: sessions that are still on them after a while end too.
+    pub(crate) fn circuits_closed(self: &Arc<Self>, locals: &[LocalId]) {
+        if !locals.is_empty()
+            && self.sessions().circuits_closed(locals)
+            && let Some(shard) = self.shard.upgrade()
+        {
+            shard.runtime.spawn(Arc::clone(self).end_stranded());
+        }
+    }
+
+    /// Ends the sessions that nobody brings to another circuit. A circuit that has gone carries nothing any more, so
+    /// where a connection is when the time is over says all.
+    async fn end_stranded(self: Arc<Self>) {
+        tokio::time::sleep(GATHER).await;
+        let closed = self.sessions().take_closed();
+        tokio::time::sleep(GRACE).await;
+        let stranded = self.sessions().stranded(&closed, Connection::remote_address);
         for connection in stranded {
-            shard.runtime.spawn(async move {
-                tokio::time::sleep(GRACE).await;
-                if connection.remote_address() == address {
-                    connection.close(codes::CIRCUIT, b"the circuit has ended");
-                }
-            });
+            connection.close(codes::CIRCUIT, b"the circuit has ended");
         }
     }
 
-    /// Room for a session of this circuit?
+    /// Room and time for a session of this circuit?
     fn admit(self: &Arc<Self>, local: LocalId) -> Option<Session> {
-        let mut sessions = self.sessions();
-        let on_circuit = sessions.by_circuit.get(&local).map_or(0, Vec::len);
-        if sessions.all.len() >= SESSIONS || on_circuit >= SESSIONS_PER_CIRCUIT {
-            return None;
-        }
+        let evicted = Arc::new(Notify::new());
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        sessions.all.insert(number, None);
-        sessions.by_circuit.entry(local).or_default().push(number);
-        Some(Session { server: Arc::clone(self), number, local, asked: false })
-    }
-}
-
-impl Sessions {
-    fn remove(&mut self, number: u64, born_on: LocalId) -> Option<Connection> {
-        self.orphans.remove(&number);
-        if let Some(others) = self.by_circuit.get_mut(&born_on) {
-            others.retain(|other| *other != number);
-            if others.is_empty() {
-                self.by_circuit.remove(&born_on);
+        let leaves = {
+            let mut sessions = self.sessions();
+            if !sessions.has_room(local, SESSIONS, Connection::remote_address)
+                || !self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(clock::now())
+            {
+                return None;
             }
+            sessions.enter(number, local, SESSIONS, Arc::clone(&evicted))
+        };
+        if let Some(entry) = leaves {
+            entry.evicted.notify_one();
+            self.leave(&entry);
         }
-        self.all.remove(&number).flatten()
+        Some(Session { server: Arc::clone(self), number, evicted, asked: false })
+    }
+
+    /// Ends the connection of a session that has no place any more, and the circuit under it.
+    fn leave(&self, entry: &Entry<Connection>) {
+        let mut local = entry.born_on;
+        if let Some(connection) = &entry.connection {
+            connection.close(codes::DONE, b"");
+            local = local_of(connection.remote_address()).unwrap_or(local);
+        }
+        if let Some(shard) = self.shard.upgrade() {
+            // A circuit that has gone by itself is unknown to the node by now, which is no harm.
+            shard.close_local(local);
+        }
     }
 }
 
@@ -117,7 +126,8 @@ impl Sessions {
 struct Session {
     server: Arc<ExitServer>,
     number: u64,
-    local: LocalId,
+    /// Told when the session has lost its place to another one.
+    evicted: Arc<Notify>,
     /// Whether the egress has heard of this session.
     asked: bool,
 }
@@ -131,14 +141,12 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let connection = self.server.sessions().remove(self.number, self.local);
+        let entry = self.server.sessions().remove(self.number);
         if self.asked {
             self.server.egress.closed(self.handle());
         }
-        let now_on = connection.map(|connection| connection.remote_address());
-        if let Some(shard) = self.server.shard.upgrade() {
-            // A circuit that has gone by itself is unknown to the node by now, which is no harm.
-            shard.close_local(now_on.and_then(local_of).unwrap_or(self.local));
+        if let Some(entry) = entry {
+            self.server.leave(&entry);
         }
     }
 }

@@ -13,20 +13,28 @@ use super::{Session, stream};
 /// How long QUIC's handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Serves a session until its connection ends; everything that it started ends with it.
+/// Serves a session until its connection ends or it loses its place; everything that it started ends with it.
 pub(super) async fn serve(mut session: Session, incoming: Incoming) {
+    let evicted = Arc::clone(&session.evicted);
+    tokio::select! {
+        () = evicted.notified() => {}
+        () = shake_hands(&mut session, incoming) => {}
+    }
+}
+
+async fn shake_hands(session: &mut Session, incoming: Incoming) {
     let Ok(connecting) = incoming.accept() else {
         return;
     };
     let Ok(Ok(connection)) = timeout(HANDSHAKE, connecting).await else {
         return;
     };
-    if let Some(entry) = session.server.sessions().all.get_mut(&session.number) {
-        *entry = Some(connection.clone());
+    if !session.server.sessions().connected(session.number, connection.clone()) {
+        return;
     }
     let flows = Arc::new(Flows::default());
     let mut tasks = JoinSet::new();
-    requests(&mut session, &connection, &flows, &mut tasks).await;
+    requests(session, &connection, &flows, &mut tasks).await;
     tasks.shutdown().await;
 }
 
@@ -35,15 +43,22 @@ async fn requests(session: &mut Session, connection: &Connection, flows: &Arc<Fl
         tokio::select! {
             accepted = connection.accept_bi() => {
                 let Ok((send, recv)) = accepted else { return };
+                let server = &session.server;
+                let open = server.sessions().stream_began(session.number);
+                let place = stream::Place { server: Arc::clone(server), session: session.number };
+                let Some(permit) = server.budget.stream(open) else {
+                    tasks.spawn(place.refuse(send, recv));
+                    continue;
+                };
                 session.asked = true;
                 let asked = stream::Asked {
-                    egress: Arc::clone(&session.server.egress),
                     circuit: session.handle(),
                     connection: connection.clone(),
                     flows: Arc::clone(flows),
+                    place,
+                    _permit: permit,
                 };
-                let server = Arc::clone(&session.server);
-                tasks.spawn(stream::counted(server, asked.serve(send, recv)));
+                tasks.spawn(asked.serve(send, recv));
             }
             datagram = connection.read_datagram() => {
                 let Ok(datagram) = datagram else { return };

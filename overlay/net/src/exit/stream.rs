@@ -2,18 +2,19 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use zmesh_proto::wire::request::{Failure, Host, HostName, REQUEST_MAX, Request, Response};
 
 use super::ExitServer;
-use super::udp::Flows;
-use crate::egress::{CircuitHandle, Egress, EgressError, EgressStream, Target, TargetHost};
+use super::budget::Budget;
+use super::udp::{FLOW_COST, Flows};
+use crate::egress::{CircuitHandle, EgressError, EgressStream, Target, TargetHost};
 use crate::quic::codes;
 
 /// How long an origin may take to say what it wants.
@@ -22,32 +23,45 @@ const REQUEST: Duration = Duration::from_secs(30);
 /// A net under an egress without time limits of its own.
 const EGRESS: Duration = Duration::from_secs(60);
 
+/// How long an origin may take to hear that there is no room for its stream.
+const REFUSAL: Duration = Duration::from_secs(5);
+
 /// Room for reads from a destination, in bytes.
 const BUFFER: usize = 64 * 1024;
+
+/// The same for a stream that has not filled it yet, and while the exit has no more.
+const BUFFER_SMALL: usize = 16 * 1024;
 
 /// A read shorter than this is copied; a longer one keeps its part of the buffer until the origin has it. So little data
 /// never holds much memory.
 const COPIED: usize = 4096;
 
+/// A stream of a session; dropped when it ends.
+pub(super) struct Place {
+    pub(super) server: Arc<ExitServer>,
+    pub(super) session: u64,
+}
+
+impl Place {
+    /// Tells the origin that there is no room.
+    pub(super) async fn refuse(self, send: SendStream, _recv: RecvStream) {
+        let _ = timeout(REFUSAL, refuse(send, Failure::QuotaExceeded)).await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.server.sessions().stream_ended(self.session);
+    }
+}
+
 /// What a request needs to be served.
 pub(super) struct Asked {
-    pub(super) egress: Arc<dyn Egress>,
     pub(super) circuit: CircuitHandle,
     pub(super) connection: Connection,
     pub(super) flows: Arc<Flows>,
-}
-
-/// Runs `serving` as one of the server's streams.
-pub(super) async fn counted(server: Arc<ExitServer>, serving: impl Future<Output = ()>) {
-    struct Leave(Arc<ExitServer>);
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            self.0.streams.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-    server.streams.fetch_add(1, Ordering::Relaxed);
-    let _leave = Leave(server);
-    serving.await;
+    pub(super) place: Place,
+    pub(super) _permit: OwnedSemaphorePermit,
 }
 
 impl Asked {
@@ -61,24 +75,36 @@ impl Asked {
         match request {
             Request::Connect { host, port } => self.connect(target(host, port), send, recv, head).await,
             Request::Resolve { host } => {
-                let resolved = limited(self.egress.resolve(self.circuit, host.as_str())).await;
+                let resolved = limited(self.place.server.egress.resolve(self.circuit, host.as_str())).await;
                 finish(send, resolved.map(Response::Addresses)).await;
             }
             Request::ResolvePtr { ip } => {
-                let resolved = limited(self.egress.resolve_ptr(self.circuit, ip)).await;
+                let resolved = limited(self.place.server.egress.resolve_ptr(self.circuit, ip)).await;
                 let names = |names: Vec<String>| names.iter().filter_map(|name| HostName::parse(name).ok()).collect();
                 finish(send, resolved.map(|resolved| Response::Names(names(resolved)))).await;
             }
-            Request::BindUdp { flow } => match limited(self.egress.bind_udp(self.circuit)).await {
-                Ok(socket) => self.flows.serve(flow, &self.connection, socket.into(), send, recv, head).await,
-                Err(error) => refuse(send, failure(error)).await,
-            },
+            Request::BindUdp { flow } => self.bind_udp(flow, send, recv, head).await,
+        }
+    }
+
+    async fn bind_udp(&self, flow: u32, send: SendStream, recv: RecvStream, head: Bytes) {
+        let server = &self.place.server;
+        let (Some(number), Some(_room)) = (self.flows.reserve(flow), server.budget.bytes(FLOW_COST)) else {
+            return refuse(send, Failure::QuotaExceeded).await;
+        };
+        match limited(server.egress.bind_udp(self.circuit)).await {
+            Ok(socket) => number.serve(&self.connection, socket.into(), send, recv, head).await,
+            Err(error) => refuse(send, failure(error)).await,
         }
     }
 
     async fn connect(&self, target: Target, mut send: SendStream, recv: RecvStream, head: Bytes) {
         let mut recv = recv;
-        let connecting = limited(self.egress.connect(self.circuit, target));
+        let budget = &self.place.server.budget;
+        let Some(room) = budget.bytes(BUFFER_SMALL) else {
+            return refuse(send, Failure::QuotaExceeded).await;
+        };
+        let connecting = limited(self.place.server.egress.connect(self.circuit, target));
         let connected = tokio::select! {
             connected = connecting => connected,
             // The origin gave up: so does the exit.
@@ -93,8 +119,8 @@ impl Asked {
         }
         let (from_outside, to_outside) = tokio::io::split(outside);
         // Either way breaks: both end, and dropping `outside` closes the destination's connection.
-        let pumped =
-            tokio::try_join!(upstream(head, &mut recv, to_outside), downstream(from_outside, &mut send)).is_ok();
+        let down = downstream(from_outside, &mut send, budget, room);
+        let pumped = tokio::try_join!(upstream(head, &mut recv, to_outside), down).is_ok();
         if !pumped {
             let _ = send.reset(codes::EGRESS);
             let _ = recv.stop(codes::EGRESS);
@@ -119,19 +145,31 @@ async fn upstream(
 }
 
 /// From the destination to the origin. Reads no more than QUIC takes, so back-pressure reaches the destination.
-async fn downstream(mut outside: ReadHalf<Box<dyn EgressStream>>, send: &mut SendStream) -> Result<(), Broken> {
+/// The buffer grows when a read fills it and the exit has room.
+async fn downstream(
+    mut outside: ReadHalf<Box<dyn EgressStream>>,
+    send: &mut SendStream,
+    budget: &Budget,
+    mut room: OwnedSemaphorePermit,
+) -> Result<(), Broken> {
     let mut buffer = BytesMut::new();
     let stopped = send.stopped();
     tokio::pin!(stopped);
     loop {
         if buffer.capacity() < COPIED {
-            buffer.reserve(BUFFER);
+            buffer.reserve(room.num_permits());
         }
         let read = tokio::select! {
             read = outside.read_buf(&mut buffer) => read.map_err(|_| Broken)?,
             // The origin has gone, also while the destination says nothing.
             _ = &mut stopped => return Err(Broken),
         };
+        if buffer.len() == buffer.capacity()
+            && room.num_permits() < BUFFER
+            && let Some(more) = budget.bytes(BUFFER - BUFFER_SMALL)
+        {
+            room.merge(more);
+        }
         match read {
             0 => return send.finish().map_err(|_| Broken),
             1..COPIED => {

@@ -3,32 +3,52 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, RecvStream, SendStream};
-use tokio::sync::mpsc;
-use zmesh_proto::wire::request::{Failure, Host, Response, UdpDatagram, read_record};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+use zmesh_proto::wire::request::{Host, Response, UdpDatagram, read_record};
 
 use super::stream::target;
 use crate::egress::EgressUdp;
-use crate::quic::{RECORDS, codes, send_datagram};
+use crate::quic::{Records, codes, records, send_datagram};
 
 /// Flows of one session.
-const FLOWS: usize = 32;
+const FLOWS: usize = 16;
 
 /// Datagrams of one flow that wait for the egress; more are dropped.
-const WAITING: usize = 256;
+const WAITING: usize = 32;
+
+/// Bytes of long answers of all flows of a session that wait for the flows' streams; more are dropped.
+const RECORD_BYTES: usize = 128 << 10;
+
+/// What a flow may hold, in bytes: a datagram from outside, a record from the origin that is not whole yet, and
+/// [`WAITING`] datagrams.
+pub(super) const FLOW_COST: usize = 192 << 10;
+
+/// How long the egress may take for one datagram: a look-up, at most.
+const SEND: Duration = Duration::from_secs(5);
 
 /// The flows of one session.
-#[derive(Default)]
 pub(super) struct Flows {
-    inboxes: Mutex<HashMap<u32, mpsc::Sender<Bytes>>>,
+    /// The inbox is missing until the egress has given a socket.
+    inboxes: Mutex<HashMap<u32, Option<mpsc::Sender<Bytes>>>>,
     /// Datagrams may overtake the request that opens their flow: one such datagram per flow is kept.
     early: Mutex<HashMap<u32, Bytes>>,
+    /// Room for long answers.
+    room: Arc<Semaphore>,
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        Self { inboxes: Mutex::default(), early: Mutex::default(), room: Arc::new(Semaphore::new(RECORD_BYTES)) }
+    }
 }
 
 impl Flows {
-    fn inboxes(&self) -> MutexGuard<'_, HashMap<u32, mpsc::Sender<Bytes>>> {
+    fn inboxes(&self) -> MutexGuard<'_, HashMap<u32, Option<mpsc::Sender<Bytes>>>> {
         self.inboxes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -41,7 +61,7 @@ impl Flows {
         let Some(flow) = datagram.first_chunk::<4>().copied().map(u32::from_be_bytes) else {
             return;
         };
-        if let Some(inbox) = self.inboxes().get(&flow) {
+        if let Some(Some(inbox)) = self.inboxes().get(&flow) {
             // A full inbox drops, as a socket buffer would.
             let _ = inbox.try_send(datagram);
             return;
@@ -52,63 +72,64 @@ impl Flows {
         }
     }
 
-    /// Gives a new flow its inbox; false when the number is taken or there are too many flows.
-    fn enter(&self, number: u32, inbox: mpsc::Sender<Bytes>) -> bool {
+    /// A place for a new flow; none when the number is taken or there are too many flows.
+    pub(super) fn reserve(&self, number: u32) -> Option<Place<'_>> {
         let mut inboxes = self.inboxes();
         if inboxes.len() >= FLOWS || inboxes.contains_key(&number) {
-            return false;
+            return None;
         }
-        if let Some(datagram) = self.early().remove(&number) {
+        inboxes.insert(number, None);
+        Some(Place { flows: self, number })
+    }
+}
+
+/// The number of a flow, which is free again when this is dropped.
+pub(super) struct Place<'a> {
+    flows: &'a Flows,
+    number: u32,
+}
+
+impl Place<'_> {
+    fn open(&self, inbox: mpsc::Sender<Bytes>) {
+        let mut inboxes = self.flows.inboxes();
+        if let Some(datagram) = self.flows.early().remove(&self.number) {
             let _ = inbox.try_send(datagram);
         }
-        inboxes.insert(number, inbox);
-        true
+        inboxes.insert(self.number, Some(inbox));
     }
 
     /// Carries a flow until its stream ends.
     pub(super) async fn serve(
-        &self,
-        number: u32,
+        self,
         connection: &Connection,
         socket: Arc<dyn EgressUdp>,
         mut send: SendStream,
         recv: RecvStream,
         head: Bytes,
     ) {
+        let number = self.number;
         let (inbox, datagrams) = mpsc::channel(WAITING);
-        if !self.enter(number, inbox) {
-            let refused = Response::Failed(Failure::QuotaExceeded);
-            if send.write_all(&refused.encode()).await.is_ok() {
-                let _ = send.finish();
-            }
-            return;
-        }
-        let _leave = Leave { flows: self, number };
+        self.open(inbox);
         // Which address the exit uses towards the destination is nobody's business.
         let bound = Response::Bound(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
         if send.write_all(&bound.encode()).await.is_err() {
             return;
         }
-        let (records, waiting) = mpsc::channel(RECORDS);
+        let (records, waiting) = records(&self.flows.room);
         tokio::select! {
             () = to_destinations(&*socket, datagrams) => {}
             () = from_origin(&*socket, recv, head) => {}
             () = from_destinations(&*socket, connection, number, &records) => {}
-            () = write_records(&mut send, waiting) => {}
+            () = waiting.write(&mut send) => {}
         }
         let _ = send.finish();
     }
 }
 
-/// Frees a flow's number.
-struct Leave<'a> {
-    flows: &'a Flows,
-    number: u32,
-}
-
-impl Drop for Leave<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.flows.inboxes().remove(&self.number);
+        self.flows.early().remove(&self.number);
     }
 }
 
@@ -147,11 +168,12 @@ async fn from_origin(socket: &dyn EgressUdp, mut recv: RecvStream, head: Bytes) 
 async fn forward(socket: &dyn EgressUdp, datagram: UdpDatagram<'_>) {
     let payload = datagram.payload;
     // What the policy refuses or nobody resolves is lost, as UDP has no way to say more.
-    let _ = socket.send_to(payload, &target(datagram.host, datagram.port)).await;
+    // Nor is it worth more than a moment: others wait behind it.
+    let _ = timeout(SEND, socket.send_to(payload, &target(datagram.host, datagram.port))).await;
 }
 
 /// Carries answers back.
-async fn from_destinations(socket: &dyn EgressUdp, connection: &Connection, flow: u32, records: &mpsc::Sender<Bytes>) {
+async fn from_destinations(socket: &dyn EgressUdp, connection: &Connection, flow: u32, records: &Records) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok((len, from)) = socket.recv_from(&mut buffer).await {
         if from.port() == 0 {
@@ -160,15 +182,6 @@ async fn from_destinations(socket: &dyn EgressUdp, connection: &Connection, flow
         let payload = &buffer[..len.min(buffer.len())];
         let datagram = UdpDatagram { flow, host: Host::from(from.ip()), port: from.port(), payload };
         if send_datagram(connection, records, &datagram).is_err() {
-            return;
-        }
-    }
-}
-
-/// Writes long answers to the flow's stream.
-async fn write_records(send: &mut SendStream, mut waiting: mpsc::Receiver<Bytes>) {
-    while let Some(record) = waiting.recv().await {
-        if send.write_chunk(record).await.is_err() {
             return;
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, RecvStream, SendStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use zmesh_proto::wire::request::{Host, UdpDatagram, frame_record, read_record};
 
@@ -15,13 +15,22 @@ use super::codes;
 use crate::api::UdpError;
 
 /// UDP sockets on one connection.
-const FLOWS: usize = 32;
+const FLOWS: usize = 16;
 
 /// Datagrams that wait for one reader; the oldest go first.
 const WAITING: usize = 256;
 
+/// And their bytes, each with [`OVERHEAD`].
+const WAITING_BYTES: usize = 1 << 20;
+
+/// What a message that waits costs beside its bytes.
+const OVERHEAD: usize = 128;
+
 /// Long datagrams that wait for the flow's stream; more are dropped.
-pub(crate) const RECORDS: usize = 16;
+const RECORDS: usize = 16;
+
+/// And their bytes over all flows of one origin's connection.
+const RECORD_BYTES: usize = 1 << 20;
 
 /// The longest UDP payload that IPv4 carries.
 pub(crate) const PAYLOAD_MAX: usize = 65_507;
@@ -30,6 +39,8 @@ pub(crate) const PAYLOAD_MAX: usize = 65_507;
 pub(crate) struct Flows {
     connection: Connection,
     table: Mutex<Table>,
+    /// Room for records.
+    room: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -42,8 +53,58 @@ struct Table {
 /// Datagrams for the reader of one flow.
 #[derive(Default)]
 pub(crate) struct FlowQueue {
-    state: Mutex<(VecDeque<(SocketAddr, Bytes)>, bool)>,
+    state: Mutex<Waiting>,
     changed: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    datagrams: VecDeque<(SocketAddr, Bytes)>,
+    bytes: usize,
+    ended: bool,
+}
+
+/// Long datagrams on their way to a flow's stream.
+pub(crate) struct Records {
+    queue: mpsc::Sender<(Bytes, OwnedSemaphorePermit)>,
+    room: Arc<Semaphore>,
+}
+
+/// The other end of [`Records`].
+pub(crate) struct RecordQueue(mpsc::Receiver<(Bytes, OwnedSemaphorePermit)>);
+
+/// A queue of records that takes its bytes from `room`.
+pub(crate) fn records(room: &Arc<Semaphore>) -> (Records, RecordQueue) {
+    let (queue, waiting) = mpsc::channel(RECORDS);
+    (Records { queue, room: Arc::clone(room) }, RecordQueue(waiting))
+}
+
+impl Records {
+    /// Queues a record, or drops it where there is no room.
+    ///
+    /// # Errors
+    /// The flow's stream is gone.
+    pub(super) fn push(&self, record: Bytes) -> Result<(), ()> {
+        let cost = u32::try_from(record.len() + OVERHEAD).map_err(|_| ())?;
+        let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(cost) else {
+            return if self.queue.is_closed() { Err(()) } else { Ok(()) };
+        };
+        match self.queue.try_send((record, room)) {
+            Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(()),
+        }
+    }
+}
+
+impl RecordQueue {
+    /// Writes the records to the flow's stream until either end is gone.
+    pub(crate) async fn write(mut self, send: &mut SendStream) {
+        while let Some((record, _room)) = self.0.recv().await {
+            if send.write_chunk(record).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// A flow number that no other flow has.
@@ -56,13 +117,14 @@ pub(crate) struct Place {
 /// An open UDP flow; closed on drop.
 pub(crate) struct Flow {
     place: Place,
-    records: mpsc::Sender<Bytes>,
+    records: Records,
     reader: AbortHandle,
 }
 
 impl Flows {
     pub(crate) fn new(connection: Connection) -> Arc<Self> {
-        Arc::new(Self { connection, table: Mutex::default() })
+        let room = Arc::new(Semaphore::new(RECORD_BYTES));
+        Arc::new(Self { connection, table: Mutex::default(), room })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -124,29 +186,38 @@ fn sender(datagram: &UdpDatagram<'_>) -> Option<SocketAddr> {
 }
 
 impl FlowQueue {
-    fn push(&self, from: SocketAddr, payload: Bytes) {
+    pub(super) fn push(&self, from: SocketAddr, payload: Bytes) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.0.len() == WAITING {
-            state.0.pop_front();
+        state.bytes += payload.len() + OVERHEAD;
+        state.datagrams.push_back((from, payload));
+        while state.datagrams.len() > WAITING || state.bytes > WAITING_BYTES {
+            state.pop();
         }
-        state.0.push_back((from, payload));
         drop(state);
         self.changed.notify_one();
     }
 
     fn end(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
         self.changed.notify_one();
     }
 
     /// A datagram, `Ok(None)` when none waits, or the end.
-    fn pop(&self) -> Result<Option<(SocketAddr, Bytes)>, ()> {
+    pub(super) fn pop(&self) -> Result<Option<(SocketAddr, Bytes)>, ()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.0.pop_front() {
+        match state.pop() {
             Some(datagram) => Ok(Some(datagram)),
-            None if state.1 => Err(()),
+            None if state.ended => Err(()),
             None => Ok(None),
         }
+    }
+}
+
+impl Waiting {
+    fn pop(&mut self) -> Option<(SocketAddr, Bytes)> {
+        let datagram = self.datagrams.pop_front()?;
+        self.bytes -= datagram.1.len() + OVERHEAD;
+        Some(datagram)
     }
 }
 
@@ -158,7 +229,7 @@ impl Place {
     /// Makes a flow of the stream that the exit granted.
     pub(crate) fn start(self, runtime: &tokio::runtime::Handle, opened: Opened) -> Flow {
         self.flows.read(runtime);
-        let (records, waiting) = mpsc::channel(RECORDS);
+        let (records, waiting) = records(&self.flows.room);
         runtime.spawn(write_records(opened.send, waiting));
         let queue = Arc::clone(&self.queue);
         let reader = runtime.spawn(read_records(opened.recv, opened.head, queue)).abort_handle();
@@ -173,12 +244,8 @@ impl Drop for Place {
 }
 
 /// Writes long datagrams to the flow's stream; the stream ends with the flow.
-async fn write_records(mut send: SendStream, mut waiting: mpsc::Receiver<Bytes>) {
-    while let Some(record) = waiting.recv().await {
-        if send.write_chunk(record).await.is_err() {
-            return;
-        }
-    }
+async fn write_records(mut send: SendStream, waiting: RecordQueue) {
+    waiting.write(&mut send).await;
     let _ = send.finish();
 }
 
@@ -257,11 +324,7 @@ impl Drop for Flow {
 ///
 /// # Errors
 /// The flow's stream is gone.
-pub(crate) fn send_datagram(
-    connection: &Connection,
-    records: &mpsc::Sender<Bytes>,
-    datagram: &UdpDatagram<'_>,
-) -> Result<(), ()> {
+pub(crate) fn send_datagram(connection: &Connection, records: &Records, datagram: &UdpDatagram<'_>) -> Result<(), ()> {
     let bytes = datagram.encode();
     if connection.max_datagram_size().is_some_and(|max| bytes.len() <= max) {
         // An error here is a connection that has just ended; its end shows elsewhere.
@@ -272,8 +335,5 @@ pub(crate) fn send_datagram(
     if frame_record(datagram, &mut record).is_err() {
         return Ok(());
     }
-    match records.try_send(record.into()) {
-        Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => Ok(()),
-        Err(mpsc::error::TrySendError::Closed(_)) => Err(()),
-    }
+    records.push(record.into())
 }

@@ -3,6 +3,7 @@
 mod channel;
 pub(crate) mod codes;
 mod flows;
+mod inbox;
 mod runtime;
 mod socket;
 #[cfg(test)]
@@ -11,7 +12,7 @@ mod tls;
 mod transport;
 
 pub(crate) use channel::{Channel, Opened, host, reset_reason};
-pub(crate) use flows::{Flow, PAYLOAD_MAX, RECORDS, send_datagram};
+pub(crate) use flows::{Flow, PAYLOAD_MAX, Records, records, send_datagram};
 pub(crate) use runtime::ShardRuntime;
 pub(crate) use socket::{CircuitSocket, local_address, local_of};
 pub(crate) use tls::warm_up;

@@ -4,7 +4,6 @@
 //! circuit that ends there. So an origin's connection does not know which circuit carries it, and the circuit can be
 //! replaced under it.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -17,12 +16,16 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use zmesh_proto::node::{CircuitId, LocalId};
 
+use super::inbox::Inbox;
 use crate::RelayId;
 use crate::shard::Shard;
 
 /// Bytes of messages that may wait for QUIC; more are dropped, as a UDP socket would.
 const INBOX_ORIGIN: usize = 4 << 20;
 const INBOX_EXIT: usize = 16 << 20;
+
+/// The same for one circuit of an exit.
+const INBOX_CIRCUIT: usize = 256 << 10;
 
 /// No circuit under the connection at the moment.
 const DETACHED: u64 = u64::MAX;
@@ -58,33 +61,36 @@ enum End {
     Exit,
 }
 
-/// Messages that wait for QUIC.
-#[derive(Default)]
-struct Inbox {
-    messages: VecDeque<(SocketAddr, Vec<u8>)>,
-    bytes: usize,
-    dropped: u64,
+/// What waits for QUIC, and the task that waits for it.
+struct Waiting {
+    inbox: Inbox,
     reader: Option<Waker>,
+}
+
+impl Waiting {
+    fn new(max: usize, max_of_one: usize) -> Mutex<Self> {
+        Mutex::new(Self { inbox: Inbox::new(max, max_of_one), reader: None })
+    }
 }
 
 /// The socket under one quinn endpoint.
 pub(crate) struct CircuitSocket {
     shard: Arc<Shard>,
     end: End,
-    limit: usize,
-    inbox: Mutex<Inbox>,
+    waiting: Mutex<Waiting>,
 }
 
 impl CircuitSocket {
     /// A socket to one exit, with no circuit yet.
     pub(crate) fn origin(shard: Arc<Shard>, exit: RelayId) -> Arc<Self> {
         let end = End::Origin { exit: exit_address(exit), circuit: AtomicU64::new(DETACHED) };
-        Arc::new(Self { shard, end, limit: INBOX_ORIGIN, inbox: Mutex::default() })
+        // All messages come from one exit, so the bound of one is the bound of all.
+        Arc::new(Self { shard, end, waiting: Waiting::new(usize::MAX, INBOX_ORIGIN) })
     }
 
     /// The socket of an exit.
     pub(crate) fn exit(shard: Arc<Shard>) -> Arc<Self> {
-        Arc::new(Self { shard, end: End::Exit, limit: INBOX_EXIT, inbox: Mutex::default() })
+        Arc::new(Self { shard, end: End::Exit, waiting: Waiting::new(INBOX_EXIT, INBOX_CIRCUIT) })
     }
 
     /// Carries the connection by `circuit` from now on.
@@ -101,15 +107,12 @@ impl CircuitSocket {
             (End::Exit, Some(local)) => local_address(local),
             _ => return,
         };
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        if inbox.bytes + message.len() > self.limit {
-            inbox.dropped += 1;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.inbox.push(from, message) {
             return;
         }
-        inbox.bytes += message.len();
-        inbox.messages.push_back((from, message));
-        if let Some(reader) = inbox.reader.take() {
-            drop(inbox);
+        if let Some(reader) = waiting.reader.take() {
+            drop(waiting);
             reader.wake();
         }
     }
@@ -153,13 +156,12 @@ impl AsyncUdpSocket for CircuitSocket {
         buffers: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut count = 0;
         for (buffer, meta) in buffers.iter_mut().zip(meta) {
-            let Some((addr, message)) = inbox.messages.pop_front() else {
+            let Some((addr, message)) = waiting.inbox.pop() else {
                 break;
             };
-            inbox.bytes -= message.len();
             let len = message.len().min(buffer.len());
             buffer[..len].copy_from_slice(&message[..len]);
             *meta = RecvMeta { addr, len, stride: len, ecn: None, dst_ip: None };
@@ -168,7 +170,7 @@ impl AsyncUdpSocket for CircuitSocket {
         if count > 0 {
             return Poll::Ready(Ok(count));
         }
-        inbox.reader = Some(cx.waker().clone());
+        waiting.reader = Some(cx.waker().clone());
         Poll::Pending
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
-use zmesh_proto::node::{Node, NodeConfig};
+use zmesh_proto::node::{Job, Node, NodeConfig};
 
 use super::bell::Bell;
 use super::core::Core;
@@ -51,7 +51,7 @@ pub(super) fn run(
     };
     let inside = runtime.enter();
     let bell = Arc::new(Bell::default());
-    let opened = UdpSockets::open(bind).and_then(|sockets| Ok((sockets, Jobs::start(Arc::clone(&bell))?)));
+    let opened = UdpSockets::open(bind).and_then(|sockets| Ok((sockets, Jobs::start(Arc::clone(&bell), Job::run)?)));
     let (sockets, jobs) = match opened {
         Ok(opened) => opened,
         Err(error) => return drop(report.send(Err(error))),
@@ -136,9 +136,7 @@ impl Future for Driver {
         }
         let (more, closed_locals, next) = this.turn(cx, now);
         if let Some(exit) = this.shard.exit.get() {
-            for local in closed_locals {
-                exit.circuit_closed(local);
-            }
+            exit.circuits_closed(&closed_locals);
         }
         if this.stopping.is_some_and(|until| now >= until) {
             return Poll::Ready(true);
@@ -156,6 +154,10 @@ impl Driver {
     /// One turn; says whether more is waiting, which circuits of others have ended here, and when the node is due next.
     fn turn(&mut self, cx: &mut Context<'_>, now: Instant) -> (bool, Vec<zmesh_proto::node::LocalId>, Option<Instant>) {
         let shard = &self.shard;
+        if self.jobs.has_failed() && self.stopping.is_none() {
+            tracing::error!("public-key work has failed: the shard ends");
+            shard.stop();
+        }
         let asks = std::mem::take(&mut *shard.asks());
         let mut core = shard.core();
         let stop = asks.stop;
@@ -177,6 +179,8 @@ impl Driver {
         while let Some(done) = self.jobs.result() {
             core.node.handle_job(now, done);
         }
+        // The next turn ends the shard.
+        more |= self.jobs.has_failed() && self.stopping.is_none();
         more |= self.sockets.receive(cx, TURN, |from, datagram| core.node.handle_datagram(now, from, datagram));
         if now >= self.clock_due {
             self.clock_due = now + CLOCK;

@@ -127,7 +127,7 @@ fn erased_keys_cannot_be_had_again() {
     assert_eq!(stored.onion().first_epoch(), old + 1);
 }
 
-/// The promise of the design: what a recorded set-up says about its route is gone within a day.
+/// What a recorded set-up says about its route is gone within a day.
 #[test]
 fn no_key_outlives_its_first_use_by_a_day() {
     let longest = EPOCH_SECONDS + 2 * OVERLAP_SECONDS;

@@ -25,7 +25,7 @@ mod tests;
 
 use super::bucket::Bucket;
 use super::clock::{MILLI, Nanos, SECOND};
-use super::sent::Report;
+use super::sent::{LONGEST_RTT, Report};
 use crate::wire::datagram::L_LEN;
 use delay::Delay;
 use loss::{Loss, Verdict};
@@ -46,6 +46,8 @@ const DRAIN_LONGEST: Nanos = 300 * MILLI;
 const SHORTEST_PERIOD: Nanos = MILLI;
 const FEWEST_SAMPLES: u32 = 3;
 const BLACKOUT_FLOOR: Nanos = 60 * MILLI;
+/// Nothing that a peer does stretches the wait for a report beyond this.
+const LONGEST_PATIENCE: Nanos = 3 * SECOND;
 /// What a peer may wait before it reports.
 const REPORT_WAIT: Nanos = 30 * MILLI;
 
@@ -74,6 +76,8 @@ pub(super) struct Congestion {
     emptied: Nanos,
     drain: Option<(u64, Nanos)>,
     blackout: Option<Nanos>,
+    /// Something that waits for a report was sent then, and none of anything new has come since.
+    unreported: Option<Nanos>,
     backoff: u32,
     last_sent: Nanos,
     pacer: Bucket,
@@ -98,6 +102,7 @@ impl Congestion {
             emptied: now,
             drain: None,
             blackout: None,
+            unreported: None,
             backoff: 0,
             last_sent: now,
             pacer: Bucket::new(INITIAL_WINDOW * 20, MAX_BURST / 2, now),
@@ -125,6 +130,7 @@ impl Congestion {
             self.blackout = Some(now + self.patience());
         }
         self.last_sent = now;
+        self.unreported.get_or_insert(now);
         self.in_flight += bytes;
         self.pacer.take(now, bytes);
         if self.in_flight + DATAGRAM > self.window {
@@ -151,7 +157,7 @@ impl Congestion {
 
     /// Notes a round trip measured by PING.
     pub(super) fn on_ping(&mut self, now: Nanos, rtt: Nanos) {
-        self.delay.note(now, rtt, None);
+        self.delay.note(now, rtt.min(LONGEST_RTT), None);
         self.pace(now);
     }
 
@@ -165,6 +171,9 @@ impl Congestion {
         if report.acked > 0 {
             self.backoff = 0;
             self.blackout = (self.in_flight > 0).then(|| now + self.patience());
+        }
+        if report.acked_bytes > 0 || report.revived {
+            self.unreported = (self.in_flight > 0).then_some(now);
         }
         if report.revived && self.slow_start {
             // The black-out was a hiccup: go back to where it struck.
@@ -293,7 +302,12 @@ impl Congestion {
     /// How long the peer may stay silent while something is in flight.
     fn patience(&self) -> Nanos {
         let quiet = self.delay.smoothed() + 4 * self.delay.variation() + REPORT_WAIT;
-        quiet.max(2 * self.delay.smoothed()).max(BLACKOUT_FLOOR) << self.backoff
+        (quiet.max(2 * self.delay.smoothed()).max(BLACKOUT_FLOOR) << self.backoff).min(LONGEST_PATIENCE)
+    }
+
+    /// Since when a report of anything new is missing.
+    pub(super) fn unreported(&self) -> Option<Nanos> {
+        self.unreported
     }
 
     /// When silence becomes a black-out, while something is in flight.

@@ -41,6 +41,8 @@ pub struct LinkCounters {
     pub refused_malformed: u64,
     /// Feedback that claims what cannot be.
     pub feedback_absurd: u64,
+    /// Idle links that gave way to others.
+    pub evicted: u64,
     /// Sessions established.
     pub handshakes: u64,
     /// Of these, sessions that renewed a link.

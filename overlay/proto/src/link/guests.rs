@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::clock::{Nanos, SECOND};
 use super::cookie::Mac;
+use super::crowd::Crowd;
 use super::session::Session;
 use super::types::{LinkId, LinkPeerInfo};
 
@@ -23,6 +24,8 @@ pub(super) struct Guest {
     /// The initiator's index.
     pub(super) index: u32,
     pub(super) suite: u8,
+    /// It came from the address of a link that exists, and holds a place of the reserve.
+    pub(super) known: bool,
     pub(super) answer: Option<Answer>,
 }
 
@@ -40,6 +43,8 @@ pub(super) struct HalfOpen {
     pub(super) session: Session,
     pub(super) from: SocketAddr,
     pub(super) answer: Answer,
+    /// Its place among strangers' handshakes; renewals have none.
+    pub(super) place: Option<u64>,
 }
 
 /// All handshakes of strangers. Everything here is bounded.
@@ -51,6 +56,12 @@ pub(super) struct Guests {
     tickets: u64,
     /// Of the handshakes under way, those whose first message is still to be read.
     unread: usize,
+    /// Of these, those from addresses of links, by address.
+    known: BTreeMap<SocketAddr, usize>,
+    known_unread: usize,
+    crowd: Crowd,
+    /// Answered renewals, by the link that they renew.
+    renewals: BTreeMap<LinkId, u32>,
     recent: BTreeSet<Mac>,
     recent_order: VecDeque<Mac>,
     timestamps: BTreeMap<[u8; 32], (u64, u64)>,
@@ -67,6 +78,10 @@ impl Guests {
             sources: BTreeMap::new(),
             tickets: 0,
             unread: 0,
+            known: BTreeMap::new(),
+            known_unread: 0,
+            crowd: Crowd::default(),
+            renewals: BTreeMap::new(),
             recent: BTreeSet::new(),
             recent_order: VecDeque::new(),
             timestamps: BTreeMap::new(),
@@ -75,14 +90,24 @@ impl Guests {
         }
     }
 
-    /// First messages that wait to be read.
+    /// First messages of strangers that wait to be read.
     pub(super) fn unread(&self) -> usize {
-        self.unread
+        self.unread - self.known_unread
     }
 
-    /// Handshakes that are being answered or were answered and wait for the initiator.
+    /// First messages from addresses of links that wait to be read: all, and those of this one.
+    pub(super) fn unread_known(&self, from: SocketAddr) -> (usize, usize) {
+        (self.known_unread, self.known.get(&from).copied().unwrap_or(0))
+    }
+
+    /// Handshakes that are being answered.
+    pub(super) fn answering_now(&self) -> usize {
+        self.working.len() - self.unread
+    }
+
+    /// Handshakes that are being answered, or were answered and wait for the initiator; no renewals among the latter.
     pub(super) fn answered(&self) -> usize {
-        self.half_open.len() + self.working.len() - self.unread
+        self.crowd.len() + self.answering_now()
     }
 
     /// Handshakes of any stage from the network of this address (IPv4 address, IPv6 /64).
@@ -107,6 +132,10 @@ impl Guests {
         *self.sources.entry(source(guest.from)).or_default() += 1;
         self.tickets += 1;
         self.unread += 1;
+        if guest.known {
+            self.known_unread += 1;
+            *self.known.entry(guest.from).or_default() += 1;
+        }
         self.working.insert(self.tickets, guest);
         self.tickets
     }
@@ -116,6 +145,15 @@ impl Guests {
         let guest = self.working.remove(&ticket)?;
         if guest.answer.is_none() {
             self.unread -= 1;
+            if guest.known {
+                self.known_unread -= 1;
+                if let Some(count) = self.known.get_mut(&guest.from) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.known.remove(&guest.from);
+                    }
+                }
+            }
         }
         Some(guest)
     }
@@ -135,11 +173,20 @@ impl Guests {
         }
     }
 
-    /// Keeps an answered handshake until the initiator speaks.
-    pub(super) fn keep(&mut self, now: Nanos, half_open: HalfOpen) {
+    /// Keeps an answered handshake until the initiator speaks. Returns the index of the one that gave way: the last
+    /// renewal of the same link, or beyond `max` the oldest of the network with the most.
+    pub(super) fn keep(&mut self, now: Nanos, mut half_open: HalfOpen, max: usize) -> Option<u32> {
         let index = half_open.answer.local_index;
+        let evicted = match half_open.answer.renews {
+            Some(link) => self.renewals.insert(link, index),
+            None => {
+                half_open.place = Some(self.crowd.enter(half_open.from, index));
+                if self.crowd.len() > max { self.crowd.victim() } else { None }
+            }
+        };
         self.expiry.push_back((now + HALF_OPEN, index));
         self.half_open.insert(index, half_open);
+        evicted.filter(|old| self.leave(*old).is_some())
     }
 
     pub(super) fn half_open_mut(&mut self, index: u32) -> Option<&mut HalfOpen> {
@@ -150,6 +197,14 @@ impl Guests {
     pub(super) fn leave(&mut self, index: u32) -> Option<HalfOpen> {
         let half_open = self.half_open.remove(&index)?;
         self.release(half_open.from);
+        if let Some(place) = half_open.place {
+            self.crowd.leave(half_open.from, place);
+        }
+        if let Some(link) = half_open.answer.renews
+            && self.renewals.get(&link) == Some(&index)
+        {
+            self.renewals.remove(&link);
+        }
         Some(half_open)
     }
 

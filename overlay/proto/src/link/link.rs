@@ -24,6 +24,10 @@ pub(super) use timers::Due;
 
 /// An old session still receives for so long after a new one took over.
 const OLD_SESSION: Nanos = 5 * SECOND;
+/// No answer to a PING is awaited for longer, whatever round trips a peer feigned.
+const LONGEST_PROBE: Nanos = 12 * SECOND;
+/// Datagrams may arrive for so long without a report of anything new that was sent.
+const UNREPORTED: Nanos = 10 * SECOND;
 /// Wait for the first sign of a new session at the responder; doubles with each try.
 const CONFIRM_WAIT: Nanos = 250 * MILLI;
 const CONFIRM_TRIES: u32 = 4;
@@ -86,6 +90,12 @@ pub(super) struct Link {
     /// When this link stands in the table of timers.
     pub(super) scheduled: Option<Nanos>,
     pub(super) dirty: bool,
+    /// Since when datagrams arrive without a report of anything new, and what the report is missing from.
+    pub(super) ignored: Option<(Nanos, Nanos)>,
+    /// What the layer above said of it.
+    pub(super) in_use: Option<bool>,
+    /// When it last carried a cell or a control frame, or was opened.
+    pub(super) last_used: Nanos,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,6 +137,9 @@ impl Link {
             stats: Totals::default(),
             scheduled: None,
             dirty: false,
+            ignored: None,
+            in_use: None,
+            last_used: now,
         }
     }
 
@@ -186,7 +199,7 @@ impl Link {
 
     /// How long an answer to a PING is waited for.
     fn probe_wait(&self, config: &LinkConfig) -> Nanos {
-        super::clock::span(config.probe_timeout).max(4 * self.congestion.rtt().unwrap_or(0))
+        super::clock::span(config.probe_timeout).max((4 * self.congestion.rtt().unwrap_or(0)).min(LONGEST_PROBE))
     }
 }
 

@@ -1,6 +1,7 @@
 //! All links of one node.
 
 mod begin;
+mod places;
 mod respond;
 mod table;
 
@@ -64,7 +65,7 @@ impl Links {
         };
         let jar = CookieJar::new(&mut rng, 0);
         Self {
-            table: Table::new(config.max_links),
+            table: Table::new(&config),
             shared: Shared::new(config, rng, Clock::new(now, unix_nanos)),
             jobs: Jobs::default(),
             guests: Guests::new(),
@@ -94,6 +95,7 @@ impl Links {
         let address = *peer.addresses.first().ok_or(Error::NoAddress)?;
         let now = self.shared.clock.nanos(now);
         let info = LinkPeerInfo { identity: Some(peer.identity), link_key: Some(peer.link_key), initiator: true };
+        self.make_room(now, &info);
         let id = self.table.insert(info, address, now).ok_or(Error::TooManyLinks)?;
         if let Some(link) = self.table.get_mut(id) {
             link.peer = Some(peer.clone());
@@ -150,7 +152,13 @@ impl Links {
         let Some(link) = self.table.get_mut(id) else {
             return;
         };
-        match link.accept(now, from, header, len, &mut self.shared, inbox) {
+        let before = inbox.len();
+        let verdict = link.accept(now, from, header, len, &mut self.shared, inbox);
+        link.heard(now);
+        if inbox.len() > before {
+            link.last_used = now;
+        }
+        match verdict {
             Verdict::Fine => self.table.mark_dirty(id),
             Verdict::Closed => self.end(id, LinkError::ClosedByPeer),
             Verdict::Malformed => self.end(id, LinkError::Misbehaved),
@@ -231,6 +239,7 @@ impl Links {
         let now = self.shared.clock.nanos(now);
         if let Some(state) = self.table.get_mut(link) {
             state.send_cells(now, &mut self.shared, first, second);
+            state.last_used = now;
             self.table.mark_dirty(link);
         }
     }
@@ -240,13 +249,14 @@ impl Links {
     ///
     /// # Errors
     /// [`Error::UnknownLink`] or [`Error::ControlQueueFull`].
-    pub fn send_control(&mut self, _now: Instant, link: LinkId, control: Control) -> Result<(), Error> {
+    pub fn send_control(&mut self, now: Instant, link: LinkId, control: Control) -> Result<(), Error> {
         let limit = self.shared.config.max_queued_control;
         let state = self.table.get_mut(link).ok_or(Error::UnknownLink)?;
         if state.control_queued() >= limit {
             return Err(Error::ControlQueueFull);
         }
         state.queue_control(control);
+        state.last_used = self.shared.clock.nanos(now);
         self.table.mark_dirty(link);
         Ok(())
     }
@@ -302,6 +312,31 @@ impl Links {
         if let Some(state) = self.table.get_mut(link) {
             state.send_close(now, &mut self.shared, 0);
             self.table.remove(link);
+        }
+    }
+
+    /// Says whether a link serves anything above, such as a circuit. One in use never gives way to a new link; an
+    /// accepted one that is not does so after 10 s, one of which nothing was said after 60 s without cells and control
+    /// frames, when places run out. Does nothing when the link is gone.
+    pub fn set_in_use(&mut self, now: Instant, link: LinkId, in_use: bool) {
+        let now = self.shared.clock.nanos(now);
+        if let Some(state) = self.table.get_mut(link)
+            && state.in_use.replace(in_use) != Some(in_use)
+        {
+            state.last_used = now;
+        }
+    }
+
+    /// Ends the idlest accepted link if no place is left for a link of this class.
+    fn make_room(&mut self, now: u64, info: &LinkPeerInfo) {
+        if !self.table.has_place(info)
+            && let Some(id) = self.table.idlest(now)
+        {
+            if let Some(link) = self.table.get_mut(id) {
+                link.send_close(now, &mut self.shared, 0);
+            }
+            self.shared.counters.evicted += 1;
+            self.end(id, LinkError::Evicted);
         }
     }
 

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `links` | the table of links, routing of datagrams, handshakes of both sides |
 //! | `link` | one link: what it sends, takes and does in time |
-//! | `handshake`, `suite`, `cookie`, `guests` | Noise messages as jobs; suites; cookies; bounds on strangers |
+//! | `handshake`, `suite`, `cookie`, `guests`, `crowd` | Noise messages as jobs; suites; cookies; bounds on strangers |
 //! | `session`, `window` | keys of one handshake, replay window |
 //! | `sent`, `received`, `congestion`, `bucket` | feedback, congestion control, pacing |
 //! | `control` | reliable control frames |
@@ -22,6 +22,7 @@ mod congestion;
 mod control;
 mod cookie;
 mod counters;
+mod crowd;
 mod guests;
 mod handshake;
 #[expect(clippy::module_inception, reason = "a link is what the module is about")]

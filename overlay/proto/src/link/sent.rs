@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use super::clock::{MICRO, MILLI, Nanos};
+use super::clock::{MICRO, MILLI, Nanos, SECOND};
 use crate::wire::frame::{FEEDBACK_BITS, Feedback};
 
 /// A datagram counts as lost when one sent this much later has arrived …
@@ -15,6 +15,10 @@ const REORDER_COUNT: u64 = 48;
 const REORDER_TIME: Nanos = 5 * MILLI;
 /// Entries kept at most; beyond, the oldest counts as lost.
 const MAX_ENTRIES: usize = 1 << 16;
+/// Entries kept beyond which those that are not in flight are forgotten, from the oldest.
+const MAX_SETTLED: usize = 4096;
+/// No round trip counts for more: a peer may delay its report at will.
+pub(super) const LONGEST_RTT: Nanos = 60 * SECOND;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -84,6 +88,10 @@ impl Sent {
             self.first += 1;
             dropped = if old.state == State::Open { u64::from(old.len) } else { 0 };
         }
+        while self.entries.len() >= MAX_SETTLED && self.entries.front().is_some_and(|old| old.state != State::Open) {
+            self.entries.pop_front();
+            self.first += 1;
+        }
         let state = if eliciting { State::Open } else { State::Silent };
         self.entries.push_back(Entry { at: now, len, state });
         dropped
@@ -115,7 +123,8 @@ impl Sent {
             && entry.state != State::Done
         {
             let at = entry.at;
-            report.rtt = now.saturating_sub(at).checked_sub(waited).filter(|rtt| *rtt > 0);
+            report.rtt =
+                now.saturating_sub(at).checked_sub(waited).filter(|rtt| *rtt > 0).map(|rtt| rtt.min(LONGEST_RTT));
             report.one_way = Some(feedback.arrived.wrapping_sub(super::clock::micros32(at)));
         }
         self.acknowledge(highest, &mut report);
@@ -285,6 +294,27 @@ mod tests {
             let report = sent.feedback(MILLI, &received.report(0)).expect("honest");
             assert_eq!(report.lost, u32::from(counter == 5 + REORDER_COUNT), "at {counter}");
         }
+    }
+
+    #[test]
+    fn what_is_not_in_flight_is_soon_forgotten() {
+        let mut sent = Sent::default();
+        for counter in 0..3 * MAX_SETTLED as u64 {
+            assert_eq!(sent.next_counter(), counter);
+            sent.note(0, 1200, counter % 2 == 0);
+            if counter % 8 == 0 {
+                sent.give_up();
+            }
+        }
+        assert!(sent.entries.len() <= MAX_SETTLED + 8, "{}", sent.entries.len());
+    }
+
+    #[test]
+    fn a_round_trip_has_a_longest_measure() {
+        let mut sent = Sent::default();
+        sent.note(0, 1200, true);
+        let report = sent.feedback(3600 * SECOND, &Feedback::default()).expect("sent");
+        assert_eq!(report.rtt, Some(LONGEST_RTT));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use super::output::Output;
 use super::{LinkConfig, LinkCounters, LinkEvent};
 use crate::wire::datagram::{L_LEN, S_LEN};
 
+/// Bytes of a cookie reply.
+const COOKIE_LEN: u64 = 80;
+
 /// Configuration, time, randomness, output and counters.
 pub(super) struct Shared {
     pub(super) config: LinkConfig,
@@ -23,6 +26,8 @@ pub(super) struct Shared {
     /// Plaintext of the datagram at hand.
     pub(super) plain: Box<Zeroizing<[u8; L_LEN]>>,
     pub(super) rate: Option<Bucket>,
+    /// Of a node with a rate limit: fortieths of it for handshakes and for cookies.
+    handshakes: Option<(Bucket, Bucket)>,
     /// The rate limit lets the next datagram leave then.
     pub(super) rate_wake: Option<Nanos>,
 }
@@ -30,7 +35,11 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(config: LinkConfig, rng: ChaCha12Rng, clock: Clock) -> Self {
         // Deep enough for a burst or five milliseconds.
-        let rate = config.rate_limit.map(|rate| Bucket::new(rate, (64 * L_LEN as u64).max(rate / 200), 0));
+        // A twentieth is set apart, so that no flood of first messages takes the rate from the cells.
+        let cells = config.rate_limit.map(|rate| rate - rate / 20);
+        let rate = cells.map(|rate| Bucket::new(rate, (64 * L_LEN as u64).max(rate / 200), 0));
+        let part = config.rate_limit.map(|rate| Bucket::new(rate / 40, 16 * L_LEN as u64, 0));
+        let handshakes = part.map(|part| (part, part));
         Self {
             config,
             clock,
@@ -40,6 +49,7 @@ impl Shared {
             events: VecDeque::new(),
             plain: Box::new(Zeroizing::new([0; L_LEN])),
             rate,
+            handshakes,
             rate_wake: None,
         }
     }
@@ -57,6 +67,16 @@ impl Shared {
         }
     }
 
+    /// Whether the handshakes' part of the rate limit lets another stranger be answered.
+    pub(super) fn may_answer(&self, now: Nanos) -> bool {
+        self.handshakes.as_ref().is_none_or(|(answers, _)| answers.allows(now, L_LEN as u64))
+    }
+
+    /// Whether the cookies' part of the rate limit lets another leave.
+    pub(super) fn may_send_cookie(&self, now: Nanos) -> bool {
+        self.handshakes.as_ref().is_none_or(|(_, cookies)| cookies.allows(now, COOKIE_LEN))
+    }
+
     /// Appends a handshake message to the output.
     pub(super) fn send_handshake(&mut self, now: Nanos, to: SocketAddr, message: &[u8]) {
         self.output.datagram(to, message.len()).copy_from_slice(message);
@@ -65,7 +85,10 @@ impl Shared {
         } else {
             self.counters.sent_cookie += 1;
         }
-        self.charge(now, message.len());
+        if let Some((answers, cookies)) = &mut self.handshakes {
+            let part = if message.len() == L_LEN { answers } else { cookies };
+            part.take(now, message.len() as u64);
+        }
     }
 
     pub(super) fn count_sent(&mut self, len: usize) {

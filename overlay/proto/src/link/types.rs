@@ -78,13 +78,18 @@ pub struct LinkConfig {
     pub local: LocalIdentity,
     /// How many links may exist at once.
     pub max_links: usize,
+    /// How many accepted links one IPv4 address or IPv6 /64 may hold, four times as many an IPv6 /48. Addresses of this
+    /// machine itself (loopback) are not bounded.
+    pub max_links_per_source: usize,
     /// Limit on bytes sent per second over all links; `None` for no limit.
     pub rate_limit: Option<u64>,
     /// Whether this machine encrypts AES-256-GCM faster than ChaCha20-Poly1305.
     pub prefer_aes: bool,
-    /// Answered handshakes that wait for the initiator's first datagram, at most.
+    /// Answered handshakes that wait for the initiator's first datagram, at most, besides renewals; beyond, the oldest
+    /// of the network with the most gives way.
     pub max_half_open: usize,
-    /// First messages that wait for public-key work, at most; one more is dropped.
+    /// First messages of strangers that wait for public-key work, at most; one more is dropped. A quarter more may wait
+    /// from addresses of links that exist.
     pub max_queued_handshakes: usize,
     /// From this many waiting first messages on, strangers must prove their address by a cookie.
     pub cookie_threshold: usize,
@@ -111,15 +116,16 @@ impl LinkConfig {
         Self {
             local,
             max_links: 4096,
+            max_links_per_source: 32,
             rate_limit: None,
             prefer_aes: true,
-            max_half_open: 256,
+            max_half_open: 4096,
             max_queued_handshakes: 128,
             cookie_threshold: 32,
             keepalive: Duration::from_secs(10),
             probe_timeout: Duration::from_millis(1200),
             missed_probes: 3,
-            rekey_after: Duration::from_secs(120),
+            rekey_after: Duration::from_secs(90),
             expire_after: Duration::from_secs(180),
             handshake_timeout: Duration::from_secs(10),
             max_queued_control: 512,
@@ -232,6 +238,9 @@ pub enum LinkError {
     /// The peer no longer knows the link that was to be rekeyed.
     #[error("the peer has forgotten the link")]
     Forgotten,
+    /// The link was idle, and another needed its place.
+    #[error("an idle link gave way to another")]
+    Evicted,
     /// The peer broke the protocol inside an authenticated datagram.
     #[error("the peer broke the protocol")]
     Misbehaved,

@@ -7,6 +7,7 @@ use zmesh_sphinx::{OnionSecret, RelayId};
 
 use crate::keys::{EPOCH_SECONDS, OVERLAP_SECONDS, OnionKeys, epoch_at};
 use crate::link::LinkConfig;
+use crate::relay::neighbour::Class;
 use crate::relay::queue::CodelConfig;
 
 /// Everything a [`Node`](super::Node) needs to know at its start.
@@ -100,8 +101,10 @@ pub struct RelayConfig {
     pub allow_local: bool,
     /// Most circuits through this relay. One more makes the busiest link lose the one that has been quiet longest.
     pub max_circuits: usize,
-    /// Most circuits that one link may open.
+    /// Most circuits that the link of a relay of the network document may open.
     pub max_circuits_per_link: usize,
+    /// Most circuits that the link of anybody else may open.
+    pub max_circuits_per_stranger: usize,
     /// Share of one core that public-key work for others may take, in percent.
     pub work_percent: u32,
     /// Set-ups that one link may ask for in a second, and at once after a rest.
@@ -137,6 +140,7 @@ impl RelayConfig {
             allow_local: false,
             max_circuits: 16_384,
             max_circuits_per_link: 4_096,
+            max_circuits_per_stranger: 128,
             work_percent: 25,
             setups_per_second: 300,
             setups_per_link: 64,
@@ -147,6 +151,13 @@ impl RelayConfig {
             max_meetings: 1024,
             meeting_patience: Duration::from_secs(60),
             ping_burst: 20,
+        }
+    }
+
+    pub(crate) const fn circuits_per_link(&self, class: Class) -> usize {
+        match class {
+            Class::Known => self.max_circuits_per_link,
+            Class::Stranger => self.max_circuits_per_stranger,
         }
     }
 }
@@ -188,8 +199,8 @@ impl Default for OriginConfig {
             connect_timeout: Duration::from_secs(5),
             keepalive: Duration::from_secs(60),
             probe_after: Duration::from_millis(1000),
-            probe_interval: Duration::from_millis(300),
-            dead_after: Duration::from_millis(4500),
+            probe_interval: Duration::from_millis(125),
+            dead_after: Duration::from_millis(2500),
             ping_timeout: Duration::from_secs(3),
             max_pings: 64,
             meet_retry: Duration::from_millis(500),

@@ -10,9 +10,10 @@ use zmesh_sphinx::{RelayId, SLOT_SECONDS};
 
 use super::{Event, Metrics};
 use crate::directory::Network;
-use crate::link::{self, Control, LinkId, Links};
+use crate::keys::relay_id;
+use crate::link::{self, Control, LinkId, LinkPeerInfo, Links};
 use crate::relay::message::{Assembled, Assembly};
-use crate::relay::neighbour::{End, KeyedHash, Neighbours};
+use crate::relay::neighbour::{Class, End, KeyedHash, Neighbours};
 use crate::timer::Timers;
 use crate::wire::cell::Cell;
 
@@ -117,8 +118,15 @@ impl Core {
     }
 
     /// A link carries cells; returns whose set-ups have waited for it.
-    pub(crate) fn link_up(&mut self, link: LinkId, initiator: bool) -> Vec<Owner> {
-        self.neighbours.up(link, initiator, &mut self.rng)
+    pub(crate) fn link_up(&mut self, link: LinkId, info: LinkPeerInfo) -> Vec<Owner> {
+        let class = class(self.network.as_deref(), &info);
+        self.neighbours.up(link, info, class, &mut self.rng)
+    }
+
+    /// Another network document counts from now on.
+    pub(crate) fn set_network(&mut self, network: Arc<Network>) {
+        self.neighbours.classify(|info| class(Some(&network), info));
+        self.network = Some(network);
     }
 
     /// Whose circuit this is.
@@ -129,6 +137,7 @@ impl Core {
     /// Enters a circuit whose number the peer chose, and which has a place in the link's queue.
     pub(crate) fn enter(&mut self, end: End, owner: Owner) {
         self.circuits.insert((end.link, end.circuit), owner);
+        self.neighbours.set_owner(end, owner);
     }
 
     /// Turns down a circuit that the peer asked for.
@@ -155,11 +164,10 @@ impl Core {
         self.metrics.drops.closed += self.neighbours.detach(end) as u64;
     }
 
-    /// Removes a circuit's entry on one link and tells the neighbour. A DESTROY that finds no room is made up for when
-    /// the neighbour sends its next cell: it then learns that the circuit is unknown.
+    /// Removes a circuit's entry on one link and tells the neighbour, at once or when there is room for the frame.
     pub(crate) fn destroy(&mut self, now: Instant, end: End, reason: u8) {
         self.detach(end);
-        let _ = self.links.send_control(now, end.link, Control::Destroy { circuit: end.circuit, reason });
+        self.neighbours.destroy(now, &mut self.links, end, reason);
     }
 
     /// Queues a cell towards the link of `end`.
@@ -219,4 +227,13 @@ impl Core {
     pub(crate) fn entries(&self) -> usize {
         self.circuits.len()
     }
+}
+
+/// A peer is known when the link key that it has proven stands beside the identity that it claims in the document.
+fn class(network: Option<&Network>, info: &LinkPeerInfo) -> Class {
+    let known = || {
+        let relay = network?.relay(&relay_id(&info.identity?))?;
+        Some(relay.descriptor().link_key() == info.link_key?)
+    };
+    if known() == Some(true) { Class::Known } else { Class::Stranger }
 }

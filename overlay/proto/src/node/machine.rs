@@ -91,7 +91,7 @@ impl Node {
 
     /// The relays that this node may use and connect to. Circuits that are open stay.
     pub fn set_network(&mut self, network: Arc<Network>) {
-        self.core.network = Some(network);
+        self.core.set_network(network);
     }
 
     /// The wall clock: nanoseconds since 1970 at `now`.
@@ -232,6 +232,7 @@ impl Node {
     /// wait, and links send what else is due.
     pub fn flush(&mut self, now: Instant) {
         let Core { neighbours, links, metrics, .. } = &mut self.core;
+        neighbours.send_destroys(now, links);
         if neighbours.flush(now, links, metrics, self.flush_datagrams) {
             self.resume_at(now);
         }
@@ -339,7 +340,7 @@ impl Node {
         while let Some(event) = self.core.links.poll_event() {
             match event {
                 LinkEvent::Up(link, info) => {
-                    for owner in self.core.link_up(link, info.initiator) {
+                    for owner in self.core.link_up(link, info) {
                         match (owner, &mut self.relay) {
                             (Owner::Own(key), _) => self.origin.link_up(&mut self.core, now, key),
                             (Owner::FromOrigin(key) | Owner::FromFar(key), Some(relay)) => {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::kind::reason;
-use super::{Hop, Relay, Role, Stage};
+use super::{Relay, Role, Stage};
 use crate::link::LinkId;
 use crate::node::core::{Core, Owner, Timer};
 use crate::node::{Event, LocalId};
@@ -44,17 +44,20 @@ impl Relay {
     /// A link is gone: so are all circuits on it.
     pub(crate) fn link_down(&mut self, core: &mut Core, now: Instant, link: LinkId) {
         self.setups.remove_link(link);
-        let uses = |hop: &Hop| {
-            let connecting = matches!(&hop.stage, Stage::Connecting { link: next, .. } if *next == link);
-            hop.prev.link == link || hop.next.is_some_and(|next| next.link == link) || connecting
-        };
-        let keys: Vec<u64> = self.hops.iter().filter(|(_, hop)| uses(hop)).map(|(key, _)| key).collect();
-        for key in keys {
+        let users = core.neighbours.users(link);
+        for owner in users {
+            let (Owner::FromOrigin(key) | Owner::FromFar(key)) = owner else {
+                continue;
+            };
             let Some(hop) = self.hops.get(key) else {
                 continue;
             };
             let from_prev = hop.prev.link == link;
+            let connecting = matches!(&hop.stage, Stage::Connecting { link: next, .. } if *next == link);
             let from_next = hop.next.is_some_and(|next| next.link == link);
+            if !(from_prev || from_next || connecting) {
+                continue;
+            }
             let reason = match hop.stage {
                 Stage::Open => reason::LINK_DOWN,
                 _ => {

@@ -1,23 +1,59 @@
-//! What a node keeps for each of its links: circuit numbers, the fair queue, and who waits for the link to come up.
+//! What a node keeps for each of its links: its class, circuit numbers, the fair queue, DESTROYs that found no room, and
+//! who waits for the link to come up.
 
-use std::collections::{HashMap, VecDeque};
+mod queues;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
 use std::time::{Duration, Instant};
 
 use rand_core::Rng;
 
 use super::budget::RateLimit;
-use super::queue::{CodelConfig, FairQueue, FlowId, PushDrops, QueueBounds};
-use crate::link::{LinkId, Links};
-use crate::node::{Metrics, QueueConfig, RelayConfig};
+use super::queue::{CodelConfig, FairQueue, FlowId, QueueBounds};
+use crate::link::{Control, LinkId, LinkPeerInfo, Links};
+use crate::node::{QueueConfig, RelayConfig};
 use crate::wire::cell::{BODY_LEN, Cell};
 
-/// One link drains so many datagrams before the next one's turn, so that runs of equal datagrams stay together.
-const BURST: usize = 32;
+/// Links whose outstanding DESTROYs are looked at in one flush.
+const OWING_VISITS: usize = 64;
 /// Bytes that a waiting cell takes up.
 const QUEUED_LEN: usize = size_of::<Cell>() + 16;
 /// Set in circuit numbers that the link's initiator allocates.
 const INITIATOR_BIT: u32 = 1 << 31;
+
+/// Who is behind a link. A link costs a stranger nothing, so limits and turns tell the two apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// A relay: its proven link key stands beside the identity that it claims in the network document.
+    Known,
+    /// Anybody else.
+    #[default]
+    Stranger,
+}
+
+/// One thing for each class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PerClass<T> {
+    pub(crate) known: T,
+    pub(crate) stranger: T,
+}
+
+impl<T> PerClass<T> {
+    pub(crate) const fn of(&self, class: Class) -> &T {
+        match class {
+            Class::Known => &self.known,
+            Class::Stranger => &self.stranger,
+        }
+    }
+
+    pub(crate) const fn of_mut(&mut self, class: Class) -> &mut T {
+        match class {
+            Class::Known => &mut self.known,
+            Class::Stranger => &mut self.stranger,
+        }
+    }
+}
 
 /// A keyed hash: SipHash after a secret prefix. Seeded, so a run repeats; keyed, so nobody can aim at one bucket.
 #[derive(Clone, Debug)]
@@ -55,7 +91,13 @@ pub(crate) struct Neighbours<O> {
     slots: Vec<Option<Neighbour<O>>>,
     free: Vec<u32>,
     by_link: HashMap<LinkId, u32, KeyedHash>,
+    /// Links with cells.
     active: VecDeque<u32>,
+    /// Links with DESTROYs that found no room.
+    owing: VecDeque<u32>,
+    /// Links by class and by how many circuits their peer has opened, and the sum of those circuits.
+    openers: PerClass<BTreeSet<(usize, u32)>>,
+    opened: PerClass<usize>,
     cells: usize,
     node_bound: usize,
     bounds: QueueBounds,
@@ -69,10 +111,17 @@ struct Neighbour<O> {
     link: LinkId,
     up: bool,
     initiator: bool,
+    /// Who the peer is, as far as it has shown.
+    info: Option<LinkPeerInfo>,
+    class: Class,
     next_number: u32,
     /// Circuits that the peer has opened on this link.
     opened_by_peer: usize,
     queue: FairQueue<Cell>,
+    /// Whose circuit each flow of the queue belongs to.
+    owners: Vec<Option<O>>,
+    /// DESTROYs that found no room among the link's control frames.
+    destroys: VecDeque<(u32, u8)>,
     listed: bool,
     /// Circuits whose set-up goes out when the link is up.
     waiting: Vec<O>,
@@ -80,13 +129,16 @@ struct Neighbour<O> {
     setups: Option<RateLimit>,
 }
 
-impl<O> Neighbours<O> {
+impl<O: Copy> Neighbours<O> {
     pub(crate) fn new(config: &QueueConfig, rng: &mut impl Rng) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
             by_link: HashMap::with_hasher(KeyedHash::new(rng)),
             active: VecDeque::new(),
+            owing: VecDeque::new(),
+            openers: PerClass::default(),
+            opened: PerClass::default(),
             cells: 0,
             node_bound: config.node_bytes / QUEUED_LEN,
             bounds: QueueBounds { circuit: config.circuit_bytes / QUEUED_LEN, link: config.link_bytes / QUEUED_LEN },
@@ -104,9 +156,13 @@ impl<O> Neighbours<O> {
             link,
             up: false,
             initiator: true,
+            info: None,
+            class: Class::Stranger,
             next_number: rng.next_u32() & !INITIATOR_BIT,
             opened_by_peer: 0,
             queue: FairQueue::new(self.bounds, self.codel),
+            owners: Vec::new(),
+            destroys: VecDeque::new(),
             listed: false,
             waiting: Vec::new(),
             unknown_answered: None,
@@ -117,32 +173,73 @@ impl<O> Neighbours<O> {
             u32::try_from(self.slots.len() - 1).expect("the number of links is bounded far below 2^32")
         });
         self.slots[slot as usize] = Some(neighbour);
+        self.openers.of_mut(Class::Stranger).insert((0, slot));
         self.by_link.insert(link, slot);
     }
 
     /// The link carries cells; returns who has waited for that.
-    pub(crate) fn up(&mut self, link: LinkId, initiator: bool, rng: &mut impl Rng) -> Vec<O> {
+    pub(crate) fn up(&mut self, link: LinkId, info: LinkPeerInfo, class: Class, rng: &mut impl Rng) -> Vec<O> {
         self.add(link, rng);
-        let Some(neighbour) = self.of_link_mut(link) else {
+        let Some(slot) = self.by_link.get(&link).copied() else {
+            return Vec::new();
+        };
+        self.set_class(slot, class);
+        let Some(neighbour) = self.slots[slot as usize].as_mut() else {
             return Vec::new();
         };
         neighbour.up = true;
-        neighbour.initiator = initiator;
+        neighbour.initiator = info.initiator;
+        neighbour.info = Some(info);
         std::mem::take(&mut neighbour.waiting)
     }
 
-    /// The link is gone. Its circuits must have been detached before; returns who has waited for the link.
-    pub(crate) fn remove(&mut self, link: LinkId) -> Vec<O> {
+    /// The network document has changed: `class` judges every link anew.
+    pub(crate) fn classify(&mut self, class: impl Fn(&LinkPeerInfo) -> Class) {
+        for slot in 0..self.slots.len() {
+            let info = self.slots[slot].as_ref().and_then(|neighbour| neighbour.info);
+            if let (Some(info), Ok(slot)) = (info, u32::try_from(slot)) {
+                self.set_class(slot, class(&info));
+            }
+        }
+    }
+
+    fn set_class(&mut self, slot: u32, class: Class) {
+        let Some(neighbour) = self.slots[slot as usize].as_mut() else {
+            return;
+        };
+        let old = std::mem::replace(&mut neighbour.class, class);
+        let opened = neighbour.opened_by_peer;
+        self.openers.of_mut(old).remove(&(opened, slot));
+        *self.opened.of_mut(old) -= opened;
+        self.openers.of_mut(class).insert((opened, slot));
+        *self.opened.of_mut(class) += opened;
+    }
+
+    pub(crate) fn class(&self, link: LinkId) -> Class {
+        self.of_link(link).map_or(Class::Stranger, |neighbour| neighbour.class)
+    }
+
+    /// The link is gone. Its circuits must have been detached before.
+    pub(crate) fn remove(&mut self, link: LinkId) {
         let Some(slot) = self.by_link.remove(&link) else {
-            return Vec::new();
+            return;
         };
         let Some(neighbour) = self.slots[slot as usize].take() else {
-            return Vec::new();
+            return;
         };
+        self.openers.of_mut(neighbour.class).remove(&(neighbour.opened_by_peer, slot));
+        *self.opened.of_mut(neighbour.class) -= neighbour.opened_by_peer;
         self.cells -= neighbour.queue.len();
         self.active.retain(|active| *active != slot);
+        self.owing.retain(|owing| *owing != slot);
         self.free.push(slot);
-        neighbour.waiting
+    }
+
+    /// Whose circuits use the link, and who waits for it: each at least once.
+    pub(crate) fn users(&self, link: LinkId) -> Vec<O> {
+        self.of_link(link).map_or_else(Vec::new, |neighbour| {
+            neighbour.owners.iter().flatten().chain(&neighbour.waiting).copied().collect()
+        })
     }
 
     pub(crate) fn is_up(&self, link: LinkId) -> bool {
@@ -176,7 +273,7 @@ impl<O> Neighbours<O> {
         let rate = neighbour.setups.get_or_insert_with(|| RateLimit::new(burst, now));
         if (circuit & INITIATOR_BIT != 0) == neighbour.initiator {
             PeerOpens::WrongNumber
-        } else if neighbour.opened_by_peer >= config.max_circuits_per_link {
+        } else if neighbour.opened_by_peer + neighbour.destroys.len() >= config.circuits_per_link(neighbour.class) {
             PeerOpens::TooMany
         } else if rate.take(now, config.setups_per_second, burst) {
             PeerOpens::Yes
@@ -185,10 +282,27 @@ impl<O> Neighbours<O> {
         }
     }
 
-    /// The link whose peer has opened the most circuits.
-    pub(crate) fn busiest_opener(&self) -> Option<LinkId> {
-        let busiest = self.slots.iter().flatten().max_by_key(|neighbour| neighbour.opened_by_peer)?;
-        Some(busiest.link)
+    /// Circuits that the peers of one class have opened.
+    pub(crate) const fn opened(&self, class: Class) -> usize {
+        *self.opened.of(class)
+    }
+
+    /// How many links of one class there are.
+    pub(crate) fn links_of(&self, class: Class) -> usize {
+        self.openers.of(class).len()
+    }
+
+    /// The link of this class whose peer has opened the most circuits, and how many.
+    pub(crate) fn busiest_opener(&self, class: Class) -> Option<(LinkId, usize)> {
+        let (opened, slot) = *self.openers.of(class).last()?;
+        Some((self.slots[slot as usize].as_ref()?.link, opened))
+    }
+
+    /// The owners of at most `most` circuits on the link, from the `start`th on.
+    pub(crate) fn some_owners(&self, link: LinkId, start: usize, most: usize) -> impl Iterator<Item = O> {
+        let owners = self.of_link(link).map_or(&[][..], |neighbour| &neighbour.owners);
+        let (after, first) = owners.split_at(start % owners.len().max(1));
+        first.iter().chain(after).flatten().copied().take(most)
     }
 
     /// The next circuit number that this node may allocate on the link; the caller skips those in use.
@@ -203,107 +317,94 @@ impl<O> Neighbours<O> {
     pub(crate) fn attach(&mut self, link: LinkId, circuit: u32) -> Option<End> {
         let slot = *self.by_link.get(&link)?;
         let neighbour = self.slots[slot as usize].as_mut()?;
+        let flow = neighbour.queue.add_flow();
         if (circuit & INITIATOR_BIT != 0) != neighbour.initiator {
-            neighbour.opened_by_peer += 1;
+            self.count_opened(slot, 1);
         }
-        Some(End { link, circuit, slot, flow: neighbour.queue.add_flow() })
+        Some(End { link, circuit, slot, flow })
+    }
+
+    /// Notes whose circuit has this place.
+    pub(crate) fn set_owner(&mut self, end: End, owner: O) {
+        if let Some(neighbour) = self.of_end_mut(end) {
+            let index = end.flow.index();
+            if neighbour.owners.len() <= index {
+                neighbour.owners.resize(index + 1, None);
+            }
+            neighbour.owners[index] = Some(owner);
+        }
     }
 
     /// Takes the place back; says how many cells were lost with it.
     pub(crate) fn detach(&mut self, end: End) -> usize {
-        let Some(neighbour) = self.slots[end.slot as usize].as_mut().filter(|neighbour| neighbour.link == end.link)
-        else {
+        let Some(neighbour) = self.of_end_mut(end) else {
             return 0;
         };
-        if (end.circuit & INITIATOR_BIT != 0) != neighbour.initiator {
-            neighbour.opened_by_peer = neighbour.opened_by_peer.saturating_sub(1);
+        if let Some(owner) = neighbour.owners.get_mut(end.flow.index()) {
+            *owner = None;
         }
         let lost = neighbour.queue.remove_flow(end.flow);
+        let by_peer = (end.circuit & INITIATOR_BIT != 0) != neighbour.initiator;
         self.cells -= lost;
+        if by_peer {
+            self.count_opened(end.slot, -1);
+        }
         lost
     }
 
-    /// Queues a cell, with the circuit number of `end`. Drops the oldest of the fattest over a bound.
-    pub(crate) fn push(&mut self, now: Instant, end: End, cell: &Cell, metrics: &mut Metrics) {
-        let Some(neighbour) = self.slots[end.slot as usize].as_mut().filter(|neighbour| neighbour.link == end.link)
-        else {
+    fn count_opened(&mut self, slot: u32, change: isize) {
+        let Some(neighbour) = self.slots[slot as usize].as_mut() else {
             return;
         };
-        if !neighbour.listed {
-            neighbour.listed = true;
-            self.active.push_back(end.slot);
-        }
-        let PushDrops { circuit, link } = neighbour.queue.push(end.flow, now, Cell { circuit: end.circuit, ..*cell });
-        self.cells += 1;
-        if circuit + link > 0 {
-            self.cells -= circuit + link;
-            metrics.drops.circuit_bound += circuit as u64;
-            metrics.drops.link_bound += link as u64;
-        }
-        if self.cells > self.node_bound {
-            metrics.drops.node_bound += self.drop_fattest() as u64;
-        }
+        let before = neighbour.opened_by_peer;
+        let after = before.saturating_add_signed(change);
+        neighbour.opened_by_peer = after;
+        let openers = self.openers.of_mut(neighbour.class);
+        openers.remove(&(before, slot));
+        openers.insert((after, slot));
+        let opened = self.opened.of_mut(neighbour.class);
+        *opened = *opened - before + after;
     }
 
-    /// Drops from the fattest circuit of the link with the most cells.
-    fn drop_fattest(&mut self) -> usize {
-        let Some(neighbour) = self.slots.iter_mut().flatten().max_by_key(|neighbour| neighbour.queue.len()) else {
-            return 0;
+    /// Tells the peer that a circuit has ended. What finds no room among the link's control frames waits until there is
+    /// some: a circuit that lived on at the peer would take up its room there for long.
+    pub(crate) fn destroy(&mut self, now: Instant, links: &mut Links, end: End, reason: u8) {
+        let Some(neighbour) = self.of_end_mut(end) else {
+            return;
         };
-        let dropped = neighbour.queue.drop_fattest();
-        self.cells -= dropped;
-        dropped
+        let frame = Control::Destroy { circuit: end.circuit, reason };
+        if neighbour.destroys.is_empty() && links.send_control(now, end.link, frame).is_ok() {
+            return;
+        }
+        let first = neighbour.destroys.is_empty();
+        neighbour.destroys.push_back((end.circuit, reason));
+        if first {
+            self.owing.push_back(end.slot);
+        }
     }
 
-    /// Lets cells go, links in turn, two in a datagram where two wait, while the links take them. At most `most`
-    /// datagrams; returns whether that was too few.
-    pub(crate) fn flush(&mut self, now: Instant, links: &mut Links, metrics: &mut Metrics, mut most: usize) -> bool {
-        let mut visits = self.active.len();
-        while visits > 0 {
-            visits -= 1;
-            let Some(slot) = self.active.pop_front() else {
-                break;
+    /// Whether DESTROYs wait for room on this link. Until they have left, no new circuit may begin there, so that their
+    /// number stays below that of the circuits.
+    pub(crate) fn owes(&self, link: LinkId) -> bool {
+        self.of_link(link).is_some_and(|neighbour| !neighbour.destroys.is_empty())
+    }
+
+    /// Sends the DESTROYs for which there is room now.
+    pub(crate) fn send_destroys(&mut self, now: Instant, links: &mut Links) {
+        for _ in 0..self.owing.len().min(OWING_VISITS) {
+            let Some(slot) = self.owing.pop_front() else {
+                return;
             };
             let Some(neighbour) = self.slots[slot as usize].as_mut() else {
                 continue;
             };
-            let before = neighbour.queue.len();
-            let mut burst = BURST.min(most);
-            while burst > 0 && links.can_send(now, neighbour.link) {
-                let [first, second] = &mut *self.leaving;
-                let Some(popped) = neighbour.queue.pop(now, &mut metrics.drops.codel, first) else {
+            while let Some((circuit, reason)) = neighbour.destroys.front().copied() {
+                if links.send_control(now, neighbour.link, Control::Destroy { circuit, reason }).is_err() {
+                    self.owing.push_back(slot);
                     break;
-                };
-                metrics.queue.note(popped.waited);
-                let pair = neighbour.queue.pop(now, &mut metrics.drops.codel, second);
-                if let Some(popped) = pair {
-                    metrics.queue.note(popped.waited);
                 }
-                metrics.cells_sent += 1 + u64::from(pair.is_some());
-                links.send_cells(now, neighbour.link, first, pair.map(|_| &*second));
-                burst -= 1;
-                most -= 1;
+                neighbour.destroys.pop_front();
             }
-            self.cells -= before - neighbour.queue.len();
-            if neighbour.queue.is_empty() {
-                neighbour.listed = false;
-                continue;
-            }
-            self.active.push_back(slot);
-            if most == 0 {
-                return true;
-            }
-            if burst == 0 {
-                visits += 1;
-            }
-        }
-        false
-    }
-
-    /// Gives back the memory of circuits that have been quiet.
-    pub(crate) fn shrink(&mut self, now: Instant, quiet: Duration) {
-        for neighbour in self.slots.iter_mut().flatten() {
-            neighbour.queue.shrink(now, quiet);
         }
     }
 
@@ -330,6 +431,10 @@ impl<O> Neighbours<O> {
 
     fn of_link(&self, link: LinkId) -> Option<&Neighbour<O>> {
         self.slots[*self.by_link.get(&link)? as usize].as_ref()
+    }
+
+    fn of_end_mut(&mut self, end: End) -> Option<&mut Neighbour<O>> {
+        self.slots[end.slot as usize].as_mut().filter(|neighbour| neighbour.link == end.link)
     }
 
     fn of_link_mut(&mut self, link: LinkId) -> Option<&mut Neighbour<O>> {

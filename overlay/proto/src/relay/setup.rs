@@ -9,16 +9,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rand_core::Rng;
 use zmesh_sphinx::{Error, Next, OnionSecret, Peeled, REPLY_LEN, RelayId, ReplayError, SLOT_SECONDS, Unwrapped};
 
 use super::budget::RateLimit;
 use super::close::Cause;
 use super::kind::reason;
-use super::neighbour::PeerOpens;
+use super::neighbour::{Class, PeerOpens};
 use super::{Hop, Relay, Role, Setup, Stage};
 use crate::link::{Control, LinkId};
 use crate::node::core::{Core, Owner, Timer};
 use crate::node::job::{FINISH, PEEL, PeelWork, Work};
+
+/// Circuits among which the quietest is sought when one has to go.
+const SAMPLE: usize = 256;
 
 impl Relay {
     /// A neighbour asks for a circuit.
@@ -180,16 +184,44 @@ impl Relay {
         }
     }
 
-    /// Too many circuits: the one that has been quiet longest goes, of the link that has opened the most.
+    /// Too many circuits: one of the class that has more than its half goes, strangers first. Of that class it is the one
+    /// that has been quiet longest on the link with the most circuits; but where no stranger has more than a fair share,
+    /// of all of them.
     fn make_room(&mut self, core: &mut Core, now: Instant) {
-        let Some(link) = core.neighbours.busiest_opener() else {
-            return;
-        };
-        let of_link = self.hops.iter().filter(|(_, hop)| hop.prev.link == link && hop.crypto.is_some());
-        if let Some((key, _)) = of_link.min_by_key(|(_, hop)| hop.last_used) {
+        let half = self.config.max_circuits / 2;
+        let first = if core.neighbours.opened(Class::Stranger) > half { Class::Stranger } else { Class::Known };
+        let second = if first == Class::Known { Class::Stranger } else { Class::Known };
+        let victim = self.victim(core, first).or_else(|| self.victim(core, second));
+        if let Some(key) = victim {
             core.metrics.circuits.evicted += 1;
             self.close(core, now, key, Cause::here(reason::RESOURCES));
         }
+    }
+
+    /// The circuit of this class that has to go. Looks at no more than [`SAMPLE`] of them.
+    fn victim(&self, core: &mut Core, class: Class) -> Option<u64> {
+        let start = core.rng().next_u32() as usize;
+        let (link, opened) = core.neighbours.busiest_opener(class)?;
+        let built = |key: &u64| self.hops.get(*key).filter(|hop| hop.crypto.is_some());
+        let quietest = |keys: &mut dyn Iterator<Item = u64>| {
+            keys.filter_map(|key| Some((built(&key)?.last_used, key))).min().map(|(_, key)| key)
+        };
+        let fair = (self.config.max_circuits / 2).div_ceil(core.neighbours.links_of(class).max(1));
+        let of_all = if class == Class::Stranger && opened <= fair {
+            let strange = |key: &u64| {
+                self.hops.get(*key).is_some_and(|hop| core.neighbours.class(hop.prev.link) == Class::Stranger)
+            };
+            quietest(&mut self.hops.some_keys(start, SAMPLE).filter(strange))
+        } else {
+            None
+        };
+        of_all.or_else(|| {
+            let owners = core.neighbours.some_owners(link, start, SAMPLE);
+            quietest(&mut owners.filter_map(|owner| match owner {
+                Owner::FromOrigin(key) => Some(key),
+                _ => None,
+            }))
+        })
     }
 
     /// The link to the next relay is up: the set-up packet goes out.
@@ -204,12 +236,18 @@ impl Relay {
         };
         hop.stage = Stage::Asked { reply };
         core.timers.set(Timer::Hop(key), hop.since + self.config.setup_timeout);
-        hop.next = core.allocate(link, Owner::FromFar(key));
+        if !core.neighbours.owes(link) {
+            hop.next = core.allocate(link, Owner::FromFar(key));
+        }
         let sent = hop.next.is_some_and(|next| {
             let setup = Control::Setup { circuit: next.circuit, packet: *packet };
             core.links.send_control(now, link, setup).is_ok()
         });
         if !sent {
+            // The next relay has not heard of the circuit, and need not be told of its end.
+            if let Some(next) = hop.next.take() {
+                core.detach(next);
+            }
             core.metrics.circuits.unreachable += 1;
             self.close(core, now, key, Cause::here(reason::BUSY));
         }

@@ -57,6 +57,17 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// At most `most` keys, from about the `start`th on.
+    pub(crate) fn some_keys(&self, start: usize, most: usize) -> impl Iterator<Item = u64> {
+        let count = self.slots.len();
+        (0..count.min(most)).filter_map(move |n| {
+            let index = (start % count + n) % count;
+            let slot = &self.slots[index];
+            slot.entry.as_ref()?;
+            Some(key(u32::try_from(index).ok()?, slot.generation))
+        })
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
             let index = u32::try_from(index).ok()?;

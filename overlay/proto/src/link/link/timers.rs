@@ -1,6 +1,6 @@
 //! When a link must act, and what it does then.
 
-use super::{CONFIRM_TRIES, CONFIRM_WAIT, Link, Probe};
+use super::{CONFIRM_TRIES, CONFIRM_WAIT, Link, Probe, UNREPORTED};
 use crate::link::clock::{Nanos, span};
 use crate::link::shared::Shared;
 use crate::link::types::{LinkConfig, LinkError};
@@ -39,8 +39,24 @@ impl Link {
         consider(self.received.due(self.congestion.rtt()));
         consider(self.ack_due);
         consider(self.congestion.blackout_at());
+        consider(self.ignored_until());
         consider(self.pace_wake);
         earliest
+    }
+
+    /// Notes that a datagram has arrived: from now on a report of what was sent before is due. An honest peer sends one
+    /// within 25 ms; who sends none would keep what waits for the link in memory for ever.
+    pub(in crate::link) fn heard(&mut self, now: Nanos) {
+        let missing = self.congestion.unreported();
+        if self.ignored.map(|(_, missing)| missing) != missing {
+            self.ignored = missing.map(|missing| (now, missing));
+        }
+    }
+
+    fn ignored_until(&self) -> Option<Nanos> {
+        self.ignored
+            .filter(|(_, missing)| self.congestion.unreported() == Some(*missing))
+            .map(|(at, _)| at + UNREPORTED)
     }
 
     fn rekey_at(&self, config: &LinkConfig) -> Option<Nanos> {
@@ -65,6 +81,9 @@ impl Link {
             .is_some_and(|session| now >= session.established + span(config.expire_after) || session.is_exhausted())
         {
             return Due::Down(LinkError::Expired);
+        }
+        if self.up && self.ignored_until().is_some_and(|at| at <= now) {
+            return Due::Down(LinkError::Dead);
         }
         let attempt = self.initiation.as_ref().is_some_and(|initiation| initiation.deadline <= now);
         if attempt || self.rekey_at(config).is_some_and(|at| at <= now) {

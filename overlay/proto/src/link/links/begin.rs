@@ -27,8 +27,12 @@ const MAX_FAILURES: u32 = 8;
 pub(super) struct Jobs {
     /// Own handshakes and answers: bounded by links and half-open handshakes.
     urgent: VecDeque<HandshakeJob>,
+    /// First messages from addresses of links.
+    known: VecDeque<HandshakeJob>,
     /// First messages of strangers.
     strangers: VecDeque<HandshakeJob>,
+    /// It was a known one's turn last.
+    turn: bool,
 }
 
 impl Jobs {
@@ -36,12 +40,20 @@ impl Jobs {
         self.urgent.push_back(HandshakeJob(work));
     }
 
-    pub(super) fn stranger(&mut self, work: Work) {
-        self.strangers.push_back(HandshakeJob(work));
+    pub(super) fn stranger(&mut self, work: Work, known: bool) {
+        let list = if known { &mut self.known } else { &mut self.strangers };
+        list.push_back(HandshakeJob(work));
     }
 
     pub(super) fn pop(&mut self) -> Option<HandshakeJob> {
-        self.urgent.pop_front().or_else(|| self.strangers.pop_front())
+        if let Some(job) = self.urgent.pop_front() {
+            return Some(job);
+        }
+        // In turn, so that neither keeps the other waiting.
+        self.turn = !self.turn;
+        let lists =
+            if self.turn { [&mut self.known, &mut self.strangers] } else { [&mut self.strangers, &mut self.known] };
+        lists.into_iter().find_map(VecDeque::pop_front)
     }
 }
 

@@ -16,6 +16,9 @@ use crate::link::suite::{SessionKeys, Suite};
 use crate::link::types::{LinkEvent, LinkId, LinkPeerInfo, LocalIdentity};
 use crate::wire::datagram::{HEADER_LEN, Header, Kind, L_LEN};
 
+/// First messages from one link's address that may wait in the reserve.
+const KNOWN_WAITING: usize = 2;
+
 impl Links {
     /// Message 1 has come. Everything before the work on it is cheap: `mac1`, repetition, load and cookie, bounds.
     pub(super) fn handle_init(&mut self, now: Nanos, from: SocketAddr, header: &Header, datagram: &[u8]) {
@@ -38,14 +41,22 @@ impl Links {
         let loaded =
             self.guests.unread() >= config.cookie_threshold || self.guests.answered() >= config.max_half_open / 4;
         if loaded && !self.jar.proves(&mut self.shared.rng, now, datagram, from) {
+            if !self.shared.may_send_cookie(now) {
+                self.shared.counters.refused_over_limit += 1;
+                return;
+            }
             let reply = self.jar.reply(&mut self.shared.rng, now, &identity, header.index, &mac1, from);
             self.shared.send_handshake(now, from, &reply);
             return;
         }
         let (queue, half_open) = (config.max_queued_handshakes, config.max_half_open);
+        // Whoever has a link here and proves its address renews it, most likely: a reserve that no flood of others takes.
+        let reserve = (queue / 4).max(1);
+        let (all, same) = self.guests.unread_known(from);
+        let known = self.table.places.knows(from) && all < reserve && same < KNOWN_WAITING;
         let greedy = (loaded && self.guests.count_from(from) >= (queue / 8).max(1))
             || (self.guests.answered() >= half_open / 2 && self.guests.count_from(from) >= (half_open / 8).max(1));
-        if greedy || self.guests.unread() >= queue || self.guests.answered() >= half_open {
+        if !known && (greedy || !self.shared.may_answer(now) || self.guests.unread() >= queue) {
             self.shared.counters.refused_over_limit += 1;
             return;
         }
@@ -54,14 +65,14 @@ impl Links {
         self.shared.rng.fill_bytes(&mut *seed);
         let mut message = Box::new([0; NOISE_LEN]);
         message.copy_from_slice(&datagram[HEADER_LEN..MAC1_AT]);
-        let guest = Guest { from, index: header.index, suite: header.suite, answer: None };
+        let guest = Guest { from, index: header.index, suite: header.suite, known, answer: None };
         let ticket = self.guests.admit(guest, mac1);
         self.shared.counters.received_handshake += 1;
-        self.jobs.stranger(Work::Read { ticket, suite, identity, secret, message, seed });
+        self.jobs.stranger(Work::Read { ticket, suite, identity, secret, message, seed }, known);
     }
 
     /// Message 1 is read: decide whether it is answered.
-    pub(super) fn on_read(&mut self, _now: Nanos, ticket: u64, result: Option<ReadInit>) {
+    pub(super) fn on_read(&mut self, now: Nanos, ticket: u64, result: Option<ReadInit>) {
         let Some(mut guest) = self.guests.take(ticket) else {
             return;
         };
@@ -76,17 +87,19 @@ impl Links {
             return self.guests.release(guest.from);
         }
         let renews = payload.renews.as_ref().and_then(|(index, token)| self.renewed_link(*index, token, link_key));
-        let full = renews.is_none() && self.table.is_full();
-        if full || self.guests.answered() >= self.shared.config.max_half_open {
+        let identity = payload.identity.filter(|_| link_key.is_some());
+        let info = LinkPeerInfo { identity, link_key, initiator: false };
+        let room = renews.is_some()
+            || (self.table.places.admits(guest.from)
+                && (self.table.has_place(&info) || self.table.idlest(now).is_some()));
+        if !room || self.guests.answering_now() >= self.shared.config.max_half_open {
             self.shared.counters.refused_over_limit += 1;
             return self.guests.release(guest.from);
         }
-        let identity = payload.identity.filter(|_| link_key.is_some());
         let local_index = self.table.claim(Owner::HalfOpen, || self.shared.rng.next_u32());
         let mut token = Zeroizing::new([0; 32]);
         self.shared.rng.fill_bytes(&mut *token);
         let answer = ResponsePayload { index: local_index, renewed: renews.is_some(), token: *token };
-        let info = LinkPeerInfo { identity, link_key, initiator: false };
         guest.answer = Some(Answer { local_index, info, token, renews });
         self.guests.answering(ticket, guest);
         self.jobs.urgent(Work::Answer { ticket, state, payload: answer });
@@ -105,7 +118,7 @@ impl Links {
 
     /// Message 2 is written: send it and wait for the initiator to use the session.
     pub(super) fn on_answered(&mut self, now: Nanos, ticket: u64, result: Option<(SessionKeys, NoiseMessage)>) {
-        let Some(Guest { from, index, suite, answer: Some(answer) }) = self.guests.take(ticket) else {
+        let Some(Guest { from, index, suite, answer: Some(answer), .. }) = self.guests.take(ticket) else {
             return;
         };
         let (Some((keys, noise)), Some((_, mac1_key))) = (result, self.own) else {
@@ -119,7 +132,11 @@ impl Links {
         stamp(&mut message, &mac1_key, None);
         self.shared.send_handshake(now, from, &message);
         let session = Session::new(keys, suite, answer.local_index, index, now);
-        self.guests.keep(now, HalfOpen { session, from, answer });
+        let half_open = HalfOpen { session, from, answer, place: None };
+        if let Some(old) = self.guests.keep(now, half_open, self.shared.config.max_half_open) {
+            self.shared.counters.refused_over_limit += 1;
+            self.table.forget(old);
+        }
     }
 
     /// The initiator has used a half-open session: it becomes that of a new link, or of the link that it renews.
@@ -129,7 +146,12 @@ impl Links {
         let renewal = answer.renews.is_some();
         let id = match answer.renews {
             Some(id) => self.table.get(id).map(|link| link.id),
-            None => self.table.insert(answer.info, from, now),
+            None => {
+                if self.table.places.admits(from) {
+                    self.make_room(now, &answer.info);
+                }
+                self.table.insert(answer.info, from, now)
+            }
         };
         let Some((id, link)) = id.and_then(|id| Some((id, self.table.get_mut(id)?))) else {
             self.shared.counters.refused_over_limit += 1;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 
+use super::places::Places;
 use crate::link::clock::Nanos;
 use crate::link::link::Link;
-use crate::link::types::{LinkId, LinkPeer, LinkPeerInfo};
+use crate::link::types::{LinkConfig, LinkId, LinkPeer, LinkPeerInfo};
 
 /// What a receiver index stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +45,8 @@ impl Hasher for IndexHasher {
 struct Slot {
     generation: u32,
     link: Option<Box<Link>>,
+    /// The link's address as the places know it, and the one whose network it counts for.
+    known_at: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// All links of a node.
@@ -51,7 +54,7 @@ struct Slot {
 pub(super) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    max: usize,
+    pub(super) places: Places,
     indexes: HashMap<u32, Owner, BuildHasherDefault<IndexHasher>>,
     /// Links that this node opened, by identity.
     opened: BTreeMap<[u8; 32], LinkId>,
@@ -62,11 +65,11 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(max: usize) -> Self {
+    pub(super) fn new(config: &LinkConfig) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            max,
+            places: Places::new(config),
             indexes: HashMap::default(),
             opened: BTreeMap::new(),
             accepted: BTreeMap::new(),
@@ -79,13 +82,18 @@ impl Table {
         self.slots.len() - self.free.len()
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.len() >= self.max
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.slots.iter().filter_map(|slot| slot.link.as_deref())
+    }
+
+    /// Whether a link of this class may be made.
+    pub(super) fn has_place(&self, info: &LinkPeerInfo) -> bool {
+        self.places.has_place(info, self.len())
     }
 
     /// Makes a link; `None` when there are too many.
     pub(super) fn insert(&mut self, info: LinkPeerInfo, address: SocketAddr, now: Nanos) -> Option<LinkId> {
-        if self.is_full() {
+        if !self.has_place(&info) || (!info.initiator && !self.places.admits(address)) {
             return None;
         }
         let index = match self.free.pop() {
@@ -99,6 +107,8 @@ impl Table {
         let slot = self.slots.get_mut(usize::try_from(index).ok()?)?;
         let id = LinkId { index, generation: slot.generation };
         slot.link = Some(Box::new(Link::new(id, info, address, now)));
+        slot.known_at = Some((address, address));
+        self.places.add(&info, address);
         match (info.initiator, info.identity, info.link_key) {
             (true, Some(identity), _) => drop(self.opened.insert(identity, id)),
             (false, _, Some(key)) => drop(self.accepted.insert(key, id)),
@@ -140,6 +150,9 @@ impl Table {
         }
         if let Some(slot) = usize::try_from(id.index).ok().and_then(|at| self.slots.get_mut(at)) {
             slot.link = None;
+            if let Some((address, charged)) = slot.known_at.take() {
+                self.places.remove(&info, address, charged);
+            }
             slot.generation = slot.generation.wrapping_add(1);
             self.free.push(id.index);
         }
@@ -192,10 +205,22 @@ impl Table {
         while let Some(id) = self.dirty.pop() {
             if let Some(link) = self.get_mut(id) {
                 link.dirty = false;
+                self.follow(id);
                 return Some(id);
             }
         }
         None
+    }
+
+    /// Tells the places where a link is now.
+    fn follow(&mut self, id: LinkId) {
+        let Some(slot) = usize::try_from(id.index).ok().and_then(|at| self.slots.get_mut(at)) else { return };
+        if let (Some(link), Some((address, charged))) = (&slot.link, &mut slot.known_at)
+            && *address != link.address
+        {
+            *charged = self.places.moved(&link.info, *address, link.address, *charged);
+            *address = link.address;
+        }
     }
 
     /// Sets when a link must act. A later time than the one that is set is not noted: the timer then fires once for

@@ -37,7 +37,7 @@ fn a_rekey_loses_nothing_and_keeps_the_link() {
 #[test]
 fn the_old_session_is_erased_and_its_datagrams_mean_nothing() {
     let (mut net, a, _) = Net::relays().linked();
-    net.run(Duration::from_secs(100));
+    net.run(Duration::from_secs(70));
     net.a.links.send_cells(net.now, a, &cell(1, 1), None);
     net.loss = 1000;
     net.run(Duration::from_millis(1));

@@ -64,7 +64,7 @@ fn circuits_of_one_link_are_bounded() {
         delay: Duration::from_millis(1),
         tune: |_, config| {
             if let Some(relay) = &mut config.relay {
-                relay.max_circuits_per_link = 5;
+                relay.max_circuits_per_stranger = 5;
             }
         },
         ..Plan::default()

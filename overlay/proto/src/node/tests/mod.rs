@@ -7,4 +7,5 @@ mod flood;
 mod meeting;
 mod queueing;
 mod setup;
+mod strangers;
 mod world;

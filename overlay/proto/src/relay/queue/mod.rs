@@ -25,6 +25,14 @@ const FAT_BATCH: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowId(u32);
 
+impl FlowId {
+    /// A small number that no other flow of the queue has at the same time.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Bounds of a [`FairQueue`], in cells.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueBounds {
