@@ -21,7 +21,7 @@ use crate::{Network, RelayKeys, clock, entropy};
 const KEYS: Duration = Duration::from_secs(60);
 
 /// Called with the keys whenever some of them were erased, so that they can be stored again.
-type KeysChanged = Box<dyn Fn(&RelayKeys) + Send + Sync>;
+type KeysChanged = Arc<dyn Fn(&RelayKeys) + Send + Sync>;
 
 /// Settings of a relay; made by [`Relay::builder`].
 #[derive(Default)]
@@ -46,10 +46,11 @@ impl RelayBuilder {
         self
     }
 
-    /// What to do when onion keys have been erased: store the keys again. Called on the relay's thread.
+    /// What to do when onion keys have been erased: store the keys again. Called on a thread where it
+    /// may wait for a disk; the relay uses the keys that are left once it returns.
     #[must_use]
     pub fn keys_changed(mut self, changed: impl Fn(&RelayKeys) + Send + Sync + 'static) -> Self {
-        self.keys_changed = Some(Box::new(changed));
+        self.keys_changed = Some(Arc::new(changed));
         self
     }
 
@@ -194,8 +195,19 @@ async fn turn_keys(shard: Weak<Shard>, mut keys: RelayKeys, changed: Option<Keys
         let unix = clock::unix_seconds();
         match keys.erase_before(unix) {
             Ok(true) => {
-                if let Some(changed) = &changed {
-                    changed(&keys);
+                if let Some(changed) = changed.clone() {
+                    // Not on the thread of the cells: storing waits for the disk.
+                    let stored = tokio::task::spawn_blocking(move || {
+                        changed(&keys);
+                        keys
+                    });
+                    match stored.await {
+                        Ok(back) => keys = back,
+                        Err(_) => {
+                            tracing::error!("onion keys are no longer turned: storing them failed");
+                            return;
+                        }
+                    }
                 }
             }
             Ok(false) => {}
@@ -222,11 +234,12 @@ impl Relay {
     }
 }
 
-/// A relay's counters at one moment.
-#[derive(Clone, Debug, Default)]
+/// A relay's counters at one moment. Serialized, those of the node stand beside the others.
+#[derive(Clone, Debug, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct RelayMetrics {
     /// Cells, circuits, links, queues, drops.
+    #[serde(flatten)]
     pub node: Metrics,
     /// Datagrams that the shard received.
     pub datagrams_received: u64,
@@ -235,8 +248,10 @@ pub struct RelayMetrics {
     /// Datagrams that the operating system did not take.
     pub datagrams_unsent: u64,
     /// QUIC sessions up at this exit.
+    #[serde(rename = "exit_sessions")]
     pub sessions: usize,
     /// Streams open at this exit.
+    #[serde(rename = "exit_streams")]
     pub streams: usize,
 }
 
