@@ -1,5 +1,6 @@
 //! One link: its sessions, what it sends and takes, and its timers.
 
+mod path;
 mod receive;
 mod send;
 mod timers;
@@ -82,6 +83,9 @@ pub(super) struct Link {
     confirmed: bool,
     last_heard: Nanos,
     pace_wake: Option<Nanos>,
+    candidate: Option<path::Candidate>,
+    /// Absurd reports since the last good one.
+    absurd: u32,
     stats: Totals,
     /// When this link stands in the table of timers.
     pub(super) scheduled: Option<Nanos>,
@@ -124,6 +128,8 @@ impl Link {
             confirmed: false,
             last_heard: now,
             pace_wake: None,
+            candidate: None,
+            absurd: 0,
             stats: Totals::default(),
             scheduled: None,
             dirty: false,
@@ -131,20 +137,21 @@ impl Link {
     }
 
     /// Puts a new session in place. The old one keeps receiving for a while; its index is returned once it is erased,
-    /// and that of one still older at once.
-    pub(super) fn install(&mut self, now: Nanos, session: Session, confirmed: bool) -> Option<u32> {
+    /// and that of one still older at once. `ping` is a random number for the PING that confirms the session, unless it
+    /// is confirmed.
+    pub(super) fn install(&mut self, now: Nanos, session: Session, ping: Option<u32>) -> Option<u32> {
         let evicted = self.previous.take().map(|(old, _)| old.local_index);
         if let Some(old) = self.current.replace(session) {
             self.previous = Some((old, now + OLD_SESSION));
             self.stats.rekeys += 1;
         }
         self.up = true;
-        self.confirmed = confirmed;
+        self.confirmed = ping.is_none();
         self.last_heard = now;
         self.initiation = None;
         self.probe = None;
-        if !confirmed {
-            self.begin_ping(now);
+        if let Some(id) = ping {
+            self.begin_ping(now, id);
             self.probe = Some(Probe { due: now + CONFIRM_WAIT, missed: 0 });
         }
         evicted

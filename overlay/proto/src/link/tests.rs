@@ -2,6 +2,7 @@
 
 mod attack;
 mod life;
+mod moving;
 #[expect(clippy::disallowed_methods, reason = "virtual time starts somewhere")]
 mod network;
 #[expect(clippy::print_stdout, clippy::disallowed_methods, reason = "it prints a measurement")]
