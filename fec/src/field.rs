@@ -41,11 +41,7 @@ pub const fn inv(a: u8) -> u8 {
 /// # Panics
 /// If the two differ in length.
 pub fn add_scaled(target: &mut [u8], source: &[u8], coefficient: u8) {
-    assert_eq!(
-        target.len(),
-        source.len(),
-        "symbols of one code have one length"
-    );
+    assert_eq!(target.len(), source.len(), "symbols of one code have one length");
     let (target_words, target_tail) = target.as_chunks_mut::<8>();
     let (source_words, source_tail) = source.as_chunks::<8>();
     for (t, s) in target_words.iter_mut().zip(source_words) {

@@ -11,22 +11,22 @@
 use data_encoding::BASE32_NOPAD;
 use zmesh_voice::invite::{Invite, InviteError};
 
-/// The largest network document that goes into a line, in bytes: about six relays with descriptors of 35 days.
-pub(crate) const DOCUMENT_MAX: usize = 12 * 1024;
+/// The largest network document that goes into a line, in bytes: four relays with descriptors of 35 days, fifteen of a week.
+pub const DOCUMENT_MAX: usize = 12 * 1024;
 /// The longest line that is looked at.
 const LINE_MAX: usize = 64 * 1024;
 
 /// What a line holds.
 #[derive(Debug)]
-pub(crate) struct InviteLine {
+pub struct InviteLine {
     /// The invite.
-    pub(crate) invite: Invite,
+    pub invite: Invite,
     /// The network document that came with it, not verified.
-    pub(crate) document: Option<Vec<u8>>,
+    pub document: Option<Vec<u8>>,
 }
 
 /// Writes the line; the document is left out if it is too large.
-pub(crate) fn write(invite: &Invite, document: Option<&[u8]>) -> String {
+pub fn write(invite: &Invite, document: Option<&[u8]>) -> String {
     let mut line = invite.to_line().to_string();
     if let Some(document) = document.filter(|document| document.len() <= DOCUMENT_MAX) {
         line.push('#');
@@ -39,7 +39,7 @@ pub(crate) fn write(invite: &Invite, document: Option<&[u8]>) -> String {
 ///
 /// # Errors
 /// See [`InviteError`].
-pub(crate) fn read(text: &str, unix_now: u64) -> Result<InviteLine, InviteError> {
+pub fn read(text: &str, unix_now: u64) -> Result<InviteLine, InviteError> {
     if text.len() > LINE_MAX {
         return Err(InviteError::NotAnInvite);
     }

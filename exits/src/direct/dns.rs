@@ -16,6 +16,8 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData};
 use tokio::time::timeout;
+use tracing::instrument::WithSubscriber as _;
+use tracing::subscriber::NoSubscriber;
 use zmesh_overlay::egress::EgressError;
 use zmesh_proto::wire::request::{ADDRESSES_MAX, HostName, NAMES_MAX};
 
@@ -115,7 +117,7 @@ impl Dns {
             return Err(EgressError::NameNotFound);
         }
         let name = Name::from_ascii(format!("{}.", name.as_str())).map_err(|_| EgressError::NameNotFound)?;
-        let found = timeout(self.timeout, self.resolver.lookup_ip(name))
+        let found = timeout(self.timeout, silently(self.resolver.lookup_ip(name)))
             .await
             .map_err(|_| EgressError::Timeout)?
             .map_err(|error| failure(&error))?;
@@ -130,7 +132,7 @@ impl Dns {
 
     /// The names of an address, as many as an answer carries, never none.
     pub(super) async fn reverse(&self, ip: IpAddr) -> Result<Vec<String>, EgressError> {
-        let found = timeout(self.timeout, self.resolver.reverse_lookup(ip))
+        let found = timeout(self.timeout, silently(self.resolver.reverse_lookup(ip)))
             .await
             .map_err(|_| EgressError::Timeout)?
             .map_err(|error| failure(&error))?;
@@ -146,6 +148,12 @@ impl Dns {
             .collect();
         if names.is_empty() { Err(EgressError::NameNotFound) } else { Ok(names) }
     }
+}
+
+/// The resolver logs the names that it is asked for, some of them as errors: nobody gets to see that, whatever the
+/// program's filter says.
+fn silently<F: Future>(asking: F) -> impl Future<Output = F::Output> {
+    asking.with_subscriber(NoSubscriber::default())
 }
 
 fn server(address: SocketAddr) -> ResolverConfig {

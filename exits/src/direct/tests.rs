@@ -339,3 +339,63 @@ async fn the_system_configuration_or_this_machine() {
         DnsSource::Configured(_) => panic!("nothing was configured"),
     }
 }
+
+/// Everything that is logged, at every level, by whichever crate.
+#[derive(Clone, Default)]
+struct Listener(Arc<std::sync::Mutex<String>>);
+
+impl tracing::field::Visit for Listener {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.lock().unwrap().push_str(&format!(" {field}={value:?}"));
+    }
+}
+
+impl tracing::Subscriber for Listener {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        span.record(&mut self.clone());
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+        values.record(&mut self.clone());
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.0.lock().unwrap().push_str(&format!("\n{}:", event.metadata().target()));
+        event.record(&mut self.clone());
+    }
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn no_destination_is_logged() {
+    let listener = Listener::default();
+    let _guard = tracing::subscriber::set_default(listener.clone());
+    let names = names(&[("secret.example", &["127.0.0.1"]), ("secret-inside.example", &["10.77.66.55"])]).await;
+    let direct = direct(Policy::test_network(), &names);
+    let echo = echo().await;
+    let secret = Target::new("secret.example", echo.port());
+    let _stream = direct.connect(ONE, secret.clone()).await.unwrap();
+    let flow = direct.bind_udp(ONE).await.unwrap();
+    flow.send_to(b"x", &secret).await.unwrap();
+    let strict =
+        Direct::new(DirectConfig { nameserver: Nameserver::At(names.address), ..DirectConfig::default() }).unwrap();
+    refused(&strict, ("secret-inside.example", 443)).await;
+    refused(&strict, ("10.77.66.55", 443)).await;
+    refused(&strict, ("secret-unknown.example", 443)).await;
+    let _ = strict.resolve_ptr(ONE, "93.184.216.34".parse().unwrap()).await;
+    let heard = listener.0.lock().unwrap().to_lowercase();
+    assert!(heard.contains("zmesh_exits"), "the listener works: {heard}");
+    for secret in ["secret", "10.77.66.55", "34.216.184.93", "93.184.216.34"] {
+        assert!(!heard.contains(secret), "{secret} is in the log: {heard}");
+    }
+}

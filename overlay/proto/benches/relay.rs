@@ -42,10 +42,10 @@ fn main() {
             bench.round(&circuits, messages);
         }
         println!("{name}:");
-        for relay in 0..2 {
+        for (relay, before) in before.iter().enumerate().take(2) {
             let metrics = bench.nodes[relay].metrics();
-            let cells = metrics.cells_forwarded - before[relay].cells_forwarded;
-            let long = metrics.links.sent_long - before[relay].links.sent_long;
+            let cells = metrics.cells_forwarded - before.cells_forwarded;
+            let long = metrics.links.sent_long - before.links.sent_long;
             let per_cell = bench.spent[relay].as_nanos() / u128::from(cells.max(1));
             println!("  relay {relay}: {cells} cells, {long} long datagrams, {per_cell} ns per cell");
         }

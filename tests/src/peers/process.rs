@@ -112,17 +112,22 @@ pub fn cpu_seconds_of(pid: u32) -> Option<f64> {
     Some((user + system) / 100.0)
 }
 
-/// Process ids of the children of `pid`.
+/// Datagrams that the system dropped because the receive buffer of a UDP socket at `port` was full, over all sockets there.
 #[must_use]
-pub fn children_of(pid: u32) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else {
-        return Vec::new();
-    };
-    entries
-        .flatten()
-        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|line| line.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<u32>>())
-        .collect()
+pub fn udp_drops_at(port: u16) -> u64 {
+    let wanted = format!(":{port:04X}");
+    ["/proc/net/udp", "/proc/net/udp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|table| {
+            let drops = |line: &str| {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                let here = fields.get(1).is_some_and(|local| local.ends_with(&wanted));
+                here.then(|| fields.last()?.parse::<u64>().ok()).flatten()
+            };
+            table.lines().skip(1).filter_map(drops).collect::<Vec<u64>>()
+        })
+        .sum()
 }
 
 /// `N` loopback TCP ports that were free a moment ago, all different.

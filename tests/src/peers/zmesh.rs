@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::Error;
-use super::process::{Memory, Process, children_of, memory_of};
+use super::process::{Memory, Process, memory_of};
 
 /// How long a process may take to end by itself when it is told to.
 const GRACE: Duration = Duration::from_secs(10);
@@ -172,25 +172,14 @@ impl ZmeshNetwork {
         self.directory.path()
     }
 
-    /// Process ids of the relays, as the network named them or as the system knows them.
+    /// The relays, as the network named them when it was ready.
     #[must_use]
-    pub fn relay_ids(&self) -> Vec<u32> {
-        let named: Vec<u32> = self.said()["relays"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|relay| u32::try_from(relay["process"].as_u64()?).ok())
-            .collect();
-        if named.is_empty() { children_of(self.testnet.process.id()) } else { named }
+    pub fn relays(&self) -> Vec<RelayProcess> {
+        let relays = self.said()["relays"].as_array();
+        relays.into_iter().flatten().filter_map(RelayProcess::read).collect()
     }
 
-    /// Resident memory of each relay that runs.
-    #[must_use]
-    pub fn relay_memory(&self) -> Vec<Memory> {
-        self.relay_ids().into_iter().filter_map(memory_of).collect()
-    }
-
-    /// Stops the network and gives what each relay counted.
+    /// Stops the network and gives what each relay counted: `nickname`, `exit` and, of those that still ran, `metrics`.
     pub fn stop(&mut self) -> Vec<Value> {
         let said = self.testnet.stop().unwrap_or_default();
         said["relays"].as_array().cloned().unwrap_or_default()
@@ -218,12 +207,48 @@ impl ZmeshNetwork {
 impl Drop for ZmeshNetwork {
     fn drop(&mut self) {
         // Relays are children of the network's process: it ends them when it is told to, not when it is killed.
-        let relays = self.relay_ids();
+        let relays = self.relays();
         if !self.testnet.process.terminate(GRACE) {
-            for pid in relays {
-                let _ = Command::new("kill").arg("-KILL").arg(pid.to_string()).status();
-            }
+            relays.iter().for_each(RelayProcess::kill);
         }
+    }
+}
+
+/// One relay of a test network.
+#[derive(Debug, Clone)]
+pub struct RelayProcess {
+    /// Its name in the network document.
+    pub nickname: String,
+    /// Whether it is an exit.
+    pub exit: bool,
+    /// Its process.
+    pub pid: u32,
+    /// Where its links arrive.
+    pub address: SocketAddr,
+    /// Its id, in hexadecimal.
+    pub id: String,
+}
+
+impl RelayProcess {
+    fn read(value: &Value) -> Option<RelayProcess> {
+        Some(RelayProcess {
+            nickname: value["nickname"].as_str()?.to_owned(),
+            exit: value["exit"].as_bool()?,
+            pid: value["process"].as_u64()?.try_into().ok()?,
+            address: value["address"].as_str()?.parse().ok()?,
+            id: value["id"].as_str()?.to_owned(),
+        })
+    }
+
+    /// Its resident memory, if it runs.
+    #[must_use]
+    pub fn memory(&self) -> Option<Memory> {
+        memory_of(self.pid)
+    }
+
+    /// Ends it at once, as `kill -9` does.
+    pub fn kill(&self) {
+        let _ = Command::new("kill").arg("-KILL").arg(self.pid.to_string()).status();
     }
 }
 

@@ -14,8 +14,8 @@ use super::{in_ms, ms, reflecting, secs};
 /// What the relays of these tests are configured to forward, in bytes a second.
 const RELAY_RATE: u64 = 5_000_000;
 
-/// Datagrams a second at that rate.
-const RELAY_DATAGRAMS: u32 = (RELAY_RATE / 1200) as u32;
+/// Datagrams of 1,200 bytes a second at that rate.
+const RELAY_DATAGRAMS: u32 = 4_166;
 
 /// Public-key operations a second that a quarter of a core does: about 240 µs each.
 const PUBLIC_KEY_CAPACITY: u32 = 1_040;

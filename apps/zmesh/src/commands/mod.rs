@@ -26,20 +26,20 @@ pub(crate) enum Command {
     /// A proxy (SOCKS5 and HTTP CONNECT) through which any program uses the network.
     Proxy(proxy::Args),
     /// A private call between two people.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  zmesh voice answer --network network")]
     Voice(voice::Voice),
     /// A network of relay processes on this machine, to try things on.
     Testnet(testnet::Args),
     /// Run a relay: forward for others.
     Relay(relay::Args),
     /// Make and show keys, and describe a relay to others.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  zmesh keys generate --out keys")]
     Keys(keys::Keys),
     /// Put a network together from relays' descriptors, sign it, show it.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  zmesh network show network")]
     Network(network::NetworkCommand),
     /// Print configuration files.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  zmesh config print relay > relay.toml")]
     Config(config::Config),
 }
 

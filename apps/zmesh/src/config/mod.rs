@@ -14,12 +14,12 @@ use crate::failure::{Failure, Outcome};
 use crate::files;
 
 /// What `zmesh config print relay` prints: every key, with its meaning and default.
-pub(crate) const RELAY_TEMPLATE: &str = include_str!("relay.toml");
+pub const RELAY_TEMPLATE: &str = include_str!("relay.toml");
 
 /// A relay's configuration, as written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RelayConfig {
+pub struct RelayConfig {
     pub(crate) nickname: String,
     pub(crate) operator: String,
     #[serde(default)]
@@ -111,8 +111,11 @@ impl RelayConfig {
         Ok(config)
     }
 
-    /// Reads and checks text. The error is one line that names the key.
-    pub(crate) fn parse(text: &str) -> Result<RelayConfig, String> {
+    /// Reads and checks text.
+    ///
+    /// # Errors
+    /// One line that names the key.
+    pub fn parse(text: &str) -> Result<RelayConfig, String> {
         let config: RelayConfig = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| text[..span.start].matches('\n').count() + 1);
             let message = error.message().trim().replace('\n', ", ");

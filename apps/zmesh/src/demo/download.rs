@@ -126,7 +126,7 @@ async fn download(proxy: SocketAddr, port: u16, expected: [u8; 32]) -> Outcome<B
         let read = timeout(STALL, stream.read_line(&mut line)).await.map_err(|_| late(STALL))?.map_err(failed)?;
         match read {
             0 => return Err(failed("the connection ended before the file")),
-            ..=2 => break,
+            1..=2 => break,
             _ => {}
         }
     }

@@ -37,19 +37,11 @@ pub(crate) fn info(number: u8) -> DescriptorInfo {
 }
 
 pub(crate) fn exit(ports: &[u16], v6: bool) -> ExitSummary {
-    ExitSummary {
-        v4: true,
-        v6,
-        ports: PortSet::new(ports.iter().map(|port| *port..=*port)).unwrap(),
-    }
+    ExitSummary { v4: true, v6, ports: PortSet::new(ports.iter().map(|port| *port..=*port)).unwrap() }
 }
 
 pub(crate) fn terms() -> Terms {
-    Terms {
-        published: NOW,
-        expires: NOW + LIFETIME,
-        revision: 1,
-    }
+    Terms { published: NOW, expires: NOW + LIFETIME, revision: 1 }
 }
 
 pub(crate) fn descriptor(seed: u64, info: &DescriptorInfo) -> Descriptor {

@@ -46,20 +46,8 @@ impl Network {
         let test_network = document.is_test_network();
         let (valid_after, valid_until) = (document.valid_after(), document.valid_until());
         let signers = document.signers();
-        let relays = document
-            .into_descriptors()
-            .into_iter()
-            .map(|descriptor| Relay { descriptor })
-            .collect();
-        Ok(Self {
-            id,
-            name,
-            test_network,
-            valid_after,
-            valid_until,
-            signers,
-            relays,
-        })
+        let relays = document.into_descriptors().into_iter().map(|descriptor| Relay { descriptor }).collect();
+        Ok(Self { id, name, test_network, valid_after, valid_until, signers, relays })
     }
 
     /// All relays, sorted by id.
@@ -204,10 +192,7 @@ impl Relay {
     /// Where it stands: two capital letters.
     #[must_use]
     pub fn country(&self) -> Option<&str> {
-        self.info()
-            .country
-            .as_ref()
-            .and_then(|letters| std::str::from_utf8(letters).ok())
+        self.info().country.as_ref().and_then(|letters| std::str::from_utf8(letters).ok())
     }
 
     /// Everything that its operator says about it.

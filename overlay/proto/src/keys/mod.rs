@@ -57,9 +57,7 @@ pub enum Error {
 /// The id of the relay with this Ed25519 identity: the first 16 bytes of SHA-256 over a context and the identity.
 #[must_use]
 pub fn relay_id(identity: &[u8; 32]) -> RelayId {
-    let hash = Sha256::new_with_prefix(ID_CONTEXT)
-        .chain_update(identity)
-        .finalize();
+    let hash = Sha256::new_with_prefix(ID_CONTEXT).chain_update(identity).finalize();
     let mut id = [0; 16];
     id.copy_from_slice(&hash[..16]);
     RelayId(id)
@@ -129,10 +127,8 @@ impl RelayKeys {
     #[must_use]
     pub fn exit_pkcs8(&self) -> Zeroizing<Vec<u8>> {
         // OneAsymmetricKey v1 { version 0, id-Ed25519, OCTET STRING { OCTET STRING seed } }, RFC 8410 section 7.
-        const HEAD: [u8; 16] = [
-            0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22,
-            0x04, 0x20,
-        ];
+        const HEAD: [u8; 16] =
+            [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
         let seed = Zeroizing::new(self.exit.to_bytes());
         let mut out = Zeroizing::new(Vec::with_capacity(HEAD.len() + seed.len()));
         out.extend_from_slice(&HEAD);
@@ -169,9 +165,7 @@ impl RelayKeys {
 
     /// Proves, for the descriptor, that this relay holds its exit key.
     pub(crate) fn prove_exit(&self) -> [u8; 64] {
-        self.exit
-            .sign(&exit_message(&self.identity_public()))
-            .to_bytes()
+        self.exit.sign(&exit_message(&self.identity_public())).to_bytes()
     }
 
     /// The key file: text armour around a versioned binary. Whoever reads it is this relay.
@@ -210,12 +204,7 @@ impl RelayKeys {
         if found != want {
             return Err(Error::Checksum);
         }
-        Ok(Self {
-            identity,
-            link,
-            exit,
-            onion,
-        })
+        Ok(Self { identity, link, exit, onion })
     }
 }
 
@@ -244,9 +233,7 @@ fn exit_message(identity: &[u8; 32]) -> Vec<u8> {
 
 /// Finds damage, not forgery: who can write the key file owns the relay.
 fn checksum(bytes: &[u8]) -> [u8; CHECK_LEN] {
-    let mut hash = Sha256::new_with_prefix(CHECK_CONTEXT)
-        .chain_update(bytes)
-        .finalize();
+    let mut hash = Sha256::new_with_prefix(CHECK_CONTEXT).chain_update(bytes).finalize();
     let mut out = [0; CHECK_LEN];
     out.copy_from_slice(&hash[..CHECK_LEN]);
     hash.as_mut_slice().zeroize();

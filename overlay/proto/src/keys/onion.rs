@@ -50,10 +50,7 @@ impl OnionKeys {
     pub fn generate(rng: &mut impl CryptoRng, unix_now: u64) -> Self {
         let mut seed = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *seed);
-        Self {
-            first: epoch_at(unix_now.saturating_sub(OVERLAP_SECONDS)),
-            seed,
-        }
+        Self { first: epoch_at(unix_now.saturating_sub(OVERLAP_SECONDS)), seed }
     }
 
     /// The oldest epoch whose key is still held.
@@ -68,20 +65,14 @@ impl OnionKeys {
     #[must_use]
     pub fn secrets_at(&self, unix: u64) -> Vec<OnionSecret> {
         let now = epoch_at(unix);
-        let around = [
-            now,
-            epoch_at(unix.saturating_sub(OVERLAP_SECONDS)),
-            epoch_at(unix.saturating_add(OVERLAP_SECONDS)),
-        ];
+        let around =
+            [now, epoch_at(unix.saturating_sub(OVERLAP_SECONDS)), epoch_at(unix.saturating_add(OVERLAP_SECONDS))];
         let mut wanted: Vec<u32> = around.to_vec();
         wanted.dedup();
         if wanted.len() > 1 && wanted.last() == Some(&now) {
             wanted.pop();
         }
-        wanted
-            .into_iter()
-            .filter_map(|epoch| self.secret(epoch).ok())
-            .collect()
+        wanted.into_iter().filter_map(|epoch| self.secret(epoch).ok()).collect()
     }
 
     /// When, in unix seconds, the answer of [`OnionKeys::secrets_at`] changes next after `unix`.
@@ -151,10 +142,7 @@ impl OnionKeys {
         if first > u32::MAX - STEPS_MAX {
             return Err(invalid(r));
         }
-        Ok(Self {
-            first,
-            seed: Zeroizing::new(r.array()?),
-        })
+        Ok(Self { first, seed: Zeroizing::new(r.array()?) })
     }
 
     fn step_to(&mut self, epoch: u32) -> Result<(), Error> {

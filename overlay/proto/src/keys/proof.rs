@@ -45,10 +45,8 @@ pub fn prove_link(identity: &[u8; 32], link_secret: &[u8; 32]) -> [u8; PROOF_LEN
     }
     let link_key = point.to_montgomery().to_bytes();
 
-    let mut nonce = Scalar::from_bytes_mod_order_wide(&digest(
-        &[LINK_NONCE, secret.as_bytes(), identity, &link_key],
-        &[],
-    ));
+    let mut nonce =
+        Scalar::from_bytes_mod_order_wide(&digest(&[LINK_NONCE, secret.as_bytes(), identity, &link_key], &[]));
     let commitment = EdwardsPoint::mul_base(&nonce).compress().to_bytes();
     let challenge = link_challenge(identity, &link_key, &commitment);
     let response = nonce + challenge * secret;
@@ -72,8 +70,7 @@ pub fn link_proof_holds(identity: &[u8; 32], link_key: &[u8; 32], proof: &[u8; P
         return false;
     };
     let challenge = link_challenge(identity, link_key, &commitment);
-    let expected =
-        EdwardsPoint::vartime_double_scalar_mul_basepoint(&-challenge, &point, &response);
+    let expected = EdwardsPoint::vartime_double_scalar_mul_basepoint(&-challenge, &point, &response);
     expected.compress() == CompressedEdwardsY(commitment)
 }
 
@@ -108,16 +105,9 @@ pub fn prove_onion(identity: &[u8; 32], first: u32, secrets: &[OnionSecret]) -> 
 /// Whether `proof` shows that the relay with this identity holds the secret of every one of `keys`, the schedule from
 /// epoch `first` on. Keys that are not canonical, or the identity element, are refused.
 #[must_use]
-pub fn onion_proof_holds(
-    identity: &[u8; 32],
-    first: u32,
-    keys: &[[u8; 32]],
-    proof: &[u8; PROOF_LEN],
-) -> bool {
+pub fn onion_proof_holds(identity: &[u8; 32], first: u32, keys: &[[u8; 32]], proof: &[u8; PROOF_LEN]) -> bool {
     let (commitment, response) = split(proof);
-    let (Some(response), Some(committed)) =
-        (response, CompressedRistretto(commitment).decompress())
-    else {
+    let (Some(response), Some(committed)) = (response, CompressedRistretto(commitment).decompress()) else {
         return false;
     };
     let mut points = Vec::with_capacity(keys.len() + 2);
@@ -142,18 +132,10 @@ pub fn onion_proof_holds(
 }
 
 fn link_challenge(identity: &[u8; 32], link_key: &[u8; 32], commitment: &[u8; 32]) -> Scalar {
-    Scalar::from_bytes_mod_order_wide(&digest(
-        &[LINK_CONTEXT, identity, link_key, commitment],
-        &[],
-    ))
+    Scalar::from_bytes_mod_order_wide(&digest(&[LINK_CONTEXT, identity, link_key, commitment], &[]))
 }
 
-fn onion_challenge(
-    identity: &[u8; 32],
-    first: u32,
-    keys: &[[u8; 32]],
-    commitment: &[u8; 32],
-) -> Scalar {
+fn onion_challenge(identity: &[u8; 32], first: u32, keys: &[[u8; 32]], commitment: &[u8; 32]) -> Scalar {
     let head = [ONION_CONTEXT, identity, &first.to_be_bytes(), commitment];
     Scalar::from_bytes_mod_order_wide(&digest(&head, keys))
 }

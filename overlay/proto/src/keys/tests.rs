@@ -22,10 +22,7 @@ fn a_key_file_round_trips() {
     assert_eq!(read.id(), keys.id());
     assert_eq!(read.link_public(), keys.link_public());
     assert_eq!(read.exit_public(), keys.exit_public());
-    assert_eq!(
-        publics(&read.onion_secrets_at(NOON)),
-        publics(&keys.onion_secrets_at(NOON))
-    );
+    assert_eq!(publics(&read.onion_secrets_at(NOON)), publics(&keys.onion_secrets_at(NOON)));
     assert_eq!(*read.to_text(), *text);
 }
 
@@ -33,8 +30,7 @@ fn a_key_file_round_trips() {
 fn a_damaged_key_file_is_refused() {
     let keys = RelayKeys::generate(&mut rng(1), NOON);
     let bytes = armour::decode(Label::RelayKeys, keys.to_text().as_bytes(), TEXT_MAX).unwrap();
-    let read =
-        |bytes: &[u8]| RelayKeys::from_text(armour::encode(Label::RelayKeys, bytes).as_bytes());
+    let read = |bytes: &[u8]| RelayKeys::from_text(armour::encode(Label::RelayKeys, bytes).as_bytes());
     for at in 0..bytes.len() {
         let mut bad = bytes.to_vec();
         bad[at] ^= 1;
@@ -43,36 +39,21 @@ fn a_damaged_key_file_is_refused() {
     }
     let mut longer = bytes.to_vec();
     longer.push(0);
-    assert!(matches!(
-        read(&longer),
-        Err(Error::Malformed(codec::Error {
-            kind: ErrorKind::Trailing,
-            ..
-        }))
-    ));
+    assert!(matches!(read(&longer), Err(Error::Malformed(codec::Error { kind: ErrorKind::Trailing, .. }))));
     let signer = SignerKey::generate(&mut rng(2)).to_text();
-    assert!(matches!(
-        RelayKeys::from_text(signer.as_bytes()),
-        Err(Error::Armour(ArmourError::Kind { .. }))
-    ));
+    assert!(matches!(RelayKeys::from_text(signer.as_bytes()), Err(Error::Armour(ArmourError::Kind { .. }))));
 }
 
 #[test]
 fn a_signer_file_round_trips_and_damage_is_refused() {
     let key = SignerKey::generate(&mut rng(3));
     let text = key.to_text();
-    assert_eq!(
-        SignerKey::from_text(text.as_bytes()).unwrap().public(),
-        key.public()
-    );
+    assert_eq!(SignerKey::from_text(text.as_bytes()).unwrap().public(), key.public());
     let bytes = armour::decode(Label::SignerKey, text.as_bytes(), TEXT_MAX).unwrap();
     let mut bad = bytes.to_vec();
     bad[5] ^= 4;
     let bad = armour::encode(Label::SignerKey, &bad);
-    assert!(matches!(
-        SignerKey::from_text(bad.as_bytes()),
-        Err(Error::Checksum)
-    ));
+    assert!(matches!(SignerKey::from_text(bad.as_bytes()), Err(Error::Checksum)));
 }
 
 #[test]
@@ -107,10 +88,7 @@ fn neighbouring_keys_open_set_ups_near_a_border_only() {
     // `next_change` visits exactly these moments.
     assert_eq!(keys.next_change(border), border + OVERLAP_SECONDS);
     let end = border + EPOCH_SECONDS;
-    assert_eq!(
-        keys.next_change(border + OVERLAP_SECONDS),
-        end - OVERLAP_SECONDS
-    );
+    assert_eq!(keys.next_change(border + OVERLAP_SECONDS), end - OVERLAP_SECONDS);
     assert_eq!(keys.next_change(end - OVERLAP_SECONDS), end);
 }
 
@@ -161,10 +139,7 @@ fn a_broken_clock_erases_nothing() {
     let mut keys = RelayKeys::generate(&mut rng(6), NOON);
     let before = keys.to_text();
     assert_eq!(keys.erase_before(u64::MAX), Err(Error::Clock));
-    assert_eq!(
-        keys.erase_before(NOON + 20 * 365 * 86_400),
-        Err(Error::Clock)
-    );
+    assert_eq!(keys.erase_before(NOON + 20 * 365 * 86_400), Err(Error::Clock));
     assert!(!keys.erase_before(0).unwrap());
     assert!(keys.onion_secrets_at(u64::MAX).is_empty());
     assert!(keys.onion_secrets_at(0).is_empty());
@@ -179,16 +154,8 @@ fn link_proofs_hold_for_their_key_and_identity_only() {
         let (identity, link) = (keys.identity_public(), keys.link_public());
         let good = proof::prove_link(&identity, &keys.link_secret());
         assert!(proof::link_proof_holds(&identity, &link, &good));
-        assert!(!proof::link_proof_holds(
-            &other.identity_public(),
-            &link,
-            &good
-        ));
-        assert!(!proof::link_proof_holds(
-            &identity,
-            &other.link_public(),
-            &good
-        ));
+        assert!(!proof::link_proof_holds(&other.identity_public(), &link, &good));
+        assert!(!proof::link_proof_holds(&identity, &other.link_public(), &good));
         let stolen = proof::prove_link(&identity, &other.link_secret());
         assert!(!proof::link_proof_holds(&identity, &link, &stolen));
         for at in [0, 31, 32, 63] {
@@ -262,26 +229,14 @@ fn rogue_keys_do_not_cancel() {
     use curve25519_dalek::{RistrettoPoint, Scalar, ristretto::CompressedRistretto};
     let victim = RelayKeys::generate(&mut rng(7), NOON);
     let identity = [9; 32];
-    let stolen = victim
-        .onion()
-        .secret(epoch_at(NOON))
-        .unwrap()
-        .public()
-        .to_bytes();
+    let stolen = victim.onion().secret(epoch_at(NOON)).unwrap().public().to_bytes();
     let point = CompressedRistretto(stolen).decompress().unwrap();
     // X₂ = x·G − X₁: the sum is known, its parts are not.
     let known = Scalar::from(5u64);
-    let rogue = (RistrettoPoint::mul_base(&known) - point)
-        .compress()
-        .to_bytes();
+    let rogue = (RistrettoPoint::mul_base(&known) - point).compress().to_bytes();
     let secret = OnionSecret::from_bytes(&known.to_bytes()).unwrap();
     let attempt = proof::prove_onion(&identity, 1, &[secret]);
-    assert!(!proof::onion_proof_holds(
-        &identity,
-        1,
-        &[stolen, rogue],
-        &attempt
-    ));
+    assert!(!proof::onion_proof_holds(&identity, 1, &[stolen, rogue], &attempt));
 }
 
 #[test]
@@ -289,21 +244,9 @@ fn exit_proofs_hold_for_their_identity_only() {
     let keys = RelayKeys::generate(&mut rng(1), NOON);
     let other = RelayKeys::generate(&mut rng(2), NOON);
     let proof = keys.prove_exit();
-    assert!(exit_proof_holds(
-        &keys.identity_public(),
-        &keys.exit_public(),
-        &proof
-    ));
-    assert!(!exit_proof_holds(
-        &other.identity_public(),
-        &keys.exit_public(),
-        &proof
-    ));
-    assert!(!exit_proof_holds(
-        &keys.identity_public(),
-        &other.exit_public(),
-        &proof
-    ));
+    assert!(exit_proof_holds(&keys.identity_public(), &keys.exit_public(), &proof));
+    assert!(!exit_proof_holds(&other.identity_public(), &keys.exit_public(), &proof));
+    assert!(!exit_proof_holds(&keys.identity_public(), &other.exit_public(), &proof));
 }
 
 #[test]

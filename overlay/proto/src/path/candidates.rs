@@ -21,12 +21,7 @@ pub(super) struct Distinct {
 impl Distinct {
     pub(super) fn strictest(test_network: bool) -> Self {
         let on = !test_network;
-        Self {
-            operator: on,
-            family: on,
-            prefix: on,
-            last: on,
-        }
+        Self { operator: on, family: on, prefix: on, last: on }
     }
 }
 
@@ -51,18 +46,11 @@ pub(super) struct Candidates {
 impl Candidates {
     pub(super) fn new(network: &Network, want: &PathRequest<'_>) -> Self {
         let mut names = Names::default();
-        let traits = network
-            .relays()
-            .iter()
-            .map(|relay| names.traits(relay))
-            .collect();
+        let traits = network.relays().iter().map(|relay| names.traits(relay)).collect();
         let usable = |relay: &Relay| !want.exclude.contains(&relay.id());
         let pick = |fits: &dyn Fn(&Relay) -> bool| -> Vec<usize> {
             let relays = network.relays().iter().enumerate();
-            relays
-                .filter(|(_, relay)| fits(relay))
-                .map(|(at, _)| at)
-                .collect()
+            relays.filter(|(_, relay)| fits(relay)).map(|(at, _)| at).collect()
         };
         let last = pick(&|relay| match want.last {
             LastHop::Meeting(id) => relay.id() == id,
@@ -76,13 +64,7 @@ impl Candidates {
             Some(guard) => pick(&|relay| relay.id() == guard),
             None => pick(&usable),
         };
-        Self {
-            traits,
-            first,
-            inner: pick(&usable),
-            last,
-            guarded: want.guard.is_some(),
-        }
+        Self { traits, first, inner: pick(&usable), last, guarded: want.guard.is_some() }
     }
 
     pub(super) fn last_is_empty(&self) -> bool {
@@ -101,33 +83,19 @@ impl Candidates {
     }
 
     /// Draws relays independently until they fit, at most `tries` times: uniform among all that fit.
-    pub(super) fn draw(
-        &self,
-        hops: usize,
-        rules: Distinct,
-        tries: usize,
-        rng: &mut impl Rng,
-    ) -> Option<Vec<usize>> {
+    pub(super) fn draw(&self, hops: usize, rules: Distinct, tries: usize, rng: &mut impl Rng) -> Option<Vec<usize>> {
         let places = self.places(hops);
         if places.iter().any(Vec::is_empty) {
             return None;
         }
         (0..tries).find_map(|_| {
-            let filled: Vec<usize> = places
-                .iter()
-                .map(|list| list[index(rng, list.len())])
-                .collect();
+            let filled: Vec<usize> = places.iter().map(|list| list[index(rng, list.len())]).collect();
             self.fits(&filled, rules).then(|| in_path_order(filled))
         })
     }
 
     /// Counts all paths and takes one by its number: uniform, and fails only if there is none.
-    pub(super) fn draw_exactly(
-        &self,
-        hops: usize,
-        rules: Distinct,
-        rng: &mut impl Rng,
-    ) -> Option<Vec<usize>> {
+    pub(super) fn draw_exactly(&self, hops: usize, rules: Distinct, rng: &mut impl Rng) -> Option<Vec<usize>> {
         let search = Search::new(self, hops, rules);
         let total = search.count();
         (total > 0).then(|| in_path_order(search.nth(below(rng, total))))
@@ -141,9 +109,7 @@ impl Candidates {
     fn fits(&self, filled: &[usize], rules: Distinct) -> bool {
         filled.iter().enumerate().all(|(at, a)| {
             let earlier = filled[..at].iter().enumerate();
-            earlier
-                .into_iter()
-                .all(|(place, b)| self.compatible(*a, *b, place == 0, rules))
+            earlier.into_iter().all(|(place, b)| self.compatible(*a, *b, place == 0, rules))
         })
     }
 
@@ -194,25 +160,15 @@ impl Search {
         for at in places.last().into_iter().flatten() {
             innermost.set(*at);
         }
-        Self {
-            places,
-            beside_last,
-            beside,
-            innermost,
-        }
+        Self { places, beside_last, beside, innermost }
     }
 
     fn count(&self) -> u64 {
         let mut total = 0;
-        self.walk(
-            0,
-            &self.innermost.full(),
-            &mut Vec::new(),
-            &mut |_, left| {
-                total += left.intersection(&self.innermost).count();
-                false
-            },
-        );
+        self.walk(0, &self.innermost.full(), &mut Vec::new(), &mut |_, left| {
+            total += left.intersection(&self.innermost).count();
+            false
+        });
         total
     }
 
@@ -220,22 +176,17 @@ impl Search {
     fn nth(&self, number: u64) -> Vec<usize> {
         let mut number = number;
         let mut found = Vec::new();
-        self.walk(
-            0,
-            &self.innermost.full(),
-            &mut Vec::new(),
-            &mut |filled, left| {
-                let choices = left.intersection(&self.innermost);
-                let count = choices.count();
-                if number >= count {
-                    number -= count;
-                    return false;
-                }
-                found = filled.to_vec();
-                found.push(choices.nth(number));
-                true
-            },
-        );
+        self.walk(0, &self.innermost.full(), &mut Vec::new(), &mut |filled, left| {
+            let choices = left.intersection(&self.innermost);
+            let count = choices.count();
+            if number >= count {
+                number -= count;
+                return false;
+            }
+            found = filled.to_vec();
+            found.push(choices.nth(number));
+            true
+        });
         found
     }
 
@@ -251,11 +202,7 @@ impl Search {
         if place + 1 == self.places.len() {
             return visit(filled, allowed);
         }
-        let rows = if place == 0 {
-            &self.beside_last
-        } else {
-            &self.beside
-        };
+        let rows = if place == 0 { &self.beside_last } else { &self.beside };
         for at in &self.places[place] {
             if !allowed.has(*at) {
                 continue;
@@ -320,19 +267,12 @@ struct Names {
 
 impl Names {
     fn traits(&mut self, relay: &Relay) -> Traits {
-        let mut prefixes: Vec<u64> = relay
-            .info()
-            .addresses
-            .iter()
-            .map(|address| prefix(address.ip()))
-            .collect();
+        let mut prefixes: Vec<u64> = relay.info().addresses.iter().map(|address| prefix(address.ip())).collect();
         prefixes.sort_unstable();
         prefixes.dedup();
         Traits {
             operator: number(&mut self.operators, relay.operator()),
-            family: relay
-                .family()
-                .map(|family| number(&mut self.families, family)),
+            family: relay.family().map(|family| number(&mut self.families, family)),
             prefixes,
         }
     }
@@ -382,32 +322,14 @@ pub(super) fn index(rng: &mut impl Rng, len: usize) -> usize {
 
 /// The relays that differ from all of `held` in operator, family and network; if there are none, those that are
 /// simply others. A test network asks for no difference.
-pub(super) fn others(
-    network: &Network,
-    held: &[zmesh_sphinx::RelayId],
-) -> Vec<zmesh_sphinx::RelayId> {
-    let want = PathRequest {
-        hops: 1,
-        last: LastHop::Any,
-        exclude: held,
-        guard: None,
-    };
+pub(super) fn others(network: &Network, held: &[zmesh_sphinx::RelayId]) -> Vec<zmesh_sphinx::RelayId> {
+    let want = PathRequest { hops: 1, last: LastHop::Any, exclude: held, guard: None };
     let candidates = Candidates::new(network, &want);
     let rules = Distinct::strictest(network.is_test_network());
     let relays = network.relays();
-    let held_at: Vec<usize> = (0..relays.len())
-        .filter(|at| held.contains(&relays[*at].id()))
-        .collect();
-    let apart = |at: &&usize| {
-        held_at
-            .iter()
-            .all(|other| candidates.compatible(**at, *other, false, rules))
-    };
+    let held_at: Vec<usize> = (0..relays.len()).filter(|at| held.contains(&relays[*at].id())).collect();
+    let apart = |at: &&usize| held_at.iter().all(|other| candidates.compatible(**at, *other, false, rules));
     let distinct: Vec<usize> = candidates.inner.iter().filter(apart).copied().collect();
-    let chosen = if distinct.is_empty() {
-        &candidates.inner
-    } else {
-        &distinct
-    };
+    let chosen = if distinct.is_empty() { &candidates.inner } else { &distinct };
     chosen.iter().map(|at| relays[*at].id()).collect()
 }

@@ -83,9 +83,7 @@ impl GuardSet {
         Self {
             size,
             guards: Vec::new(),
-            replacements_left: u32::try_from(size)
-                .unwrap_or(u32::MAX)
-                .saturating_mul(REPLACEMENTS_PER_GUARD),
+            replacements_left: u32::try_from(size).unwrap_or(u32::MAX).saturating_mul(REPLACEMENTS_PER_GUARD),
         }
     }
 
@@ -103,18 +101,12 @@ impl GuardSet {
         rng: &mut impl Rng,
     ) -> Result<RelayId, GuardError> {
         self.fill(network, rng)?;
-        let allowed = || {
-            self.guards
-                .iter()
-                .filter(|guard| !exclude.contains(&guard.id))
-        };
+        let allowed = || self.guards.iter().filter(|guard| !exclude.contains(&guard.id));
         if let Some(guard) = allowed().find(|guard| guard.retry_at.is_none_or(|at| at <= now)) {
             return Ok(guard.id);
         }
         match allowed().filter_map(|guard| guard.retry_at).min() {
-            Some(at) => Err(GuardError::AllFailing {
-                retry_in: at.saturating_duration_since(now),
-            }),
+            Some(at) => Err(GuardError::AllFailing { retry_in: at.saturating_duration_since(now) }),
             None => Err(GuardError::AllExcluded),
         }
     }
@@ -167,15 +159,10 @@ impl GuardSet {
     fn fill(&mut self, network: &Network, rng: &mut impl Rng) -> Result<(), GuardError> {
         let first_time = self.guards.is_empty() && self.replacements_left > 0;
         let before = self.guards.len();
-        self.guards
-            .retain(|guard| network.relay(&guard.id).is_some());
+        self.guards.retain(|guard| network.relay(&guard.id).is_some());
         let gone = before - self.guards.len();
         // A set that the network could not fill at first stays as it is until a guard leaves.
-        let wanted = if first_time {
-            self.size
-        } else {
-            self.guards.len() + gone
-        };
+        let wanted = if first_time { self.size } else { self.guards.len() + gone };
         while self.guards.len() < wanted {
             if !first_time {
                 if self.replacements_left == 0 {
@@ -186,13 +173,7 @@ impl GuardSet {
             let Some(id) = self.draw(network, rng)? else {
                 break;
             };
-            self.guards.push(Guard {
-                id,
-                successes: 0,
-                failures: 0,
-                failures_in_a_row: 0,
-                retry_at: None,
-            });
+            self.guards.push(Guard { id, successes: 0, failures: 0, failures_in_a_row: 0, retry_at: None });
         }
         if self.guards.is_empty() {
             return Err(GuardError::BudgetUsed);
@@ -210,12 +191,7 @@ impl GuardSet {
         let others = super::candidates::others(network, &held);
         if others.is_empty() {
             // An empty network: let the words of the path say so.
-            let want = PathRequest {
-                hops: 2,
-                last: LastHop::Any,
-                exclude: &held,
-                guard: None,
-            };
+            let want = PathRequest { hops: 2, last: LastHop::Any, exclude: &held, guard: None };
             let path = select(network, &want, rng)?;
             return Ok(path.first().copied());
         }

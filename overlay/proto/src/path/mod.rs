@@ -129,29 +129,18 @@ pub enum Shortage {
 ///
 /// # Errors
 /// See [`PathError`]. [`PathError::NotEnough`] only when there is truly no path.
-pub fn select(
-    network: &Network,
-    want: &PathRequest<'_>,
-    rng: &mut impl Rng,
-) -> Result<Vec<RelayId>, PathError> {
+pub fn select(network: &Network, want: &PathRequest<'_>, rng: &mut impl Rng) -> Result<Vec<RelayId>, PathError> {
     let candidates = prepare(network, want)?;
     let strictest = Distinct::strictest(network.is_test_network());
     let mut rules = vec![strictest];
     if matches!(want.last, LastHop::Meeting(_)) && strictest.last {
-        rules.push(Distinct {
-            last: false,
-            ..strictest
-        });
+        rules.push(Distinct { last: false, ..strictest });
     }
     for rules in rules {
-        let found = candidates
-            .draw(want.hops, rules, DRAWS, rng)
-            .or_else(|| candidates.draw_exactly(want.hops, rules, rng));
+        let found =
+            candidates.draw(want.hops, rules, DRAWS, rng).or_else(|| candidates.draw_exactly(want.hops, rules, rng));
         if let Some(path) = found {
-            return Ok(path
-                .into_iter()
-                .map(|at| network.relays()[at].id())
-                .collect());
+            return Ok(path.into_iter().map(|at| network.relays()[at].id()).collect());
         }
     }
     Err(explain(&candidates, want, strictest))
@@ -167,17 +156,10 @@ pub fn entropy_bits(network: &Network, want: &PathRequest<'_>) -> Result<f64, Pa
     let strictest = Distinct::strictest(network.is_test_network());
     let mut count = candidates.count(want.hops, strictest);
     if count == 0 && matches!(want.last, LastHop::Meeting(_)) {
-        let relaxed = Distinct {
-            last: false,
-            ..strictest
-        };
+        let relaxed = Distinct { last: false, ..strictest };
         count = candidates.count(want.hops, relaxed);
     }
-    Ok(if count == 0 {
-        0.0
-    } else {
-        (count as f64).log2()
-    })
+    Ok(if count == 0 { 0.0 } else { (count as f64).log2() })
 }
 
 fn prepare(network: &Network, want: &PathRequest<'_>) -> Result<Candidates, PathError> {
@@ -187,11 +169,7 @@ fn prepare(network: &Network, want: &PathRequest<'_>) -> Result<Candidates, Path
         _ => OWN_HOPS_MAX,
     };
     if !(min..=max).contains(&want.hops) {
-        return Err(PathError::Hops {
-            hops: want.hops,
-            min,
-            max,
-        });
+        return Err(PathError::Hops { hops: want.hops, min, max });
     }
     if let LastHop::Meeting(id) = want.last {
         let relay = network.relay(&id).ok_or(PathError::UnknownRelay(id))?;
@@ -203,9 +181,7 @@ fn prepare(network: &Network, want: &PathRequest<'_>) -> Result<Candidates, Path
         }
     }
     if let Some(guard) = want.guard {
-        network
-            .relay(&guard)
-            .ok_or(PathError::UnknownRelay(guard))?;
+        network.relay(&guard).ok_or(PathError::UnknownRelay(guard))?;
         if want.exclude.contains(&guard) {
             return Err(PathError::GuardUnusable(guard));
         }
@@ -215,10 +191,7 @@ fn prepare(network: &Network, want: &PathRequest<'_>) -> Result<Candidates, Path
 
 /// Finds out what stands in the way, by lifting one rule after the other.
 fn explain(candidates: &Candidates, want: &PathRequest<'_>, strictest: Distinct) -> PathError {
-    let reached = (1..want.hops)
-        .rev()
-        .find(|hops| candidates.count(*hops, strictest) > 0)
-        .unwrap_or(0);
+    let reached = (1..want.hops).rev().find(|hops| candidates.count(*hops, strictest) > 0).unwrap_or(0);
     let none = Distinct::default();
     let shortage = if candidates.last_is_empty() {
         match want.last {
@@ -230,36 +203,14 @@ fn explain(candidates: &Candidates, want: &PathRequest<'_>, strictest: Distinct)
         Shortage::Relays
     } else {
         let without = [
-            (
-                Distinct {
-                    operator: false,
-                    ..strictest
-                },
-                Shortage::Operators,
-            ),
-            (
-                Distinct {
-                    family: false,
-                    ..strictest
-                },
-                Shortage::Families,
-            ),
-            (
-                Distinct {
-                    prefix: false,
-                    ..strictest
-                },
-                Shortage::Prefixes,
-            ),
+            (Distinct { operator: false, ..strictest }, Shortage::Operators),
+            (Distinct { family: false, ..strictest }, Shortage::Families),
+            (Distinct { prefix: false, ..strictest }, Shortage::Prefixes),
         ];
         without
             .into_iter()
             .find(|(rules, _)| candidates.count(want.hops, *rules) > 0)
             .map_or(Shortage::Combination, |(_, shortage)| shortage)
     };
-    PathError::NotEnough {
-        hops: want.hops,
-        missing: want.hops - reached,
-        shortage,
-    }
+    PathError::NotEnough { hops: want.hops, missing: want.hops - reached, shortage }
 }

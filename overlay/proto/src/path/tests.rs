@@ -9,58 +9,35 @@ use crate::directory::fixture::{exit, info, network, rng};
 use crate::wire::descriptor::DescriptorInfo;
 
 /// Some time.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "any time will do, and there is no other way to have one"
-)]
+#[expect(clippy::disallowed_methods, reason = "any time will do, and there is no other way to have one")]
 fn start() -> Instant {
     Instant::now()
 }
 
 fn want(hops: usize, last: LastHop) -> PathRequest<'static> {
-    PathRequest {
-        hops,
-        last,
-        exclude: &[],
-        guard: None,
-    }
+    PathRequest { hops, last, exclude: &[], guard: None }
 }
 
-const ANY_EXIT: LastHop = LastHop::Exit {
-    port: 443,
-    v6: false,
-};
+const ANY_EXIT: LastHop = LastHop::Exit { port: 443, v6: false };
 
 /// `count` relays that share nothing, the first `exits` of them exits.
 fn infos(count: u8, exits: u8) -> Vec<DescriptorInfo> {
     (0..count)
-        .map(|number| DescriptorInfo {
-            exit: (number < exits).then(|| exit(&[80, 443], false)),
-            ..info(number)
-        })
+        .map(|number| DescriptorInfo { exit: (number < exits).then(|| exit(&[80, 443], false)), ..info(number) })
         .collect()
 }
 
 fn id_of(network: &Network, nickname: &str) -> RelayId {
-    network
-        .relays()
-        .iter()
-        .find(|relay| relay.nickname() == nickname)
-        .unwrap()
-        .id()
+    network.relays().iter().find(|relay| relay.nickname() == nickname).unwrap().id()
 }
 
 fn names(network: &Network, path: &[RelayId]) -> Vec<String> {
-    path.iter()
-        .map(|id| network.relay(id).unwrap().nickname().to_owned())
-        .collect()
+    path.iter().map(|id| network.relay(id).unwrap().nickname().to_owned()).collect()
 }
 
 fn shortage(result: Result<Vec<RelayId>, PathError>) -> (usize, Shortage) {
     match result {
-        Err(PathError::NotEnough {
-            missing, shortage, ..
-        }) => (missing, shortage),
+        Err(PathError::NotEnough { missing, shortage, .. }) => (missing, shortage),
         other => panic!("{other:?}"),
     }
 }
@@ -79,10 +56,7 @@ fn all_paths_are_equally_likely() {
     assert_eq!(seen.len(), 12);
     // Chi-squared with 11 degrees of freedom: 31.3 is passed once in a thousand seeds; this seed is fixed.
     let expected = f64::from(draws) / 12.0;
-    let chi: f64 = seen
-        .values()
-        .map(|n| (f64::from(*n) - expected).powi(2) / expected)
-        .sum();
+    let chi: f64 = seen.values().map(|n| (f64::from(*n) - expected).powi(2) / expected).sum();
     assert!(chi < 31.3, "{chi}");
     let bits = entropy_bits(&network, &want(3, ANY_EXIT)).unwrap();
     assert!((bits - 12f64.log2()).abs() < 1e-9);
@@ -96,35 +70,25 @@ fn counting_draws_as_uniformly_as_drawing_does() {
     let mut rng = rng(2);
     let mut seen: BTreeMap<Vec<usize>, u32> = BTreeMap::new();
     for _ in 0..12_000 {
-        let path = candidates
-            .draw_exactly(3, Distinct::strictest(false), &mut rng)
-            .unwrap();
+        let path = candidates.draw_exactly(3, Distinct::strictest(false), &mut rng).unwrap();
         *seen.entry(path).or_default() += 1;
     }
     assert_eq!(seen.len(), 12);
-    let chi: f64 = seen
-        .values()
-        .map(|n| (f64::from(*n) - 1_000.0).powi(2) / 1_000.0)
-        .sum();
+    let chi: f64 = seen.values().map(|n| (f64::from(*n) - 1_000.0).powi(2) / 1_000.0).sum();
     assert!(chi < 31.3, "{chi}");
 }
 
 #[test]
 fn entropy_of_a_larger_network() {
     let network = network(&infos(20, 5), false);
-    for (request, paths) in [
-        (want(3, ANY_EXIT), 5 * 19 * 18),
-        (want(2, ANY_EXIT), 5 * 19),
-        (want(3, LastHop::Any), 20 * 19 * 18),
-    ] {
+    for (request, paths) in
+        [(want(3, ANY_EXIT), 5 * 19 * 18), (want(2, ANY_EXIT), 5 * 19), (want(3, LastHop::Any), 20 * 19 * 18)]
+    {
         let bits = entropy_bits(&network, &request).unwrap();
         assert!((bits - f64::from(paths).log2()).abs() < 1e-9, "{bits}");
     }
     let guard = id_of(&network, "relay9");
-    let fixed = PathRequest {
-        guard: Some(guard),
-        ..want(3, ANY_EXIT)
-    };
+    let fixed = PathRequest { guard: Some(guard), ..want(3, ANY_EXIT) };
     let bits = entropy_bits(&network, &fixed).unwrap();
     assert!((bits - f64::from(5 * 18).log2()).abs() < 1e-9);
 }
@@ -142,10 +106,7 @@ fn the_only_path_is_found() {
     all[61].exit = Some(exit(&[443], false));
     let network = network(&all, false);
     let guard = id_of(&network, "relay7");
-    let request = PathRequest {
-        guard: Some(guard),
-        ..want(3, ANY_EXIT)
-    };
+    let request = PathRequest { guard: Some(guard), ..want(3, ANY_EXIT) };
     assert_eq!(entropy_bits(&network, &request).unwrap(), 0.0);
     for seed in 0..20 {
         let path = select(&network, &request, &mut rng(seed)).unwrap();
@@ -163,21 +124,13 @@ fn relays_of_a_path_share_nothing() {
     all[6].addresses.push("[2a00:1:2::3]:5".parse().unwrap());
     all[7].addresses.push("[2a00:1:9::9]:5".parse().unwrap());
     let network = network(&all, false);
-    let apart = [
-        ("relay0", "relay1"),
-        ("relay2", "relay3"),
-        ("relay4", "relay5"),
-        ("relay6", "relay7"),
-    ];
+    let apart = [("relay0", "relay1"), ("relay2", "relay3"), ("relay4", "relay5"), ("relay6", "relay7")];
     let mut rng = rng(3);
     for _ in 0..2_000 {
         let path = select(&network, &want(3, ANY_EXIT), &mut rng).unwrap();
         let names = names(&network, &path);
         for (a, b) in apart {
-            assert!(
-                !(names.contains(&a.into()) && names.contains(&b.into())),
-                "{names:?}"
-            );
+            assert!(!(names.contains(&a.into()) && names.contains(&b.into())), "{names:?}");
         }
     }
 }
@@ -187,37 +140,20 @@ fn a_test_network_lifts_the_rules_but_not_that_relays_differ() {
     let mut all = infos(3, 1);
     for info in &mut all {
         info.operator = "me".into();
-        info.addresses = vec![
-            format!(
-                "127.0.0.1:{}",
-                info.addresses[0].ip().to_string().len() + 9000
-            )
-            .parse()
-            .unwrap(),
-        ];
+        info.addresses =
+            vec![format!("127.0.0.1:{}", info.addresses[0].ip().to_string().len() + 9000).parse().unwrap()];
     }
-    let strict = infos(3, 1).into_iter().map(|info| DescriptorInfo {
-        operator: "me".into(),
-        ..info
-    });
+    let strict = infos(3, 1).into_iter().map(|info| DescriptorInfo { operator: "me".into(), ..info });
     let strict: Vec<DescriptorInfo> = strict.collect();
     let network_of_one = network(&strict, false);
-    assert_eq!(
-        shortage(select(&network_of_one, &want(3, ANY_EXIT), &mut rng(1))),
-        (2, Shortage::Operators)
-    );
+    assert_eq!(shortage(select(&network_of_one, &want(3, ANY_EXIT), &mut rng(1))), (2, Shortage::Operators));
     let test = network(&all, true);
     for seed in 0..20 {
         let path = select(&test, &want(3, ANY_EXIT), &mut rng(seed)).unwrap();
         assert_eq!(names(&test, &path)[2], "relay0");
         assert!(path[0] != path[1] && path[1] != path[2] && path[0] != path[2]);
     }
-    assert_eq!(
-        select(&test, &want(1, ANY_EXIT), &mut rng(1))
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(select(&test, &want(1, ANY_EXIT), &mut rng(1)).unwrap().len(), 1);
 }
 
 #[test]
@@ -235,16 +171,9 @@ fn exits_are_matched_by_port_and_version() {
     assert_eq!(last(443, true).unwrap(), "relay2");
     assert!(last(0, false).is_ok());
     let error = last(22, false).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "a path of 3 relays lacks 3: no exit takes port 22"
-    );
+    assert_eq!(error.to_string(), "a path of 3 relays lacks 3: no exit takes port 22");
     let error = last(80, true).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("no exit takes port 80 over IPv6")
-    );
+    assert!(error.to_string().ends_with("no exit takes port 80 over IPv6"));
 }
 
 #[test]
@@ -253,35 +182,18 @@ fn guards_and_exclusions_hold() {
     let guard = id_of(&network, "relay1");
     let out = [id_of(&network, "relay4"), id_of(&network, "relay5")];
     for seed in 0..50 {
-        let request = PathRequest {
-            guard: Some(guard),
-            exclude: &out,
-            ..want(3, ANY_EXIT)
-        };
+        let request = PathRequest { guard: Some(guard), exclude: &out, ..want(3, ANY_EXIT) };
         let path = select(&network, &request, &mut rng(seed)).unwrap();
         // The guard is one of two exits, so the other is last.
         assert_eq!(path[0], guard);
         assert_eq!(names(&network, &path)[2], "relay0");
         assert!(path.iter().all(|id| !out.contains(id)));
     }
-    let request = PathRequest {
-        guard: Some(out[0]),
-        exclude: &out,
-        ..want(3, ANY_EXIT)
-    };
-    assert_eq!(
-        select(&network, &request, &mut rng(1)),
-        Err(PathError::GuardUnusable(out[0]))
-    );
+    let request = PathRequest { guard: Some(out[0]), exclude: &out, ..want(3, ANY_EXIT) };
+    assert_eq!(select(&network, &request, &mut rng(1)), Err(PathError::GuardUnusable(out[0])));
     let stranger = RelayId([9; 16]);
-    let request = PathRequest {
-        guard: Some(stranger),
-        ..want(3, ANY_EXIT)
-    };
-    assert_eq!(
-        select(&network, &request, &mut rng(1)),
-        Err(PathError::UnknownRelay(stranger))
-    );
+    let request = PathRequest { guard: Some(stranger), ..want(3, ANY_EXIT) };
+    assert_eq!(select(&network, &request, &mut rng(1)), Err(PathError::UnknownRelay(stranger)));
 }
 
 #[test]
@@ -301,19 +213,13 @@ fn a_meeting_relay_of_somebody_elses_choice_comes_last() {
     // Its operator also runs the guard: the guard is kept, as nobody else's choice may cost us our guard.
     let guard = id_of(&network, "relay0");
     let beside = id_of(&network, "relay3");
-    let request = PathRequest {
-        guard: Some(guard),
-        ..want(3, LastHop::Meeting(beside))
-    };
+    let request = PathRequest { guard: Some(guard), ..want(3, LastHop::Meeting(beside)) };
     let path = select(&network, &request, &mut rng(1)).unwrap();
     assert_eq!((path[0], path[2]), (guard, beside));
     assert!(entropy_bits(&network, &request).unwrap() > 0.0);
 
     let refused = |id, guard| {
-        let request = PathRequest {
-            guard,
-            ..want(3, LastHop::Meeting(id))
-        };
+        let request = PathRequest { guard, ..want(3, LastHop::Meeting(id)) };
         select(&network, &request, &mut rng(1)).unwrap_err()
     };
     assert_eq!(refused(guard, None), PathError::NotMeeting(guard));
@@ -328,59 +234,24 @@ fn errors_say_what_is_missing() {
     let two = network(&infos(2, 1), false);
     assert_eq!(shortage(hops(&two, 3)), (1, Shortage::Relays));
     assert!(hops(&two, 2).is_ok());
-    assert_eq!(
-        hops(&two, 1),
-        Err(PathError::Hops {
-            hops: 1,
-            min: 2,
-            max: 3
-        })
-    );
-    assert_eq!(
-        hops(&two, 4),
-        Err(PathError::Hops {
-            hops: 4,
-            min: 2,
-            max: 3
-        })
-    );
+    assert_eq!(hops(&two, 1), Err(PathError::Hops { hops: 1, min: 2, max: 3 }));
+    assert_eq!(hops(&two, 4), Err(PathError::Hops { hops: 4, min: 2, max: 3 }));
     assert!(matches!(hops(&two, 0), Err(PathError::Hops { .. })));
     let none = network(&infos(3, 0), false);
-    assert_eq!(
-        shortage(hops(&none, 3)),
-        (
-            3,
-            Shortage::Exits {
-                port: 443,
-                v6: false
-            }
-        )
-    );
-    assert_eq!(
-        shortage(select(&none, &want(3, LastHop::AnyMeeting), &mut rng(1))),
-        (3, Shortage::MeetingRelays)
-    );
+    assert_eq!(shortage(hops(&none, 3)), (3, Shortage::Exits { port: 443, v6: false }));
+    assert_eq!(shortage(select(&none, &want(3, LastHop::AnyMeeting), &mut rng(1))), (3, Shortage::MeetingRelays));
     let mut family = infos(3, 1);
     for info in &mut family {
         info.family = Some("one".into());
     }
-    assert_eq!(
-        shortage(hops(&network(&family, false), 3)),
-        (2, Shortage::Families)
-    );
+    assert_eq!(shortage(hops(&network(&family, false), 3)), (2, Shortage::Families));
     let mut prefix = infos(3, 1);
     prefix[1].addresses = vec!["20.1.7.7:1".parse().unwrap()];
-    assert_eq!(
-        shortage(hops(&network(&prefix, false), 3)),
-        (1, Shortage::Prefixes)
-    );
+    assert_eq!(shortage(hops(&network(&prefix, false), 3)), (1, Shortage::Prefixes));
     let mut both = infos(3, 1);
     both[1].addresses = vec!["20.1.7.7:1".parse().unwrap()];
     both[2].operator = both[0].operator.clone();
-    assert_eq!(
-        shortage(hops(&network(&both, false), 3)),
-        (2, Shortage::Combination)
-    );
+    assert_eq!(shortage(hops(&network(&both, false), 3)), (2, Shortage::Combination));
 }
 
 proptest! {
@@ -447,16 +318,8 @@ fn guards_stay_when_they_fail() {
     set.failed_behind(&first);
     assert_eq!(set.pick(now, &network, &[], &mut rng).unwrap(), first);
     // Excluded from one path: the next of the set, not a new one.
-    assert!(
-        mine[1..].contains(
-            &set.pick(now + Duration::from_secs(601), &network, &[first], &mut rng)
-                .unwrap()
-        )
-    );
-    assert_eq!(
-        set.pick(now, &network, &mine, &mut rng),
-        Err(GuardError::AllExcluded)
-    );
+    assert!(mine[1..].contains(&set.pick(now + Duration::from_secs(601), &network, &[first], &mut rng).unwrap()));
+    assert_eq!(set.pick(now, &network, &mine, &mut rng), Err(GuardError::AllExcluded));
 }
 
 #[test]
@@ -472,9 +335,7 @@ fn guards_that_left_are_replaced_within_a_budget() {
         let mut draft = crate::directory::fixture::draft(std::slice::from_ref(&signer), false);
         for (n, info) in infos.iter().enumerate() {
             let seed = u64::from(first) * 100 + n as u64;
-            draft
-                .add(crate::directory::fixture::descriptor(seed, info))
-                .unwrap();
+            draft.add(crate::directory::fixture::descriptor(seed, info)).unwrap();
         }
         draft.sign(&signer, crate::directory::fixture::NOW).unwrap();
         let document = draft.into_document().unwrap();
@@ -485,14 +346,8 @@ fn guards_that_left_are_replaced_within_a_budget() {
         assert!(world.relay(&guard).is_some());
         assert_eq!(set.pick(now, world, &[], &mut rng).unwrap(), guard);
     }
-    assert_eq!(
-        set.pick(now, &worlds[3], &[], &mut rng),
-        Err(GuardError::BudgetUsed)
-    );
-    assert_eq!(
-        set.pick(now, &worlds[4], &[], &mut rng),
-        Err(GuardError::BudgetUsed)
-    );
+    assert_eq!(set.pick(now, &worlds[3], &[], &mut rng), Err(GuardError::BudgetUsed));
+    assert_eq!(set.pick(now, &worlds[4], &[], &mut rng), Err(GuardError::BudgetUsed));
 }
 
 #[test]
@@ -504,13 +359,9 @@ fn guards_differ_from_each_other_where_they_can() {
     let network_strict = network(&all, false);
     for seed in 0..50 {
         let mut set = GuardSet::new(3);
-        set.pick(start(), &network_strict, &[], &mut rng(seed))
-            .unwrap();
+        set.pick(start(), &network_strict, &[], &mut rng(seed)).unwrap();
         let report = set.report(start());
-        let big = report
-            .iter()
-            .filter(|guard| network_strict.relay(&guard.id).unwrap().operator() == "big")
-            .count();
+        let big = report.iter().filter(|guard| network_strict.relay(&guard.id).unwrap().operator() == "big").count();
         assert_eq!((report.len(), big), (3, 1));
     }
     let two = network(&infos(2, 0), false);

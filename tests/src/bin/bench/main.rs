@@ -1,6 +1,7 @@
 //! `make bench`: one table, a peer's figure beside ours from the same run on the same machine.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run in a terminal")]
 
+mod api;
 mod end_to_end;
 mod links;
 mod primitives;

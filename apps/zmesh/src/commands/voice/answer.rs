@@ -132,5 +132,8 @@ fn ready(invite: &Invite, document: Option<&[u8]>, circuit: &DatagramCircuit, js
         "waiting for a call until {}; hand this line to the other person (it works once):",
         date(invite.expires())
     ));
+    if document.is_some() && !line.contains('#') {
+        term::warning("the network document is too large to go into the line: the other person needs it as a file");
+    }
     term::line(line);
 }

@@ -35,10 +35,12 @@ pub(super) struct Speaker {
 pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> Outcome {
     let Speaker { circuit, party, audio } = speaker;
     let hang_up = HangUp::new();
-    let mut options = CallOptions::default();
-    options.join_within = Some(JOIN);
-    options.talk_for = common.seconds.map(|seconds| Duration::from_secs(seconds.into()));
-    options.hang_up = hang_up.clone();
+    let options = CallOptions {
+        join_within: Some(JOIN),
+        talk_for: common.seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        hang_up: hang_up.clone(),
+        ..CallOptions::default()
+    };
     let (sender, mut updates) = mpsc::channel(UPDATES);
     let mut call = std::pin::pin!(run_call(Arc::clone(&circuit), party, audio, options, sender));
     let mut meter = Meter::new();

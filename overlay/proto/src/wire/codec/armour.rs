@@ -43,15 +43,9 @@ impl Label {
     }
 
     fn from_words(words: &str) -> Option<Self> {
-        [
-            Self::Network,
-            Self::NetworkDraft,
-            Self::Descriptor,
-            Self::RelayKeys,
-            Self::SignerKey,
-        ]
-        .into_iter()
-        .find(|label| label.words() == words)
+        [Self::Network, Self::NetworkDraft, Self::Descriptor, Self::RelayKeys, Self::SignerKey]
+            .into_iter()
+            .find(|label| label.words() == words)
     }
 }
 
@@ -96,9 +90,7 @@ pub enum ArmourError {
 #[must_use]
 pub fn encode(label: Label, bytes: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(BASE64.encode(bytes));
-    let mut out = Zeroizing::new(String::with_capacity(
-        body.len() + body.len() / LINE + 2 * label.words().len() + 64,
-    ));
+    let mut out = Zeroizing::new(String::with_capacity(body.len() + body.len() / LINE + 2 * label.words().len() + 64));
     out.push_str("-----BEGIN ");
     out.push_str(label.words());
     out.push_str("-----\n");
@@ -118,9 +110,7 @@ pub fn encode(label: Label, bytes: &[u8]) -> Zeroizing<String> {
 /// Which kind of block the text begins with, if any.
 #[must_use]
 pub fn kind(text: &[u8]) -> Option<Label> {
-    lines(text)
-        .find(|(_, line)| !line.is_empty())
-        .and_then(|(_, line)| boundary(line, "BEGIN"))
+    lines(text).find(|(_, line)| !line.is_empty()).and_then(|(_, line)| boundary(line, "BEGIN"))
 }
 
 /// Reads a block of this kind; text longer than `max` bytes is refused unread. The result may hold secrets and is
@@ -130,19 +120,13 @@ pub fn kind(text: &[u8]) -> Option<Label> {
 /// See [`ArmourError`].
 pub fn decode(label: Label, text: &[u8], max: usize) -> Result<Zeroizing<Vec<u8>>, ArmourError> {
     if text.len() > max {
-        return Err(ArmourError::TooLarge {
-            len: text.len(),
-            max,
-        });
+        return Err(ArmourError::TooLarge { len: text.len(), max });
     }
     let mut lines = lines(text).filter(|(_, line)| !line.is_empty());
     match lines.next().and_then(|(_, line)| boundary(line, "BEGIN")) {
         Some(found) if found == label => {}
         Some(found) => {
-            return Err(ArmourError::Kind {
-                wanted: label,
-                found,
-            });
+            return Err(ArmourError::Kind { wanted: label, found });
         }
         None => return Err(ArmourError::Missing(label)),
     }
@@ -155,10 +139,7 @@ pub fn decode(label: Label, text: &[u8], max: usize) -> Result<Zeroizing<Vec<u8>
         if boundary(line, "END") == Some(label) {
             break;
         }
-        if !line
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(b))
-        {
+        if !line.iter().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(b)) {
             return Err(ArmourError::Line(number));
         }
         body.extend_from_slice(line);
@@ -167,17 +148,12 @@ pub fn decode(label: Label, text: &[u8], max: usize) -> Result<Zeroizing<Vec<u8>
     if let Some((number, _)) = lines.next() {
         return Err(ArmourError::Line(number));
     }
-    BASE64
-        .decode(&body)
-        .map(Zeroizing::new)
-        .map_err(|_| ArmourError::Line(last))
+    BASE64.decode(&body).map(Zeroizing::new).map_err(|_| ArmourError::Line(last))
 }
 
 /// Lines with their numbers, from 1, without white space at their ends.
 fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    text.split(|b| *b == b'\n')
-        .enumerate()
-        .map(|(at, line)| (at + 1, line.trim_ascii()))
+    text.split(|b| *b == b'\n').enumerate().map(|(at, line)| (at + 1, line.trim_ascii()))
 }
 
 fn boundary(line: &[u8], verb: &str) -> Option<Label> {
@@ -224,25 +200,16 @@ mod tests {
         assert_eq!(read(""), Err(ArmourError::Missing(Label::Descriptor)));
         assert_eq!(
             decode(Label::Network, text.as_bytes(), MAX).map(|_| ()),
-            Err(ArmourError::Kind {
-                wanted: Label::Network,
-                found: Label::Descriptor
-            })
+            Err(ArmourError::Kind { wanted: Label::Network, found: Label::Descriptor })
         );
         assert_eq!(read(&text[..80]), Err(ArmourError::Cut));
         assert_eq!(read(&format!("{text}\nmore")), Err(ArmourError::Line(7)));
         assert_eq!(read(&format!("{text}{text}")), Err(ArmourError::Line(6)));
-        assert_eq!(
-            read(&text.replacen("Bwc", "B!c", 1)),
-            Err(ArmourError::Line(2))
-        );
+        assert_eq!(read(&text.replacen("Bwc", "B!c", 1)), Err(ArmourError::Line(2)));
         assert_eq!(read(&text.replacen('=', "", 1)), Err(ArmourError::Line(4)));
         assert_eq!(
             decode(Label::Descriptor, text.as_bytes(), 10).map(|_| ()),
-            Err(ArmourError::TooLarge {
-                len: text.len(),
-                max: 10
-            })
+            Err(ArmourError::TooLarge { len: text.len(), max: 10 })
         );
         assert_eq!(kind(text.as_bytes()), Some(Label::Descriptor));
     }

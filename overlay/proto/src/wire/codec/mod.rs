@@ -83,10 +83,7 @@ impl<'a> Reader<'a> {
     /// An error of this kind at the current offset.
     #[must_use]
     pub fn error(&self, kind: ErrorKind) -> Error {
-        Error {
-            offset: self.at,
-            kind,
-        }
+        Error { offset: self.at, kind }
     }
 
     /// Takes `len` bytes.
@@ -158,11 +155,7 @@ impl<'a> Reader<'a> {
     pub fn version(&mut self, known: u8) -> Result<(), Error> {
         self.check(|r| {
             let found = r.u8()?;
-            if found == known {
-                Ok(())
-            } else {
-                Err(r.error(ErrorKind::Version(found)))
-            }
+            if found == known { Ok(()) } else { Err(r.error(ErrorKind::Version(found))) }
         })
     }
 
@@ -249,17 +242,11 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Those of `read`.
-    pub fn check<T>(
-        &mut self,
-        read: impl FnOnce(&mut Self) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    pub fn check<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
         let start = self.at;
         read(self).map_err(|error| match error.kind {
             ErrorKind::Truncated => error,
-            kind => Error {
-                offset: start,
-                kind,
-            },
+            kind => Error { offset: start, kind },
         })
     }
 
@@ -268,11 +255,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`ErrorKind::Trailing`] when bytes are left.
     pub fn finish(self) -> Result<(), Error> {
-        if self.remaining() == 0 {
-            Ok(())
-        } else {
-            Err(self.error(ErrorKind::Trailing))
-        }
+        if self.remaining() == 0 { Ok(()) } else { Err(self.error(ErrorKind::Trailing)) }
     }
 }
 
@@ -281,7 +264,8 @@ impl<'a> Reader<'a> {
 pub fn is_clean(text: &str) -> bool {
     // Bidirectional overrides reorder what surrounds them on a screen: a name must not be able to.
     !text.chars().any(|c| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     })
 }
 
@@ -301,9 +285,7 @@ impl Writer {
     /// Starts empty, with room for `capacity` bytes: secrets written within it leave no copy behind.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
-        Self {
-            bytes: Vec::with_capacity(capacity),
-        }
+        Self { bytes: Vec::with_capacity(capacity) }
     }
 
     /// One byte.
@@ -432,21 +414,9 @@ mod tests {
     #[test]
     fn errors_name_the_field_at_fault() {
         let mut r = Reader::new(&[9, 200, 1, 2]);
-        assert_eq!(
-            r.clone().version(1),
-            Err(Error {
-                offset: 0,
-                kind: ErrorKind::Version(9)
-            })
-        );
+        assert_eq!(r.clone().version(1), Err(Error { offset: 0, kind: ErrorKind::Version(9) }));
         r.u8().unwrap();
-        assert_eq!(
-            r.bytes8(100),
-            Err(Error {
-                offset: 1,
-                kind: ErrorKind::TooLong
-            })
-        );
+        assert_eq!(r.bytes8(100), Err(Error { offset: 1, kind: ErrorKind::TooLong }));
         let mut r = Reader::new(&[2, b'a', 0x07]);
         assert_eq!(r.text8(9).unwrap_err().kind, ErrorKind::Text);
         let mut r = Reader::new(&[2, 0xc3]);
@@ -457,22 +427,13 @@ mod tests {
     fn an_ipv4_address_has_one_form() {
         let mut mapped = vec![6];
         mapped.extend("::ffff:10.0.0.1".parse::<Ipv6Addr>().unwrap().octets());
-        assert_eq!(
-            Reader::new(&mapped).ip().unwrap_err().kind,
-            ErrorKind::Invalid
-        );
+        assert_eq!(Reader::new(&mapped).ip().unwrap_err().kind, ErrorKind::Invalid);
     }
 
     #[test]
     fn text_that_reorders_a_terminal_is_not_clean() {
         assert!(is_clean("Grüße 中継"));
-        for bad in [
-            "a\nb",
-            "\u{202e}evil",
-            "\u{feff}",
-            "x\u{200b}y",
-            "\u{1b}[31m",
-        ] {
+        for bad in ["a\nb", "\u{202e}evil", "\u{feff}", "x\u{200b}y", "\u{1b}[31m"] {
             assert!(!is_clean(bad), "{bad:?}");
         }
     }

@@ -64,10 +64,7 @@ impl Body {
             onion_keys: secrets.iter().map(|s| s.public().to_bytes()).collect(),
             onion_proof: proof::prove_onion(&identity, onion_first, secrets),
             info: info.clone(),
-            exit: info.exit.as_ref().map(|_| ExitKey {
-                key: keys.exit_public(),
-                proof: keys.prove_exit(),
-            }),
+            exit: info.exit.as_ref().map(|_| ExitKey { key: keys.exit_public(), proof: keys.prove_exit() }),
         };
         body.check()?;
         Ok(body)
@@ -114,18 +111,12 @@ impl Body {
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DescriptorError> {
         r.version(VERSION)?;
         let identity = r.array()?;
-        let terms = Terms {
-            revision: r.u64()?,
-            published: r.u64()?,
-            expires: r.u64()?,
-        };
+        let terms = Terms { revision: r.u64()?, published: r.u64()?, expires: r.u64()? };
         let link_key = r.array()?;
         let link_proof = r.array()?;
         let onion_first = r.u32()?;
         let onion_count = r.count8(SCHEDULE_MAX)?;
-        let onion_keys = (0..onion_count)
-            .map(|_| r.array())
-            .collect::<Result<_, _>>()?;
+        let onion_keys = (0..onion_count).map(|_| r.array()).collect::<Result<_, _>>()?;
         let onion_proof = r.array()?;
         let nickname = r.text8(NICKNAME_MAX)?.to_owned();
         let operator = r.text8(ORGANISATION_MAX)?.to_owned();
@@ -138,16 +129,10 @@ impl Body {
         let (summary, exit) = if flags & FLAG_EXIT == 0 {
             (None, None)
         } else {
-            let key = ExitKey {
-                key: r.array()?,
-                proof: r.array()?,
-            };
+            let key = ExitKey { key: r.array()?, proof: r.array()? };
             let versions = self::flags(r, EXIT_V4 | EXIT_V6)?;
-            let summary = ExitSummary {
-                v4: versions & EXIT_V4 != 0,
-                v6: versions & EXIT_V6 != 0,
-                ports: PortSet::read(r)?,
-            };
+            let summary =
+                ExitSummary { v4: versions & EXIT_V4 != 0, v6: versions & EXIT_V6 != 0, ports: PortSet::read(r)? };
             (Some(summary), Some(key))
         };
         let body = Self {
@@ -177,12 +162,7 @@ impl Body {
         if !proof::link_proof_holds(&self.identity, &self.link_key, &self.link_proof) {
             return Err(DescriptorError::ForgedProof(AnnouncedKey::Link));
         }
-        if !proof::onion_proof_holds(
-            &self.identity,
-            self.onion_first,
-            &self.onion_keys,
-            &self.onion_proof,
-        ) {
+        if !proof::onion_proof_holds(&self.identity, self.onion_first, &self.onion_keys, &self.onion_proof) {
             return Err(DescriptorError::ForgedProof(AnnouncedKey::Onion));
         }
         if let Some(exit) = &self.exit
@@ -197,11 +177,9 @@ impl Body {
     fn check(&self) -> Result<(), DescriptorError> {
         check_terms(self.terms)?;
         check_info(&self.info)?;
-        let covered_until =
-            (u64::from(self.onion_first) + self.onion_keys.len() as u64) * EPOCH_SECONDS;
+        let covered_until = (u64::from(self.onion_first) + self.onion_keys.len() as u64) * EPOCH_SECONDS;
         rule(
-            self.onion_first <= epoch_at(self.terms.published)
-                && covered_until >= self.terms.expires,
+            self.onion_first <= epoch_at(self.terms.published) && covered_until >= self.terms.expires,
             "schedule of onion keys",
             "has to cover the descriptor's validity",
         )
@@ -209,29 +187,16 @@ impl Body {
 }
 
 pub(super) fn check_terms(terms: Terms) -> Result<(), DescriptorError> {
-    rule(
-        terms.published < terms.expires,
-        "validity",
-        "has to end after it begins",
-    )?;
-    rule(
-        terms.expires - terms.published <= LIFETIME_MAX,
-        "validity",
-        "can be at most 62 days",
-    )?;
+    rule(terms.published < terms.expires, "validity", "has to end after it begins")?;
+    rule(terms.expires - terms.published <= LIFETIME_MAX, "validity", "can be at most 62 days")?;
     // Epochs are 32-bit numbers; times beyond them are not times of ours.
-    rule(
-        terms.expires / EPOCH_SECONDS < u64::from(u32::MAX),
-        "validity",
-        "lies too far in the future",
-    )
+    rule(terms.expires / EPOCH_SECONDS < u64::from(u32::MAX), "validity", "lies too far in the future")
 }
 
 fn check_info(info: &DescriptorInfo) -> Result<(), DescriptorError> {
     let nickname_byte = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     rule(
-        (1..=NICKNAME_MAX).contains(&info.nickname.len())
-            && info.nickname.bytes().all(nickname_byte),
+        (1..=NICKNAME_MAX).contains(&info.nickname.len()) && info.nickname.bytes().all(nickname_byte),
         "nickname",
         "has to be 1 to 24 letters, digits, dots, hyphens or underscores",
     )?;
@@ -246,27 +211,18 @@ fn check_info(info: &DescriptorInfo) -> Result<(), DescriptorError> {
         "has to be 1 to 64 bytes of plain text without spaces at its ends",
     )?;
     rule(
-        info.country
-            .is_none_or(|letters| letters.iter().all(u8::is_ascii_uppercase)),
+        info.country.is_none_or(|letters| letters.iter().all(u8::is_ascii_uppercase)),
         "country",
         "has to be two capital letters, such as NL",
     )?;
-    rule(
-        (1..=ADDRESSES_MAX).contains(&info.addresses.len()),
-        "list of addresses",
-        "has to have 1 to 8 entries",
-    )?;
+    rule((1..=ADDRESSES_MAX).contains(&info.addresses.len()), "list of addresses", "has to have 1 to 8 entries")?;
     for (at, address) in info.addresses.iter().enumerate() {
         rule(
             is_reachable(*address),
             "list of addresses",
             "has an entry that no link can reach (port 0, unspecified, multicast or IPv4 inside IPv6)",
         )?;
-        rule(
-            !info.addresses[..at].contains(address),
-            "list of addresses",
-            "has an entry twice",
-        )?;
+        rule(!info.addresses[..at].contains(address), "list of addresses", "has an entry twice")?;
     }
     if let Some(exit) = &info.exit {
         rule(
@@ -289,29 +245,17 @@ fn is_reachable(address: SocketAddr) -> bool {
         SocketAddr::V6(v6) => v6.scope_id() == 0 && v6.flowinfo() == 0,
     };
     let ip: IpAddr = address.ip();
-    plain
-        && address.port() != 0
-        && !ip.is_unspecified()
-        && !ip.is_multicast()
-        && ip.to_canonical() == ip
+    plain && address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && ip.to_canonical() == ip
 }
 
 fn rule(holds: bool, field: &'static str, rule: &'static str) -> Result<(), DescriptorError> {
-    if holds {
-        Ok(())
-    } else {
-        Err(DescriptorError::Field { field, rule })
-    }
+    if holds { Ok(()) } else { Err(DescriptorError::Field { field, rule }) }
 }
 
 /// A byte of flags of which only `known` may be set.
 fn flags(r: &mut Reader<'_>, known: u8) -> Result<u8, Error> {
     r.check(|r| {
         let flags = r.u8()?;
-        if flags & !known == 0 {
-            Ok(flags)
-        } else {
-            Err(r.error(ErrorKind::Invalid))
-        }
+        if flags & !known == 0 { Ok(flags) } else { Err(r.error(ErrorKind::Invalid)) }
     })
 }

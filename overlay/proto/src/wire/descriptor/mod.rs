@@ -152,11 +152,7 @@ impl Terms {
     /// The default: valid from now for [`LIFETIME_DEFAULT`], and the time as the revision.
     #[must_use]
     pub fn from_now(unix_now: u64) -> Self {
-        Self {
-            published: unix_now,
-            expires: unix_now.saturating_add(LIFETIME_DEFAULT),
-            revision: unix_now,
-        }
+        Self { published: unix_now, expires: unix_now.saturating_add(LIFETIME_DEFAULT), revision: unix_now }
     }
 }
 
@@ -173,15 +169,10 @@ impl Descriptor {
     ///
     /// # Errors
     /// A field breaks its rule, or the onion keys of the period have been erased.
-    pub fn create(
-        keys: &RelayKeys,
-        info: &DescriptorInfo,
-        terms: Terms,
-    ) -> Result<Self, DescriptorError> {
+    pub fn create(keys: &RelayKeys, info: &DescriptorInfo, terms: Terms) -> Result<Self, DescriptorError> {
         body::check_terms(terms)?;
         // Clocks differ: an origin that lags may still set up with the key of the epoch before.
-        let first = epoch_at(terms.published.saturating_sub(OVERLAP_SECONDS))
-            .max(keys.onion().first_epoch());
+        let first = epoch_at(terms.published.saturating_sub(OVERLAP_SECONDS)).max(keys.onion().first_epoch());
         let last = epoch_at((terms.expires - 1).saturating_add(OVERLAP_SECONDS));
         let count = (last.saturating_sub(first) as usize) + 1;
         let secrets = keys.onion().schedule(first, count)?;
@@ -190,11 +181,7 @@ impl Descriptor {
         body.write(&mut w);
         let signature = keys.identity().sign(&signed_message(w.as_slice()));
         w.put(&signature.to_bytes());
-        Ok(Self {
-            id: keys.id(),
-            body,
-            bytes: w.finish(),
-        })
+        Ok(Self { id: keys.id(), body, bytes: w.finish() })
     }
 
     /// Reads and verifies a descriptor.
@@ -214,11 +201,7 @@ impl Descriptor {
             return Err(DescriptorError::ForgedSignature);
         }
         body.verify_proofs()?;
-        Ok(Self {
-            id: keys::relay_id(&body.identity),
-            body,
-            bytes: bytes.to_vec(),
-        })
+        Ok(Self { id: keys::relay_id(&body.identity), body, bytes: bytes.to_vec() })
     }
 
     /// The signed bytes.
@@ -248,14 +231,10 @@ impl Descriptor {
     pub fn check_time(&self, unix_now: u64) -> Result<(), DescriptorError> {
         let terms = self.body.terms;
         if unix_now >= terms.expires {
-            return Err(DescriptorError::Expired {
-                since: terms.expires,
-            });
+            return Err(DescriptorError::Expired { since: terms.expires });
         }
         if unix_now.saturating_add(CLOCK_SKEW) < terms.published {
-            return Err(DescriptorError::NotYetValid {
-                from: terms.published,
-            });
+            return Err(DescriptorError::NotYetValid { from: terms.published });
         }
         Ok(())
     }

@@ -43,9 +43,7 @@ impl PortSet {
     /// Whether a port is in the set.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {
-        self.0
-            .iter()
-            .any(|(first, last)| (*first..=*last).contains(&port))
+        self.0.iter().any(|(first, last)| (*first..=*last).contains(&port))
     }
 
     /// Whether no port is.

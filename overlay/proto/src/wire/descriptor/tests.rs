@@ -9,10 +9,7 @@ fn rich() -> DescriptorInfo {
     DescriptorInfo {
         family: Some("friends".into()),
         country: Some(*b"NL"),
-        addresses: vec![
-            "192.0.2.7:9001".parse().unwrap(),
-            "[2001:db8::7]:9001".parse().unwrap(),
-        ],
+        addresses: vec!["192.0.2.7:9001".parse().unwrap(), "[2001:db8::7]:9001".parse().unwrap()],
         exit: Some(exit(&[80, 443], true)),
         meeting: true,
         ..info(1)
@@ -31,10 +28,7 @@ fn a_descriptor_round_trips() {
     assert_eq!(read.exit_key(), Some(keys.exit_public()));
     assert_eq!(read.info(), &rich());
     assert_eq!(read.terms(), terms());
-    assert_eq!(
-        Descriptor::from_text(made.to_text().as_bytes()).unwrap(),
-        made
-    );
+    assert_eq!(Descriptor::from_text(made.to_text().as_bytes()).unwrap(), made);
     // A function of keys and terms: exporting twice gives the same file.
     assert_eq!(Descriptor::create(&keys, &rich(), terms()).unwrap(), made);
 }
@@ -49,10 +43,7 @@ fn onion_keys_cover_the_whole_validity() {
         assert_eq!(held[0].public(), announced, "{unix}");
     }
     assert!(made.onion_at(NOW - EPOCH_SECONDS).is_none());
-    assert!(
-        made.onion_at(NOW + LIFETIME_DEFAULT + EPOCH_SECONDS)
-            .is_none()
-    );
+    assert!(made.onion_at(NOW + LIFETIME_DEFAULT + EPOCH_SECONDS).is_none());
     assert!(made.onion_at(u64::MAX).is_none());
     assert!(made.as_bytes().len() <= DESCRIPTOR_MAX);
 }
@@ -64,9 +55,7 @@ fn the_longest_descriptor_fits() {
         operator: "o".repeat(ORGANISATION_MAX),
         family: Some("f".repeat(ORGANISATION_MAX)),
         country: Some(*b"NL"),
-        addresses: (1..=8u16)
-            .map(|port| SocketAddr::from(([0x2a00, 0, 0, 0, 0, 0, 0, 1], port)))
-            .collect(),
+        addresses: (1..=8u16).map(|port| SocketAddr::from(([0x2a00, 0, 0, 0, 0, 0, 0, 1], port))).collect(),
         exit: Some(ExitSummary {
             v4: true,
             v6: true,
@@ -74,16 +63,9 @@ fn the_longest_descriptor_fits() {
         }),
         meeting: true,
     };
-    let terms = Terms {
-        expires: NOW + LIFETIME_MAX,
-        ..terms()
-    };
+    let terms = Terms { expires: NOW + LIFETIME_MAX, ..terms() };
     let made = Descriptor::create(&keys(1), &longest, terms).unwrap();
-    assert!(
-        made.as_bytes().len() <= DESCRIPTOR_MAX,
-        "{}",
-        made.as_bytes().len()
-    );
+    assert!(made.as_bytes().len() <= DESCRIPTOR_MAX, "{}", made.as_bytes().len());
     assert_eq!(Descriptor::decode(made.as_bytes()).unwrap(), made);
 }
 
@@ -99,10 +81,7 @@ fn any_altered_byte_is_refused() {
     // In the middle of an onion key nothing but the signature notices.
     let mut forged = bytes.to_vec();
     forged[200] ^= 1;
-    assert_eq!(
-        Descriptor::decode(&forged),
-        Err(DescriptorError::ForgedSignature)
-    );
+    assert_eq!(Descriptor::decode(&forged), Err(DescriptorError::ForgedSignature));
     for cut in 0..bytes.len() {
         assert!(Descriptor::decode(&bytes[..cut]).is_err(), "cut at {cut}");
     }
@@ -110,16 +89,11 @@ fn any_altered_byte_is_refused() {
     longer.push(0);
     assert!(matches!(
         Descriptor::decode(&longer),
-        Err(DescriptorError::Malformed(codec::Error {
-            kind: ErrorKind::Trailing,
-            ..
-        }))
+        Err(DescriptorError::Malformed(codec::Error { kind: ErrorKind::Trailing, .. }))
     ));
     assert_eq!(
         Descriptor::decode(&vec![0; DESCRIPTOR_MAX + 1]),
-        Err(DescriptorError::TooLarge {
-            len: DESCRIPTOR_MAX + 1
-        })
+        Err(DescriptorError::TooLarge { len: DESCRIPTOR_MAX + 1 })
     );
 }
 
@@ -132,16 +106,10 @@ fn a_signature_by_another_key_is_refused() {
         let signature = keys(2).identity().sign(message).to_bytes();
         Descriptor::decode(&[body, &signature].concat())
     };
-    assert_eq!(
-        resign(&signed_message(body)),
-        Err(DescriptorError::ForgedSignature)
-    );
+    assert_eq!(resign(&signed_message(body)), Err(DescriptorError::ForgedSignature));
     // The right key, but a signature made for another purpose.
     let elsewhere = keys(1).identity().sign(body).to_bytes();
-    assert_eq!(
-        Descriptor::decode(&[body, &elsewhere].concat()),
-        Err(DescriptorError::ForgedSignature)
-    );
+    assert_eq!(Descriptor::decode(&[body, &elsewhere].concat()), Err(DescriptorError::ForgedSignature));
 }
 
 /// A relay that announces keys of another relay under its own identity and signature.
@@ -158,36 +126,17 @@ fn keys_of_others_are_refused() {
     };
     // Offsets: version 1, identity 32, three times 8, then link key and its proof.
     let link = 57..57 + 96;
-    assert_eq!(
-        stolen(link.clone()),
-        Err(DescriptorError::ForgedProof(AnnouncedKey::Link))
-    );
-    assert_eq!(
-        stolen(57..57 + 32),
-        Err(DescriptorError::ForgedProof(AnnouncedKey::Link))
-    );
+    assert_eq!(stolen(link.clone()), Err(DescriptorError::ForgedProof(AnnouncedKey::Link)));
+    assert_eq!(stolen(57..57 + 32), Err(DescriptorError::ForgedProof(AnnouncedKey::Link)));
     let keys_at = link.end + 5;
     let onion_count = usize::from(own.as_bytes()[link.end + 4]);
     let onion = keys_at..keys_at + 32 * onion_count;
-    assert_eq!(
-        stolen(onion.clone()),
-        Err(DescriptorError::ForgedProof(AnnouncedKey::Onion))
-    );
-    assert_eq!(
-        stolen(onion.start..onion.end + 64),
-        Err(DescriptorError::ForgedProof(AnnouncedKey::Onion))
-    );
+    assert_eq!(stolen(onion.clone()), Err(DescriptorError::ForgedProof(AnnouncedKey::Onion)));
+    assert_eq!(stolen(onion.start..onion.end + 64), Err(DescriptorError::ForgedProof(AnnouncedKey::Onion)));
     let victims_key = victim.exit_key().unwrap();
-    let at = own
-        .as_bytes()
-        .windows(32)
-        .position(|window| window == own.exit_key().unwrap())
-        .unwrap();
+    let at = own.as_bytes().windows(32).position(|window| window == own.exit_key().unwrap()).unwrap();
     assert_eq!(victim.as_bytes()[at..at + 32], victims_key);
-    assert_eq!(
-        stolen(at..at + 96),
-        Err(DescriptorError::ForgedProof(AnnouncedKey::Exit))
-    );
+    assert_eq!(stolen(at..at + 96), Err(DescriptorError::ForgedProof(AnnouncedKey::Exit)));
 }
 
 #[test]
@@ -195,17 +144,9 @@ fn time_is_checked() {
     let made = descriptor(1, &info(1));
     assert_eq!(made.check_time(NOW), Ok(()));
     assert_eq!(made.check_time(NOW - CLOCK_SKEW), Ok(()));
-    assert_eq!(
-        made.check_time(NOW - CLOCK_SKEW - 1),
-        Err(DescriptorError::NotYetValid { from: NOW })
-    );
+    assert_eq!(made.check_time(NOW - CLOCK_SKEW - 1), Err(DescriptorError::NotYetValid { from: NOW }));
     assert_eq!(made.check_time(NOW + LIFETIME - 1), Ok(()));
-    assert_eq!(
-        made.check_time(NOW + LIFETIME),
-        Err(DescriptorError::Expired {
-            since: NOW + LIFETIME
-        })
-    );
+    assert_eq!(made.check_time(NOW + LIFETIME), Err(DescriptorError::Expired { since: NOW + LIFETIME }));
 }
 
 #[test]
@@ -219,37 +160,13 @@ fn fields_that_break_their_rule_are_refused() {
         ..info(1)
     };
     for nickname in ["", "two words", "änne", &"n".repeat(25), "a/b"] {
-        assert_eq!(
-            field_of(DescriptorInfo {
-                nickname: nickname.into(),
-                ..info(1)
-            }),
-            "nickname"
-        );
+        assert_eq!(field_of(DescriptorInfo { nickname: nickname.into(), ..info(1) }), "nickname");
     }
     for operator in ["", " padded", "new\nline", "\u{202e}", &"o".repeat(65)] {
-        assert_eq!(
-            field_of(DescriptorInfo {
-                operator: operator.into(),
-                ..info(1)
-            }),
-            "operator"
-        );
+        assert_eq!(field_of(DescriptorInfo { operator: operator.into(), ..info(1) }), "operator");
     }
-    assert_eq!(
-        field_of(DescriptorInfo {
-            family: Some(String::new()),
-            ..info(1)
-        }),
-        "family"
-    );
-    assert_eq!(
-        field_of(DescriptorInfo {
-            country: Some(*b"nl"),
-            ..info(1)
-        }),
-        "country"
-    );
+    assert_eq!(field_of(DescriptorInfo { family: Some(String::new()), ..info(1) }), "family");
+    assert_eq!(field_of(DescriptorInfo { country: Some(*b"nl"), ..info(1) }), "country");
     let too_many: Vec<String> = (1..10).map(|port| format!("20.1.1.1:{port}")).collect();
     let too_many: Vec<&str> = too_many.iter().map(String::as_str).collect();
     for addresses in [
@@ -264,31 +181,20 @@ fn fields_that_break_their_rule_are_refused() {
         &["[::ffff:20.1.1.1]:9"],
         &["20.1.1.1:9", "20.1.1.1:9"],
     ] {
-        assert_eq!(
-            field_of(with(addresses)),
-            "list of addresses",
-            "{addresses:?}"
-        );
+        assert_eq!(field_of(with(addresses)), "list of addresses", "{addresses:?}");
     }
     let mut no_ports = info(1);
     no_ports.exit = Some(exit(&[], true));
     assert_eq!(field_of(no_ports), "exit summary");
     let mut no_version = info(1);
-    no_version.exit = Some(ExitSummary {
-        v4: false,
-        ..exit(&[80], false)
-    });
+    no_version.exit = Some(ExitSummary { v4: false, ..exit(&[80], false) });
     assert_eq!(field_of(no_version), "exit summary");
 }
 
 #[test]
 fn terms_that_break_their_rule_are_refused() {
     let create = |published, expires| {
-        let terms = Terms {
-            published,
-            expires,
-            revision: 1,
-        };
+        let terms = Terms { published, expires, revision: 1 };
         Descriptor::create(&keys(1), &info(1), terms).map(|_| ())
     };
     assert!(create(NOW, NOW).is_err());
@@ -351,4 +257,15 @@ proptest! {
 
 thread_local! {
     static GOOD: Vec<u8> = fixture::descriptor(1, &rich()).as_bytes().to_vec();
+}
+
+/// The wire format is fixed: whoever changes these bytes on purpose raises the version.
+#[test]
+fn the_bytes_are_pinned() {
+    use sha2::{Digest, Sha256};
+    let made = Descriptor::create(&keys(1), &rich(), terms()).unwrap();
+    assert_eq!(
+        data_encoding::HEXLOWER.encode(&Sha256::digest(made.as_bytes())),
+        "e002288d3beea433104efe35f0f3eb336560bfd9973979d2603eac0d13c34c06"
+    );
 }

@@ -61,30 +61,17 @@ impl Body {
         let name = r.text8(NAME_MAX)?.to_owned();
         let valid_after = r.u64()?;
         let valid_until = r.u64()?;
-        let signers = (0..r.count8(SIGNERS_MAX)?)
-            .map(|_| r.array())
-            .collect::<Result<Vec<[u8; 32]>, Error>>()?;
+        let signers = (0..r.count8(SIGNERS_MAX)?).map(|_| r.array()).collect::<Result<Vec<[u8; 32]>, Error>>()?;
         let count = r.count16(RELAYS_MAX)?;
         let mut descriptors = Vec::new();
         for index in 1..=count {
             let offset = r.offset();
             let bytes = r.bytes16(DESCRIPTOR_MAX)?;
             let descriptor =
-                Descriptor::decode(bytes).map_err(|error| DocumentError::Descriptor {
-                    index,
-                    offset,
-                    error,
-                })?;
+                Descriptor::decode(bytes).map_err(|error| DocumentError::Descriptor { index, offset, error })?;
             descriptors.push(descriptor);
         }
-        let body = Self {
-            name,
-            test_network: flags & FLAG_TEST != 0,
-            valid_after,
-            valid_until,
-            signers,
-            descriptors,
-        };
+        let body = Self { name, test_network: flags & FLAG_TEST != 0, valid_after, valid_until, signers, descriptors };
         body.check()?;
         Ok(body)
     }
@@ -92,37 +79,21 @@ impl Body {
     /// What holds for drafts too.
     pub(super) fn check(&self) -> Result<(), DocumentError> {
         let field = |holds: bool, field: &'static str, rule: &'static str| {
-            holds
-                .then_some(())
-                .ok_or(DocumentError::Field { field, rule })
+            holds.then_some(()).ok_or(DocumentError::Field { field, rule })
         };
         field(
-            (1..=NAME_MAX).contains(&self.name.len())
-                && is_clean(&self.name)
-                && self.name.trim() == self.name,
+            (1..=NAME_MAX).contains(&self.name.len()) && is_clean(&self.name) && self.name.trim() == self.name,
             "name of the network",
             "has to be 1 to 64 bytes of plain text without spaces at its ends",
         )?;
-        field(
-            self.valid_after < self.valid_until,
-            "validity of the network",
-            "has to end after it begins",
-        )?;
+        field(self.valid_after < self.valid_until, "validity of the network", "has to end after it begins")?;
         field(
             self.valid_until - self.valid_after <= LIFETIME_MAX,
             "validity of the network",
             "can be at most 62 days",
         )?;
-        field(
-            (1..=SIGNERS_MAX).contains(&self.signers.len()),
-            "list of signers",
-            "has to have 1 to 64 entries",
-        )?;
-        field(
-            self.descriptors.len() <= RELAYS_MAX,
-            "list of relays",
-            "can have at most 4,096 entries",
-        )?;
+        field((1..=SIGNERS_MAX).contains(&self.signers.len()), "list of signers", "has to have 1 to 64 entries")?;
+        field(self.descriptors.len() <= RELAYS_MAX, "list of relays", "can have at most 4,096 entries")?;
         for pair in self.signers.windows(2) {
             if pair[0] == pair[1] {
                 return Err(DocumentError::DuplicateSigner(SignerId(pair[0])));
@@ -138,11 +109,7 @@ impl Body {
             if pair[0].id() == pair[1].id() {
                 return Err(DocumentError::DuplicateRelay(pair[0].id()));
             }
-            field(
-                pair[0].id() < pair[1].id(),
-                "list of relays",
-                "has to be sorted by relay id",
-            )?;
+            field(pair[0].id() < pair[1].id(), "list of relays", "has to be sorted by relay id")?;
         }
         self.check_keys()?;
         self.check_addresses()
@@ -151,16 +118,9 @@ impl Body {
     /// What holds once nothing is going to be added.
     pub(super) fn check_complete(&self) -> Result<(), DocumentError> {
         if self.descriptors.is_empty() {
-            return Err(DocumentError::Field {
-                field: "list of relays",
-                rule: "is empty",
-            });
+            return Err(DocumentError::Field { field: "list of relays", rule: "is empty" });
         }
-        match self
-            .descriptors
-            .iter()
-            .find(|descriptor| descriptor.terms().expires < self.valid_until)
-        {
+        match self.descriptors.iter().find(|descriptor| descriptor.terms().expires < self.valid_until) {
             None => Ok(()),
             Some(descriptor) => Err(DocumentError::OutlivesRelay {
                 nickname: descriptor.info().nickname.clone(),
@@ -172,14 +132,10 @@ impl Body {
 
     pub(super) fn check_time(&self, unix_now: u64) -> Result<(), DocumentError> {
         if unix_now >= self.valid_until {
-            return Err(DocumentError::Expired {
-                since: self.valid_until,
-            });
+            return Err(DocumentError::Expired { since: self.valid_until });
         }
         if unix_now.saturating_add(CLOCK_SKEW) < self.valid_after {
-            return Err(DocumentError::NotYetValid {
-                from: self.valid_after,
-            });
+            return Err(DocumentError::NotYetValid { from: self.valid_after });
         }
         Ok(())
     }
@@ -267,10 +223,7 @@ impl Signatures {
     }
 
     pub(super) fn signers(&self, body: &Body) -> Vec<SignerId> {
-        self.0
-            .keys()
-            .map(|at| SignerId(body.signers[*at]))
-            .collect()
+        self.0.keys().map(|at| SignerId(body.signers[*at])).collect()
     }
 
     pub(super) fn write(&self, w: &mut Writer) {
@@ -282,11 +235,7 @@ impl Signatures {
     }
 
     /// Reads and verifies all signatures over the bytes of the body. One that is bad spoils the document.
-    pub(super) fn read(
-        r: &mut Reader<'_>,
-        body: &Body,
-        signed: &[u8],
-    ) -> Result<Self, DocumentError> {
+    pub(super) fn read(r: &mut Reader<'_>, body: &Body, signed: &[u8]) -> Result<Self, DocumentError> {
         let count = r.count8(body.signers.len())?;
         let message = message(signed);
         let mut out = BTreeMap::new();
@@ -294,17 +243,11 @@ impl Signatures {
             let signer = r.check(|r| {
                 let at = usize::from(r.u8()?);
                 let ascending = out.last_key_value().is_none_or(|(last, _)| *last < at);
-                if ascending && at < body.signers.len() {
-                    Ok(at)
-                } else {
-                    Err(r.error(ErrorKind::Invalid))
-                }
+                if ascending && at < body.signers.len() { Ok(at) } else { Err(r.error(ErrorKind::Invalid)) }
             })?;
             let signature = r.array()?;
             if !keys::verify(&body.signers[signer], &message, &signature) {
-                return Err(DocumentError::ForgedSignature(SignerId(
-                    body.signers[signer],
-                )));
+                return Err(DocumentError::ForgedSignature(SignerId(body.signers[signer])));
             }
             out.insert(signer, signature);
         }

@@ -80,10 +80,7 @@ impl Draft {
             descriptors: Vec::new(),
         };
         body.check()?;
-        Ok(Self {
-            body,
-            signatures: Signatures::default(),
-        })
+        Ok(Self { body, signatures: Signatures::default() })
     }
 
     /// Adds a relay, or replaces its description by a newer one.
@@ -93,10 +90,7 @@ impl Draft {
     /// its keys are another relay's, or the network is full. The draft is unchanged then.
     pub fn add(&mut self, descriptor: Descriptor) -> Result<Added, DocumentError> {
         let mut next = self.body.clone();
-        let added = match next
-            .descriptors
-            .binary_search_by_key(&descriptor.id(), Descriptor::id)
-        {
+        let added = match next.descriptors.binary_search_by_key(&descriptor.id(), Descriptor::id) {
             Ok(at) => {
                 let known = &next.descriptors[at];
                 if *known == descriptor {
@@ -126,11 +120,7 @@ impl Draft {
 
     /// Removes a relay; whether it was there.
     pub fn remove(&mut self, id: &RelayId) -> bool {
-        let Ok(at) = self
-            .body
-            .descriptors
-            .binary_search_by_key(id, Descriptor::id)
-        else {
+        let Ok(at) = self.body.descriptors.binary_search_by_key(id, Descriptor::id) else {
             return false;
         };
         self.body.descriptors.remove(at);
@@ -142,11 +132,7 @@ impl Draft {
     ///
     /// # Errors
     /// The period is empty or over 62 days. The draft is unchanged then.
-    pub fn set_validity(
-        &mut self,
-        valid_after: u64,
-        valid_until: u64,
-    ) -> Result<(), DocumentError> {
+    pub fn set_validity(&mut self, valid_after: u64, valid_until: u64) -> Result<(), DocumentError> {
         let mut next = self.body.clone();
         next.valid_after = valid_after;
         next.valid_until = valid_until;
@@ -169,13 +155,11 @@ impl Draft {
         self.body.check_complete()?;
         self.body.check_time(unix_now)?;
         for (at, descriptor) in self.body.descriptors.iter().enumerate() {
-            descriptor
-                .check_time(unix_now)
-                .map_err(|error| DocumentError::Descriptor {
-                    index: at + 1,
-                    offset: 0,
-                    error,
-                })?;
+            descriptor.check_time(unix_now).map_err(|error| DocumentError::Descriptor {
+                index: at + 1,
+                offset: 0,
+                error,
+            })?;
         }
         let mut w = Writer::new();
         self.body.write(&mut w);
@@ -190,10 +174,7 @@ impl Draft {
     /// The copies differ in anything but their signatures.
     pub fn merge(&mut self, other: &Self) -> Result<Progress, DocumentError> {
         if self.body != other.body {
-            return Err(DocumentError::Field {
-                field: "other draft",
-                rule: "differs in more than its signatures",
-            });
+            return Err(DocumentError::Field { field: "other draft", rule: "differs in more than its signatures" });
         }
         self.signatures.extend(&other.signatures);
         Ok(self.progress())
@@ -202,10 +183,7 @@ impl Draft {
     /// How far the signing is.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        Progress {
-            have: self.signatures.len(),
-            need: signatures_needed(self.body.signers.len()),
-        }
+        Progress { have: self.signatures.len(), need: signatures_needed(self.body.signers.len()) }
     }
 
     /// The finished document.
@@ -219,11 +197,7 @@ impl Draft {
     /// Text armour: a network file once the signatures are enough, a draft until then.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let label = if self.progress().is_enough() {
-            Label::Network
-        } else {
-            Label::NetworkDraft
-        };
+        let label = if self.progress().is_enough() { Label::Network } else { Label::NetworkDraft };
         armour::encode(label, &body::encode(&self.body, &self.signatures)).to_string()
     }
 

@@ -66,9 +66,7 @@ impl SignerId {
     /// Reads 64 hexadecimal digits, as `Display` writes them. The key itself is checked when it is listed.
     #[must_use]
     pub fn from_hex(text: &str) -> Option<Self> {
-        let bytes = data_encoding::HEXLOWER_PERMISSIVE
-            .decode(text.trim().as_bytes())
-            .ok()?;
+        let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok()?;
         bytes.try_into().ok().map(Self)
     }
 }
@@ -126,9 +124,7 @@ pub enum DocumentError {
     #[error("the relays {0} and {1} announce the same key")]
     SharedKey(RelayId, RelayId),
     /// An older description of a relay than the one that is there.
-    #[error(
-        "the descriptor of {nickname} has revision {found}, not newer than revision {known} that is there already"
-    )]
+    #[error("the descriptor of {nickname} has revision {found}, not newer than revision {known} that is there already")]
     OldRevision {
         /// The relay's nickname.
         nickname: String,
@@ -150,9 +146,7 @@ pub enum DocumentError {
         valid_until: u64,
     },
     /// A relay has an address that is not public, and the network is no test network.
-    #[error(
-        "{nickname} has the address {address}, which is not public: only a test network may list it"
-    )]
+    #[error("{nickname} has the address {address}, which is not public: only a test network may list it")]
     PrivateAddress {
         /// The relay's nickname.
         nickname: String,

@@ -8,9 +8,7 @@ use crate::wire::codec::ErrorKind;
 use crate::wire::descriptor::Terms;
 
 fn signers(count: u64) -> Vec<SignerKey> {
-    (0..count)
-        .map(|seed| SignerKey::generate(&mut rng(500 + seed)))
-        .collect()
+    (0..count).map(|seed| SignerKey::generate(&mut rng(500 + seed))).collect()
 }
 
 /// A draft of two relays.
@@ -32,17 +30,7 @@ fn signed(count: u64) -> Document {
 
 #[test]
 fn more_than_two_thirds_have_to_sign() {
-    for (signers, need) in [
-        (1, 1),
-        (2, 2),
-        (3, 3),
-        (4, 3),
-        (5, 4),
-        (6, 5),
-        (7, 5),
-        (9, 7),
-        (64, 43),
-    ] {
+    for (signers, need) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (6, 5), (7, 5), (9, 7), (64, 43)] {
         assert_eq!(signatures_needed(signers), need);
         assert!(3 * need > 2 * signers && 3 * (need - 1) <= 2 * signers);
     }
@@ -62,13 +50,7 @@ fn three_people_form_a_network() {
         // Each works on the file that the last one sent.
         draft = Draft::from_text(text.as_bytes()).unwrap();
         let progress = draft.sign(signer, NOW).unwrap();
-        assert_eq!(
-            progress,
-            Progress {
-                have: at + 1,
-                need: 3
-            }
-        );
+        assert_eq!(progress, Progress { have: at + 1, need: 3 });
     }
     let text = draft.to_text();
     let network = Network::decode(text.as_bytes(), NOW).unwrap();
@@ -98,18 +80,9 @@ fn a_threshold_is_enough_but_not_less() {
         draft.sign(signer, NOW).unwrap();
     }
     // The same person twice is one person.
-    assert_eq!(
-        draft.sign(&people[0], NOW).unwrap(),
-        Progress { have: 2, need: 3 }
-    );
-    assert_eq!(
-        draft.clone().into_document(),
-        Err(DocumentError::TooFewSignatures { have: 2, need: 3 })
-    );
-    assert_eq!(
-        Document::decode(&draft.encode()),
-        Err(DocumentError::TooFewSignatures { have: 2, need: 3 })
-    );
+    assert_eq!(draft.sign(&people[0], NOW).unwrap(), Progress { have: 2, need: 3 });
+    assert_eq!(draft.clone().into_document(), Err(DocumentError::TooFewSignatures { have: 2, need: 3 }));
+    assert_eq!(Document::decode(&draft.encode()), Err(DocumentError::TooFewSignatures { have: 2, need: 3 }));
     draft.sign(&people[3], NOW).unwrap();
     assert!(draft.into_document().is_ok());
 }
@@ -118,10 +91,7 @@ fn a_threshold_is_enough_but_not_less() {
 fn strangers_do_not_sign() {
     let mut draft = draft(&signers(1));
     let stranger = SignerKey::generate(&mut rng(7));
-    assert_eq!(
-        draft.sign(&stranger, NOW),
-        Err(DocumentError::UnknownSigner(SignerId(stranger.public())))
-    );
+    assert_eq!(draft.sign(&stranger, NOW), Err(DocumentError::UnknownSigner(SignerId(stranger.public()))));
 }
 
 #[test]
@@ -136,10 +106,7 @@ fn a_change_drops_the_signatures() {
             1 => assert!(draft.remove(&keys(3).id())),
             2 => draft.set_validity(NOW, NOW + 3_600).unwrap(),
             _ => {
-                let newer = Terms {
-                    revision: 2,
-                    ..terms()
-                };
+                let newer = Terms { revision: 2, ..terms() };
                 let newer = Descriptor::create(&keys(1), &info(1), newer).unwrap();
                 assert_eq!(draft.add(newer), Ok(Added::Replaced { revision: 1 }));
             }
@@ -147,10 +114,7 @@ fn a_change_drops_the_signatures() {
         assert_eq!(draft.progress().have, 0, "change {change}");
     }
     draft.sign(&people[0], NOW).unwrap();
-    assert_eq!(
-        draft.add(draft.descriptors()[0].clone()),
-        Ok(Added::Unchanged)
-    );
+    assert_eq!(draft.add(draft.descriptors()[0].clone()), Ok(Added::Unchanged));
     assert!(!draft.remove(&keys(77).id()));
     assert!(draft.progress().is_enough());
 }
@@ -161,25 +125,13 @@ fn an_older_revision_does_not_come_back() {
     let with = |revision, port| {
         let mut info = info(1);
         info.addresses[0].set_port(port);
-        Descriptor::create(
-            &keys(1),
-            &info,
-            Terms {
-                revision,
-                ..terms()
-            },
-        )
-        .unwrap()
+        Descriptor::create(&keys(1), &info, Terms { revision, ..terms() }).unwrap()
     };
     draft.add(with(5, 1)).unwrap();
     for revision in [4, 5] {
         assert_eq!(
             draft.add(with(revision, 2)),
-            Err(DocumentError::OldRevision {
-                nickname: "relay1".into(),
-                known: 5,
-                found: revision
-            })
+            Err(DocumentError::OldRevision { nickname: "relay1".into(), known: 5, found: revision })
         );
     }
     assert_eq!(draft.add(with(6, 2)), Ok(Added::Replaced { revision: 5 }));
@@ -212,28 +164,18 @@ fn each_forgery_has_its_name() {
     // The name of the network: nothing but the signature over the document notices.
     let mut renamed = good.clone();
     renamed[3] = b'F';
-    assert_eq!(
-        Document::decode(&renamed),
-        Err(DocumentError::ForgedSignature(signer))
-    );
+    assert_eq!(Document::decode(&renamed), Err(DocumentError::ForgedSignature(signer)));
     let mut signature = good.clone();
     let last = signature.len() - 1;
     signature[last] ^= 0x01;
-    assert_eq!(
-        Document::decode(&signature),
-        Err(DocumentError::ForgedSignature(signer))
-    );
+    assert_eq!(Document::decode(&signature), Err(DocumentError::ForgedSignature(signer)));
     // A relay inside.
     let name = document.name().len();
     let relays = 1 + 1 + 1 + name + 16 + 1 + 32 + 2;
     let mut relay = good.clone();
     relay[relays + 2 + 200] ^= 1;
     match Document::decode(&relay) {
-        Err(DocumentError::Descriptor {
-            index: 1,
-            offset,
-            error: DescriptorError::ForgedSignature,
-        }) => {
+        Err(DocumentError::Descriptor { index: 1, offset, error: DescriptorError::ForgedSignature }) => {
             assert_eq!(offset, relays);
         }
         other => panic!("{other:?}"),
@@ -244,43 +186,26 @@ fn each_forgery_has_its_name() {
     let copy = good[relays..relays + len].to_vec();
     twice.splice(relays..relays, copy);
     twice[relays - 1] = 3;
-    assert_eq!(
-        Document::decode(&twice),
-        Err(DocumentError::DuplicateRelay(
-            document.descriptors()[0].id()
-        ))
-    );
+    assert_eq!(Document::decode(&twice), Err(DocumentError::DuplicateRelay(document.descriptors()[0].id())));
     // Out of order.
     let mut unsorted = good.clone();
     let first = unsorted[relays..relays + len].to_vec();
     unsorted.drain(relays..relays + len);
     let second_end = unsorted.len() - 66;
     unsorted.splice(second_end..second_end, first);
-    assert!(matches!(
-        Document::decode(&unsorted),
-        Err(DocumentError::Field {
-            field: "list of relays",
-            ..
-        })
-    ));
+    assert!(matches!(Document::decode(&unsorted), Err(DocumentError::Field { field: "list of relays", .. })));
     // Version and flags of the future.
     let mut version = good.clone();
     version[0] = 2;
     assert_eq!(
         Document::decode(&version),
-        Err(DocumentError::Malformed(codec::Error {
-            offset: 0,
-            kind: ErrorKind::Version(2)
-        }))
+        Err(DocumentError::Malformed(codec::Error { offset: 0, kind: ErrorKind::Version(2) }))
     );
     let mut flags = good;
     flags[1] = 2;
     assert_eq!(
         Document::decode(&flags),
-        Err(DocumentError::Malformed(codec::Error {
-            offset: 1,
-            kind: ErrorKind::Invalid
-        }))
+        Err(DocumentError::Malformed(codec::Error { offset: 1, kind: ErrorKind::Invalid }))
     );
 }
 
@@ -300,19 +225,13 @@ fn signatures_come_once_each_and_in_order() {
         Document::decode(&bytes).map(|_| ())
     };
     assert_eq!(with(&[&one, &two]), Ok(()));
-    assert_eq!(
-        with(&[&one]),
-        Err(DocumentError::TooFewSignatures { have: 1, need: 2 })
-    );
+    assert_eq!(with(&[&one]), Err(DocumentError::TooFewSignatures { have: 1, need: 2 }));
     for bad in [&[&one[..], &one][..], &[&two, &one], &[&one, &two, &two]] {
         assert!(matches!(with(bad), Err(DocumentError::Malformed(_))));
     }
     let mut beyond = two;
     beyond[0] = 9;
-    assert!(matches!(
-        with(&[&one, &beyond]),
-        Err(DocumentError::Malformed(_))
-    ));
+    assert!(matches!(with(&[&one, &beyond]), Err(DocumentError::Malformed(_))));
 }
 
 #[test]
@@ -326,10 +245,7 @@ fn a_signature_for_another_purpose_does_not_count() {
     let body = &bytes[..bytes.len() - 66];
     let plain = signer.sign(body);
     let forged = [body, &[1, 0], &plain].concat();
-    assert!(matches!(
-        Document::decode(&forged),
-        Err(DocumentError::ForgedSignature(_))
-    ));
+    assert!(matches!(Document::decode(&forged), Err(DocumentError::ForgedSignature(_))));
 }
 
 #[test]
@@ -338,27 +254,16 @@ fn time_is_checked_and_named() {
     let at = |unix| Network::decode(text.as_bytes(), unix).map(|_| ());
     assert_eq!(at(NOW), Ok(()));
     assert_eq!(at(NOW - CLOCK_SKEW), Ok(()));
-    assert_eq!(
-        at(NOW - CLOCK_SKEW - 1),
-        Err(DocumentError::NotYetValid { from: NOW })
-    );
+    assert_eq!(at(NOW - CLOCK_SKEW - 1), Err(DocumentError::NotYetValid { from: NOW }));
     assert_eq!(at(NOW + LIFETIME - 1), Ok(()));
-    assert_eq!(
-        at(NOW + LIFETIME),
-        Err(DocumentError::Expired {
-            since: NOW + LIFETIME
-        })
-    );
+    assert_eq!(at(NOW + LIFETIME), Err(DocumentError::Expired { since: NOW + LIFETIME }));
 }
 
 #[test]
 fn what_a_signer_must_not_sign() {
     let people = signers(1);
     let mut empty = fixture::draft(&people, false);
-    assert!(matches!(
-        empty.sign(&people[0], NOW),
-        Err(DocumentError::Field { .. })
-    ));
+    assert!(matches!(empty.sign(&people[0], NOW), Err(DocumentError::Field { .. })));
     let mut outlives = draft(&people);
     outlives.set_validity(NOW, NOW + LIFETIME + 1).unwrap();
     assert!(matches!(
@@ -366,24 +271,14 @@ fn what_a_signer_must_not_sign() {
         Err(DocumentError::OutlivesRelay { valid_until, .. }) if valid_until == NOW + LIFETIME + 1
     ));
     let mut late = draft(&people);
-    assert!(matches!(
-        late.sign(&people[0], NOW + LIFETIME),
-        Err(DocumentError::Expired { .. })
-    ));
-    let future = Terms {
-        published: NOW + 40_000,
-        expires: NOW + LIFETIME,
-        revision: 9,
-    };
+    assert!(matches!(late.sign(&people[0], NOW + LIFETIME), Err(DocumentError::Expired { .. })));
+    let future = Terms { published: NOW + 40_000, expires: NOW + LIFETIME, revision: 9 };
     let future = Descriptor::create(&keys(1), &info(1), future).unwrap();
     let mut early = draft(&people);
     early.add(future).unwrap();
     assert!(matches!(
         early.sign(&people[0], NOW),
-        Err(DocumentError::Descriptor {
-            error: DescriptorError::NotYetValid { .. },
-            ..
-        })
+        Err(DocumentError::Descriptor { error: DescriptorError::NotYetValid { .. }, .. })
     ));
 }
 
@@ -417,10 +312,7 @@ fn private_addresses_are_for_test_networks() {
         let mut public = fixture::draft(&people, false);
         assert_eq!(
             public.add(descriptor.clone()),
-            Err(DocumentError::PrivateAddress {
-                nickname: "relay1".into(),
-                address
-            })
+            Err(DocumentError::PrivateAddress { nickname: "relay1".into(), address })
         );
         let mut test = fixture::draft(&people, true);
         assert_eq!(test.add(descriptor), Ok(Added::New));
@@ -447,29 +339,16 @@ fn terms_of_a_network_have_rules() {
         terms("ok", NOW, vec![one]),
         terms("ok", NOW + LIFETIME_MAX + 1, vec![one]),
         terms("ok", NOW + 1, vec![]),
-        terms(
-            "ok",
-            NOW + 1,
-            (0..65).map(|n| SignerId(signers(65)[n].public())).collect(),
-        ),
+        terms("ok", NOW + 1, (0..65).map(|n| SignerId(signers(65)[n].public())).collect()),
     ] {
-        assert!(
-            matches!(new(bad.clone()), Err(DocumentError::Field { .. })),
-            "{bad:?}"
-        );
+        assert!(matches!(new(bad.clone()), Err(DocumentError::Field { .. })), "{bad:?}");
     }
-    assert_eq!(
-        new(terms("ok", NOW + 1, vec![one, one])),
-        Err(DocumentError::DuplicateSigner(one))
-    );
+    assert_eq!(new(terms("ok", NOW + 1, vec![one, one])), Err(DocumentError::DuplicateSigner(one)));
     // The neutral element verifies anything under careless rules.
     let mut neutral = [0; 32];
     neutral[0] = 1;
     for weak in [neutral, [0; 32]] {
-        assert_eq!(
-            new(terms("ok", NOW + 1, vec![SignerId(weak)])),
-            Err(DocumentError::WeakSigner(SignerId(weak)))
-        );
+        assert_eq!(new(terms("ok", NOW + 1, vec![SignerId(weak)])), Err(DocumentError::WeakSigner(SignerId(weak))));
     }
 }
 
@@ -499,14 +378,20 @@ fn signer_ids_are_read_back() {
 fn other_files_are_told_apart() {
     let descriptor = descriptor(1, &info(1)).to_text();
     let error = Document::from_text(descriptor.as_bytes()).unwrap_err();
+    assert_eq!(error.to_string(), "this is a ZMESH DESCRIPTOR, not a ZMESH NETWORK");
+    assert!(matches!(Document::from_text(b"hello"), Err(DocumentError::Armour(ArmourError::Missing(_)))));
+}
+
+/// The wire format is fixed: whoever changes these bytes on purpose raises the version.
+#[test]
+fn the_bytes_are_pinned() {
+    let document = signed(1);
+    let hash = Sha256::digest(document.encode());
     assert_eq!(
-        error.to_string(),
-        "this is a ZMESH DESCRIPTOR, not a ZMESH NETWORK"
+        data_encoding::HEXLOWER.encode(&hash),
+        "b3c430b7fdcee7794eff595ce77584c455af3c299b49c63a04aa222ab722164e"
     );
-    assert!(matches!(
-        Document::from_text(b"hello"),
-        Err(DocumentError::Armour(ArmourError::Missing(_)))
-    ));
+    assert_eq!(document.network_id().to_string(), "d66d0d282e9c2bf6c9996ac0d35a15ea81f6abb6eacec5421aa12fefda5b7bd0");
 }
 
 thread_local! {

@@ -44,12 +44,7 @@ impl<'a> UdpDatagram<'a> {
     /// The header is malformed.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Error> {
         let mut r = Reader::new(bytes);
-        Ok(Self {
-            flow: r.u32()?,
-            host: Host::read(&mut r)?,
-            port: port(&mut r)?,
-            payload: r.rest(),
-        })
+        Ok(Self { flow: r.u32()?, host: Host::read(&mut r)?, port: port(&mut r)?, payload: r.rest() })
     }
 }
 
@@ -69,10 +64,7 @@ impl fmt::Debug for UdpDatagram<'_> {
 pub fn frame_record(datagram: &UdpDatagram<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
     let bytes = datagram.encode();
     let Ok(len) = u16::try_from(bytes.len()) else {
-        return Err(Error {
-            offset: 0,
-            kind: ErrorKind::TooLong,
-        });
+        return Err(Error { offset: 0, kind: ErrorKind::TooLong });
     };
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(&bytes);
@@ -92,9 +84,7 @@ pub fn read_record(bytes: &[u8]) -> Result<Option<(UdpDatagram<'_>, usize)>, Err
     let Some(record) = rest.get(..len) else {
         return Ok(None);
     };
-    let datagram = UdpDatagram::decode(record).map_err(|error| Error {
-        offset: RECORD_HEADER + error.offset,
-        kind: error.kind,
-    })?;
+    let datagram = UdpDatagram::decode(record)
+        .map_err(|error| Error { offset: RECORD_HEADER + error.offset, kind: error.kind })?;
     Ok(Some((datagram, RECORD_HEADER + len)))
 }

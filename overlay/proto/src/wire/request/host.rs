@@ -67,16 +67,13 @@ impl HostName {
             if label.is_empty() || label.len() > 63 {
                 return Err(HostError::Label);
             }
-            let allowed =
-                |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+            let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
             if !label.bytes().all(allowed) {
                 return Err(HostError::Character);
             }
         }
         let last = name.rsplit('.').next().unwrap_or(name);
-        let hexadecimal = last
-            .strip_prefix("0x")
-            .is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let hexadecimal = last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
         if hexadecimal || last.bytes().all(|b| b.is_ascii_digit()) {
             return Err(HostError::Numeric);
         }
@@ -106,10 +103,7 @@ impl Host {
     /// # Errors
     /// See [`HostError`].
     pub fn parse(text: &str) -> Result<Self, HostError> {
-        let bare = text
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-            .unwrap_or(text);
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
         match bare.parse::<IpAddr>() {
             Ok(ip) => Ok(Self::from(ip)),
             Err(_) => HostName::parse(text).map(Self::Name),

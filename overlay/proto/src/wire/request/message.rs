@@ -255,24 +255,16 @@ impl Response {
         match r.u8()? {
             FAILED => r.check(|r| {
                 let code = r.u8()?;
-                Failure::from_code(code)
-                    .map(Self::Failed)
-                    .ok_or_else(|| r.error(ErrorKind::Invalid))
+                Failure::from_code(code).map(Self::Failed).ok_or_else(|| r.error(ErrorKind::Invalid))
             }),
             CONNECTED => Ok(Self::Connected),
             ADDRESSES => {
                 let count = count(r, ADDRESSES_MAX)?;
-                (0..count)
-                    .map(|_| r.ip())
-                    .collect::<Result<_, _>>()
-                    .map(Self::Addresses)
+                (0..count).map(|_| r.ip()).collect::<Result<_, _>>().map(Self::Addresses)
             }
             NAMES => {
                 let count = count(r, NAMES_MAX)?;
-                (0..count)
-                    .map(|_| read_name(r))
-                    .collect::<Result<_, _>>()
-                    .map(Self::Names)
+                (0..count).map(|_| read_name(r)).collect::<Result<_, _>>().map(Self::Names)
             }
             BOUND => {
                 let ip = r.ip()?;
@@ -334,10 +326,7 @@ fn prefix<T>(
     }
 }
 
-pub(super) fn exactly<T>(
-    bytes: &[u8],
-    read: impl FnOnce(&mut Reader<'_>) -> Result<T, Error>,
-) -> Result<T, Error> {
+pub(super) fn exactly<T>(bytes: &[u8], read: impl FnOnce(&mut Reader<'_>) -> Result<T, Error>) -> Result<T, Error> {
     let mut r = Reader::new(bytes);
     let value = read(&mut r)?;
     r.finish()?;

@@ -17,9 +17,7 @@ mod tests;
 
 pub use datagram::{RECORD_HEADER, UDP_HEADER_MAX, UdpDatagram, frame_record, read_record};
 pub use host::{Host, HostError, HostName, NAME_MAX};
-pub use message::{
-    ADDRESSES_MAX, Failure, NAMES_MAX, REQUEST_MAX, RESPONSE_MAX, Request, Response,
-};
+pub use message::{ADDRESSES_MAX, Failure, NAMES_MAX, REQUEST_MAX, RESPONSE_MAX, Request, Response};
 
 /// The version byte of this protocol.
 pub const VERSION: u8 = 1;

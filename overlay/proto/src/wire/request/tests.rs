@@ -121,10 +121,7 @@ proptest! {
 #[test]
 fn hosts_are_normalised() {
     assert_eq!(name("WWW.Example.ORG.").as_str(), "www.example.org");
-    assert_eq!(
-        name("_dmarc.xn--bcher-kva.example").as_str(),
-        "_dmarc.xn--bcher-kva.example"
-    );
+    assert_eq!(name("_dmarc.xn--bcher-kva.example").as_str(), "_dmarc.xn--bcher-kva.example");
     let ip = |text: &str| Host::Ip(text.parse().unwrap());
     assert_eq!(Host::parse("[2001:DB8::1]").unwrap(), ip("2001:db8::1"));
     assert_eq!(Host::parse("::ffff:192.0.2.7").unwrap(), ip("192.0.2.7"));
@@ -159,11 +156,7 @@ fn names_that_are_none_are_refused() {
 
 #[test]
 fn other_forms_of_the_same_request_are_refused() {
-    let good = Request::Connect {
-        host: Host::Name(name("a.example")),
-        port: 80,
-    }
-    .encode();
+    let good = Request::Connect { host: Host::Name(name("a.example")), port: 80 }.encode();
     for (at, value) in [(4, b'A'), (5, b'/'), (0, 2), (1, 9), (2, 5)] {
         let mut bad = good.clone();
         bad[at] = value;
@@ -172,10 +165,7 @@ fn other_forms_of_the_same_request_are_refused() {
     let mut port_0 = good;
     let len = port_0.len();
     port_0[len - 2..].fill(0);
-    assert_eq!(
-        Request::decode(&port_0).unwrap_err().kind,
-        ErrorKind::Invalid
-    );
+    assert_eq!(Request::decode(&port_0).unwrap_err().kind, ErrorKind::Invalid);
 }
 
 #[test]
@@ -201,9 +191,27 @@ fn an_empty_answer_is_a_failure_and_a_long_one_is_cut() {
 
 #[test]
 fn destinations_do_not_print() {
-    let request = Request::Connect {
-        host: Host::parse("secret.example").unwrap(),
-        port: 443,
-    };
+    let request = Request::Connect { host: Host::parse("secret.example").unwrap(), port: 443 };
     assert!(!format!("{request:?}").contains("secret"));
+}
+
+/// The examples of the specification.
+#[test]
+fn the_bytes_are_pinned() {
+    let hex = |bytes: Vec<u8>| data_encoding::HEXLOWER.encode(&bytes);
+    let host = |text| Host::parse(text).unwrap();
+    let connect = Request::Connect { host: host("example.org"), port: 443 };
+    assert_eq!(hex(connect.encode()), "0101030b6578616d706c652e6f726701bb");
+    let connect = Request::Connect { host: host("192.0.2.7"), port: 80 };
+    assert_eq!(hex(connect.encode()), "010104c00002070050");
+    assert_eq!(hex(Request::Resolve { host: name("a.example") }.encode()), "010209612e6578616d706c65");
+    let ptr = Request::ResolvePtr { ip: "2001:db8::1".parse().unwrap() };
+    assert_eq!(hex(ptr.encode()), "01030620010db8000000000000000000000001");
+    assert_eq!(hex(Request::BindUdp { flow: 5 }.encode()), "010400000005");
+    assert_eq!(hex(Response::Connected.encode()), "0101");
+    assert_eq!(hex(Response::Failed(Failure::Refused).encode()), "010001");
+    assert_eq!(hex(Response::Addresses(vec![[192, 0, 2, 7].into()]).encode()), "01020104c0000207");
+    assert_eq!(hex(Response::Names(vec![name("a.example")]).encode()), "01030109612e6578616d706c65");
+    let datagram = UdpDatagram { flow: 5, host: host("192.0.2.7"), port: 53, payload: b"hi" };
+    assert_eq!(hex(datagram.encode()), "0000000504c000020700356869");
 }

@@ -1,0 +1,332 @@
+//! Real processes: a network on this machine, and what people do with it.
+//!
+//! Every child here stops when its stdin ends, so a test that fails leaves nothing running.
+
+mod support;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::Folder;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A long-running command that has said that it is ready.
+struct Running {
+    process: Child,
+    stdin: Option<ChildStdin>,
+    results: BufReader<ChildStdout>,
+    ready: Value,
+}
+
+impl Running {
+    fn start(folder: &Folder, arguments: &[&str]) -> Running {
+        let arguments = [arguments, &["--json", "--exit-with-stdin"]].concat();
+        let log = File::create(folder.path(&format!("{}.log", arguments[0]))).expect("a log");
+        let mut process = folder
+            .command(&arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("it starts");
+        let stdin = process.stdin.take();
+        let results = BufReader::new(process.stdout.take().expect("piped"));
+        let mut running = Running { process, stdin, results, ready: Value::Null };
+        running.ready = running.result("ready");
+        running
+    }
+
+    /// The next line of results with the field `key`.
+    fn result(&mut self, key: &str) -> Value {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert_ne!(self.results.read_line(&mut line).expect("readable"), 0, "it ended without {key}");
+            let value: Value = serde_json::from_str(&line).expect("JSON");
+            if value.get(key).is_some() {
+                return value;
+            }
+        }
+    }
+
+    fn network(&self) -> &str {
+        self.ready["network"].as_str().expect("a path")
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.ready["address"].as_str().expect("an address").parse().expect("an address")
+    }
+
+    /// Stops it by SIGTERM; gives its last words.
+    fn terminate(mut self) -> Value {
+        signal("-TERM", self.process.id());
+        let last = self.result("stopped");
+        assert!(self.process.wait().expect("it ends").success());
+        last
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline && matches!(self.process.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn signal(which: &str, process: u32) {
+    let status = Command::new("kill").arg(which).arg(process.to_string()).status();
+    assert!(status.expect("kill is there").success());
+}
+
+fn is_alive(process: u64) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    !state.is_empty() && !state.contains(") Z ")
+}
+
+fn testnet(folder: &Folder) -> Running {
+    Running::start(folder, &["testnet", "--dir", "net", "--relays", "5", "--exits", "2"])
+}
+
+fn proxy(folder: &Folder, network: &str) -> Running {
+    Running::start(folder, &["proxy", "--network", network, "--listen", "127.0.0.1:0", "--hops", "2"])
+}
+
+/// Opens a stream by SOCKS5, with a user name if there is one; gives the reply code too.
+fn socks(proxy: SocketAddr, user: Option<&str>, command: u8, target: SocketAddr) -> (TcpStream, u8, SocketAddr) {
+    let mut stream = TcpStream::connect(proxy).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("set");
+    let mut greeting = vec![5, 1, 0];
+    if let Some(user) = user {
+        greeting = vec![5, 1, 2, 1, u8::try_from(user.len()).expect("short")];
+        greeting.extend(user.as_bytes());
+        greeting.push(0);
+    }
+    stream.write_all(&greeting).expect("open");
+    let mut chosen = vec![0; if user.is_some() { 4 } else { 2 }];
+    stream.read_exact(&mut chosen).expect("an answer");
+    let mut request = vec![5, command, 0];
+    match target {
+        SocketAddr::V4(v4) => {
+            request.push(1);
+            request.extend(v4.ip().octets());
+        }
+        SocketAddr::V6(v6) => {
+            request.push(4);
+            request.extend(v6.ip().octets());
+        }
+    }
+    request.extend(target.port().to_be_bytes());
+    stream.write_all(&request).expect("open");
+    let mut reply = [0; 10];
+    stream.read_exact(&mut reply).expect("a reply");
+    let ip = std::net::Ipv4Addr::new(reply[4], reply[5], reply[6], reply[7]);
+    (stream, reply[1], SocketAddr::from((ip, u16::from_be_bytes([reply[8], reply[9]]))))
+}
+
+/// Answers every connection with what it sends, until the test ends.
+fn echo(address: &str) -> SocketAddr {
+    let listener = TcpListener::bind(address).expect("a free port");
+    let bound = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || {
+                let mut reader = stream.try_clone().expect("cloned");
+                let _ = std::io::copy(&mut reader, &mut &stream);
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+            });
+        }
+    });
+    bound
+}
+
+fn echoes(stream: &mut TcpStream, text: &[u8]) {
+    stream.write_all(text).expect("open");
+    let mut back = vec![0; text.len()];
+    stream.read_exact(&mut back).expect("it comes back");
+    assert_eq!(back, text);
+}
+
+#[test]
+fn programs_use_the_proxy() {
+    let folder = Folder::new();
+    let net = testnet(&folder);
+    let proxy = proxy(&folder, net.network());
+    let address = proxy.address();
+
+    let v4 = echo("127.0.0.1:0");
+    let (mut first, code, _) = socks(address, Some("first"), 1, v4);
+    assert_eq!(code, 0);
+    echoes(&mut first, b"by IPv4");
+    let (mut second, code, _) = socks(address, Some("second"), 1, v4);
+    assert_eq!(code, 0);
+    echoes(&mut second, b"isolated");
+
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+        let (mut stream, code, _) = socks(address, None, 1, echo("[::1]:0"));
+        assert_eq!(code, 0);
+        echoes(&mut stream, b"by IPv6");
+    }
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
+    assert_eq!(socks(address, None, 1, nobody).1, 5, "connection refused");
+    let metadata = SocketAddr::from(([169, 254, 169, 254], 80));
+    assert_eq!(socks(address, None, 1, metadata).1, 2, "no exit goes there, not even in a test network");
+
+    datagrams_pass(address);
+
+    // Each user name had a circuit of its own.
+    let circuits = proxy.terminate()["circuits"].as_array().expect("a list").len();
+    assert!(circuits >= 3, "{circuits} circuits for three tokens");
+}
+
+/// One datagram there and back, as a DNS client does by UDP ASSOCIATE.
+fn datagrams_pass(proxy: SocketAddr) {
+    let server = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let target = server.local_addr().expect("bound");
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((length, from)) = server.recv_from(&mut buffer) {
+            let _ = server.send_to(&buffer[..length], from);
+        }
+    });
+    let (_control, code, relay) = socks(proxy, None, 3, SocketAddr::from(([0, 0, 0, 0], 0)));
+    assert_eq!(code, 0);
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    client.set_read_timeout(Some(Duration::from_secs(2))).expect("set");
+    let datagram = [&[0, 0, 0, 1, 127, 0, 0, 1][..], &target.port().to_be_bytes(), b"query"].concat();
+    let mut buffer = [0; 2048];
+    // Datagrams may be lost: a client asks again.
+    let answered = (0..5).any(|_| {
+        client.send_to(&datagram, relay).expect("sent");
+        client.recv_from(&mut buffer).is_ok_and(|(length, _)| buffer[..length] == datagram[..])
+    });
+    assert!(answered);
+}
+
+#[test]
+fn a_call_between_two_processes_needs_the_invite_and_nothing_else() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("say.wav"), zmesh_voice::SPEECH_WAV).expect("written");
+    let net = testnet(&folder);
+    let sound = |output: &'static str| ["--input", "say.wav", "--output", output, "--seconds", "4"];
+    let answer = [&["voice", "answer", "--network", net.network()][..], &sound("a.wav")].concat();
+    let mut answer = Running::start(&folder, &answer);
+    let invite = answer.ready["invite"].as_str().expect("a line").to_owned();
+    let called = folder.succeeds(&[&["voice", "call", "--json", &invite][..], &sound("b.wav")].concat());
+    let answered = answer.result("stopped");
+    let calls: Value = serde_json::from_str(called.lines().last().expect("a report")).expect("JSON");
+    assert_eq!(calls["report"]["words"], answered["report"]["words"], "both see the same words");
+    for call in [&calls, &answered] {
+        let report = &call["report"];
+        assert!(report["frames_sent"].as_u64() >= Some(190), "{report}");
+        assert!(report["frames_played"].as_u64() >= Some(150), "{report}");
+    }
+    for recording in ["a.wav", "b.wav"] {
+        assert!(zmesh_voice::audio::wav::read_wav(&folder.path(recording)).expect("a recording").len() > 48_000);
+    }
+
+    let again = folder.run(&[&["voice", "call", &invite][..], &sound("c.wav")].concat());
+    assert_eq!(again.code, 1);
+    assert!(again.stderr.contains("used already"), "{}", again.stderr);
+    assert!(!folder.path("c.wav").exists(), "nothing half-written");
+}
+
+#[test]
+fn nothing_stays_behind() {
+    let folder = Folder::new();
+    let mut net = testnet(&folder);
+    let relays: Vec<u64> =
+        net.ready["relays"].as_array().expect("a list").iter().filter_map(|relay| relay["process"].as_u64()).collect();
+    assert_eq!(relays.len(), 5);
+    assert!(relays.iter().all(|relay| is_alive(*relay)));
+
+    signal("-KILL", u32::try_from(relays[0]).expect("an id"));
+    let log = folder.path("testnet.log");
+    wait_until(|| std::fs::read_to_string(&log).unwrap_or_default().contains("the relay relay1 is gone"));
+
+    net.process.kill().expect("killed");
+    net.process.wait().expect("ended");
+    wait_until(|| !relays.iter().any(|relay| is_alive(*relay)));
+}
+
+#[test]
+fn a_testnet_stops_on_request_and_tells_its_counters() {
+    let folder = Folder::new();
+    let net = testnet(&folder);
+    let proxy = proxy(&folder, net.network());
+    let (mut stream, _, _) = socks(proxy.address(), None, 1, echo("127.0.0.1:0"));
+    echoes(&mut stream, b"hello");
+    proxy.terminate();
+    let relays: Vec<Value> = net.ready["relays"].as_array().expect("a list").clone();
+    let stopped = net.terminate();
+    let cells = |relay: &Value| relay["metrics"]["cells_received"].as_u64().unwrap_or_default();
+    assert!(stopped["relays"].as_array().expect("a list").iter().map(cells).sum::<u64>() > 0);
+    assert!(!relays.iter().filter_map(|relay| relay["process"].as_u64()).any(is_alive));
+}
+
+#[test]
+fn after_a_killed_relay_new_streams_work_again_soon() {
+    let folder = Folder::new();
+    let net = testnet(&folder);
+    let proxy = proxy(&folder, net.network());
+    let target = echo("127.0.0.1:0");
+    let guard = proxy.ready["circuits"][0]["path"][0].as_str().expect("a name").to_owned();
+    let relay =
+        net.ready["relays"].as_array().expect("a list").iter().find(|relay| relay["nickname"] == guard.as_str());
+    let process = relay.expect("in the network")["process"].as_u64().expect("an id");
+    let (mut stream, code, _) = socks(proxy.address(), None, 1, target);
+    assert_eq!(code, 0);
+    echoes(&mut stream, b"before");
+    signal("-KILL", u32::try_from(process).expect("an id"));
+    let killed = Instant::now();
+    loop {
+        let (mut stream, code, _) = socks(proxy.address(), None, 1, target);
+        if code == 0 {
+            echoes(&mut stream, b"after");
+            break;
+        }
+        assert!(killed.elapsed() < Duration::from_secs(20), "no stream after the death of a relay");
+    }
+    assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
+}
+
+fn wait_until(mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "it took too long");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_demo_reports_and_leaves_nothing_running() {
+    let folder = Folder::new();
+    let said = folder.succeeds(&["demo", "--seconds", "10", "--hops", "2", "--output", "out", "--json"]);
+    let report: Value = serde_json::from_str(said.trim()).expect("one line of JSON");
+    assert_eq!(report["bulk"]["bytes"], 100_000_000);
+    assert!(report["circuits"].as_array().map(Vec::len) >= Some(3), "{report}");
+    for direction in ["caller_to_answerer", "answerer_to_caller"] {
+        let direction = &report["call"][direction];
+        assert!(direction["frames_sent"].as_u64() >= Some(490), "{direction}");
+        assert!(direction["frames_played"].as_u64() >= Some(400), "{direction}");
+        assert!(direction["frames_concealed"].is_u64());
+        assert!(direction["mouth_to_ear"]["whole_call"]["p50_ms"].is_f64(), "{direction}");
+    }
+    let relays = report["relays"].as_array().expect("a list");
+    assert_eq!(relays.len(), 8);
+    assert!(relays.iter().filter_map(|relay| relay["cells_forwarded"].as_u64()).sum::<u64>() > 100_000);
+    for recording in report["recordings"].as_array().expect("a list") {
+        assert!(Path::new(recording.as_str().expect("a path")).exists());
+    }
+}

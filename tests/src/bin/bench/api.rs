@@ -1,0 +1,125 @@
+//! What is measured through the Rust interface: cold connections, and the memory of relays with many circuits.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use zmesh_overlay::{Circuit, Network, Node, PathSpec, RelayId};
+use zmesh_tests::load::Samples;
+use zmesh_tests::peers::zmesh::ZmeshNetwork;
+
+use crate::end_to_end::{Outcome, Plan};
+
+/// Circuits that are built at the same time.
+const AT_ONCE: usize = 16;
+
+/// Measures and writes what came out into `outcome`.
+pub(crate) fn measure(testnet: &ZmeshNetwork, http: SocketAddr, plan: Plan, outcome: &mut Outcome) {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return outcome.notes.push(format!("no runtime: {error}")),
+    };
+    runtime.block_on(async {
+        let cold = cold(testnet, http, plan.connects).await;
+        outcome.cold = outcome.take("zmesh: cold connect", cold);
+        let memory = memory(testnet, plan.circuits, outcome).await;
+        outcome.take("zmesh: memory with many circuits", memory);
+    });
+}
+
+async fn node(testnet: &ZmeshNetwork) -> io::Result<(Node, Arc<Network>)> {
+    let bytes = std::fs::read(testnet.network())?;
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?.as_secs();
+    let network = Arc::new(Network::decode(&bytes, unix).map_err(io::Error::other)?);
+    let node = Node::builder().network(Arc::clone(&network)).spares(0).start().await.map_err(io::Error::other)?;
+    Ok((node, network))
+}
+
+/// From nothing but a link to the guard to the first byte of a web server's answer.
+async fn cold(testnet: &ZmeshNetwork, http: SocketAddr, count: usize) -> io::Result<Samples> {
+    let (node, _) = node(testnet).await?;
+    let mut taken = Vec::new();
+    for number in 0..=count {
+        let begun = Instant::now();
+        let circuit = node.circuit(PathSpec::exit().hops(3)).await.map_err(io::Error::other)?;
+        let mut stream = circuit.connect(http).await.map_err(io::Error::other)?;
+        stream.write_all(b"GET /bytes/1 HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").await?;
+        stream.read_u8().await?;
+        // The first also brings the links up.
+        if number > 0 {
+            taken.push(begun.elapsed());
+        }
+        circuit.close();
+    }
+    node.shutdown().await;
+    Ok(Samples::new(taken))
+}
+
+/// Builds circuits to one exit, looks at the relays; brings QUIC up on each, looks again.
+async fn memory(testnet: &ZmeshNetwork, count: usize, outcome: &mut Outcome) -> io::Result<()> {
+    let (node, network) = node(testnet).await?;
+    let exit = network
+        .relays()
+        .iter()
+        .find(|relay| relay.exit().is_some())
+        .map(|relay| relay.id())
+        .ok_or_else(|| io::Error::other("the network has no exit"))?;
+    let circuits = build(&node, exit, count).await?;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let relays = testnet.relays();
+    let resident = |exits: bool| {
+        relays.iter().filter(|relay| relay.exit == exits).filter_map(|relay| Some(relay.memory()?.now)).max()
+    };
+    outcome.idle_memory = resident(false);
+
+    let mut opening = JoinSet::new();
+    let (mut up, mut failed) = (0_usize, 0_usize);
+    for circuit in &circuits {
+        while opening.len() >= AT_ONCE {
+            tally(opening.join_next().await, &mut up, &mut failed);
+        }
+        let circuit = circuit.clone();
+        opening.spawn(async move { circuit.ready().await.is_ok() });
+    }
+    while let Some(done) = opening.join_next().await {
+        tally(Some(done), &mut up, &mut failed);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    outcome.session_memory = resident(true);
+    if failed > 0 || up < count {
+        outcome.notes.push(format!("{up} of {count} QUIC sessions came up"));
+    }
+    node.shutdown().await;
+    Ok(())
+}
+
+fn tally(done: Option<Result<bool, tokio::task::JoinError>>, up: &mut usize, failed: &mut usize) {
+    match done {
+        Some(Ok(true)) => *up += 1,
+        Some(_) => *failed += 1,
+        None => {}
+    }
+}
+
+async fn build(node: &Node, exit: RelayId, count: usize) -> io::Result<Vec<Circuit>> {
+    let mut circuits = Vec::with_capacity(count);
+    let mut building = JoinSet::new();
+    let mut begun = 0;
+    while circuits.len() < count {
+        while begun < count && building.len() < AT_ONCE {
+            let node = node.clone();
+            building.spawn(async move { node.circuit(PathSpec::exit().hops(3).through(exit)).await });
+            begun += 1;
+        }
+        match building.join_next().await {
+            Some(Ok(Ok(circuit))) => circuits.push(circuit),
+            Some(Ok(Err(error))) => return Err(io::Error::other(error)),
+            Some(Err(error)) => return Err(io::Error::other(error)),
+            None => break,
+        }
+    }
+    Ok(circuits)
+}
