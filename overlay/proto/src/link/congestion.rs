@@ -25,7 +25,7 @@ mod tests;
 
 use super::bucket::Bucket;
 use super::clock::{MILLI, Nanos, SECOND};
-use super::sent::{LONGEST_RTT, Report};
+use super::sent::Report;
 use crate::wire::datagram::L_LEN;
 use delay::Delay;
 use loss::{Loss, Verdict};
@@ -46,8 +46,6 @@ const DRAIN_LONGEST: Nanos = 300 * MILLI;
 const SHORTEST_PERIOD: Nanos = MILLI;
 const FEWEST_SAMPLES: u32 = 3;
 const BLACKOUT_FLOOR: Nanos = 60 * MILLI;
-/// A peer that answers late cannot stretch the wait beyond this.
-const BLACKOUT_LONGEST: Nanos = 3 * SECOND;
 /// What a peer may wait before it reports.
 const REPORT_WAIT: Nanos = 30 * MILLI;
 
@@ -153,7 +151,7 @@ impl Congestion {
 
     /// Notes a round trip measured by PING.
     pub(super) fn on_ping(&mut self, now: Nanos, rtt: Nanos) {
-        self.delay.note(now, rtt.min(LONGEST_RTT), None);
+        self.delay.note(now, rtt, None);
         self.pace(now);
     }
 
@@ -295,7 +293,7 @@ impl Congestion {
     /// How long the peer may stay silent while something is in flight.
     fn patience(&self) -> Nanos {
         let quiet = self.delay.smoothed() + 4 * self.delay.variation() + REPORT_WAIT;
-        (quiet.max(2 * self.delay.smoothed()).max(BLACKOUT_FLOOR) << self.backoff).min(BLACKOUT_LONGEST)
+        quiet.max(2 * self.delay.smoothed()).max(BLACKOUT_FLOOR) << self.backoff
     }
 
     /// When silence becomes a black-out, while something is in flight.

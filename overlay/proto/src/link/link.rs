@@ -28,8 +28,6 @@ const OLD_SESSION: Nanos = 5 * SECOND;
 /// Wait for the first sign of a new session at the responder; doubles with each try.
 const CONFIRM_WAIT: Nanos = 250 * MILLI;
 const CONFIRM_TRIES: u32 = 4;
-/// A peer that is heard and reports nothing for so long is given up: an honest one reports within 25 ms.
-const UNREPORTED: Nanos = 10 * SECOND;
 
 /// A handshake that this node has begun.
 pub(super) struct Initiation {
@@ -88,12 +86,6 @@ pub(super) struct Link {
     candidate: Option<path::Candidate>,
     /// Absurd reports since the last good one.
     absurd: u32,
-    /// Something was sent then that wants a report, and nothing was reported since.
-    unreported: Option<Nanos>,
-    /// When a cell or a control frame last moved here.
-    pub(super) last_used: Nanos,
-    /// The address for which this link counts among those of strangers.
-    pub(super) stranger: Option<SocketAddr>,
     stats: Totals,
     /// When this link stands in the table of timers.
     pub(super) scheduled: Option<Nanos>,
@@ -138,9 +130,6 @@ impl Link {
             pace_wake: None,
             candidate: None,
             absurd: 0,
-            unreported: None,
-            last_used: now,
-            stranger: None,
             stats: Totals::default(),
             scheduled: None,
             dirty: false,

@@ -239,12 +239,11 @@ impl Links {
     /// again until the peer has it or the link ends. Frames about one circuit arrive in order.
     ///
     /// # Errors
-    /// [`Error::UnknownLink`] or, but for DESTROY, [`Error::ControlQueueFull`].
+    /// [`Error::UnknownLink`] or [`Error::ControlQueueFull`].
     pub fn send_control(&mut self, _now: Instant, link: LinkId, control: Control) -> Result<(), Error> {
         let limit = self.shared.config.max_queued_control;
         let state = self.table.get_mut(link).ok_or(Error::UnknownLink)?;
-        // A DESTROY that is lost leaves a circuit at the peer until it idles out; there is one per circuit at most.
-        if state.control_queued() >= limit && !matches!(control, Control::Destroy { .. }) {
+        if state.control_queued() >= limit {
             return Err(Error::ControlQueueFull);
         }
         state.queue_control(control);

@@ -14,10 +14,6 @@ use crate::wire::frame::{FEEDBACK_BITS, Feedback};
 const REORDER_COUNT: u64 = 48;
 /// … or one sent this much later in time.
 const REORDER_TIME: Nanos = 5 * MILLI;
-/// A round trip is never taken for longer.
-pub(super) const LONGEST_RTT: Nanos = 60_000 * MILLI;
-/// Beyond so many, entries at the front that are not in flight are forgotten.
-const IDLE_ENTRIES: usize = 1 << 12;
 /// Entries kept at most; beyond, the oldest counts as lost.
 const MAX_ENTRIES: usize = 1 << 16;
 
@@ -89,11 +85,6 @@ impl Sent {
             self.first += 1;
             dropped = if old.state == State::Open { u64::from(old.len) } else { 0 };
         }
-        while self.entries.len() >= IDLE_ENTRIES
-            && let Some(_) = self.entries.pop_front_if(|old| old.state != State::Open)
-        {
-            self.first += 1;
-        }
         let state = if eliciting { State::Open } else { State::Silent };
         self.entries.push_back(Entry { at: now, len, state });
         dropped
@@ -125,7 +116,7 @@ impl Sent {
             && entry.state != State::Done
         {
             let at = entry.at;
-            report.rtt = now.saturating_sub(at).checked_sub(waited).filter(|rtt| *rtt > 0).map(|rtt| rtt.min(LONGEST_RTT));
+            report.rtt = now.saturating_sub(at).checked_sub(waited).filter(|rtt| *rtt > 0);
             report.one_way = Some(feedback.arrived.wrapping_sub(super::clock::micros32(at)));
         }
         self.acknowledge(highest, &mut report);

@@ -55,7 +55,6 @@ impl Link {
         shared: &mut Shared,
         inbox: &mut Vec<Inbound>,
     ) -> Verdict {
-        let waiting = inbox.len();
         let mut eliciting = false;
         let mut verdict = Verdict::Fine;
         let mut reports = None;
@@ -116,9 +115,6 @@ impl Link {
         self.stats.received += 1;
         shared.counters.received_data += 1;
         self.last_heard = now;
-        if inbox.len() > waiting {
-            self.last_used = now;
-        }
         if self.current.as_ref().is_some_and(|session| session.local_index == header.index) {
             self.probe = None;
             self.confirmed = true;
@@ -131,7 +127,6 @@ impl Link {
                 Ok(report) => {
                     if report.acked > 0 {
                         self.absurd = 0;
-                        self.unreported = None;
                     }
                     self.congestion.on_report(now, &report, self.sent.next_counter());
                 }

@@ -26,7 +26,6 @@ impl Link {
         writer.cells(first, second);
         self.ride_along(now, &mut writer);
         writer.pad();
-        self.last_used = now;
         shared.counters.cells_sent += 1 + u64::from(second.is_some());
         self.seal(now, shared, plain_len, true);
     }
@@ -157,7 +156,6 @@ impl Link {
         if eliciting {
             self.congestion.on_sent(now, u64::from(bytes), counter + 1);
             self.pace_wake = self.congestion.paced_until(now);
-            self.unreported.get_or_insert(now);
         }
         self.stats.sent += 1;
         shared.count_sent(len);

@@ -2,7 +2,7 @@
 
 use rand_core::Rng;
 
-use super::{CONFIRM_TRIES, CONFIRM_WAIT, Link, Probe, UNREPORTED};
+use super::{CONFIRM_TRIES, CONFIRM_WAIT, Link, Probe};
 use crate::link::clock::{Nanos, span};
 use crate::link::shared::Shared;
 use crate::link::types::{LinkConfig, LinkError};
@@ -83,9 +83,6 @@ impl Link {
             self.pace_wake = None;
         }
         if self.congestion.blackout_at().is_some_and(|at| at <= now) {
-            if self.unreported.is_some_and(|since| since + UNREPORTED <= now) {
-                return Due::Down(LinkError::Dead);
-            }
             self.congestion.on_blackout(now, self.sent.next_counter());
             self.sent.give_up();
             if self.probe.is_none() {

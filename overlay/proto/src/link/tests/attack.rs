@@ -328,28 +328,3 @@ fn relays_that_claim_an_identity_are_known_by_their_key() {
     real.link_key = [7; 32];
     assert_ne!(net.b.links.connect(net.now, &real), Ok(b));
 }
-
-#[test]
-fn a_peer_that_never_reports_is_given_up() {
-    use crate::wire::frame::{Frame, FrameWriter};
-    let (mut net, a, b) = Net::origin().linked();
-    net.b.backlog = (0..4000).map(|number| (b, number)).collect();
-    net.a.alive = false;
-    for second in 0..30 {
-        let mut frame = [0; 8];
-        FrameWriter::new(&mut frame).push(&Frame::Ping(second));
-        net.a.links.forge(net.now, a, &frame);
-        net.run(Duration::from_secs(1));
-    }
-    assert_eq!(net.b.down(), Some(LinkError::Dead));
-}
-
-#[test]
-fn the_end_of_a_circuit_is_never_lost_to_a_full_queue() {
-    let (mut net, a, _) = Net::relays().linked();
-    for circuit in 0..2000 {
-        net.a.links.send_control(net.now, a, Control::Destroy { circuit, reason: 0 }).expect("always room");
-    }
-    net.run(Duration::from_secs(10));
-    assert_eq!(net.b.controls.len(), 2000);
-}
