@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use zmesh_overlay::egress::EgressError;
 use zmesh_overlay::testnet::{Testnet, TestnetConfig};
 use zmesh_overlay::{
-    CircuitError, ConnectErrorKind, IsolationToken, MESSAGE_MAX, Meet, MeetingSpec, Node, PathSpec, UdpError,
+    CircuitError, ConnectErrorKind, IsolationToken, MESSAGE_MAX, Meet, MeetingSpec, Node, NodeError, PathSpec, UdpError,
 };
 
 /// A bound on everything that should take milliseconds, so that a hang is a failure and not a wait.
@@ -74,6 +74,18 @@ async fn source_and_sink(len: usize) -> (SocketAddr, SocketAddr, Vec<u8>) {
         }
     });
     (addresses.0, addresses.1, hash)
+}
+
+#[tokio::test]
+async fn another_network_is_refused_and_the_one_in_use_stays() {
+    let (testnet, other) = (testnet(TestnetConfig::default()).await, testnet(TestnetConfig::default()).await);
+    let node = origin(&testnet).await;
+    assert!(matches!(node.set_network(other.network()).await, Err(NodeError::OtherNetwork)));
+    assert_eq!(node.network().network_id(), testnet.network().network_id());
+    assert!(node.set_network(testnet.network()).await.is_ok());
+    let (_, relay) = testnet.relays().next().expect("it has relays");
+    assert!(matches!(relay.set_network(other.network()).await, Err(NodeError::OtherNetwork)));
+    node.circuit(PathSpec::exit()).await.expect("the network is the one that it was");
 }
 
 #[tokio::test]

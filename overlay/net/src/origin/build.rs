@@ -69,6 +69,9 @@ impl Origin {
         let mut choice = self.choice();
         let choice = &mut *choice;
         let mut rng = choice.rng.fork();
+        for guard in self.shard.take_damaged() {
+            choice.guards.tampered(&guard, clock::now());
+        }
         let mut not_guard = exclude.to_vec();
         not_guard.extend(wanted.exit);
         if let LastHop::Meeting(relay) = wanted.last {
@@ -168,7 +171,12 @@ impl Origin {
         match failure {
             None => choice.guards.succeeded(guard),
             Some(BuildFailure::GuardUnreachable) => choice.guards.unreachable(guard, clock::now()),
-            Some(_) => choice.guards.failed_behind(guard),
+            Some(failure) => {
+                choice.guards.failed_behind(guard);
+                if matches!(failure, BuildFailure::BadReply | BuildFailure::Refused) {
+                    choice.guards.tampered(guard, clock::now());
+                }
+            }
         }
     }
 

@@ -66,7 +66,11 @@ impl Origin {
 
     /// Chooses from another network document from now on.
     pub(crate) fn set_network(&self, network: Arc<Network>) {
-        *self.network.write().unwrap_or_else(PoisonError::into_inner) = network;
+        let mut current = self.network.write().unwrap_or_else(PoisonError::into_inner);
+        // Of two at once the newer one stays.
+        if network.valid_after() >= current.valid_after() {
+            *current = network;
+        }
     }
 
     /// The guards in use.

@@ -138,7 +138,7 @@ impl Links {
                     return;
                 };
                 match half_open.session.open(header, datagram, &mut self.shared.plain[..]) {
-                    Ok(len) => match self.promote(now, from, header.index) {
+                    Ok(len) => match self.promote(now, header.index) {
                         Some(id) => Ok((id, len)),
                         None => return,
                     },

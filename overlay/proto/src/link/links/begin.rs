@@ -245,7 +245,7 @@ impl Links {
         }
         let session = Session::new(keys, initiation.suite, index, payload.index, now);
         link.token = Zeroizing::new(payload.token);
-        let evicted = link.install(now, session, false);
+        let evicted = link.install(now, session, Some(self.shared.rng.next_u32()));
         let info = link.info;
         self.table.assign(index, Owner::Link(id));
         evicted.into_iter().for_each(|old| self.table.forget(old));

@@ -138,16 +138,17 @@ impl Links {
 
     /// The initiator has used a half-open session: it becomes that of a new link, or of the link that it renews.
     /// `None` when the link is gone or there are too many.
-    pub(super) fn promote(&mut self, now: Nanos, from: SocketAddr, index: u32) -> Option<LinkId> {
-        let HalfOpen { session, answer, .. } = self.guests.leave(index)?;
+    pub(super) fn promote(&mut self, now: Nanos, index: u32) -> Option<LinkId> {
+        // The initiator got message 2 at `proven`; where this datagram says it comes from is not proven yet.
+        let HalfOpen { session, answer, from: proven, .. } = self.guests.leave(index)?;
         let renewal = answer.renews.is_some();
         let id = match answer.renews {
             Some(id) => self.table.get(id).map(|link| link.id),
             None => {
-                if self.table.places.admits(from) {
+                if self.table.places.admits(proven) {
                     self.make_room(now, &answer.info);
                 }
-                self.table.insert(answer.info, from, now)
+                self.table.insert(answer.info, proven, now)
             }
         };
         let Some((id, link)) = id.and_then(|id| Some((id, self.table.get_mut(id)?))) else {
@@ -156,7 +157,7 @@ impl Links {
             return None;
         };
         link.token = answer.token;
-        let evicted = link.install(now, session, true);
+        let evicted = link.install(now, session, None);
         evicted.into_iter().for_each(|old| self.table.forget(old));
         self.table.assign(index, Owner::Link(id));
         self.shared.counters.handshakes += 1;
