@@ -57,8 +57,9 @@ pub struct Links {
 }
 
 impl Links {
-    /// Creates the links of a node; none exist yet. Their own generator takes its seed from `rng`. `unix_nanos` is the wall clock at `now`; a relay's restarts must
-    /// not set it back, or its neighbours refuse its handshakes until the old time is reached again.
+    /// Creates the links of a node; none exist yet. Their own generator takes its seed from `rng`. `unix_nanos` is the
+    /// wall clock at `now`; a relay's restarts must not set it back, or its neighbours refuse its handshakes until the
+    /// old time is reached again.
     #[must_use]
     pub fn new(config: LinkConfig, mut rng: impl CryptoRng, now: Instant, unix_nanos: u64) -> Self {
         let own = match &config.local {
