@@ -32,6 +32,15 @@ pub(crate) enum Class {
     Stranger,
 }
 
+impl Class {
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Known => Self::Stranger,
+            Self::Stranger => Self::Known,
+        }
+    }
+}
+
 /// One thing for each class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PerClass<T> {
