@@ -121,7 +121,8 @@ pub struct RelayConfig {
     pub onion_keys: Vec<OnionKey>,
     /// What it remembers of earlier set-up packets.
     pub replay: ReplayStart,
-    /// Set-up packets that it takes in each slot of 5 minutes; about 30 bytes each, three slots are kept.
+    /// Set-up packets that it takes of each slot of 5 minutes, a third of them before the slot begins; about 30 bytes each,
+    /// three slots are kept.
     pub replay_capacity: usize,
     /// Whether circuits may meet here.
     pub allow_meeting: bool,
@@ -149,6 +150,10 @@ pub struct RelayConfig {
     pub idle_timeout: Duration,
     /// Most circuits that may wait for a meeting.
     pub max_meetings: usize,
+    /// Most of them on circuits that came over the link of one relay of the network document.
+    pub max_meetings_per_link: usize,
+    /// Most of them on circuits that came over the link of anybody else.
+    pub max_meetings_per_stranger: usize,
     /// How long a waiting circuit is kept after its last request.
     pub meeting_patience: Duration,
     /// Probes that one circuit may have answered at once; they come back at ten in a second.
@@ -163,7 +168,7 @@ impl RelayConfig {
             id,
             onion_keys,
             replay: ReplayStart::Fresh,
-            replay_capacity: 400_000,
+            replay_capacity: 1_200_000,
             allow_meeting: false,
             allow_local: false,
             max_circuits: 16_384,
@@ -176,7 +181,9 @@ impl RelayConfig {
             setup_timeout: Duration::from_secs(9),
             connect_timeout: Duration::from_secs(4),
             idle_timeout: Duration::from_secs(600),
-            max_meetings: 1024,
+            max_meetings: 16_384,
+            max_meetings_per_link: 1_024,
+            max_meetings_per_stranger: 4,
             meeting_patience: Duration::from_secs(60),
             ping_burst: 20,
         }

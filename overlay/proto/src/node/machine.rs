@@ -232,8 +232,8 @@ impl Node {
     pub fn flush(&mut self, now: Instant) {
         let Core { neighbours, links, metrics, .. } = &mut self.core;
         neighbours.send_destroys(now, links);
-        if neighbours.flush(now, links, metrics, self.flush_datagrams) {
-            self.resume_at(now);
+        if let Some(at) = neighbours.flush(now, links, metrics, self.flush_datagrams) {
+            self.resume_at(at);
         }
         self.core.links.finish_batch(now);
     }
