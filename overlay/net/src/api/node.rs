@@ -97,7 +97,8 @@ impl NodeBuilder {
         let network = self.network.ok_or(NodeError::NoNetwork)?;
         let link = LinkConfig::new(LocalIdentity::Anonymous);
         let config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
-        let started = shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), || Ok(()), |_| {}).await?;
+        let started =
+            shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), || Ok(()), |_| {}).await?;
         let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares);
         Ok(Node { inner: Arc::new(Inner { origin, started }) })
     }
