@@ -264,8 +264,9 @@ class Hop:
         ephemeral = int.from_bytes(hexed(vector["random_bytes_drawn"]), "little") % ORDER
         self.share = encode(multiply(ephemeral, G))
         fresh = encode(multiply(ephemeral, element))
-        header_hash = hashlib.sha256(packet[:240]).digest()
-        self.circuit = extract("zmesh circuit 1", fresh + shared + relay + public + alpha + self.share + header_hash)
+        packet_hash = hashlib.sha256(packet).digest()
+        assert packet_hash.hex() == vector["keys_of_the_circuit"]["packet hash"]
+        self.circuit = extract("zmesh circuit 1", fresh + shared + relay + public + alpha + self.share + packet_hash)
         for name in ("reply authenticator", "forward", "backward 0", "backward 1", "backward 2", "backward 3"):
             assert derive(self.circuit, name).hex() == vector["keys_of_the_circuit"][name]
 

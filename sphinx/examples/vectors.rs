@@ -139,7 +139,7 @@ fn set_up_file(now: Instant) -> Value {
     })
 }
 
-fn cells_file(now: Instant) -> Value {
+fn cells_file(mut now: Instant) -> Value {
     let Built { mut origin, mut hops, roots, .. } = set_up(3, now);
     let mut cells = Vec::new();
     for (text, skip) in [("first", 0), ("second", 0), ("after 65,534 lost cells", 65_534_u32)] {
@@ -148,6 +148,8 @@ fn cells_file(now: Instant) -> Value {
             origin.seal(now, 2, 0, b"", &mut body).unwrap();
             hops[2].originate(now, 0, b"", &mut body).unwrap();
         }
+        // The time in which so many cells can be sent and lost.
+        now += Duration::from_micros(4) * skip;
         for target in 0..3 {
             let mut number = origin.seal(now, target, 1, text.as_bytes(), &mut body).unwrap();
             let mut links = Vec::new();

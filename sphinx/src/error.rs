@@ -65,10 +65,10 @@ pub enum CellError {
     /// The cell number lies before the window, or its phase key has been erased.
     #[error("the cell is too old")]
     TooOld,
-    /// The cell number lies more than one key phase ahead.
+    /// The cell number lies more than one key phase ahead, or further than the time since the last cell explains.
     #[error("the cell number is too far ahead")]
     TooFarAhead,
-    /// The lane is not in use in this direction at this hop.
+    /// The lane cannot be in use in this direction at this hop. (At the origin, which knows all lanes, such a cell is forged.)
     #[error("no such lane here")]
     UnknownLane,
     /// The authenticator failed at the last place that could accept the cell: end the circuit.

@@ -6,8 +6,8 @@
 use crate::{
     Error, OnionSecret, Packet, RelayId,
     group::{self, SecretScalar},
-    header::{HEADER_LEN, SphinxKeys},
-    kdf::{self, KeySource},
+    header::SphinxKeys,
+    kdf::KeySource,
     secret::Secret,
     setup::CircuitKeys,
 };
@@ -40,12 +40,12 @@ pub fn circuit_steps(packet: &Packet, id: &RelayId, onion: &OnionSecret, uniform
     let ephemeral = SecretScalar::from_uniform(&Secret::from_bytes(uniform)).ok_or(Error::InvalidSecret)?;
     let (share, _) = ephemeral.public();
     let fresh = ephemeral.agree(&element);
-    let header_hash = kdf::hash(&[&packet.as_bytes()[..HEADER_LEN]]);
-    let keys = CircuitKeys::derive(&fresh, &shared, id, &onion.public(), &alpha, &share, &header_hash);
+    let packet_hash = packet.hash();
+    let keys = CircuitKeys::derive(&fresh, &shared, id, &onion.public(), &alpha, &share, &packet_hash);
     let mut steps = vec![
         ("share", share.to_vec()),
         ("fresh", fresh.expose().to_vec()),
-        ("header hash", header_hash.to_vec()),
+        ("packet hash", packet_hash.to_vec()),
         ("reply authenticator", keys.authentication.expose().to_vec()),
         ("forward", keys.forward.expose().to_vec()),
     ];

@@ -122,11 +122,15 @@ impl OriginCircuit {
     /// Opens a cell that came back, in place, and says which hop sent it.
     ///
     /// # Errors
-    /// The number's ([`CellError::Replayed`], [`CellError::TooOld`], [`CellError::TooFarAhead`], [`CellError::UnknownLane`]): drop the
-    /// cell. [`CellError::Forged`] or [`CellError::Exhausted`]: end the circuit.
+    /// The number's ([`CellError::Replayed`], [`CellError::TooOld`], [`CellError::TooFarAhead`]): drop the cell.
+    /// [`CellError::Forged`] or [`CellError::Exhausted`]: end the circuit. A cell on a lane that belongs to no hop is forged: relays
+    /// cannot tell such a lane and pass its cells on, but no honest relay makes one.
     pub fn open(&mut self, now: Instant, number: u32, body: &mut [u8; BODY_LEN]) -> Result<(usize, Plain), CellError> {
         let (lane, low) = number::split(number);
-        let lane = self.backward[usize::from(lane)].as_mut().ok_or(CellError::UnknownLane)?;
+        let Some(lane) = self.backward[usize::from(lane)].as_mut() else {
+            body.fill(0);
+            return Err(CellError::Forged);
+        };
         let counter = lane.admit(now, number::subtract(low, self.start))?;
         for (keys, label) in &mut lane.layers {
             keys.cipher(phase_of(counter))?.decrypt(&tweak(Direction::Backward, *label, counter), body);
@@ -157,7 +161,7 @@ impl Backward {
     /// The first layer's keys decide; the others go through the same phases at the same times.
     fn admit(&mut self, now: Instant, low: u32) -> Result<u64, CellError> {
         let (first, others) = self.layers.split_first_mut().ok_or(CellError::UnknownLane)?;
-        let counter = admit(&mut self.window, &mut first.0, now, low)?;
+        let counter = admit(&mut self.window, &mut first.0, self.used, now, low)?;
         self.used = now;
         for (keys, _) in others {
             keys.advance(now, phase_of(counter));

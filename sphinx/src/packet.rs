@@ -72,8 +72,10 @@ impl Packet {
         blocks
     }
 
-    fn header_hash(&self) -> [u8; 32] {
-        kdf::hash(&[&self.bytes[..HEADER_LEN]])
+    /// Binds a circuit's keys to the packet as this hop received it: all of it, because an honest hop in the middle checks the header
+    /// but cannot check the body.
+    pub(crate) fn hash(&self) -> [u8; 32] {
+        kdf::hash(&[&self.bytes])
     }
 
     /// Step 1 at a relay: one multiplication, the header's authenticator, the slot.
@@ -151,8 +153,8 @@ impl Peeled {
             }
         };
         let share = *share.expose();
-        let header_hash = self.packet.header_hash();
-        let keys = CircuitKeys::derive(&fresh, &self.shared, &self.own, &self.public, &alpha, &share, &header_hash);
+        let packet_hash = self.packet.hash();
+        let keys = CircuitKeys::derive(&fresh, &self.shared, &self.own, &self.public, &alpha, &share, &packet_hash);
         let reply = ReplySeal {
             keys: ReplyKeys { slots: self.keys.reply(), filler: self.keys.reply_filler() },
             share,

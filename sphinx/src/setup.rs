@@ -41,11 +41,11 @@ impl CircuitKeys {
         onion: &OnionPublic,
         alpha: &[u8; ELEMENT_LEN],
         share: &[u8; ELEMENT_LEN],
-        header_hash: &[u8; 32],
+        packet_hash: &[u8; 32],
     ) -> Self {
         let source = KeySource::extract(
             PROTOCOL,
-            &[fresh.expose(), shared.expose(), &id.0, onion.as_bytes(), alpha, share, header_hash],
+            &[fresh.expose(), shared.expose(), &id.0, onion.as_bytes(), alpha, share, packet_hash],
         );
         Self {
             authentication: source.derive("reply authenticator"),
@@ -93,20 +93,20 @@ pub fn create(path: &[PathHop], slot: u32, rng: &mut impl CryptoRng) -> Result<(
             exponent: std::mem::replace(&mut exponent, next),
             shared,
             alpha,
-            header_hash: [0; 32],
+            packet_hash: [0; 32],
             reply: ReplyKeys { slots: sphinx.reply(), filler: sphinx.reply_filler() },
         });
         keys.push(sphinx);
     }
 
     let headers = header::create(&keys, &routing, rng);
-    for (hop, blocks) in hops.iter_mut().zip(&headers) {
-        hop.header_hash = kdf::hash(&[&hop.alpha, &blocks.beta, &blocks.gamma]);
-    }
     let body_keys: Vec<_> = keys.iter().map(SphinxKeys::body).collect();
-    let body = body::create(body_keys.iter());
+    let bodies = body::create(body_keys.iter());
+    for ((hop, blocks), body) in hops.iter_mut().zip(&headers).zip(&bodies) {
+        hop.packet_hash = kdf::hash(&[&hop.alpha, &blocks.beta, &blocks.gamma, body]);
+    }
     let (alpha, element) = first.expect("a path has at least one hop");
-    let packet = Packet::assemble(&alpha, element, &headers[0], &body);
+    let packet = Packet::assemble(&alpha, element, &headers[0], &bodies[0]);
     Ok((packet, PendingSetup { hops }))
 }
 
@@ -147,14 +147,14 @@ struct PendingHop {
     /// αᵇ.
     shared: Secret<ELEMENT_LEN>,
     alpha: [u8; ELEMENT_LEN],
-    header_hash: [u8; 32],
+    packet_hash: [u8; 32],
     reply: ReplyKeys,
 }
 
 impl PendingHop {
     fn keys(&self, share: &[u8; ELEMENT_LEN], element: &RistrettoPoint) -> CircuitKeys {
         let fresh = self.exponent.agree(element);
-        CircuitKeys::derive(&fresh, &self.shared, &self.id, &self.onion, &self.alpha, share, &self.header_hash)
+        CircuitKeys::derive(&fresh, &self.shared, &self.id, &self.onion, &self.alpha, share, &self.packet_hash)
     }
 }
 

@@ -12,17 +12,24 @@ use zmesh_sphinx::CellError;
 
 const PHASE: usize = 1 << 16;
 
+/// What the fastest circuit takes to send so many cells.
+fn time_of(count: usize) -> Duration {
+    Duration::from_micros(4) * count as u32
+}
+
 /// Sends `count` cells that get lost right away.
 fn lose_forward(circuit: &mut TestCircuit, count: usize) {
     for _ in 0..count {
         circuit.seal(circuit.hops.len() - 1, b"").unwrap();
     }
+    circuit.now += time_of(count);
 }
 
 fn lose_backward(circuit: &mut TestCircuit, hop: usize, count: usize) {
     for _ in 0..count {
         circuit.originate(hop, b"");
     }
+    circuit.now += time_of(count);
 }
 
 #[test]
@@ -46,8 +53,11 @@ fn a_cell_passes_once() {
 #[test]
 fn cells_across_phases_in_any_order() {
     let mut circuit = TestCircuit::build(3, 2);
-    lose_forward(&mut circuit, PHASE - 20);
-    lose_backward(&mut circuit, 2, PHASE - 20);
+    // A relay knows since when a lane has been silent once it has seen a cell of it.
+    circuit.deliver(2, b"first");
+    circuit.answer(2, b"first");
+    lose_forward(&mut circuit, PHASE - 21);
+    lose_backward(&mut circuit, 2, PHASE - 21);
     for phase in 0..4 {
         let mut forward: Vec<(u8, u32, Body)> = Vec::new();
         let mut backward = Vec::new();
@@ -125,8 +135,9 @@ fn a_neighbour_cannot_jump_beyond_the_next_phase() {
     let before = beyond_body;
     assert_eq!(circuit.forward(0, beyond, &mut beyond_body).err(), Some((0, CellError::TooFarAhead)));
     assert_eq!(beyond_body, before, "checked before decrypting");
-    // Phase 1 is reachable, and then so is phase 2.
+    // Phase 1 is reachable, and then, in its time, so is phase 2.
     circuit.forward(0, next, &mut next_body).unwrap();
+    circuit.now += time_of(PHASE);
     circuit.forward(0, beyond, &mut beyond_body).unwrap();
 }
 
@@ -135,7 +146,10 @@ fn invented_cells_end_at_the_far_end() {
     let mut circuit = TestCircuit::build(3, 6);
     let (number, body) = circuit.seal(2, b"true").unwrap();
     let invented = number & 0xc000_0000 | (number + 100_000) & 0x3fff_ffff;
-    // A neighbour pushes the window of the first hop by a whole phase: noise travels on and is found out.
+    // Not at once …
+    assert_eq!(circuit.forward(0, invented, &mut [1; 504]).err(), Some((0, CellError::TooFarAhead)));
+    // … but after a silence that explains the jump, a neighbour pushes the window of the first hop by a whole phase: noise travels on and is found out.
+    circuit.now += time_of(100_000);
     assert_eq!(circuit.forward(0, invented, &mut [1; 504]).err(), Some((2, CellError::Forged)));
     // True cells are behind the window now, as if the neighbour had dropped them, which it could do anyway.
     assert_eq!(circuit.forward(0, number, &mut body.clone()).err(), Some((0, CellError::TooOld)));
@@ -149,6 +163,7 @@ fn earlier_hops_cannot_starve_later_ones() {
     for _ in 0..PHASE - 1 {
         circuit.seal(0, b"padding").unwrap();
     }
+    circuit.now += time_of(PHASE);
     // … cannot go on into the next phase before the last hop has a cell of it.
     assert_eq!(circuit.seal(0, b"padding").err(), Some(CellError::PhaseNotOpen));
     assert_eq!(circuit.seal(1, b"padding").err(), Some(CellError::PhaseNotOpen));
@@ -171,6 +186,56 @@ fn a_quiet_circuit_goes_on() {
     }
 }
 
+/// Two relays in league could write a number of their choice into a gap. Time bounds it: the gap must look like an outage.
+#[test]
+fn a_jump_needs_its_time_and_ends_no_circuit() {
+    const AT_ONCE: usize = 8192;
+    for (pause, lost, passes) in [
+        (0, AT_ONCE, true),
+        (0, AT_ONCE + 1, false),
+        (20_000, AT_ONCE + 5000, true),
+        (20_000, AT_ONCE + 5001, false),
+        (0, 41_234, false),
+    ] {
+        let mut circuit = TestCircuit::build(3, 10);
+        circuit.answer(2, b"x");
+        circuit.deliver(2, b"x");
+        circuit.now += Duration::from_micros(pause);
+        for _ in 0..lost {
+            circuit.originate(2, b"");
+            circuit.seal(2, b"").unwrap();
+        }
+        let (number, mut body) = circuit.originate(2, b"after the gap");
+        let expected = if passes { None } else { Some((1, CellError::TooFarAhead)) };
+        assert_eq!(circuit.backward(2, number, &mut body).err(), expected, "{pause} {lost}");
+        let (number, mut body) = circuit.seal(2, b"after the gap").unwrap();
+        let expected = if passes { None } else { Some((0, CellError::TooFarAhead)) };
+        assert_eq!(circuit.forward(0, number, &mut body).err(), expected, "{pause} {lost}");
+        // Whatever was refused, the bound grows with the silence and the circuit goes on.
+        circuit.now += time_of(lost);
+        circuit.answer(2, b"and on");
+        circuit.deliver(2, b"and on");
+    }
+}
+
+/// An outage of any length at 50 MB/s: not one cell after it is refused.
+#[test]
+fn a_fast_circuit_survives_an_outage() {
+    let every = Duration::from_micros(10);
+    for lost in [100, 5000, 20_000, PHASE] {
+        let mut circuit = TestCircuit::build(2, 11);
+        circuit.deliver(1, b"before");
+        for _ in 0..lost {
+            circuit.seal(1, b"").unwrap();
+            circuit.now += every;
+        }
+        for _ in 0..20 {
+            circuit.now += every;
+            circuit.deliver(1, b"after");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -179,8 +244,10 @@ proptest! {
     fn any_order_and_any_losses(order in proptest::collection::vec(0_usize..200, 1..300), begin in 0_usize..2) {
         let mut circuit = TestCircuit::build(2, 9);
         // Before or across the end of a phase.
-        lose_forward(&mut circuit, begin * (PHASE - 100));
-        lose_backward(&mut circuit, 1, begin * (PHASE - 100));
+        circuit.deliver(1, b"first");
+        circuit.answer(1, b"first");
+        lose_forward(&mut circuit, begin * (PHASE - 101));
+        lose_backward(&mut circuit, 1, begin * (PHASE - 101));
         let forward: Vec<_> = (0..200_u8).map(|text| circuit.seal(1, &[text]).unwrap()).collect();
         let backward: Vec<_> = (0..200_u8).map(|text| circuit.originate(1, &[text])).collect();
         let mut seen = [false; 200];

@@ -277,10 +277,38 @@ fn lanes_that_are_not_in_use() {
     let refused = (0..4_u32)
         .filter(|lane| circuit.hops[0].backward(circuit.now, lane << 30, &mut body) == Err(CellError::UnknownLane));
     assert_eq!(refused.count(), 1);
-    // Of four lanes on the first link, three hops use three.
-    let unknown = (0..4_u32)
-        .filter(|lane| circuit.origin.open(circuit.now, lane << 30, &mut body) == Err(CellError::UnknownLane));
-    assert_eq!(unknown.count(), 1);
+}
+
+/// Of four lanes on the first link, three hops use three. Relays cannot know which and pass the fourth; the origin ends the circuit.
+#[test]
+fn a_cell_on_a_lane_of_nobody_ends_the_circuit() {
+    for hops in 2..=3 {
+        let mut circuit = TestCircuit::build(hops, 26);
+        let last = usize::from(hops) - 1;
+        let (number, _) = circuit.originate(last, b"text");
+        let (mut forged, mut passed) = (0, 0);
+        for other in 1..4_u32 {
+            let (mut number, mut body) = (number ^ other << 30, [0xaa; BODY_LEN]);
+            let refused = (0..last).rev().any(|hop| match circuit.hops[hop].backward(circuit.now, number, &mut body) {
+                Ok(next) => {
+                    number = next;
+                    false
+                }
+                Err(error) => {
+                    assert_eq!(error, CellError::UnknownLane);
+                    true
+                }
+            });
+            if !refused {
+                passed += 1;
+                let error = circuit.origin.open(circuit.now, number, &mut body).expect_err("nobody made this cell");
+                forged += usize::from(error.ends_circuit());
+                assert_eq!(body, [0; BODY_LEN], "nothing is left of it");
+            }
+        }
+        // The last hop's own lane, and one for each inner hop: all others pass the relays, and none of them the origin.
+        assert_eq!((passed, forged), (3 - last, 3 - last), "{hops} hops");
+    }
 }
 
 #[test]

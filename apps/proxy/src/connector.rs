@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -47,35 +46,8 @@ pub trait Connector: Send + Sync + 'static {
     fn forget(&self, token: Token);
 }
 
-/// So that a program can keep an eye on what its server uses.
-impl<C: Connector> Connector for Arc<C> {
-    type Stream = C::Stream;
-    type Udp = C::Udp;
-
-    fn connect(
-        &self,
-        token: Token,
-        target: &Target,
-    ) -> impl Future<Output = Result<Self::Stream, ConnectError>> + Send {
-        C::connect(self, token, target)
-    }
-
-    fn udp(&self, token: Token) -> impl Future<Output = Result<Self::Udp, ConnectError>> + Send {
-        C::udp(self, token)
-    }
-
-    fn resolve(&self, token: Token, name: &Name) -> impl Future<Output = Result<Vec<IpAddr>, ConnectError>> + Send {
-        C::resolve(self, token, name)
-    }
-
-    fn resolve_ptr(&self, token: Token, ip: IpAddr) -> impl Future<Output = Result<Name, ConnectError>> + Send {
-        C::resolve_ptr(self, token, ip)
-    }
-
-    fn forget(&self, token: Token) {
-        C::forget(self, token);
-    }
-}
+/// The longest payload of a UDP datagram, in bytes: 65,535 less the headers of UDP and IPv4.
+pub const PAYLOAD_MAX: usize = 65_507;
 
 /// A datagram socket whose other side is an exit. Datagrams may be lost, and are lost rather than delayed.
 pub trait UdpRelay: Send + Sync + 'static {
@@ -85,14 +57,15 @@ pub trait UdpRelay: Send + Sync + 'static {
     /// A [`ConnectError`] when the socket is at its end.
     fn send_to(&self, target: &Target, payload: &[u8]) -> impl Future<Output = Result<(), ConnectError>> + Send;
 
-    /// Waits for a datagram; gives its source and payload.
+    /// Waits for a datagram, writes its payload to `buffer` and gives its source and the payload's length. The buffer
+    /// takes the longest payload there is ([`PAYLOAD_MAX`]): what did not fit would be cut off.
     ///
     /// # Errors
     /// A [`ConnectError`] when the socket is at its end.
     ///
     /// # Cancel safety
     /// No datagram is lost when the future is dropped.
-    fn recv_from(&self) -> impl Future<Output = Result<(Target, Vec<u8>), ConnectError>> + Send;
+    fn recv_from(&self, buffer: &mut [u8]) -> impl Future<Output = Result<(Target, usize), ConnectError>> + Send;
 }
 
 /// Why a target was not reached. Says nothing about which target it was.

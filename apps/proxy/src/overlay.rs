@@ -11,9 +11,6 @@ use crate::connector::{ConnectError, Connector, UdpRelay};
 use crate::isolation::Token;
 use crate::target::{Host, Name, Target};
 
-/// The longest payload of a datagram that a circuit can carry, rounded up: no message is longer than three cells.
-const DATAGRAM_MAX: usize = 2048;
-
 /// Circuits of one [`Node`], one [`Session`] for each isolation token.
 #[derive(Debug)]
 pub struct Circuits {
@@ -39,9 +36,7 @@ impl Circuits {
             .or_insert_with(|| self.node.isolated_with(IsolationToken::fresh(), self.spec.clone()))
             .clone()
     }
-}
 
-impl Circuits {
     /// The circuits of every session now, each session's current one first.
     #[must_use]
     pub fn circuits(&self) -> Vec<Circuit> {
@@ -91,15 +86,9 @@ impl UdpRelay for UdpSocket {
         }
     }
 
-    async fn recv_from(&self) -> Result<(Target, Vec<u8>), ConnectError> {
-        let mut buffer = vec![0; DATAGRAM_MAX];
-        match UdpSocket::recv_from(self, &mut buffer).await {
-            Ok((length, source)) => {
-                buffer.truncate(length);
-                Ok((Target::ip(source), buffer))
-            }
-            Err(_) => Err(ConnectError::Closed),
-        }
+    async fn recv_from(&self, buffer: &mut [u8]) -> Result<(Target, usize), ConnectError> {
+        let (length, source) = UdpSocket::recv_from(self, buffer).await.map_err(|_| ConnectError::Closed)?;
+        Ok((Target::ip(source), length))
     }
 }
 

@@ -177,6 +177,50 @@ async fn udp_association_serves_its_owner_only() {
     assert!(tokio::time::timeout(silence, owner.recv_from(&mut [0; 100])).await.map_or(true, |r| r.is_err()));
 }
 
+/// Opens an association whose client announces `port`; gives its control connection and the relay's address.
+async fn associate(proxy: SocketAddr, port: u16) -> (TcpStream, SocketAddr) {
+    let request = [&[5, 1, 0, 5, 3, 0, 1, 0, 0, 0, 0][..], &port.to_be_bytes()].concat();
+    let mut control = client(proxy, &request).await;
+    let reply = read_exactly(&mut control, 12).await;
+    assert_eq!(reply[..6], [5, 0, 5, 0, 0, 1]);
+    (control, SocketAddr::from(([127, 0, 0, 1], u16::from_be_bytes([reply[10], reply[11]]))))
+}
+
+#[tokio::test]
+async fn long_datagrams_arrive_whole() {
+    let (target, proxy) = (udp_echo().await, proxy(Local::default(), |_| {}).await);
+    let (_control, relay) = associate(proxy, 0).await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let header = [&[0, 0, 0, 1, 127, 0, 0, 1][..], &target.port().to_be_bytes()].concat();
+    let mut buffer = vec![0; 1 << 16];
+    // The longest leaves room for the header on the way between client and proxy.
+    for len in [0, 2_048, 2_049, 9_000, 65_507 - header.len()] {
+        let payload: Vec<u8> = (0..=250).cycle().take(len).collect();
+        let datagram = [&header[..], &payload].concat();
+        socket.send_to(&datagram, relay).await.expect("sent");
+        let received = tokio::time::timeout(Duration::from_secs(10), socket.recv_from(&mut buffer)).await;
+        let (length, from) = received.expect("in time").expect("open");
+        assert_eq!(from, relay);
+        assert!(buffer[..length] == datagram[..], "{length} bytes of {}", datagram.len());
+    }
+}
+
+#[tokio::test]
+async fn an_announced_port_is_the_only_one_served() {
+    let (target, proxy) = (udp_echo().await, proxy(Local::default(), |_| {}).await);
+    let owner = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let stranger = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let (_control, relay) = associate(proxy, owner.local_addr().expect("bound").port()).await;
+    let datagram = [&[0, 0, 0, 1, 127, 0, 0, 1][..], &target.port().to_be_bytes(), b"ping"].concat();
+    let mut buffer = [0; 100];
+    stranger.send_to(&datagram, relay).await.expect("sent");
+    let silence = tokio::time::timeout(Duration::from_millis(200), stranger.recv_from(&mut buffer)).await;
+    assert!(silence.is_err(), "it was first, but it is not the client");
+    owner.send_to(&datagram, relay).await.expect("sent");
+    let received = tokio::time::timeout(Duration::from_secs(10), owner.recv_from(&mut buffer)).await;
+    assert_eq!(received.expect("in time").expect("open"), (datagram.len(), relay));
+}
+
 #[tokio::test]
 async fn slow_clients_are_cut_off_and_make_room() {
     let port = echo().await;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use zmesh_overlay::NodeError;
+
 /// The outcome of a command.
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
@@ -33,6 +35,17 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// Why a node did not start.
+pub(crate) fn not_started(error: NodeError) -> Failure {
+    Failure::failed("cannot start", error, "the operating system must allow UDP sockets and threads")
+}
+
+/// Why there is no circuit.
+pub(crate) fn no_circuit(what: impl fmt::Display, why: impl fmt::Display) -> Failure {
+    let next = "see whether the network has enough relays (zmesh network show), whether they run, and try --hops 2";
+    Failure::failed(what, why, next)
 }
 
 /// "what: why; next", without line breaks or control characters, whatever the parts hold.

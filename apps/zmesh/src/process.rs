@@ -11,7 +11,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -71,6 +71,16 @@ impl Child {
     /// Its process id, while it runs.
     pub(crate) fn id(&self) -> Option<u32> {
         self.process.id()
+    }
+
+    /// Writes a line to its stdin, which stays open.
+    pub(crate) async fn say(&mut self, line: &str) -> Outcome {
+        if let Some(stdin) = &mut self.stdin
+            && stdin.write_all(format!("{line}\n").as_bytes()).await.is_err()
+        {
+            return Err(self.ended().await);
+        }
+        Ok(())
     }
 
     /// The next line of results that has the field `key`; others are kept for [`Child::stop`].

@@ -7,6 +7,12 @@ pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
+/// Microseconds since 1970.
+pub(crate) fn unix_micros() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// `2026-11-21 01:35 UTC`.
 pub(crate) fn date(unix: u64) -> String {
     let (days, seconds) = (unix / 86_400, unix % 86_400);

@@ -266,7 +266,14 @@ fn bad_invites_are_refused() {
     ] {
         let line = folder.fails(&["voice", "call", "--network", "network", invite], code);
         assert!(line.contains(says), "{line}");
+        folder.write("invite", invite);
+        for arguments in [&["voice", "call", "--network", "network"][..], &["voice", "call", "-"]] {
+            let ran = folder.run_with(arguments, "invite");
+            assert_eq!(ran.code, code, "{}", ran.stderr);
+            assert!(ran.stderr.contains(says), "{}", ran.stderr);
+        }
     }
+    folder.fails(&["voice", "call", "--network", "network", other], 2);
     folder.unchanged();
 }
 

@@ -34,12 +34,15 @@ fn shell_lines(text: &str) -> Vec<String> {
     lines
 }
 
-/// The arguments of a line that runs our program, and the file that its output goes to.
+/// The arguments of a line that runs our program, without the file that it reads, and the file that its output goes to.
 fn arguments(line: &str) -> Option<(Vec<String>, Option<String>)> {
     let mut words: Vec<String> = line.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect();
     let program = words.remove(0);
     if program != "zmesh" && program != "target/release/zmesh" {
         return None;
+    }
+    if let Some(input) = words.iter().position(|word| word == "<") {
+        words.drain(input..input + 2);
     }
     let output = words.iter().position(|word| word == ">").map(|at| words.split_off(at).pop().expect("a file name"));
     Some((words, output))

@@ -223,9 +223,12 @@ fn a_call_between_two_processes_needs_the_invite_and_nothing_else() {
     let answer = [&["voice", "answer", "--network", net.network()][..], &sound("a.wav")].concat();
     let mut answer = Running::start(&folder, &answer);
     let invite = answer.ready["invite"].as_str().expect("a line").to_owned();
-    let called = folder.succeeds(&[&["voice", "call", "--json", &invite][..], &sound("b.wav")].concat());
+    // By stdin: other users of the machine see the arguments of a process.
+    folder.write("invite", &format!("{invite}\n"));
+    let called = folder.run_with(&[&["voice", "call", "--json"][..], &sound("b.wav")].concat(), "invite");
+    assert_eq!(called.code, 0, "{}", called.stderr);
     let answered = answer.result("stopped");
-    let calls: Value = serde_json::from_str(called.lines().last().expect("a report")).expect("JSON");
+    let calls: Value = serde_json::from_str(called.stdout.lines().last().expect("a report")).expect("JSON");
     assert_eq!(calls["report"]["words"], answered["report"]["words"], "both see the same words");
     for call in [&calls, &answered] {
         let report = &call["report"];
@@ -272,6 +275,25 @@ fn a_testnet_stops_on_request_and_tells_its_counters() {
     let stopped = net.terminate();
     let cells = |relay: &Value| relay["metrics"]["cells_received"].as_u64().unwrap_or_default();
     assert!(stopped["relays"].as_array().expect("a list").iter().map(cells).sum::<u64>() > 0);
+    // What the operator's guide promises: whatever is dropped or refused is counted, and every counter is printed.
+    let counters = [
+        "/cells_forwarded",
+        "/drops/codel",
+        "/drops/forged",
+        "/messages/events_full",
+        "/queue/mean_delay_ms",
+        "/circuits/refused_busy",
+        "/circuits/refused_replay",
+        "/work/cost_ms",
+        "/links/refused_junk",
+        "/datagrams_unsent",
+        "/exit_sessions",
+    ];
+    for relay in stopped["relays"].as_array().expect("a list") {
+        for counter in counters {
+            assert!(relay["metrics"].pointer(counter).is_some_and(Value::is_number), "{counter}: {relay}");
+        }
+    }
     assert!(!relays.iter().filter_map(|relay| relay["process"].as_u64()).any(is_alive));
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use zmesh_overlay::egress::EgressError;
 use zmesh_overlay::testnet::{Testnet, TestnetConfig};
 use zmesh_overlay::{
-    CircuitError, ConnectErrorKind, IsolationToken, MESSAGE_MAX, Meet, MeetingSpec, Node, PathSpec, UdpError,
+    CircuitError, ConnectErrorKind, IsolationToken, MESSAGE_MAX, Meet, MeetingSpec, Node, NodeError, PathSpec, UdpError,
 };
 
 /// A bound on everything that should take milliseconds, so that a hang is a failure and not a wait.
@@ -74,6 +74,18 @@ async fn source_and_sink(len: usize) -> (SocketAddr, SocketAddr, Vec<u8>) {
         }
     });
     (addresses.0, addresses.1, hash)
+}
+
+#[tokio::test]
+async fn another_network_is_refused_and_the_one_in_use_stays() {
+    let (testnet, other) = (testnet(TestnetConfig::default()).await, testnet(TestnetConfig::default()).await);
+    let node = origin(&testnet).await;
+    assert!(matches!(node.set_network(other.network()).await, Err(NodeError::OtherNetwork)));
+    assert_eq!(node.network().network_id(), testnet.network().network_id());
+    assert!(node.set_network(testnet.network()).await.is_ok());
+    let (_, relay) = testnet.relays().next().expect("it has relays");
+    assert!(matches!(relay.set_network(other.network()).await, Err(NodeError::OtherNetwork)));
+    node.circuit(PathSpec::exit()).await.expect("the network is the one that it was");
 }
 
 #[tokio::test]
@@ -183,10 +195,19 @@ async fn names_are_resolved_at_the_exit() {
     testnet.shutdown().await;
 }
 
+/// QUIC sessions up at all exits together: each is a connection of its own, by a circuit of its own.
+async fn exit_sessions(testnet: &Testnet) -> usize {
+    let mut sessions = 0;
+    for (_, relay) in testnet.relays() {
+        sessions += relay.metrics().await.expect("it runs").sessions;
+    }
+    sessions
+}
+
 #[tokio::test]
 async fn tokens_share_no_circuit_and_equal_ones_do() {
     let testnet = testnet(TestnetConfig { relays: 6, ..TestnetConfig::default() }).await;
-    let node = Node::builder().network(testnet.network()).spares(2).start().await.expect("the node starts");
+    let node = origin(&testnet).await;
     let address = tcp_echo("127.0.0.1:0").await;
     let alice = node.isolated(IsolationToken::from_parts(&[b"alice", b"secret"]));
     let again = node.isolated(IsolationToken::from_parts(&[b"alice", b"secret"]));
@@ -194,14 +215,42 @@ async fn tokens_share_no_circuit_and_equal_ones_do() {
     let _one = alice.connect(address).await.expect("connected");
     let _two = again.connect(address).await.expect("connected");
     let _three = bob.connect(address).await.expect("connected");
-    assert_eq!(alice.circuits().len(), 1, "equal tokens share a circuit");
-    assert_eq!(bob.circuits().len(), 1);
-    // Each exit session is a QUIC connection of its own, by a circuit of its own.
-    let mut sessions = 0;
-    for (_, relay) in testnet.relays() {
-        sessions += relay.metrics().await.expect("it runs").sessions;
+    let (alice, again, bob) = (alice.circuits(), again.circuits(), bob.circuits());
+    assert_eq!((alice.len(), again.len(), bob.len()), (1, 1, 1));
+    assert!(alice[0].same_as(&again[0]), "equal tokens share a circuit");
+    assert!(!alice[0].same_as(&bob[0]), "different tokens share none");
+    assert_eq!(exit_sessions(&testnet).await, 2, "no spares: one session for each token");
+    node.shutdown().await;
+    testnet.shutdown().await;
+}
+
+#[tokio::test]
+async fn tokens_that_race_for_one_spare_share_no_circuit() {
+    let testnet = testnet(TestnetConfig { relays: 6, ..TestnetConfig::default() }).await;
+    let node = Node::builder().network(testnet.network()).spares(1).start().await.expect("the node starts");
+    let address = tcp_echo("127.0.0.1:0").await;
+    let warm = async {
+        while exit_sessions(&testnet).await < 1 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        // The exit is up half a round trip before the origin is.
+        sleep(Duration::from_millis(200)).await;
+    };
+    timeout(SOON, warm).await.expect("a spare is built unasked");
+    let sessions: Vec<_> = (0..4).map(|_| node.isolated(IsolationToken::fresh())).collect();
+    let (one, two, three, four) = tokio::join!(
+        sessions[0].connect(address),
+        sessions[1].connect(address),
+        sessions[2].connect(address),
+        sessions[3].connect(address)
+    );
+    let _streams = [one, two, three, four].map(|stream| stream.expect("connected"));
+    let circuits: Vec<_> = sessions.iter().flat_map(|session| session.circuits()).collect();
+    assert_eq!(circuits.len(), 4);
+    for (at, circuit) in circuits.iter().enumerate() {
+        assert!(circuits[at + 1..].iter().all(|other| !circuit.same_as(other)), "two tokens share a circuit");
     }
-    assert!(sessions >= 2, "two tokens, two sessions, and spares besides");
+    assert!(exit_sessions(&testnet).await >= 4, "four tokens, four sessions, and a spare besides");
     node.shutdown().await;
     testnet.shutdown().await;
 }

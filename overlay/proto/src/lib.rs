@@ -11,6 +11,7 @@ pub mod link;
 pub mod node;
 pub mod origin;
 pub mod path;
+pub mod random;
 pub mod relay;
 pub mod timer;
 pub mod wire;

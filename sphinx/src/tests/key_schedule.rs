@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     BODY_LEN, Next, PACKET_LEN, create,
     group::{self, ELEMENT_LEN},
-    header::{HEADER_LEN, SphinxKeys},
+    header::SphinxKeys,
     kdf,
     number::LANES,
     phase::{KEEP_PREVIOUS, PhaseKeys},
@@ -68,7 +68,7 @@ fn onion_keys_do_not_give_circuit_keys() {
         let share_element = group::decode(&share).expect("the listener does learn Y");
 
         // Everything it can put in the place of αʸ.
-        let header_hash = kdf::hash(&[&recorded[number][..HEADER_LEN]]);
+        let packet_hash = kdf::hash(&[&recorded[number]]);
         let mut guesses = vec![shared.clone(), onion.agree(&share_element), Secret::zero()];
         for bytes in [alpha, share, onion.public().to_bytes()] {
             let mut guess = Secret::zero();
@@ -76,7 +76,7 @@ fn onion_keys_do_not_give_circuit_keys() {
             guesses.push(guess);
         }
         for guess in guesses {
-            let guessed = CircuitKeys::derive(&guess, &shared, id, &onion.public(), &alpha, &share, &header_hash);
+            let guessed = CircuitKeys::derive(&guess, &shared, id, &onion.public(), &alpha, &share, &packet_hash);
             assert_ne!(*guessed.authentication.expose(), real[number]);
             for key in all(&guessed) {
                 let mut key_secret = Secret::zero();

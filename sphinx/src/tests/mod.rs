@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(clippy::cast_possible_truncation, reason = "small test values")]
 
+mod binding;
 mod erasure;
 mod header;
 mod key_schedule;

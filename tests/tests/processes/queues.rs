@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use zmesh_tests::load::client::{self, Saturation};
 use zmesh_tests::load::server::Server;
 use zmesh_tests::peers::process::udp_drops_at;
@@ -23,8 +24,10 @@ fn receive_buffers_stay_empty_under_load() {
     let ports: Vec<u16> = scene.network.relays().iter().map(|relay| relay.address.port()).collect();
     let buffer_drops: u64 = ports.iter().map(|port| udp_drops_at(*port)).sum();
     let counted = scene.network.stop();
-    let sum = |name: &str| -> u64 { counted.iter().filter_map(|relay| relay["metrics"][name].as_u64()).sum() };
-    let received = sum("datagrams_received");
+    let sum = |name: &str| -> u64 {
+        counted.iter().map(|relay| relay["metrics"].pointer(name).and_then(Value::as_u64).expect(name)).sum()
+    };
+    let received = sum("/datagrams_received");
     println!("download beside echoes: {:.1} MB/s", download.megabytes_per_second());
     println!(
         "echo p50 {:.2?} -> {:.2?}, p99 {:.2?} -> {:.2?}, {} of 250 came back",
@@ -36,8 +39,8 @@ fn receive_buffers_stay_empty_under_load() {
     );
     println!(
         "of {received} datagrams receive buffers dropped {buffer_drops}; FQ-CoDel dropped {} cells, bounds {}",
-        sum("dropped_by_codel"),
-        sum("dropped_over_bounds")
+        sum("/drops/codel"),
+        sum("/drops/circuit_bound") + sum("/drops/link_bound") + sum("/drops/node_bound")
     );
     assert!(received > 10_000, "no load: {received} datagrams");
     // Near 0: one in a thousand.

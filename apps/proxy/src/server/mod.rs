@@ -88,7 +88,7 @@ impl Server {
     ///
     /// # Errors
     /// Never by a client's doing; only when the listening socket itself fails for good.
-    pub async fn serve<C: Connector>(self, connector: C) -> io::Result<()> {
+    pub async fn serve<C: Connector>(self, connector: Arc<C>) -> io::Result<()> {
         let permits = Arc::new(Semaphore::new(self.config.max_connections));
         let isolation = Isolation::new(self.config.max_tokens, self.config.token_idle);
         let mut expiry = interval((self.config.token_idle / 4).max(Duration::from_millis(10)));
@@ -100,9 +100,10 @@ impl Server {
             warned: AtomicU8::new(0),
         });
         let mut clients = JoinSet::new();
+        let mut full = Warning::default();
         loop {
             tokio::select! {
-                accepted = accept(&self.listener, &permits) => {
+                accepted = accept(&self.listener, &permits, &mut full) => {
                     let (stream, permit) = accepted?;
                     let shared = Arc::clone(&shared);
                     clients.spawn(async move {
@@ -125,8 +126,9 @@ impl Server {
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
+    full: &mut Warning,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    if permits.available_permits() == 0 {
+    if permits.available_permits() == 0 && full.is_due(Instant::now()) {
         tracing::warn!("the limit of clients at once is reached; further ones wait");
     }
     let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
@@ -143,13 +145,32 @@ async fn accept(
     }
 }
 
+/// A warning that a client can bring about as often as it likes, and that is given once a minute.
+#[derive(Default)]
+struct Warning {
+    given: Option<Instant>,
+}
+
+impl Warning {
+    const PAUSE: Duration = Duration::from_secs(60);
+
+    /// Whether to give it now; it then counts as given.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.given.is_none_or(|given| now.saturating_duration_since(given) >= Warning::PAUSE);
+        if due {
+            self.given = Some(now);
+        }
+        due
+    }
+}
+
 fn is_fatal(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected)
 }
 
 /// What all clients of a listener share.
 struct Shared<C> {
-    connector: C,
+    connector: Arc<C>,
     config: ServerConfig,
     isolation: Mutex<Isolation>,
     /// One bit for each kind of warning that was given.
@@ -193,5 +214,18 @@ struct Lease<'a, C: Connector> {
 impl<C: Connector> Drop for Lease<'_, C> {
     fn drop(&mut self) {
         self.shared.isolation().release(Instant::now(), self.credentials.as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_given_once_a_minute() {
+        let start = Instant::now();
+        let mut warning = Warning::default();
+        let given = (0..180).filter(|second| warning.is_due(start + Duration::from_secs(*second)));
+        assert_eq!(given.collect::<Vec<_>>(), [0, 60, 120]);
     }
 }

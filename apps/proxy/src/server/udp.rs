@@ -8,12 +8,12 @@ use tokio::net::{TcpStream, UdpSocket};
 
 use super::Shared;
 use super::client::{Done, in_time};
-use crate::connector::{ConnectError, Connector, UdpRelay};
+use crate::connector::{ConnectError, Connector, PAYLOAD_MAX, UdpRelay};
 use crate::handshake::Accepted;
 use crate::isolation::Token;
 use crate::socks5::{Datagram, encode_datagram};
 
-/// The longest UDP payload there is.
+/// No datagram of a client, with its header, is longer.
 const LONGEST: usize = 65_535;
 
 pub(super) async fn associate<C: Connector>(
@@ -22,7 +22,8 @@ pub(super) async fn associate<C: Connector>(
     token: Token,
     accepted: &Accepted,
 ) -> Result<Done, ConnectError> {
-    let (owner, local) = bind_beside(client).await.map_err(|_| ConnectError::Quota)?;
+    let (ip, local) = bind_beside(client).await.map_err(|_| ConnectError::Quota)?;
+    let owner = Owner { ip, announced: accepted.target.port };
     let bound = local.local_addr().map_err(|_| ConnectError::Quota)?;
     let relay = in_time(shared, shared.connector.udp(token)).await?;
     Ok(Done::Over(
@@ -44,16 +45,31 @@ async fn bind_beside(client: &TcpStream) -> io::Result<(IpAddr, UdpSocket)> {
     Ok((owner, local))
 }
 
-/// Moves datagrams until the control connection or the circuit's socket ends. Only the client's address is listened
-/// to, and of it only the port that sent first.
+/// Whose datagrams an association serves.
+struct Owner {
+    ip: IpAddr,
+    /// The port that the client said it will send from; 0 when it did not know yet (RFC 1928 section 7).
+    announced: u16,
+}
+
+impl Owner {
+    /// Only the client's address is listened to, and of it only the announced port, or else the port that sent first:
+    /// another program of this machine cannot take an announced one's place.
+    fn is(&self, from: SocketAddr) -> bool {
+        from.ip().to_canonical() == self.ip && (self.announced == 0 || self.announced == from.port())
+    }
+}
+
+/// Moves datagrams until the control connection or the circuit's socket ends.
 async fn run<U: UdpRelay>(
     control: &mut TcpStream,
-    owner: IpAddr,
+    owner: Owner,
     local: &UdpSocket,
     relay: &U,
 ) -> Result<(), ConnectError> {
     let mut peer: Option<SocketAddr> = None;
     let mut inbound = vec![0; LONGEST];
+    let mut returning = vec![0; PAYLOAD_MAX];
     let mut outbound = Vec::new();
     let mut ignored = [0; 64];
     loop {
@@ -64,7 +80,7 @@ async fn run<U: UdpRelay>(
             },
             received = local.recv_from(&mut inbound) => {
                 let Ok((length, from)) = received else { continue };
-                if from.ip().to_canonical() != owner || *peer.get_or_insert(from) != from {
+                if !owner.is(from) || *peer.get_or_insert(from) != from {
                     tracing::debug!("a datagram from elsewhere was dropped");
                     continue;
                 }
@@ -73,10 +89,10 @@ async fn run<U: UdpRelay>(
                     Err(error) => tracing::debug!("a datagram was dropped: {error}"),
                 }
             }
-            received = relay.recv_from() => {
-                let (source, payload) = received?;
+            received = relay.recv_from(&mut returning) => {
+                let (source, length) = received?;
                 if let Some(peer) = peer {
-                    encode_datagram(&source, &payload, &mut outbound);
+                    encode_datagram(&source, &returning[..length], &mut outbound);
                     // A full socket buffer loses the datagram, as UDP may.
                     let _ = local.try_send_to(&outbound, peer);
                 }

@@ -73,11 +73,9 @@ impl UdpRelay for LocalUdp {
         Ok(())
     }
 
-    async fn recv_from(&self) -> Result<(Target, Vec<u8>), ConnectError> {
-        let mut buffer = vec![0; 2048];
-        let (length, from) = self.0.recv_from(&mut buffer).await.map_err(|_| ConnectError::Closed)?;
-        buffer.truncate(length);
-        Ok((Target::ip(from), buffer))
+    async fn recv_from(&self, buffer: &mut [u8]) -> Result<(Target, usize), ConnectError> {
+        let (length, from) = self.0.recv_from(buffer).await.map_err(|_| ConnectError::Closed)?;
+        Ok((Target::ip(from), length))
     }
 }
 
@@ -87,7 +85,7 @@ pub(crate) async fn proxy(connector: Local, change: impl FnOnce(&mut ServerConfi
     change(&mut config);
     let server = Server::bind_with(SocketAddr::from(([127, 0, 0, 1], 0)), config).await.expect("a free port");
     let address = server.local_addr().expect("bound");
-    tokio::spawn(server.serve(connector));
+    tokio::spawn(server.serve(Arc::new(connector)));
     address
 }
 
@@ -112,7 +110,7 @@ pub(crate) async fn udp_echo() -> SocketAddr {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
     let address = socket.local_addr().expect("bound");
     tokio::spawn(async move {
-        let mut buffer = [0; 2048];
+        let mut buffer = vec![0; 1 << 16];
         while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
             let _ = socket.send_to(&buffer[..length], from).await;
         }

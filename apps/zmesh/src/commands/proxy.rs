@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use zmesh_overlay::{Circuit, ConnectError, Node, NodeError, PathSpec};
+use zmesh_overlay::{Circuit, Node, PathSpec};
 use zmesh_proxy::{Circuits, Server, Token};
 
 use super::narrate::narrate;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, no_circuit, not_started};
 use crate::files;
 use crate::network_file::NetworkOption;
 use crate::stop::Stop;
@@ -76,7 +76,7 @@ async fn serve(node: &Node, server: Server, address: SocketAddr, circuits: &Arc<
     let first = circuits.session(Token::SHARED);
     match timeout(FIRST_CIRCUIT, narrate(node, first.warm())).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(no_circuit(&error)),
+        Ok(Err(error)) => return Err(no_circuit("no circuit could be built", &error)),
         Err(_) => {
             return Err(Failure::failed(
                 "no circuit could be built",
@@ -110,17 +110,4 @@ fn ready(address: SocketAddr, circuits: &[Circuit], json: bool) {
 pub(crate) fn circuit_json(circuit: &Circuit) -> Value {
     let path: Vec<String> = circuit.path().into_iter().map(|hop| hop.nickname).collect();
     json!({ "path": path, "build_ms": millis(circuit.build_time()) })
-}
-
-/// Why a node did not start.
-pub(crate) fn not_started(error: NodeError) -> Failure {
-    Failure::failed("cannot start", error, "the operating system must allow UDP sockets and threads")
-}
-
-fn no_circuit(error: &ConnectError) -> Failure {
-    Failure::failed(
-        "no circuit could be built",
-        error,
-        "see whether the network has enough relays (zmesh network show), whether they run, and try --hops 2",
-    )
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
-use zmesh_overlay::{NodeError, Relay, RelayHandle, RelayMetrics};
+use serde_json::json;
+use zmesh_overlay::{NodeError, Relay, RelayHandle};
 
 use super::keys;
 use crate::config::{RelayConfig, wrong};
@@ -60,6 +60,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
         .network(network)
         .meeting(config.meeting)
         .rate_limit(config.limits.send_bytes_per_second())
+        .max_circuits(config.limits.circuits)
         .replay_file(config.state.join("replay"));
     for address in &config.listen {
         builder = builder.bind(*address);
@@ -70,7 +71,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let relay = builder.start().await.map_err(not_started)?;
     ready(&config, &id.to_string(), &relay.local_addresses(), args.json);
 
-    let mut document = Document::new(config.network.clone());
+    let mut document = Watched::new(config.network.clone());
     loop {
         tokio::select! {
             biased;
@@ -89,7 +90,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
         term::json(&json!({
             "stopped": true,
             "memory_bytes": process::memory(std::process::id()),
-            "metrics": metrics.as_ref().map(metrics_json),
+            "metrics": metrics,
         }));
     }
     Ok(())
@@ -134,15 +135,15 @@ fn not_started(error: NodeError) -> Failure {
 }
 
 /// The network document on disk, taken up again when it changes.
-struct Document {
+struct Watched {
     path: PathBuf,
     seen: Option<SystemTime>,
 }
 
-impl Document {
-    fn new(path: PathBuf) -> Document {
+impl Watched {
+    fn new(path: PathBuf) -> Watched {
         let seen = modified(&path);
-        Document { path, seen }
+        Watched { path, seen }
     }
 
     async fn reload(&mut self, relay: &RelayHandle) {
@@ -164,30 +165,4 @@ impl Document {
 
 fn modified(path: &Path) -> Option<SystemTime> {
     std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
-}
-
-fn metrics_json(metrics: &RelayMetrics) -> Value {
-    let node = &metrics.node;
-    let drops = &node.drops;
-    json!({
-        "cells_received": node.cells_received,
-        "cells_forwarded": node.cells_forwarded,
-        "cells_for_this_relay": node.cells_for_this_relay,
-        "cells_sent": node.cells_sent,
-        "dropped_by_codel": drops.codel,
-        "dropped_over_bounds": drops.circuit_bound + drops.link_bound + drops.node_bound,
-        "dropped_as_bad": drops.forged + drops.malformed + drops.replayed + drops.too_old + drops.too_far_ahead,
-        "dropped_of_closed_circuits": drops.unknown_circuit + drops.not_ready + drops.closed,
-        "queue_mean_ms": node.queue.mean_delay.as_secs_f64() * 1000.0,
-        "queue_max_ms": node.queue.max_delay.as_secs_f64() * 1000.0,
-        "circuits_built": node.circuits.built,
-        "circuits_open": node.circuits.open,
-        "links_up": node.links_up,
-        "meetings_joined": node.meetings_joined,
-        "datagrams_received": metrics.datagrams_received,
-        "datagrams_sent": metrics.datagrams_sent,
-        "datagrams_unsent": metrics.datagrams_unsent,
-        "exit_sessions": metrics.sessions,
-        "exit_streams": metrics.streams,
-    })
 }

@@ -59,10 +59,17 @@ pub(crate) struct ExitConfig {
 }
 
 /// The `[limits]` table.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
     send_bytes_per_second: u64,
+    pub(crate) circuits: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { send_bytes_per_second: 0, circuits: 16_384 }
+    }
 }
 
 impl Default for ExitConfig {
@@ -137,6 +144,9 @@ impl RelayConfig {
                 let family = if v6 { "IPv6" } else { "IPv4" };
                 return Err(format!("listen: give at most one {family} address"));
             }
+        }
+        if !(1..=1_000_000).contains(&self.limits.circuits) {
+            return Err("limits.circuits: write a number from 1 to 1000000".to_owned());
         }
         self.country_code()?;
         exit::policy(&self.exit, [])?;

@@ -29,6 +29,7 @@ fn the_template_shows_every_key() {
         "ipv4",
         "ipv6",
         "send_bytes_per_second",
+        "circuits",
         "streams",
         "connects_per_minute",
         "lookups_per_minute",
@@ -50,6 +51,8 @@ fn errors_name_the_key_and_the_line() {
         (("#country = \"DE\"", "country = \"de\""), "country: "),
         (("[exit]", "[exit"), "line "),
         (("accept *:80\"", "allow *:80\""), "exit.policy: rule 2: "),
+        (("circuits = 16384", "circuits = 0"), "limits.circuits: "),
+        (("circuits = 16384", "circuits = 1000001"), "limits.circuits: "),
         (("ipv4 = true", "ipv4 = 1"), "invalid type: integer `1`, expected a boolean"),
     ] {
         let text = RELAY_TEMPLATE.replace(change.0, change.1);

@@ -1,7 +1,7 @@
 //! 100 MB through the proxy: a file server, a SOCKS5 client, and a check of every byte.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rand_core::Rng;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use crate::failure::{Failure, Outcome};
+use crate::time::unix_micros;
 use crate::{randomness, term};
 
 const BLOCK: usize = 1_000_000;
@@ -166,9 +167,4 @@ async fn socks_connect(stream: &mut TcpStream, port: u16) -> Outcome {
         0 => Ok(()),
         code => Err(failed(format_args!("the proxy answered with SOCKS code {code}"))),
     }
-}
-
-fn unix_micros() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

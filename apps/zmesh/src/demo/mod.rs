@@ -101,11 +101,12 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
     // The caller is given the invite and nothing else: it brings the network.
     let call = stage.call.insert(start(
         "the calling end",
-        &["voice", "call", &invite],
+        &["voice", "call"],
         &[&common, &talk],
         &sound(&spoken, &heard_by_caller),
         &output.join("call.log"),
     )?);
+    call.say(&invite).await?;
     call.result("ready", READY).await?;
     let connected = connected(call).await?;
     let proxy_ready = proxy.result("ready", READY).await?;

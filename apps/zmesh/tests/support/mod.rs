@@ -65,6 +65,17 @@ impl Folder {
         }
     }
 
+    /// The same, with the file `input` as stdin.
+    pub(crate) fn run_with(&self, arguments: &[&str], input: &str) -> Ran {
+        let file = fs::File::open(self.path(input)).expect("a file");
+        let output = self.command(arguments).stdin(file).output().expect("it runs");
+        Ran {
+            code: output.status.code().expect("it ends by itself"),
+            stdout: String::from_utf8(output.stdout).expect("text"),
+            stderr: String::from_utf8(output.stderr).expect("text"),
+        }
+    }
+
     pub(crate) fn succeeds(&self, arguments: &[&str]) -> String {
         let ran = self.run(arguments);
         assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);

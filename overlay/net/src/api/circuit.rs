@@ -21,6 +21,12 @@ impl Circuit {
         Self { circuit }
     }
 
+    /// Whether both handles are of one circuit, whatever relays it goes by.
+    #[must_use]
+    pub fn same_as(&self, other: &Circuit) -> bool {
+        Arc::ptr_eq(&self.circuit, &other.circuit)
+    }
+
     /// Opens a byte stream from the exit to `target`: one path round trip once QUIC is up.
     ///
     /// # Errors

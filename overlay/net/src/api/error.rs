@@ -32,6 +32,17 @@ pub enum NodeError {
     /// The relay's keys do not fit the network document or each other.
     #[error("the relay's keys cannot be used: {0}")]
     Keys(String),
+    /// The network document is another network's than the one in use.
+    #[error("this document belongs to another network")]
+    OtherNetwork,
+    /// The network document is older than the one in use, and may list relays that were taken out since.
+    #[error("this network document is older than the one in use: it holds from {given}, that one from {in_use} (unix)")]
+    OlderNetwork {
+        /// From when the document holds that was given, unix seconds.
+        given: u64,
+        /// From when the one in use holds.
+        in_use: u64,
+    },
     /// The node was shut down.
     #[error("the node is shut down")]
     ShutDown,

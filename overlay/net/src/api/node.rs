@@ -11,7 +11,7 @@ use zmesh_proto::node::NodeConfig;
 
 use super::{Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Session};
 use crate::origin::Origin;
-use crate::shard::{self, Command, Started};
+use crate::shard::{self, Started};
 use crate::{Network, RelayId, clock, entropy};
 
 /// Spare circuits that a node keeps unless told otherwise.
@@ -96,8 +96,9 @@ impl NodeBuilder {
     pub async fn start(self) -> Result<Node, NodeError> {
         let network = self.network.ok_or(NodeError::NoNetwork)?;
         let link = LinkConfig::new(LocalIdentity::Anonymous);
-        let config = NodeConfig::new(link, entropy::bytes(), clock::unix_nanos());
-        let started = shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), |_| {}).await?;
+        let config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
+        let started =
+            shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), || Ok(()), |_| {}).await?;
         let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares);
         Ok(Node { inner: Arc::new(Inner { origin, started }) })
     }
@@ -183,14 +184,12 @@ impl Node {
     /// Takes a newer network document into use.
     ///
     /// # Errors
-    /// [`NodeError::ShutDown`].
+    /// [`NodeError::OtherNetwork`] or [`NodeError::OlderNetwork`], and the one in use stays; [`NodeError::ShutDown`].
     ///
     /// # Cancel safety
     /// Dropping the future may leave the old document in place.
     pub async fn set_network(&self, network: Arc<Network>) -> Result<(), NodeError> {
-        if !self.inner.started.shard.command(Command::SetNetwork(Arc::clone(&network))).await {
-            return Err(NodeError::ShutDown);
-        }
+        self.inner.started.shard.set_network(Arc::clone(&network)).await?;
         self.inner.origin.set_network(network);
         Ok(())
     }

@@ -7,21 +7,21 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use zmesh_proto::link::{LinkConfig, LinkSecret, LocalIdentity};
-use zmesh_proto::node::{Metrics, NodeConfig, OnionKey, RelayConfig, ReplayStart};
+use zmesh_proto::node::{Metrics, NodeConfig, OnionKey, RelayConfig};
 
 use super::NodeError;
 use crate::egress::Egress;
 use crate::exit::ExitServer;
 use crate::quic::{self, CircuitSocket};
-use crate::replay_file::ReplayFile;
+use crate::replay_file::{self, ReplayFile};
 use crate::shard::{self, Command, Shard, Started};
 use crate::{Network, RelayKeys, clock, entropy};
 
 /// How often a relay looks whether its onion keys change.
 const KEYS: Duration = Duration::from_secs(60);
 
-/// Called with the keys whenever some of them were erased, so that they can be stored again.
-type KeysChanged = Box<dyn Fn(&RelayKeys) + Send + Sync>;
+/// Called with the keys whenever they have changed, so that they can be stored again.
+type KeysChanged = Arc<dyn Fn(&RelayKeys) + Send + Sync>;
 
 /// Settings of a relay; made by [`Relay::builder`].
 #[derive(Default)]
@@ -46,10 +46,11 @@ impl RelayBuilder {
         self
     }
 
-    /// What to do when onion keys have been erased: store the keys again. Called on the relay's thread.
+    /// What to do when onion keys have been erased, or a relay runs with the keys for the first time: store the keys
+    /// again. Called where it may wait for a disk; the relay uses the keys that are left once it returns.
     #[must_use]
     pub fn keys_changed(mut self, changed: impl Fn(&RelayKeys) + Send + Sync + 'static) -> Self {
-        self.keys_changed = Some(Box::new(changed));
+        self.keys_changed = Some(Arc::new(changed));
         self
     }
 
@@ -96,8 +97,9 @@ impl RelayBuilder {
         self
     }
 
-    /// Where the filter against replayed set-up packets is kept between runs. After a crash, when the file says nothing
-    /// of the last minutes, the relay refuses set-ups for up to ten minutes.
+    /// Where the filter against replayed set-up packets is kept between runs. When the file says nothing of the last
+    /// minutes (after a crash), or is missing although the keys may have been used, the relay refuses set-ups for up to
+    /// ten minutes. Without a place for it that is so at every start with keys that come from a file.
     #[must_use]
     pub fn replay_file(mut self, path: PathBuf) -> Self {
         self.replay_file = Some(path);
@@ -120,15 +122,16 @@ impl RelayBuilder {
     /// # Cancel safety
     /// Dropping the future stops whatever was started.
     pub async fn start(self) -> Result<RelayHandle, NodeError> {
-        let keys = self.keys.ok_or_else(|| NodeError::Keys("no keys are given".into()))?;
-        let (replay, last_words) = match self.replay_file {
-            None => (ReplayStart::Fresh, None),
+        let mut keys = self.keys.ok_or_else(|| NodeError::Keys("no keys are given".into()))?;
+        let system = |source| NodeError::System { what: "the replay file", source };
+        let (file, left) = match self.replay_file {
+            None => (None, None),
             Some(path) => {
-                let system = |source| NodeError::System { what: "the replay file", source };
-                let (file, start) = ReplayFile::open(path).map_err(system)?;
-                (start, Some(file))
+                let (file, left) = ReplayFile::read(path).map_err(system)?;
+                (Some(Arc::new(file)), left)
             }
         };
+        let replay = replay_file::start_from(&keys, file.is_some(), left);
         let unix = clock::unix_seconds();
         let mut link = LinkConfig::new(LocalIdentity::Relay {
             identity: keys.identity_public(),
@@ -142,7 +145,7 @@ impl RelayBuilder {
         if let Some(circuits) = self.max_circuits {
             relay.max_circuits = circuits;
         }
-        let mut config = NodeConfig::new(link, entropy::bytes(), clock::unix_nanos());
+        let mut config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         config.relay = Some(relay);
         let server = match &self.egress {
             None => None,
@@ -152,6 +155,8 @@ impl RelayBuilder {
                 Some((server.map_err(|error| NodeError::Keys(error.to_string()))?, Arc::clone(egress)))
             }
         };
+        let last_words = file.clone();
+        let ready = move || file.map_or(Ok(()), |file| file.mark_running().map_err(system));
         let keep = move |state: Vec<u8>| {
             if let Some(file) = last_words
                 && let Err(error) = file.close(&state)
@@ -159,7 +164,12 @@ impl RelayBuilder {
                 tracing::warn!(%error, "the replay filter could not be stored");
             }
         };
-        let started = shard::start("zmesh-relay", self.bind, config, self.network, keep).await?;
+        let started = shard::start("zmesh-relay", self.bind, config, self.network, ready, keep).await?;
+        if keys.mark_used()
+            && let Some(changed) = &self.keys_changed
+        {
+            changed(&keys);
+        }
         let exit = match server {
             None => None,
             Some((server, egress)) => Some(start_exit(&started.shard, server, egress)?),
@@ -194,8 +204,19 @@ async fn turn_keys(shard: Weak<Shard>, mut keys: RelayKeys, changed: Option<Keys
         let unix = clock::unix_seconds();
         match keys.erase_before(unix) {
             Ok(true) => {
-                if let Some(changed) = &changed {
-                    changed(&keys);
+                if let Some(changed) = changed.clone() {
+                    // Not on the thread of the cells: storing waits for the disk.
+                    let stored = tokio::task::spawn_blocking(move || {
+                        changed(&keys);
+                        keys
+                    });
+                    match stored.await {
+                        Ok(back) => keys = back,
+                        Err(_) => {
+                            tracing::error!("onion keys are no longer turned: storing them failed");
+                            return;
+                        }
+                    }
                 }
             }
             Ok(false) => {}
@@ -222,11 +243,12 @@ impl Relay {
     }
 }
 
-/// A relay's counters at one moment.
-#[derive(Clone, Debug, Default)]
+/// A relay's counters at one moment. Serialized, those of the node stand beside the others.
+#[derive(Clone, Debug, Default, serde::Serialize)]
 #[non_exhaustive]
 pub struct RelayMetrics {
     /// Cells, circuits, links, queues, drops.
+    #[serde(flatten)]
     pub node: Metrics,
     /// Datagrams that the shard received.
     pub datagrams_received: u64,
@@ -235,8 +257,10 @@ pub struct RelayMetrics {
     /// Datagrams that the operating system did not take.
     pub datagrams_unsent: u64,
     /// QUIC sessions up at this exit.
+    #[serde(rename = "exit_sessions")]
     pub sessions: usize,
     /// Streams open at this exit.
+    #[serde(rename = "exit_streams")]
     pub streams: usize,
 }
 
@@ -256,12 +280,12 @@ impl RelayHandle {
     /// Takes a newer network document into use.
     ///
     /// # Errors
-    /// [`NodeError::ShutDown`].
+    /// [`NodeError::OtherNetwork`] or [`NodeError::OlderNetwork`], and the one in use stays; [`NodeError::ShutDown`].
     ///
     /// # Cancel safety
     /// Dropping the future may leave the old document in place.
     pub async fn set_network(&self, network: Arc<Network>) -> Result<(), NodeError> {
-        if self.started.shard.command(Command::SetNetwork(network)).await { Ok(()) } else { Err(NodeError::ShutDown) }
+        self.started.shard.set_network(network).await
     }
 
     /// The relay's counters now.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use zmesh_proto::node::BuildFailure;
 use zmesh_proto::path::{GuardError, LastHop, PathError, PathRequest, select};
+use zmesh_proto::random::Generator;
 
 use super::Origin;
 use crate::api::{CircuitError, HopInfo, MeetingSpec, NodeEvent, PathSpec};
@@ -67,6 +68,10 @@ impl Origin {
         let no_path = |error: &PathError| CircuitError::NoPath(error.to_string());
         let mut choice = self.choice();
         let choice = &mut *choice;
+        let mut rng = choice.rng.fork();
+        for guard in self.shard.take_damaged() {
+            choice.guards.tampered(&guard, clock::now());
+        }
         let mut not_guard = exclude.to_vec();
         not_guard.extend(wanted.exit);
         if let LastHop::Meeting(relay) = wanted.last {
@@ -78,7 +83,7 @@ impl Origin {
             let guard = if wanted.hops == 1 {
                 None
             } else {
-                match choice.guards.pick(clock::now(), network, &not_guard, &mut choice.rng) {
+                match choice.guards.pick(clock::now(), network, &not_guard, &mut rng) {
                     Ok(guard) => Some(guard),
                     Err(GuardError::Path(error)) => return Err(no_path(&error)),
                     Err(error) => {
@@ -88,8 +93,8 @@ impl Origin {
             };
             let request = PathRequest { hops: wanted.hops, last: wanted.last, exclude, guard };
             let drawn = match wanted.exit {
-                None => select(network, &request, &mut choice.rng),
-                Some(exit) => through(network, &request, exit, &mut choice.rng),
+                None => select(network, &request, &mut rng),
+                Some(exit) => through(network, &request, exit, &mut rng),
             };
             match (drawn, guard) {
                 (Ok(path), _) => return Ok(path),
@@ -107,11 +112,11 @@ impl Origin {
         let network = self.network();
         let hops = if network.is_test_network() { 1 } else { 2 };
         let guards = self.guards();
-        let mut choice = self.choice();
+        let mut rng = self.choice().rng.fork();
         let mut request = PathRequest { hops, last: LastHop::AnyMeeting, exclude: &guards, guard: None };
-        let drawn = select(&network, &request, &mut choice.rng).or_else(|_| {
+        let drawn = select(&network, &request, &mut rng).or_else(|_| {
             request.exclude = &[];
-            select(&network, &request, &mut choice.rng)
+            select(&network, &request, &mut rng)
         });
         let path = drawn.map_err(|error| CircuitError::NoPath(error.to_string()))?;
         path.last().copied().ok_or(CircuitError::BadPath("the path is empty"))
@@ -166,7 +171,12 @@ impl Origin {
         match failure {
             None => choice.guards.succeeded(guard),
             Some(BuildFailure::GuardUnreachable) => choice.guards.unreachable(guard, clock::now()),
-            Some(_) => choice.guards.failed_behind(guard),
+            Some(failure) => {
+                choice.guards.failed_behind(guard);
+                if matches!(failure, BuildFailure::BadReply | BuildFailure::Refused) {
+                    choice.guards.tampered(guard, clock::now());
+                }
+            }
         }
     }
 
@@ -191,7 +201,7 @@ fn through(
     network: &Network,
     request: &PathRequest<'_>,
     exit: RelayId,
-    rng: &mut rand_chacha::ChaCha12Rng,
+    rng: &mut Generator,
 ) -> Result<Vec<RelayId>, PathError> {
     network.relay(&exit).ok_or(PathError::UnknownRelay(exit))?;
     for _ in 0..DRAWS {

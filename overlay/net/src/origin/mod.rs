@@ -8,9 +8,9 @@ mod spares;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use rand_chacha::ChaCha12Rng;
 use tokio::sync::broadcast;
 use zmesh_proto::path::{GUARDS_DEFAULT, GuardSet};
+use zmesh_proto::random::Generator;
 
 pub(crate) use self::build::{Carrier, Wanted};
 pub(crate) use self::exit_circuit::{ExitCircuit, ping};
@@ -36,7 +36,8 @@ pub(crate) struct Origin {
 /// What path choice remembers and draws from.
 struct Choice {
     guards: GuardSet,
-    rng: ChaCha12Rng,
+    /// Every choice draws from a fork, so that what was chosen cannot be found from this state.
+    rng: Generator,
 }
 
 impl Origin {
@@ -65,7 +66,11 @@ impl Origin {
 
     /// Chooses from another network document from now on.
     pub(crate) fn set_network(&self, network: Arc<Network>) {
-        *self.network.write().unwrap_or_else(PoisonError::into_inner) = network;
+        let mut current = self.network.write().unwrap_or_else(PoisonError::into_inner);
+        // Of two at once the newer one stays.
+        if network.valid_after() >= current.valid_after() {
+            *current = network;
+        }
     }
 
     /// The guards in use.

@@ -11,7 +11,7 @@ use crate::egress::{Target, TargetHost};
 use crate::quic::{Flow, Opened};
 
 /// Circuits older than this take no new streams, so that one circuit does not collect a whole day.
-const FRESH: Duration = Duration::from_secs(600);
+pub(super) const FRESH: Duration = Duration::from_secs(600);
 
 /// A session without use for this long is forgotten, with its circuits.
 const IDLE: Duration = Duration::from_secs(600);

@@ -5,16 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot, watch};
-use zmesh_proto::node::{CircuitId, Event, LocalId, Node};
+use zmesh_proto::node::{CircuitId, CloseReason, Event, LocalId, Node};
 
 use super::{Asks, BuildStop, Built, CircuitGuard, Command, LastOutcome, Shard, UdpCounters};
+use crate::api::NodeError;
 use crate::quic::CircuitSocket;
+use crate::{Network, RelayId};
 
 /// Probes of one circuit that may be under way.
 const PROBES: usize = 64;
 
 /// Messages that may wait for the reader of a datagram circuit; the oldest go first.
 const QUEUE: usize = 512;
+
+/// Damaged circuits that are remembered until the next path is chosen.
+const DAMAGED: usize = 64;
 
 /// Where the messages of an own circuit go.
 #[derive(Clone)]
@@ -88,6 +93,8 @@ impl CircuitState {
 struct Own {
     state: Arc<CircuitState>,
     sink: Sink,
+    /// The first relay of the path.
+    guard: Option<RelayId>,
     building: Option<oneshot::Sender<Result<Built, BuildStop>>>,
     probes: Vec<(usize, oneshot::Sender<Result<Duration, String>>)>,
 }
@@ -95,14 +102,22 @@ struct Own {
 /// The node with its listeners; only the shard's thread locks it for long.
 pub(crate) struct Core {
     pub(crate) node: Node,
+    network: Option<Arc<Network>>,
     own: HashMap<CircuitId, Own>,
     exit: Option<Arc<CircuitSocket>>,
     closed_locals: Vec<LocalId>,
+    damaged: Vec<RelayId>,
 }
 
 impl Core {
     pub(crate) fn new(node: Node) -> Self {
-        Self { node, own: HashMap::new(), exit: None, closed_locals: Vec::new() }
+        Self { node, network: None, own: HashMap::new(), exit: None, closed_locals: Vec::new(), damaged: Vec::new() }
+    }
+
+    /// Takes a network document into use, whatever the one before was.
+    pub(crate) fn use_network(&mut self, network: Arc<Network>) {
+        self.network = Some(Arc::clone(&network));
+        self.node.set_network(network);
     }
 
     pub(crate) fn set_exit(&mut self, socket: Arc<CircuitSocket>) {
@@ -131,7 +146,8 @@ impl Core {
             Command::Build { path, sink, answer } => match self.node.build(now, &path) {
                 Ok(circuit) => {
                     let building = Some(answer);
-                    let own = Own { state: CircuitState::new(), sink, building, probes: Vec::new() };
+                    let guard = path.first().copied();
+                    let own = Own { state: CircuitState::new(), sink, guard, building, probes: Vec::new() };
                     self.own.insert(circuit, own);
                 }
                 Err(error) => drop(answer.send(Err(BuildStop::Refused(error.to_string())))),
@@ -154,7 +170,13 @@ impl Core {
                 drop(answer.send(met));
             }
             Command::SetOnionKeys(keys) => self.node.set_onion_keys(keys),
-            Command::SetNetwork(network) => self.node.set_network(network),
+            Command::SetNetwork(network, answer) => {
+                let allowed = may_follow(self.network.as_deref(), &network);
+                if allowed.is_ok() {
+                    self.use_network(network);
+                }
+                drop(answer.send(allowed));
+            }
             Command::Metrics(answer) => drop(answer.send((self.node.metrics(), udp))),
         }
     }
@@ -184,6 +206,9 @@ impl Core {
                 }
                 Event::CircuitClosed { circuit, reason } => {
                     if let Some(own) = self.own.remove(&circuit) {
+                        if reason == CloseReason::Damaged && self.damaged.len() < DAMAGED {
+                            self.damaged.extend(own.guard);
+                        }
                         own.end(&reason.to_string());
                     }
                 }
@@ -200,7 +225,7 @@ impl Core {
                         own.state.meeting.send_replace(Some(outcome));
                     }
                 }
-                other => tracing::debug!(?other, "an event that this driver does not know"),
+                _ => tracing::debug!("an event that this driver does not know"),
             }
         }
     }
@@ -225,6 +250,11 @@ impl Core {
         drop(answer.send(Ok(Built { circuit, took })));
     }
 
+    /// The guards of own circuits that ended because a cell was altered, since the last call.
+    pub(crate) fn take_damaged(&mut self) -> Vec<RelayId> {
+        std::mem::take(&mut self.damaged)
+    }
+
     /// Circuits of others that have ended here since the last call.
     pub(crate) fn take_closed_locals(&mut self) -> Vec<LocalId> {
         std::mem::take(&mut self.closed_locals)
@@ -238,6 +268,18 @@ impl Core {
         }
         self.exit = None;
     }
+}
+
+/// Whether a network document may take the place of the one in use: an older one brings back relays that were taken out.
+pub(crate) fn may_follow(in_use: Option<&Network>, given: &Network) -> Result<(), NodeError> {
+    let Some(in_use) = in_use else { return Ok(()) };
+    if given.network_id() != in_use.network_id() {
+        return Err(NodeError::OtherNetwork);
+    }
+    if given.valid_after() < in_use.valid_after() {
+        return Err(NodeError::OlderNetwork { given: given.valid_after(), in_use: in_use.valid_after() });
+    }
+    Ok(())
 }
 
 impl Own {

@@ -41,6 +41,7 @@ pub(super) fn run(
     config: NodeConfig,
     network: Option<Arc<Network>>,
     report: oneshot::Sender<Report>,
+    ready: impl FnOnce() -> Result<(), NodeError>,
     last_words: impl FnOnce(Vec<u8>),
 ) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -62,15 +63,18 @@ pub(super) fn run(
     {
         return drop(report.send(Err(NodeError::System { what: "random bytes", source: io::Error::other(error) })));
     }
+    if let Err(error) = ready() {
+        return drop(report.send(Err(error)));
+    }
     let now = clock::now();
-    let mut node = Node::new(config, now);
+    let mut core = Core::new(Node::new(config, now));
     if let Some(network) = network {
-        node.set_network(network);
+        core.use_network(network);
     }
     let (commands, receiver) = mpsc::channel(COMMANDS);
     let (end, ended) = watch::channel(false);
     let shard = Arc::new(Shard {
-        core: Mutex::new(Core::new(node)),
+        core: Mutex::new(core),
         asks: Mutex::new(Asks::default()),
         bell,
         commands,

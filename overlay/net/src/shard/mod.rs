@@ -21,6 +21,8 @@ use zmesh_proto::node::{BuildFailure, CircuitId, LocalId, Meet, MeetingOutcome, 
 
 pub(crate) use self::bell::Bell;
 use self::core::Core;
+#[cfg(test)]
+pub(crate) use self::core::may_follow;
 pub(crate) use self::core::{CircuitState, MessageQueue, Sink};
 pub(crate) use self::udp::UdpCounters;
 use crate::api::NodeError;
@@ -43,8 +45,8 @@ pub(crate) enum Command {
     Meet { circuit: CircuitId, meet: Meet, answer: oneshot::Sender<Result<(), String>> },
     /// Take other onion keys into use.
     SetOnionKeys(Vec<OnionKey>),
-    /// Take another network document into use.
-    SetNetwork(Arc<Network>),
+    /// Take another network document into use, if it may follow the one in use.
+    SetNetwork(Arc<Network>, oneshot::Sender<Result<(), NodeError>>),
     /// Report the counters.
     Metrics(oneshot::Sender<(Metrics, UdpCounters)>),
 }
@@ -148,6 +150,7 @@ impl Drop for Started {
 
 /// Starts a shard on a thread of its own.
 ///
+/// `ready` is called on that thread when all is open and before the first datagram is taken; its error ends the start.
 /// `last_words` is called on that thread at its end with the replay filter.
 ///
 /// # Errors
@@ -160,12 +163,13 @@ pub(crate) async fn start(
     bind: Vec<SocketAddr>,
     config: NodeConfig,
     network: Option<Arc<Network>>,
+    ready: impl FnOnce() -> Result<(), NodeError> + Send + 'static,
     last_words: impl FnOnce(Vec<u8>) + Send + 'static,
 ) -> Result<Started, NodeError> {
     let (report, started) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name(name.into())
-        .spawn(move || driver::run(&bind, config, network, report, last_words))
+        .spawn(move || driver::run(&bind, config, network, report, ready, last_words))
         .map_err(|source| NodeError::System { what: "a thread", source })?;
     let (shard, addresses) = started.await.map_err(|_| NodeError::ShutDown)??;
     Ok(Started { shard, addresses, thread: Mutex::new(Some(thread)) })
@@ -263,6 +267,23 @@ impl Shard {
     pub(crate) fn set_exit(&self, exit: Arc<ExitServer>, socket: Arc<crate::quic::CircuitSocket>) {
         let _ = self.exit.set(exit);
         self.core().set_exit(socket);
+    }
+
+    /// The guards of own circuits that ended because a cell was altered, since the last call.
+    pub(crate) fn take_damaged(&self) -> Vec<RelayId> {
+        self.core().take_damaged()
+    }
+
+    /// Takes another network document into use.
+    ///
+    /// # Errors
+    /// [`NodeError::OtherNetwork`], [`NodeError::OlderNetwork`] or [`NodeError::ShutDown`].
+    pub(crate) async fn set_network(&self, network: Arc<Network>) -> Result<(), NodeError> {
+        let (answer, taken) = oneshot::channel();
+        if !self.command(Command::SetNetwork(network, answer)).await {
+            return Err(NodeError::ShutDown);
+        }
+        taken.await.unwrap_or(Err(NodeError::ShutDown))
     }
 
     /// Builds a circuit.

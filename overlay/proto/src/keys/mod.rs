@@ -26,7 +26,7 @@ use crate::wire::codec::armour::{self, ArmourError, Label};
 use crate::wire::codec::{self, ErrorKind, Reader, Writer};
 
 const VERSION: u8 = 1;
-const BINARY_LEN: usize = 1 + 32 + 32 + 32 + onion::STATE_LEN + CHECK_LEN;
+const BINARY_LEN: usize = 1 + 32 + 32 + 32 + onion::STATE_LEN + 1 + CHECK_LEN;
 const TEXT_MAX: usize = 4096;
 const CHECK_LEN: usize = 8;
 const ID_CONTEXT: &[u8] = b"zmesh relay id v1\0";
@@ -69,6 +69,10 @@ pub struct RelayKeys {
     link: Zeroizing<[u8; 32]>,
     exit: SigningKey,
     onion: OnionKeys,
+    /// No set-up has been opened with them.
+    unused: bool,
+    /// They were read from a file, of which there may be copies.
+    stored: bool,
 }
 
 impl RelayKeys {
@@ -84,6 +88,8 @@ impl RelayKeys {
             link,
             exit: SigningKey::generate(rng),
             onion: OnionKeys::generate(rng, unix_now),
+            unused: true,
+            stored: false,
         }
     }
 
@@ -157,6 +163,23 @@ impl RelayKeys {
         self.onion.erase_before(unix)
     }
 
+    /// Whether no relay has run with these keys yet, as far as they know: drawn, and never [marked](Self::mark_used).
+    #[must_use]
+    pub fn are_unused(&self) -> bool {
+        self.unused
+    }
+
+    /// Whether the keys were read from a file, and not drawn by this process.
+    #[must_use]
+    pub fn are_stored(&self) -> bool {
+        self.stored
+    }
+
+    /// Notes that a relay runs with these keys. Store the keys again when it returns true: it was the first time.
+    pub fn mark_used(&mut self) -> bool {
+        std::mem::replace(&mut self.unused, false)
+    }
+
     /// This identity as one that signs network documents.
     #[must_use]
     pub fn signer(&self) -> SignerKey {
@@ -177,6 +200,7 @@ impl RelayKeys {
         w.put(&*self.link);
         w.put(self.exit.as_bytes());
         self.onion.write(&mut w);
+        w.u8(u8::from(self.unused));
         let check = checksum(w.as_slice());
         w.put(&check);
         let text = armour::encode(Label::RelayKeys, w.as_slice());
@@ -198,13 +222,18 @@ impl RelayKeys {
         *seed = r.array()?;
         let exit = SigningKey::from_bytes(&seed);
         let onion = OnionKeys::read(&mut r)?;
+        let unused = match r.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(invalid(&r).into()),
+        };
         let want = checksum(r.passed(0));
         let found = r.array::<CHECK_LEN>()?;
         r.finish()?;
         if found != want {
             return Err(Error::Checksum);
         }
-        Ok(Self { identity, link, exit, onion })
+        Ok(Self { identity, link, exit, onion, unused, stored: true })
     }
 }
 

@@ -27,6 +27,16 @@ fn a_key_file_round_trips() {
 }
 
 #[test]
+fn a_key_file_says_whether_the_keys_were_used() {
+    let mut keys = RelayKeys::generate(&mut rng(1), NOON);
+    assert!(keys.are_unused() && !keys.are_stored());
+    let read = |keys: &RelayKeys| RelayKeys::from_text(keys.to_text().as_bytes()).unwrap();
+    assert!(read(&keys).are_unused() && read(&keys).are_stored());
+    assert!(keys.mark_used() && !keys.mark_used());
+    assert!(!keys.are_unused() && !read(&keys).are_unused());
+}
+
+#[test]
 fn a_damaged_key_file_is_refused() {
     let keys = RelayKeys::generate(&mut rng(1), NOON);
     let bytes = armour::decode(Label::RelayKeys, keys.to_text().as_bytes(), TEXT_MAX).unwrap();

@@ -175,7 +175,7 @@ impl Congestion {
         if report.acked_bytes > 0 || report.revived {
             self.unreported = (self.in_flight > 0).then_some(now);
         }
-        if report.revived && self.slow_start {
+        if report.revived && self.slow_start && self.ceiling < MAX_WINDOW {
             // The black-out was a hiccup: go back to where it struck.
             self.window = self.window.max(self.ceiling.min(MAX_WINDOW));
         }
@@ -330,8 +330,16 @@ impl Congestion {
         self.pace(now);
     }
 
-    /// The peer moved to another address: measure the path anew.
-    pub(super) fn on_new_path(&mut self, now: Nanos, next: u64) {
+    /// The peer moved to another address: what was in flight is given up, and a new path is measured anew.
+    pub(super) fn on_moved(&mut self, now: Nanos, next: u64, new_path: bool) {
+        self.in_flight = 0;
+        self.unreported = None;
+        self.blackout = None;
+        self.backoff = 0;
+        self.shrunk_at = next;
+        if !new_path {
+            return;
+        }
         let window = self.window.min(INITIAL_WINDOW);
         self.delay = Delay::default();
         self.slow_start = true;
@@ -340,6 +348,7 @@ impl Congestion {
         self.drain = None;
         self.emptied = now;
         self.change(now, window, next);
+        self.pace(now);
     }
 
     pub(super) fn window(&self) -> u64 {

@@ -10,7 +10,6 @@
 use std::net::{IpAddr, SocketAddr};
 
 use hkdf::Hkdf;
-use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -67,14 +66,14 @@ pub(super) struct CookieJar {
 }
 
 impl CookieJar {
-    pub(super) fn new(rng: &mut ChaCha12Rng, now: Nanos) -> Self {
+    pub(super) fn new(rng: &mut impl Rng, now: Nanos) -> Self {
         let mut jar = Self { current: Zeroizing::default(), previous: Zeroizing::default(), rotated: now };
         rng.fill_bytes(&mut *jar.current);
         rng.fill_bytes(&mut *jar.previous);
         jar
     }
 
-    fn rotate(&mut self, rng: &mut ChaCha12Rng, now: Nanos) {
+    fn rotate(&mut self, rng: &mut impl Rng, now: Nanos) {
         let age = now.saturating_sub(self.rotated);
         if age < ROTATE {
             return;
@@ -88,7 +87,7 @@ impl CookieJar {
     }
 
     /// Whether `mac2` of the message proves its sender's address.
-    pub(super) fn proves(&mut self, rng: &mut ChaCha12Rng, now: Nanos, message: &[u8], from: SocketAddr) -> bool {
+    pub(super) fn proves(&mut self, rng: &mut impl Rng, now: Nanos, message: &[u8], from: SocketAddr) -> bool {
         self.rotate(rng, now);
         let Some(claimed) = message.get(MAC2_AT..) else {
             return false;
@@ -102,7 +101,7 @@ impl CookieJar {
     /// The cookie reply to a first message with this `mac1`, much shorter than the message itself.
     pub(super) fn reply(
         &mut self,
-        rng: &mut ChaCha12Rng,
+        rng: &mut impl Rng,
         now: Nanos,
         responder: &[u8; 32],
         index: u32,
@@ -172,6 +171,7 @@ impl std::fmt::Debug for CookieJar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand_chacha::ChaCha12Rng;
     use rand_core::SeedableRng;
 
     const RESPONDER: [u8; 32] = [7; 32];

@@ -1,7 +1,7 @@
 //! Counters over all links of a node.
 
 /// What happened since the node started. Nothing here names a peer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
 pub struct LinkCounters {
     /// Short datagrams sent.
     pub sent_short: u64,

@@ -1,5 +1,6 @@
 //! One link: its sessions, what it sends and takes, and its timers.
 
+mod path;
 mod receive;
 mod send;
 mod timers;
@@ -27,7 +28,7 @@ const OLD_SESSION: Nanos = 5 * SECOND;
 /// No answer to a PING is awaited for longer, whatever round trips a peer feigned.
 const LONGEST_PROBE: Nanos = 12 * SECOND;
 /// Datagrams may arrive for so long without a report of anything new that was sent.
-const UNREPORTED: Nanos = 10 * SECOND;
+const UNREPORTED: Nanos = 30 * SECOND;
 /// Wait for the first sign of a new session at the responder; doubles with each try.
 const CONFIRM_WAIT: Nanos = 250 * MILLI;
 const CONFIRM_TRIES: u32 = 4;
@@ -86,6 +87,9 @@ pub(super) struct Link {
     confirmed: bool,
     last_heard: Nanos,
     pace_wake: Option<Nanos>,
+    candidate: Option<path::Candidate>,
+    /// Absurd reports since the last good one.
+    absurd: u32,
     stats: Totals,
     /// When this link stands in the table of timers.
     pub(super) scheduled: Option<Nanos>,
@@ -134,6 +138,8 @@ impl Link {
             confirmed: false,
             last_heard: now,
             pace_wake: None,
+            candidate: None,
+            absurd: 0,
             stats: Totals::default(),
             scheduled: None,
             dirty: false,
@@ -144,20 +150,21 @@ impl Link {
     }
 
     /// Puts a new session in place. The old one keeps receiving for a while; its index is returned once it is erased,
-    /// and that of one still older at once.
-    pub(super) fn install(&mut self, now: Nanos, session: Session, confirmed: bool) -> Option<u32> {
+    /// and that of one still older at once. `ping` is a random number for the PING that confirms the session, unless it
+    /// is confirmed.
+    pub(super) fn install(&mut self, now: Nanos, session: Session, ping: Option<u32>) -> Option<u32> {
         let evicted = self.previous.take().map(|(old, _)| old.local_index);
         if let Some(old) = self.current.replace(session) {
             self.previous = Some((old, now + OLD_SESSION));
             self.stats.rekeys += 1;
         }
         self.up = true;
-        self.confirmed = confirmed;
+        self.confirmed = ping.is_none();
         self.last_heard = now;
         self.initiation = None;
         self.probe = None;
-        if !confirmed {
-            self.begin_ping(now);
+        if let Some(id) = ping {
+            self.begin_ping(now, id);
             self.probe = Some(Probe { due: now + CONFIRM_WAIT, missed: 0 });
         }
         evicted

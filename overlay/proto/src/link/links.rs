@@ -8,7 +8,8 @@ mod table;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use rand_chacha::ChaCha12Rng;
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use super::clock::Clock;
 use super::cookie::{CookieJar, mac1_key};
@@ -22,6 +23,7 @@ use super::types::LocalIdentity;
 use super::{
     Control, Error, Inbound, LinkConfig, LinkCounters, LinkError, LinkEvent, LinkId, LinkPeer, LinkPeerInfo, LinkStats,
 };
+use crate::random::{Generator, SEED_LEN};
 use crate::wire::cell::Cell;
 use crate::wire::datagram::{Header, Kind};
 use begin::Jobs;
@@ -55,14 +57,18 @@ pub struct Links {
 }
 
 impl Links {
-    /// Creates the links of a node; none exist yet. `unix_nanos` is the wall clock at `now`; a relay's restarts must
-    /// not set it back, or its neighbours refuse its handshakes until the old time is reached again.
+    /// Creates the links of a node; none exist yet. Their own generator takes its seed from `rng`. `unix_nanos` is the
+    /// wall clock at `now`; a relay's restarts must not set it back, or its neighbours refuse its handshakes until the
+    /// old time is reached again.
     #[must_use]
-    pub fn new(config: LinkConfig, mut rng: ChaCha12Rng, now: Instant, unix_nanos: u64) -> Self {
+    pub fn new(config: LinkConfig, mut rng: impl CryptoRng, now: Instant, unix_nanos: u64) -> Self {
         let own = match &config.local {
             LocalIdentity::Anonymous => None,
             LocalIdentity::Relay { identity, .. } => Some((*identity, mac1_key(identity))),
         };
+        let mut seed = Zeroizing::new([0; SEED_LEN]);
+        rng.fill_bytes(&mut *seed);
+        let mut rng = Generator::new(&seed);
         let jar = CookieJar::new(&mut rng, 0);
         Self {
             table: Table::new(&config),
@@ -133,7 +139,7 @@ impl Links {
                     return;
                 };
                 match half_open.session.open(header, datagram, &mut self.shared.plain[..]) {
-                    Ok(len) => match self.promote(now, from, header.index) {
+                    Ok(len) => match self.promote(now, header.index) {
                         Some(id) => Ok((id, len)),
                         None => return,
                     },

@@ -2,7 +2,8 @@
 //!
 //! A peer may lie in FEEDBACK. It cannot acknowledge what was never sent, nor anything twice, nor make the bytes in
 //! flight negative; a delay that would make a round trip shorter than nothing is ignored. A peer that acknowledges what
-//! it did not receive only makes this node send faster to that very peer, up to the largest window.
+//! it did not receive makes this node send faster, up to the largest window, and only to the address that it proved to
+//! be its own: see `link/path.rs`.
 
 use std::collections::VecDeque;
 

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use rand_chacha::ChaCha12Rng;
 use zeroize::Zeroizing;
 
 use super::bucket::Bucket;
 use super::clock::{Clock, Nanos};
 use super::output::Output;
 use super::{LinkConfig, LinkCounters, LinkEvent};
+use crate::random::Generator;
 use crate::wire::datagram::{L_LEN, S_LEN};
 
 /// Bytes of a cookie reply.
@@ -19,7 +19,7 @@ const COOKIE_LEN: u64 = 80;
 pub(super) struct Shared {
     pub(super) config: LinkConfig,
     pub(super) clock: Clock,
-    pub(super) rng: ChaCha12Rng,
+    pub(super) rng: Generator,
     pub(super) output: Output,
     pub(super) counters: LinkCounters,
     pub(super) events: VecDeque<LinkEvent>,
@@ -33,7 +33,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(config: LinkConfig, rng: ChaCha12Rng, clock: Clock) -> Self {
+    pub(super) fn new(config: LinkConfig, rng: Generator, clock: Clock) -> Self {
         // Deep enough for a burst or five milliseconds.
         // A twentieth is set apart, so that no flood of first messages takes the rate from the cells.
         let cells = config.rate_limit.map(|rate| rate - rate / 20);

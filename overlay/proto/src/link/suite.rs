@@ -1,7 +1,6 @@
 //! Noise suites: which patterns and ciphers, how their randomness comes from outside, and how keys are erased.
 
-use rand_chacha::ChaCha12Rng;
-use rand_core::{Rng, SeedableRng};
+use rand_core::Rng;
 use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
 use snow::resolvers::{CryptoResolver, DefaultResolver, RingResolver};
 use snow::types::{Cipher as NoiseCipher, Dh, Hash, Random};
@@ -11,6 +10,7 @@ use x25519_dalek::x25519;
 use zeroize::Zeroizing;
 
 use super::types::LinkSecret;
+use crate::random::Generator;
 
 /// What the prologue starts with: protocol and version.
 const CONTEXT: &[u8] = b"zmesh link v1";
@@ -158,7 +158,7 @@ impl Resolver {
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(Seeded(ChaCha12Rng::from_seed(*self.seed))))
+        Some(Box::new(Seeded(Generator::new(&self.seed))))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
@@ -174,7 +174,7 @@ impl CryptoResolver for Resolver {
     }
 }
 
-struct Seeded(ChaCha12Rng);
+struct Seeded(Generator);
 
 impl Random for Seeded {
     fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {

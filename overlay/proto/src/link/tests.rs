@@ -3,6 +3,7 @@
 mod attack;
 mod flood;
 mod life;
+mod moving;
 #[expect(clippy::disallowed_methods, reason = "virtual time starts somewhere")]
 mod network;
 mod transfer;

@@ -44,7 +44,9 @@ impl LocalId {
 }
 
 /// What happened in a node, drained by [`Node::poll_event`](super::Node::poll_event).
-#[derive(Debug, PartialEq, Eq)]
+///
+/// Its `Debug` shows of a message no more than its length.
+#[derive(PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// A circuit that [`Node::build`](super::Node::build) began can be used.
@@ -104,6 +106,21 @@ pub enum Event {
         /// The circuit.
         local: LocalId,
     },
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::CircuitReady { circuit, took } => write!(f, "CircuitReady({circuit:?}, {took:?})"),
+            Self::CircuitFailed { circuit, reason } => write!(f, "CircuitFailed({circuit:?}, {reason:?})"),
+            Self::CircuitClosed { circuit, reason } => write!(f, "CircuitClosed({circuit:?}, {reason:?})"),
+            Self::Message { circuit, message } => write!(f, "Message({circuit:?}, {} bytes)", message.len()),
+            Self::Pong { circuit, hop, rtt } => write!(f, "Pong({circuit:?}, hop {hop}, {rtt:?})"),
+            Self::Meeting { circuit, outcome } => write!(f, "Meeting({circuit:?}, {outcome:?})"),
+            Self::LocalMessage { local, message } => write!(f, "LocalMessage({local:?}, {} bytes)", message.len()),
+            Self::LocalClosed { local } => write!(f, "LocalClosed({local:?})"),
+        }
+    }
 }
 
 /// How to take part in a meeting at the last relay of a circuit.

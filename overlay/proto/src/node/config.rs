@@ -1,17 +1,20 @@
 //! What a node is told once, at its start.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
 use zmesh_sphinx::{OnionSecret, RelayId};
 
 use crate::keys::{EPOCH_SECONDS, OVERLAP_SECONDS, OnionKeys, epoch_at};
 use crate::link::LinkConfig;
+use crate::random::SEED_LEN;
 use crate::relay::neighbour::Class;
 use crate::relay::queue::CodelConfig;
 
 /// Everything a [`Node`](super::Node) needs to know at its start.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NodeConfig {
     /// How its links behave, and who it is on them.
     pub link: LinkConfig,
@@ -22,7 +25,7 @@ pub struct NodeConfig {
     /// Bounds of the queues towards its links.
     pub queue: QueueConfig,
     /// The root of all its random numbers: fresh operating-system randomness, or a fixed seed in a simulation.
-    pub seed: [u8; 32],
+    pub seed: Zeroizing<[u8; SEED_LEN]>,
     /// Wall time at the start, in nanoseconds since 1970.
     pub unix_now: u64,
 }
@@ -30,8 +33,23 @@ pub struct NodeConfig {
 impl NodeConfig {
     /// Defaults for an origin or relay with these links.
     #[must_use]
-    pub fn new(link: LinkConfig, seed: [u8; 32], unix_now: u64) -> Self {
-        Self { link, relay: None, origin: OriginConfig::default(), queue: QueueConfig::default(), seed, unix_now }
+    pub fn new(link: LinkConfig, seed: impl Into<Zeroizing<[u8; SEED_LEN]>>, unix_now: u64) -> Self {
+        let (origin, queue, seed) = (OriginConfig::default(), QueueConfig::default(), seed.into());
+        Self { link, relay: None, origin, queue, seed, unix_now }
+    }
+}
+
+impl fmt::Debug for NodeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { link, relay, origin, queue, seed: _, unix_now } = self;
+        f.debug_struct("NodeConfig")
+            .field("link", link)
+            .field("relay", relay)
+            .field("origin", origin)
+            .field("queue", queue)
+            .field("seed", &format_args!("[redacted]"))
+            .field("unix_now", unix_now)
+            .finish()
     }
 }
 
@@ -74,7 +92,7 @@ pub struct OnionKey {
 }
 
 /// What a relay remembers of the set-up packets before its start.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum ReplayStart {
     /// Its onion keys are new, so there is nothing to remember.
     Fresh,
@@ -82,6 +100,16 @@ pub enum ReplayStart {
     Saved(Vec<u8>),
     /// The state was lost in a crash: packets of the present slots are refused, for ten minutes at most.
     Lost,
+}
+
+impl fmt::Debug for ReplayStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fresh => f.write_str("Fresh"),
+            Self::Saved(state) => write!(f, "Saved({} bytes, [redacted])", state.len()),
+            Self::Lost => f.write_str("Lost"),
+        }
+    }
 }
 
 /// What a relay does for others, and how much of it.
@@ -93,7 +121,8 @@ pub struct RelayConfig {
     pub onion_keys: Vec<OnionKey>,
     /// What it remembers of earlier set-up packets.
     pub replay: ReplayStart,
-    /// Set-up packets that it takes in each slot of 5 minutes; about 30 bytes each, three slots are kept.
+    /// Set-up packets that it takes of each slot of 5 minutes, a third of them before the slot begins; about 30 bytes each,
+    /// three slots are kept.
     pub replay_capacity: usize,
     /// Whether circuits may meet here.
     pub allow_meeting: bool,
@@ -121,6 +150,10 @@ pub struct RelayConfig {
     pub idle_timeout: Duration,
     /// Most circuits that may wait for a meeting.
     pub max_meetings: usize,
+    /// Most of them on circuits that came over the link of one relay of the network document.
+    pub max_meetings_per_link: usize,
+    /// Most of them on circuits that came over the link of anybody else.
+    pub max_meetings_per_stranger: usize,
     /// How long a waiting circuit is kept after its last request.
     pub meeting_patience: Duration,
     /// Probes that one circuit may have answered at once; they come back at ten in a second.
@@ -135,7 +168,7 @@ impl RelayConfig {
             id,
             onion_keys,
             replay: ReplayStart::Fresh,
-            replay_capacity: 400_000,
+            replay_capacity: 1_200_000,
             allow_meeting: false,
             allow_local: false,
             max_circuits: 16_384,
@@ -148,7 +181,9 @@ impl RelayConfig {
             setup_timeout: Duration::from_secs(9),
             connect_timeout: Duration::from_secs(4),
             idle_timeout: Duration::from_secs(600),
-            max_meetings: 1024,
+            max_meetings: 16_384,
+            max_meetings_per_link: 1_024,
+            max_meetings_per_stranger: 4,
             meeting_patience: Duration::from_secs(60),
             ping_burst: 20,
         }

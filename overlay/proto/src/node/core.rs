@@ -4,14 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand_chacha::ChaCha12Rng;
-use rand_core::SeedableRng;
 use zmesh_sphinx::{RelayId, SLOT_SECONDS};
 
 use super::{Event, Metrics};
 use crate::directory::Network;
 use crate::keys::relay_id;
 use crate::link::{self, Control, LinkId, LinkPeerInfo, Links};
+use crate::random::Generator;
 use crate::relay::message::{Assembled, Assembly};
 use crate::relay::neighbour::{Class, End, KeyedHash, Neighbours};
 use crate::timer::Timers;
@@ -52,7 +51,7 @@ pub(crate) struct Core {
     pub(crate) network: Option<Arc<Network>>,
     circuits: HashMap<(LinkId, u32), Owner, KeyedHash>,
     events: VecDeque<Event>,
-    rng: ChaCha12Rng,
+    rng: Generator,
     /// Unfinished messages of all circuits.
     unfinished: usize,
     clock: (Instant, u64),
@@ -62,7 +61,7 @@ impl Core {
     pub(crate) fn new(
         links: Links,
         neighbours: Neighbours<Owner>,
-        mut rng: ChaCha12Rng,
+        mut rng: Generator,
         now: Instant,
         unix_nanos: u64,
     ) -> Self {
@@ -96,14 +95,14 @@ impl Core {
         u32::try_from(self.unix(now) / SLOT_SECONDS).unwrap_or(u32::MAX)
     }
 
-    /// The root of the random numbers of this node.
-    pub(crate) const fn rng(&mut self) -> &mut ChaCha12Rng {
+    /// The root of the random numbers of this node. For what is no secret, or is kept anyway: other things come from a fork.
+    pub(crate) const fn rng(&mut self) -> &mut Generator {
         &mut self.rng
     }
 
-    /// A generator of its own for a job or a part.
-    pub(crate) fn fork_rng(&mut self) -> ChaCha12Rng {
-        ChaCha12Rng::from_rng(&mut self.rng)
+    /// A generator of its own for a job. What it gave cannot be found from the state of this node afterwards.
+    pub(crate) fn fork_rng(&mut self) -> Generator {
+        self.rng.fork()
     }
 
     /// Opens a link to a relay of the network document, or finds the one that is there.

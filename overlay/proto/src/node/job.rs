@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand_chacha::ChaCha12Rng;
 use zmesh_sphinx::{
     Error, OnionSecret, OriginCircuit, PACKET_LEN, Packet, PathHop, Peeled, PendingSetup, REPLY_LEN, RelayId, Unwrapped,
 };
 
 use crate::link::{HandshakeDone, HandshakeJob};
+use crate::random::Generator;
 
 /// Work that takes tens to hundreds of microseconds. [`run`](Self::run) is pure and may happen on any thread.
 #[derive(Debug)]
@@ -24,8 +24,8 @@ pub struct JobDone(pub(crate) Outcome);
 pub(crate) enum Work {
     Handshake(HandshakeJob),
     Peel(PeelWork),
-    Finish { hop: u64, peeled: Box<Peeled>, rng: ChaCha12Rng, now: Instant },
-    Create { circuit: u64, path: Vec<PathHop>, slot: u32, rng: ChaCha12Rng },
+    Finish { hop: u64, peeled: Box<Peeled>, rng: Generator, now: Instant },
+    Create { circuit: u64, path: Vec<PathHop>, slot: u32, rng: Generator },
     Complete { circuit: u64, pending: Box<PendingSetup>, reply: Box<[u8; REPLY_LEN]>, now: Instant },
 }
 

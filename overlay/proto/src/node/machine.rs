@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand_chacha::ChaCha12Rng;
-use rand_core::SeedableRng;
 use zmesh_sphinx::RelayId;
 
 use super::core::{Core, Owner, Timer};
@@ -15,6 +13,7 @@ use super::{BuildError, CircuitId, Event, Health, LocalId, Meet, Metrics, NodeCo
 use crate::directory::Network;
 use crate::link::{Control, HandshakeJob, Inbound, LinkEvent, LinkId, LinkStats, Links, Transmit};
 use crate::origin::Origin;
+use crate::random::Generator;
 use crate::relay::Relay;
 use crate::relay::budget::WorkBudget;
 use crate::relay::kind::reason;
@@ -65,8 +64,8 @@ impl Node {
     /// A node without links.
     #[must_use]
     pub fn new(config: NodeConfig, now: Instant) -> Self {
-        let mut rng = ChaCha12Rng::from_seed(config.seed);
-        let links = Links::new(config.link, ChaCha12Rng::from_rng(&mut rng), now, config.unix_now);
+        let mut rng = Generator::new(&config.seed);
+        let links = Links::new(config.link, rng.fork(), now, config.unix_now);
         let neighbours = Neighbours::new(&config.queue, &mut rng);
         let mut core = Core::new(links, neighbours, rng, now, config.unix_now);
         core.timers.set(Timer::Sweep, now + SWEEP);
@@ -233,8 +232,8 @@ impl Node {
     pub fn flush(&mut self, now: Instant) {
         let Core { neighbours, links, metrics, .. } = &mut self.core;
         neighbours.send_destroys(now, links);
-        if neighbours.flush(now, links, metrics, self.flush_datagrams) {
-            self.resume_at(now);
+        if let Some(at) = neighbours.flush(now, links, metrics, self.flush_datagrams) {
+            self.resume_at(at);
         }
         self.core.links.finish_batch(now);
     }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::link::LinkCounters;
 
-/// A snapshot of a node's counters; all but the gauges only grow.
-#[derive(Clone, Debug, Default)]
+/// A snapshot of a node's counters; all but the gauges only grow. Serialized, durations are milliseconds.
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct Metrics {
     /// Cells that arrived on links.
@@ -47,7 +49,7 @@ pub struct Metrics {
 }
 
 /// Cells thrown away, by cause.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CellDrops {
     /// No circuit has this number on this link.
@@ -81,7 +83,7 @@ pub struct CellDrops {
 }
 
 /// Messages thrown away, by cause.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct MessageDrops {
     /// A part was missing when newer messages needed the place.
@@ -95,7 +97,7 @@ pub struct MessageDrops {
 }
 
 /// The queues towards the links.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct QueueMetrics {
     /// Gauge: cells that wait now.
@@ -103,15 +105,17 @@ pub struct QueueMetrics {
     /// Gauge: memory of the queues in bytes, with what is kept for reuse.
     pub memory: u64,
     /// The longest wait of any cell.
+    #[serde(rename = "max_delay_ms", serialize_with = "millis")]
     pub max_delay: Duration,
     /// Moving average (1/64) of the waits.
+    #[serde(rename = "mean_delay_ms", serialize_with = "millis")]
     pub mean_delay: Duration,
     /// Waits by length: below 1, 5, 20 and 100 ms, and longer.
     pub delays: [u64; 5],
 }
 
 /// Circuits of others through this relay.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CircuitMetrics {
     /// Gauge: circuits in the table, half-built ones included.
@@ -143,7 +147,7 @@ pub struct CircuitMetrics {
 }
 
 /// Circuits of this node as their origin.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct OwnMetrics {
     /// Gauge: circuits that are ready or being built.
@@ -161,12 +165,13 @@ pub struct OwnMetrics {
 }
 
 /// Public-key work.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct WorkMetrics {
     /// Jobs handed out.
     pub jobs: u64,
     /// Their estimated cost.
+    #[serde(rename = "cost_ms", serialize_with = "millis")]
     pub cost: Duration,
     /// Gauge: set-ups that wait for their turn.
     pub waiting: u64,
@@ -187,4 +192,8 @@ impl QueueMetrics {
         };
         self.delays[bucket] += 1;
     }
+}
+
+fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64() * 1000.0)
 }

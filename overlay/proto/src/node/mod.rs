@@ -20,4 +20,3 @@ pub use metrics::{CellDrops, CircuitMetrics, MessageDrops, Metrics, OwnMetrics, 
 
 pub use crate::link::Transmit;
 pub use crate::origin::health::{Health, HopHealth};
-pub use crate::origin::spare::{SparePolicy, SparePool};

@@ -146,7 +146,7 @@ fn resolve(core: &Core, path: &[RelayId], own_id: Option<&RelayId>, slot: u32) -
         return Err(BuildError::PathLength(path.len()));
     }
     let repeats = path.iter().enumerate().any(|(at, id)| path[..at].contains(id));
-    if repeats || path.first() == own_id {
+    if repeats || own_id.is_some_and(|own| path.contains(own)) {
         return Err(BuildError::PathRepeats);
     }
     let hop = |(at, id): (usize, &RelayId)| {

@@ -2,12 +2,11 @@
 //!
 //! `build` turns a path into a set-up packet, sends it and checks the one reply that comes back; `circuit` sends and
 //! receives messages, probes and meeting requests; [`health`] judges hops by their answers and notices circuits that
-//! have gone silent; [`spare`] decides when warm circuits should be built ahead of need.
+//! have gone silent.
 
 mod build;
 mod circuit;
 pub mod health;
-pub mod spare;
 
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,10 @@
 //! packets on the way to them) could drive an origin to a guard of their own. Only a guard that the network document no
 //! longer lists is replaced, and even that is limited by a budget for the session.
 //!
+//! Altered cells, answers that do not verify and refused set-ups do not happen between honest relays, as links are
+//! authenticated. A relay further on may be guilty as well as the guard, so a guard behind which they pile up only
+//! *rests*: the others of the set go first for a while. When all rest, the one that has rested longest serves.
+//!
 //! Nothing here reads a clock: time is passed in.
 
 use std::time::{Duration, Instant};
@@ -23,6 +27,12 @@ pub const GUARDS_DEFAULT: usize = 3;
 const REPLACEMENTS_PER_GUARD: u32 = 2;
 const RETRY_FIRST: Duration = Duration::from_secs(5);
 const RETRY_MAX: Duration = Duration::from_secs(600);
+/// One more sign of tampering than this, and a guard rests …
+const TAMPERED_MAX: u32 = 3;
+/// … for so long.
+const REST: Duration = Duration::from_secs(1800);
+/// So many circuits that came up make up for one sign.
+const FORGIVE_EVERY: u64 = 32;
 
 /// Why there is no guard.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -56,6 +66,10 @@ pub struct GuardReport {
     pub failures: u64,
     /// Whether it is being left alone after failures.
     pub waiting: bool,
+    /// Signs that something altered packets, at it or behind it.
+    pub tampered: u64,
+    /// Whether the others of the set go first because of them.
+    pub resting: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -65,6 +79,16 @@ struct Guard {
     failures: u64,
     failures_in_a_row: u32,
     retry_at: Option<Instant>,
+    tampered: u64,
+    /// Of these, those that count towards the next rest.
+    suspicion: u32,
+    rest_until: Option<Instant>,
+}
+
+impl Guard {
+    fn rests(&self, now: Instant) -> Option<Instant> {
+        self.rest_until.filter(|until| *until > now)
+    }
 }
 
 /// The guards of one session. See the head of this module.
@@ -87,7 +111,8 @@ impl GuardSet {
         }
     }
 
-    /// The guard to use now: the first of the set that is not waiting after a failure and not in `exclude`.
+    /// The guard to use now: the first of the set that is not waiting after a failure and not in `exclude`; one that
+    /// rests only when there is no other.
     ///
     /// Draws the guards at the first call, and replaces those that left the network.
     ///
@@ -102,7 +127,8 @@ impl GuardSet {
     ) -> Result<RelayId, GuardError> {
         self.fill(network, rng)?;
         let allowed = || self.guards.iter().filter(|guard| !exclude.contains(&guard.id));
-        if let Some(guard) = allowed().find(|guard| guard.retry_at.is_none_or(|at| at <= now)) {
+        let ready = allowed().filter(|guard| guard.retry_at.is_none_or(|at| at <= now));
+        if let Some(guard) = ready.min_by_key(|guard| guard.rests(now)) {
             return Ok(guard.id);
         }
         match allowed().filter_map(|guard| guard.retry_at).min() {
@@ -117,6 +143,9 @@ impl GuardSet {
             guard.successes += 1;
             guard.failures_in_a_row = 0;
             guard.retry_at = None;
+            if guard.successes.is_multiple_of(FORGIVE_EVERY) {
+                guard.suspicion = guard.suspicion.saturating_sub(1);
+            }
         }
     }
 
@@ -138,6 +167,19 @@ impl GuardSet {
         }
     }
 
+    /// Something altered packets at this guard or behind it: a reply that does not verify, a set-up refused, a circuit
+    /// that ended as damaged. After a few the others of the set go first for a while; no new guard is drawn.
+    pub fn tampered(&mut self, id: &RelayId, now: Instant) {
+        if let Some(guard) = self.find(id) {
+            guard.tampered += 1;
+            guard.suspicion += 1;
+            if guard.suspicion > TAMPERED_MAX {
+                guard.suspicion = 0;
+                guard.rest_until = Some(now + REST);
+            }
+        }
+    }
+
     /// How the guards do.
     #[must_use]
     pub fn report(&self, now: Instant) -> Vec<GuardReport> {
@@ -148,6 +190,8 @@ impl GuardSet {
                 successes: guard.successes,
                 failures: guard.failures,
                 waiting: guard.retry_at.is_some_and(|at| at > now),
+                tampered: guard.tampered,
+                resting: guard.rests(now).is_some(),
             })
             .collect()
     }
@@ -173,7 +217,16 @@ impl GuardSet {
             let Some(id) = self.draw(network, rng)? else {
                 break;
             };
-            self.guards.push(Guard { id, successes: 0, failures: 0, failures_in_a_row: 0, retry_at: None });
+            self.guards.push(Guard {
+                id,
+                successes: 0,
+                failures: 0,
+                failures_in_a_row: 0,
+                retry_at: None,
+                tampered: 0,
+                suspicion: 0,
+                rest_until: None,
+            });
         }
         if self.guards.is_empty() {
             return Err(GuardError::BudgetUsed);

@@ -323,6 +323,40 @@ fn guards_stay_when_they_fail() {
 }
 
 #[test]
+fn a_guard_behind_which_packets_are_altered_rests_and_no_new_one_comes() {
+    let network = network(&infos(10, 1), false);
+    let (mut rng, now) = (rng(4), start());
+    let mut set = GuardSet::new(3);
+    let first = set.pick(now, &network, &[], &mut rng).unwrap();
+    let mine: Vec<RelayId> = set.report(now).iter().map(|report| report.id).collect();
+    for _ in 0..3 {
+        set.tampered(&first, now);
+        assert_eq!(set.pick(now, &network, &[], &mut rng).unwrap(), first, "a few may be another relay's fault");
+    }
+    set.tampered(&first, now);
+    assert_eq!(set.pick(now, &network, &[], &mut rng).unwrap(), mine[1]);
+    assert!(set.report(now)[0].resting && set.report(now)[0].tampered == 4);
+    // Where only the resting one is allowed it serves, and so it does when all rest: nobody gets to bring in his own.
+    assert_eq!(set.pick(now, &network, &mine[1..], &mut rng).unwrap(), first);
+    for (guard, later) in mine[1..].iter().zip(1..) {
+        for _ in 0..4 {
+            set.tampered(guard, now + Duration::from_secs(later));
+        }
+    }
+    assert_eq!(set.pick(now, &network, &[], &mut rng).unwrap(), first);
+    assert_eq!(set.report(now).iter().map(|report| report.id).collect::<Vec<_>>(), mine);
+    let rested = now + Duration::from_secs(1801);
+    assert!(!set.report(rested)[0].resting);
+    assert_eq!(set.pick(rested, &network, &[], &mut rng).unwrap(), first);
+    // Circuits that come up make up for signs now and then.
+    for _ in 0..20 {
+        set.tampered(&first, rested);
+        (0..32).for_each(|_| set.succeeded(&first));
+        assert!(!set.report(rested)[0].resting);
+    }
+}
+
+#[test]
 fn guards_that_left_are_replaced_within_a_budget() {
     let now = start();
     let mut rng = rng(5);

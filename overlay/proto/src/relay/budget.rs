@@ -2,10 +2,13 @@
 //!
 //! [`WorkBudget`] is a token bucket of processor time. [`FairTurns`] keeps waiting work by link: links get turns, each
 //! link and the whole are bounded, and when the whole is full the link with the most waiting work pays. So a flood on
-//! one link delays that link and no other.
+//! one link delays that link and no other. [`ClassTurns`] does so for known relays and for strangers apart, so that many
+//! links of strangers do not outnumber those of relays.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
+
+use super::neighbour::{Class, PerClass};
 
 /// A token bucket of processor time.
 #[derive(Debug)]
@@ -90,8 +93,9 @@ impl<L: Ord + Copy, W> FairTurns<L, W> {
         Self { by_link: BTreeMap::new(), turns: VecDeque::new(), per_link, most, len: 0 }
     }
 
-    /// Adds an item; gives back the item that has to go instead, if a bound was reached.
-    pub(crate) fn push(&mut self, link: L, item: W) -> Option<W> {
+    /// Adds an item; gives back the item that has to go instead, if a bound was reached. `chance` is any number: it
+    /// decides between links that have equally many.
+    pub(crate) fn push(&mut self, link: L, item: W, chance: u32) -> Option<W> {
         let queue = self.by_link.entry(link).or_default();
         if queue.len() >= self.per_link {
             return Some(item);
@@ -101,7 +105,7 @@ impl<L: Ord + Copy, W> FairTurns<L, W> {
         }
         queue.push_back(item);
         self.len += 1;
-        if self.len > self.most { self.evict() } else { None }
+        if self.len > self.most { self.evict(chance) } else { None }
     }
 
     /// The next item of the link whose turn it is.
@@ -130,21 +134,60 @@ impl<L: Ord + Copy, W> FairTurns<L, W> {
         self.len
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Takes the newest item of the link with the most items.
-    fn evict(&mut self) -> Option<W> {
-        let queue = self.by_link.values_mut().max_by_key(|queue| queue.len())?;
+    /// Takes the newest item of a link that has the most items.
+    fn evict(&mut self, chance: u32) -> Option<W> {
+        let most = self.by_link.values().map(VecDeque::len).max()?;
+        let fattest = || self.by_link.iter().filter(|(_, queue)| queue.len() == most).map(|(link, _)| *link);
+        let link = fattest().nth(chance as usize % fattest().count().max(1))?;
+        let queue = self.by_link.get_mut(&link)?;
         let item = queue.pop_back()?;
         self.len -= 1;
         if queue.is_empty() {
-            let link = self.by_link.iter().find(|(_, queue)| queue.is_empty()).map(|(link, _)| *link)?;
             self.by_link.remove(&link);
             self.turns.retain(|other| *other != link);
         }
         Some(item)
+    }
+}
+
+/// Work that waits, in two classes that take turns; each has half of the room.
+#[derive(Debug)]
+pub(crate) struct ClassTurns<L, W> {
+    classes: PerClass<FairTurns<L, W>>,
+    next: Class,
+}
+
+impl<L: Ord + Copy, W> ClassTurns<L, W> {
+    /// At most `per_link` items of one link and `most` of all.
+    pub(crate) const fn new(per_link: usize, most: usize) -> Self {
+        let known = FairTurns::new(per_link, most.div_ceil(2));
+        Self { classes: PerClass { known, stranger: FairTurns::new(per_link, most / 2) }, next: Class::Known }
+    }
+
+    /// As [`FairTurns::push`], among the links of this class.
+    pub(crate) fn push(&mut self, class: Class, link: L, item: W, chance: u32) -> Option<W> {
+        self.classes.of_mut(class).push(link, item, chance)
+    }
+
+    /// The next item of the class whose turn it is; of the other one if nothing waits there.
+    pub(crate) fn pop(&mut self) -> Option<W> {
+        let class = self.next;
+        self.next = class.other();
+        self.classes.of_mut(class).pop().or_else(|| self.classes.of_mut(class.other()).pop())
+    }
+
+    /// Forgets what waits for a link that is gone.
+    pub(crate) fn remove_link(&mut self, link: L) {
+        self.classes.known.remove_link(link);
+        self.classes.stranger.remove_link(link);
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.classes.known.len() + self.classes.stranger.len()
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -195,18 +238,39 @@ mod tests {
     fn links_take_turns_and_the_flooding_one_pays() {
         let mut turns = FairTurns::new(50, 60);
         for n in 0..50 {
-            assert_eq!(turns.push('f', ('f', n)), None);
+            assert_eq!(turns.push('f', ('f', n), n), None);
         }
-        assert_eq!(turns.push('f', ('f', 50)), Some(('f', 50)), "bound of a link");
+        assert_eq!(turns.push('f', ('f', 50), 0), Some(('f', 50)), "bound of a link");
         for n in 0..10 {
-            assert_eq!(turns.push('h', ('h', n)), None);
+            assert_eq!(turns.push('h', ('h', n), n), None);
         }
-        assert_eq!(turns.push('h', ('h', 10)), Some(('f', 49)), "bound of all");
+        assert_eq!(turns.push('h', ('h', 10), 0), Some(('f', 49)), "bound of all");
         let first: Vec<char> = (0..6).filter_map(|_| turns.pop().map(|(link, _)| link)).collect();
         assert_eq!(first, ['f', 'h', 'f', 'h', 'f', 'h']);
         turns.remove_link('f');
         assert_eq!(turns.len(), 8);
         while turns.pop().is_some() {}
-        assert!(turns.is_empty());
+        assert_eq!(turns.len(), 0);
+    }
+
+    #[test]
+    fn many_links_of_strangers_take_every_other_turn_and_no_more() {
+        let mut turns = ClassTurns::new(64, 512);
+        let mut refused = 0;
+        for link in 0..5000u32 {
+            let victim = turns.push(Class::Stranger, link, link, link.wrapping_mul(0x9e37_79b9));
+            refused += usize::from(victim.is_some());
+        }
+        assert_eq!((turns.len(), refused), (256, 4744));
+        for n in 0..64 {
+            assert_eq!(turns.push(Class::Known, 1_000_000, 1_000_000 + n, 0), None);
+        }
+        let first: Vec<u32> = (0..128).filter_map(|_| turns.pop()).collect();
+        assert_eq!(first.iter().filter(|item| **item >= 1_000_000).count(), 64);
+        // Newcomers had a chance, and so had those who came first.
+        let left: Vec<u32> = std::iter::from_fn(|| turns.pop()).collect();
+        let late = first.iter().chain(&left).filter(|item| (4000..5000).contains(*item)).count();
+        let early = first.iter().chain(&left).filter(|item| **item < 1000).count();
+        assert!(late > 20 && late < 256 && early < 128, "late {late}, early {early}");
     }
 }

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use super::kind::{COOKIE_LEN, cell as kinds, meet};
+use super::neighbour::Class;
 use super::{Relay, Role};
 use crate::node::core::Core;
 
@@ -15,14 +16,19 @@ impl Relay {
         let Some(hop) = self.hops.get_mut(key) else {
             return;
         };
+        let link = hop.prev.link;
+        let most_of_link = match core.neighbours.class(link) {
+            Class::Known => self.config.max_meetings_per_link,
+            Class::Stranger => self.config.max_meetings_per_stranger,
+        };
         let answer = match &hop.role {
             Role::Joined { tag: joined, .. } if *joined == tag => meet::JOINED,
             Role::Waiting(waiting) if *waiting == tag => {
-                self.meetings.wait(now, cookie, key);
+                self.meetings.wait(now, cookie, key, link, most_of_link);
                 meet::WAITING
             }
             Role::None if self.config.allow_meeting && hop.next.is_none() => {
-                match self.meetings.wait(now, cookie, key) {
+                match self.meetings.wait(now, cookie, key, link, most_of_link) {
                     Some(tag) => {
                         hop.role = Role::Waiting(tag);
                         meet::WAITING

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use zmesh_sphinx::{HopCircuit, PACKET_LEN, Peeled, ReplayFilter, ReplySeal};
 
-use self::budget::{FairTurns, RateLimit};
+use self::budget::{ClassTurns, RateLimit};
 use self::message::Assembly;
 use self::neighbour::End;
 use self::slab::Slab;
@@ -41,9 +41,9 @@ pub(crate) struct Relay {
     config: RelayConfig,
     filter: ReplayFilter,
     hops: Slab<Hop>,
-    meetings: Meetings<u64>,
+    meetings: Meetings<u64, LinkId>,
     /// Set-up packets that wait for their turn.
-    setups: FairTurns<LinkId, Setup>,
+    setups: ClassTurns<LinkId, Setup>,
     /// Packets that passed the filter and wait for their second step.
     finishing: VecDeque<(u64, Peeled)>,
 }
@@ -109,7 +109,7 @@ impl Relay {
             filter,
             hops: Slab::new(),
             meetings: Meetings::new(config.max_meetings, config.meeting_patience, core.rng()),
-            setups: FairTurns::new(config.setups_per_link, config.setups_waiting),
+            setups: ClassTurns::new(config.setups_per_link, config.setups_waiting),
             finishing: VecDeque::new(),
             config,
         };
@@ -127,6 +127,7 @@ impl Relay {
     }
 
     pub(crate) fn replay_state(&self) -> Vec<u8> {
+        // Whatever capacity is written there, the next start sets its own.
         self.filter.to_bytes()
     }
 

@@ -32,6 +32,15 @@ pub(crate) enum Class {
     Stranger,
 }
 
+impl Class {
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Known => Self::Stranger,
+            Self::Stranger => Self::Known,
+        }
+    }
+}
+
 /// One thing for each class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PerClass<T> {
@@ -93,6 +102,14 @@ pub(crate) struct Neighbours<O> {
     by_link: HashMap<LinkId, u32, KeyedHash>,
     /// Links with cells.
     active: VecDeque<u32>,
+    /// Links with cells that have sent none in time for a while.
+    stalled: VecDeque<u32>,
+    /// The cells of those.
+    stalled_cells: usize,
+    /// The link with the most cells, as far as is known.
+    fullest: u32,
+    /// Where to look for a fuller one.
+    sampled: usize,
     /// Links with DESTROYs that found no room.
     owing: VecDeque<u32>,
     /// Links by class and by how many circuits their peer has opened, and the sum of those circuits.
@@ -123,6 +140,11 @@ struct Neighbour<O> {
     /// DESTROYs that found no room among the link's control frames.
     destroys: VecDeque<(u32, u8)>,
     listed: bool,
+    stalled: bool,
+    /// When a cell last left in time, or the first of those that wait came.
+    moved: Option<Instant>,
+    /// When old cells were last sought here.
+    looked: Option<Instant>,
     /// Circuits whose set-up goes out when the link is up.
     waiting: Vec<O>,
     unknown_answered: Option<Instant>,
@@ -136,6 +158,10 @@ impl<O: Copy> Neighbours<O> {
             free: Vec::new(),
             by_link: HashMap::with_hasher(KeyedHash::new(rng)),
             active: VecDeque::new(),
+            stalled: VecDeque::new(),
+            stalled_cells: 0,
+            fullest: 0,
+            sampled: 0,
             owing: VecDeque::new(),
             openers: PerClass::default(),
             opened: PerClass::default(),
@@ -164,6 +190,9 @@ impl<O: Copy> Neighbours<O> {
             owners: Vec::new(),
             destroys: VecDeque::new(),
             listed: false,
+            stalled: false,
+            moved: None,
+            looked: None,
             waiting: Vec::new(),
             unknown_answered: None,
             setups: None,
@@ -229,8 +258,9 @@ impl<O: Copy> Neighbours<O> {
         };
         self.openers.of_mut(neighbour.class).remove(&(neighbour.opened_by_peer, slot));
         *self.opened.of_mut(neighbour.class) -= neighbour.opened_by_peer;
-        self.cells -= neighbour.queue.len();
+        self.count_cells(neighbour.stalled, neighbour.queue.len(), 0);
         self.active.retain(|active| *active != slot);
+        self.stalled.retain(|stalled| *stalled != slot);
         self.owing.retain(|owing| *owing != slot);
         self.free.push(slot);
     }
@@ -345,7 +375,8 @@ impl<O: Copy> Neighbours<O> {
         }
         let lost = neighbour.queue.remove_flow(end.flow);
         let by_peer = (end.circuit & INITIATOR_BIT != 0) != neighbour.initiator;
-        self.cells -= lost;
+        let stalled = neighbour.stalled;
+        self.count_cells(stalled, lost, 0);
         if by_peer {
             self.count_opened(end.slot, -1);
         }

@@ -43,9 +43,7 @@ impl Relay {
             core.metrics.circuits.refused_full += 1;
             return core.refuse(now, link, circuit, reason::RESOURCES);
         }
-        // Beyond the bound of the node there is room for set-ups that wait: only a genuine one takes a place.
-        let full = self.hops.len() >= self.config.max_circuits + self.config.setups_waiting;
-        if may == PeerOpens::TooFast || full {
+        if may == PeerOpens::TooFast {
             core.metrics.circuits.refused_busy += 1;
             return core.refuse(now, link, circuit, reason::BUSY);
         }
@@ -64,7 +62,10 @@ impl Relay {
         });
         core.enter(prev, Owner::FromOrigin(key));
         core.timers.set(Timer::Hop(key), now + self.config.setup_timeout);
-        if let Some(victim) = self.setups.push(link, Setup { hop: key, packet: Box::new(packet) }) {
+        // Beyond the bound of the node there is room for set-ups that wait: only a genuine one takes a place.
+        let (class, chance) = (core.neighbours.class(link), core.rng().next_u32());
+        let setup = Setup { hop: key, packet: Box::new(packet) };
+        if let Some(victim) = self.setups.push(class, link, setup, chance) {
             core.metrics.circuits.refused_busy += 1;
             self.close(core, now, victim.hop, Cause::here(reason::BUSY));
         }
@@ -113,7 +114,11 @@ impl Relay {
             core.metrics.circuits.refused_packet += 1;
             return self.close(core, now, hop, Cause::here(reason::REFUSED));
         };
-        match self.filter.check_and_insert(peeled.slot(), peeled.replay_tag(), core.slot(now)) {
+        // Of a slot that has not begun only a part may be taken, so that nobody can fill it before its time.
+        let (slot, slot_now) = (peeled.slot(), core.slot(now));
+        let capacity = self.config.replay_capacity;
+        self.filter.set_capacity(if slot > slot_now { capacity / 3 } else { capacity });
+        match self.filter.check_and_insert(slot, peeled.replay_tag(), slot_now) {
             Ok(()) => self.finishing.push_back((hop, peeled)),
             Err(error) => {
                 let reason = match error {
@@ -190,8 +195,7 @@ impl Relay {
     fn make_room(&mut self, core: &mut Core, now: Instant) {
         let half = self.config.max_circuits / 2;
         let first = if core.neighbours.opened(Class::Stranger) > half { Class::Stranger } else { Class::Known };
-        let second = if first == Class::Known { Class::Stranger } else { Class::Known };
-        let victim = self.victim(core, first).or_else(|| self.victim(core, second));
+        let victim = self.victim(core, first).or_else(|| self.victim(core, first.other()));
         if let Some(key) = victim {
             core.metrics.circuits.evicted += 1;
             self.close(core, now, key, Cause::here(reason::RESOURCES));

@@ -13,8 +13,7 @@ use zmesh_voice::runner::Party;
 use super::talk::{self, Speaker};
 use super::{Common, ends};
 use crate::commands::narrate::narrate;
-use crate::commands::proxy::not_started;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{self, Failure, Outcome, not_started};
 use crate::invite_line;
 use crate::network_file::NetworkOption;
 use crate::randomness;
@@ -106,7 +105,9 @@ impl Waiting {
             let spec = MeetingSpec::chosen(self.relay).hops(self.hops);
             match narrate(&self.node, self.node.meet(Meet::wait(self.cookie), spec)).await {
                 Ok(circuit) => return Ok(circuit),
-                Err(error) if attempts <= 1 => return Err(talk::no_circuit(&error)),
+                Err(error) if attempts <= 1 => {
+                    return Err(failure::no_circuit("no circuit to the meeting relay could be built", &error));
+                }
                 Err(error) => tracing::debug!("no circuit yet: {error}"),
             }
             attempts -= 1;

@@ -1,6 +1,6 @@
 //! `zmesh voice call`: call somebody by an invite.
 
-use std::io::Read;
+use std::io::{self, BufRead, IsTerminal};
 use std::sync::Arc;
 
 use clap::Args;
@@ -13,8 +13,7 @@ use zmesh_voice::runner::Party;
 use super::talk::{self, Speaker};
 use super::{Common, ends};
 use crate::commands::narrate::narrate;
-use crate::commands::proxy::not_started;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{self, Failure, Outcome, not_started};
 use crate::invite_line::{self, InviteLine};
 use crate::network_file::{self, NetworkOption};
 use crate::stop::Stop;
@@ -22,13 +21,18 @@ use crate::term;
 use crate::time::{millis, unix_now};
 
 const ASK: &str = "ask for the whole line, or for a new one";
+/// The most that is read of stdin, in bytes.
+const STDIN_MAX: u64 = 1 << 20;
+/// Terminals cut a typed or pasted line off: at 1,024 bytes the most careful ones, at 4,096 Linux.
+const TERMINAL_LINE: usize = 1_023;
 
 /// Arguments.
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
-    /// The line that the other person was shown, in quotes; `-` reads it from stdin.
+    /// The line that the other person was shown, in quotes. Without it, or with `-`, the first line of stdin: other
+    /// users of this machine can see a program's arguments, and not what it reads.
     #[arg(value_name = "INVITE")]
-    invite: String,
+    invite: Option<String>,
     #[command(flatten)]
     network: NetworkOption,
     #[command(flatten)]
@@ -36,8 +40,9 @@ pub(crate) struct CallArgs {
 }
 
 pub(super) async fn run(args: CallArgs) -> Outcome {
+    // Before anything else reads stdin, and while Ctrl-C still ends the program at once.
+    let line = read_line(args.invite.as_deref())?;
     let mut stop = Stop::listen(args.common.exit_with_stdin)?;
-    let line = read_line(&args.invite)?;
     let network = choose_network(&args.network, &line)?;
     let audio = ends::open(&args.common)?;
     let node = Node::builder().network(network).spares(0).start().await.map_err(not_started)?;
@@ -66,20 +71,41 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
     outcome
 }
 
-fn read_line(argument: &str) -> Outcome<InviteLine> {
-    let mut text = argument.to_owned();
-    if argument == "-" {
-        text.clear();
-        std::io::stdin()
-            .lock()
-            .take(1 << 20)
-            .read_to_string(&mut text)
-            .map_err(|error| Failure::misused("cannot read the invite from stdin", error, ASK))?;
-    }
+fn read_line(argument: Option<&str>) -> Outcome<InviteLine> {
+    let (text, pasted) = match argument {
+        Some(argument) if argument != "-" => (argument.to_owned(), false),
+        _ => {
+            let pasted = io::stdin().is_terminal();
+            if pasted {
+                term::progress("paste the invite and press Enter (a long one: zmesh voice call < FILE)");
+            }
+            let text = first_line(io::stdin().lock())
+                .map_err(|error| Failure::misused("cannot read the invite from stdin", error, ASK))?;
+            (text, pasted)
+        }
+    };
     invite_line::read(&text, unix_now()).map_err(|error| match error {
         InviteError::Expired { .. } => Failure::failed("the call cannot be made", error, ASK),
+        error if pasted && text.len() >= TERMINAL_LINE => Failure::misused(
+            "the invite cannot be used",
+            format_args!("{error}, perhaps because the terminal cut the line off"),
+            "save the line in a file and run: zmesh voice call < FILE",
+        ),
         error => Failure::misused("the invite cannot be used", error, ASK),
     })
+}
+
+/// The first line that is not blank, without what follows: that may be for somebody else. Empty at the end of the input.
+fn first_line(input: impl BufRead) -> io::Result<String> {
+    let mut input = input.take(STDIN_MAX);
+    let mut line = String::new();
+    while line.trim().is_empty() {
+        line.clear();
+        if input.read_line(&mut line)? == 0 {
+            break;
+        }
+    }
+    Ok(line.trim().to_owned())
 }
 
 /// A network that was named, else the one that the invite brings, else the user's own. Whichever it is, the invite pins
@@ -109,6 +135,29 @@ async fn join(node: &Node, invite: &Invite, hops: u8) -> Outcome<zmesh_overlay::
             format_args!("the meeting relay says: {why}"),
             "the invite was used already or the other side left: ask for a new one",
         ),
-        error => talk::no_circuit(&error),
+        error => failure::no_circuit("no circuit to the meeting relay could be built", &error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_is_read_and_no_more() {
+        for (input, line, left) in [
+            ("zmesh:call/1/a\nnext\n", "zmesh:call/1/a", "next\n"),
+            ("\n \r\n  zmesh:call/1/a \r\n", "zmesh:call/1/a", ""),
+            ("zmesh:call/1/a", "zmesh:call/1/a", ""),
+            ("\n\n", "", ""),
+            ("", "", ""),
+        ] {
+            let mut bytes = input.as_bytes();
+            assert_eq!(first_line(&mut bytes).expect("text"), line);
+            assert_eq!(bytes, left.as_bytes());
+        }
+        assert!(first_line(&b"\xff\n"[..]).is_err());
+        let endless = first_line(io::BufReader::new(io::repeat(b'a'))).expect("text");
+        assert_eq!(endless.len() as u64, STDIN_MAX);
+    }
 }

@@ -22,8 +22,10 @@ pub(crate) enum Voice {
     Answer(answer::AnswerArgs),
     /// Call the person who made the invite. The line is all that is needed.
     #[command(after_help = "Example:
-  zmesh voice call 'zmesh:call/1/…'
-  zmesh voice call --input b.wav --output heard-by-b.wav 'zmesh:call/1/…'")]
+  zmesh voice call < invite                  the line, saved in a file
+  zmesh voice call                           paste it (a short one) and press Enter
+  zmesh voice call 'zmesh:call/1/…'          where nobody else uses this machine
+  zmesh voice call --input b.wav --output heard-by-b.wav < invite")]
     Call(call::CallArgs),
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{json, to_value};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use zmesh_overlay::{CircuitError, DatagramCircuit, Node};
+use zmesh_overlay::{DatagramCircuit, Node};
 use zmesh_voice::call::EndReason;
 use zmesh_voice::runner::{AudioEnds, CallError, CallOptions, CallReport, CallUpdate, HangUp, Party, run_call};
 
@@ -86,15 +86,6 @@ pub(super) async fn leave(node: &Node) {
 /// The relays of a circuit by name, guard first.
 pub(super) fn path(circuit: &DatagramCircuit) -> Vec<String> {
     circuit.path().into_iter().map(|hop| hop.nickname).collect()
-}
-
-/// Why there is no circuit to the meeting relay.
-pub(super) fn no_circuit(error: &CircuitError) -> Failure {
-    Failure::failed(
-        "no circuit to the meeting relay could be built",
-        error,
-        "see whether the network has enough relays (zmesh network show), whether they run, and try --hops 2",
-    )
 }
 
 fn tell(update: &CallUpdate, meter: &mut Meter, json: bool) {

@@ -9,11 +9,13 @@ use crate::link::session::{Refusal, Session};
 use crate::link::shared::Shared;
 use crate::link::types::{Control, Inbound};
 use crate::wire::cell::Cell;
-use crate::wire::datagram::Header;
+use crate::wire::datagram::{HEADER_LEN, Header, TAG_LEN};
 use crate::wire::frame::{Frame, Frames};
 
 /// An ACK may wait so long for a datagram to ride on.
 const ACK_WAIT: Nanos = 5 * MILLI;
+/// So many absurd reports since the last good one end the link: an honest peer sends none.
+const MAX_ABSURD: u32 = 16;
 
 /// What a datagram's inside means for the link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +58,7 @@ impl Link {
         let mut eliciting = false;
         let mut verdict = Verdict::Fine;
         let mut reports = None;
+        let mut pong = None;
         for frame in Frames::new(&shared.plain[..len]) {
             let Ok(frame) = frame else {
                 shared.counters.refused_malformed += 1;
@@ -65,7 +68,10 @@ impl Link {
             match frame {
                 Frame::Feedback(feedback) => reports = Some(feedback),
                 Frame::Ack { through, beyond } => self.outbox.acknowledge(through, beyond),
-                Frame::Pong(id) => self.on_pong(now, id),
+                Frame::Pong(id) => {
+                    self.on_pong(now, id);
+                    pong.get_or_insert(id);
+                }
                 Frame::Close { .. } => {
                     verdict = Verdict::Closed;
                     break;
@@ -115,27 +121,28 @@ impl Link {
         } else if self.confirmed {
             self.probe = None;
         }
-        if highest && from != self.address {
-            self.move_to(now, from);
-        }
+        self.heard_from(now, from, HEADER_LEN + len + TAG_LEN, highest, pong, shared);
         if let Some(feedback) = reports {
             match self.sent.feedback(now, &feedback) {
-                Ok(report) => self.congestion.on_report(now, &report, self.sent.next_counter()),
-                Err(_) => shared.counters.feedback_absurd += 1,
+                Ok(report) => {
+                    if report.acked > 0 {
+                        self.absurd = 0;
+                    }
+                    self.congestion.on_report(now, &report, self.sent.next_counter());
+                }
+                Err(_) => {
+                    shared.counters.feedback_absurd += 1;
+                    self.absurd += 1;
+                    if self.absurd >= MAX_ABSURD && verdict == Verdict::Fine {
+                        verdict = Verdict::Malformed;
+                    }
+                }
             }
         }
         if self.received.overdue() && verdict == Verdict::Fine {
             self.flush(now, shared);
         }
         verdict
-    }
-
-    /// Follows the peer to another address. Only an authentic datagram with the highest counter leads here.
-    fn move_to(&mut self, now: Nanos, from: SocketAddr) {
-        if from.ip() != self.address.ip() {
-            self.congestion.on_new_path(now, self.sent.next_counter());
-        }
-        self.address = from;
     }
 
     fn is_new(&mut self, now: Nanos, id: u32, counters: &mut crate::link::LinkCounters) -> bool {

@@ -1,5 +1,7 @@
 //! What a link sends: cells at once, everything else at the end of a batch.
 
+use std::net::SocketAddr;
+
 use super::Link;
 use crate::link::clock::Nanos;
 use crate::link::shared::Shared;
@@ -53,6 +55,7 @@ impl Link {
         if !self.up {
             return;
         }
+        self.challenge(now, shared);
         // Control frames keep to the node's rate: answers to a flood of set-ups must not take it from the cells.
         while self.outbox.is_due(now, self.congestion.can_send(now) && shared.rate_allows(now)) {
             if !self.flush_one(now, shared) {
@@ -116,22 +119,34 @@ impl Link {
         self.seal(now, shared, S_PLAIN, false);
     }
 
-    /// Queues a PING and notes when its answer is missed.
-    pub(super) fn begin_ping(&mut self, now: Nanos) {
-        self.ping_id = self.ping_id.wrapping_add(1);
+    /// Queues a PING. Its id is random, so that only who gets the PING can answer it.
+    pub(super) fn begin_ping(&mut self, now: Nanos, id: u32) {
+        self.ping_id = id;
         self.ping_due = true;
-        self.last_ping = Some((self.ping_id, now));
+        self.last_ping = Some((id, now));
     }
 
     /// Seals the first `plain_len` bytes of the shared plaintext.
     fn seal(&mut self, now: Nanos, shared: &mut Shared, plain_len: usize, eliciting: bool) {
+        self.seal_to(now, shared, plain_len, eliciting, self.address);
+    }
+
+    /// Seals the first `plain_len` bytes of the shared plaintext for an address.
+    pub(super) fn seal_to(
+        &mut self,
+        now: Nanos,
+        shared: &mut Shared,
+        plain_len: usize,
+        eliciting: bool,
+        to: SocketAddr,
+    ) {
         let Some(session) = self.current.as_mut().filter(|session| !session.is_exhausted()) else {
             return;
         };
         let len = HEADER_LEN + plain_len + TAG_LEN;
         debug_assert!(len == S_LEN || len == L_LEN, "every datagram has one of two lengths");
         let counter = self.sent.next_counter();
-        let out = shared.output.datagram(self.address, len);
+        let out = shared.output.datagram(to, len);
         if !session.seal(counter, &shared.plain[..plain_len], out) {
             return;
         }

@@ -1,5 +1,7 @@
 //! When a link must act, and what it does then.
 
+use rand_core::Rng;
+
 use super::{CONFIRM_TRIES, CONFIRM_WAIT, Link, Probe, UNREPORTED};
 use crate::link::clock::{Nanos, span};
 use crate::link::shared::Shared;
@@ -41,6 +43,7 @@ impl Link {
         consider(self.congestion.blackout_at());
         consider(self.ignored_until());
         consider(self.pace_wake);
+        consider(self.candidate.and_then(|candidate| candidate.ping_at()));
         earliest
     }
 
@@ -102,18 +105,18 @@ impl Link {
             self.congestion.on_blackout(now, self.sent.next_counter());
             self.sent.give_up();
             if self.probe.is_none() {
-                self.begin_ping(now);
+                self.begin_ping(now, shared.rng.next_u32());
                 self.probe = Some(Probe { due: now + self.probe_wait(config), missed: 0 });
             }
         }
-        if let Err(error) = self.probe(now, config) {
+        if let Err(error) = self.probe(now, config, &mut shared.rng) {
             return Due::Down(error);
         }
         Due::Nothing
     }
 
     /// Asks for a sign of life when it is time.
-    fn probe(&mut self, now: Nanos, config: &LinkConfig) -> Result<(), LinkError> {
+    fn probe(&mut self, now: Nanos, config: &LinkConfig, rng: &mut impl Rng) -> Result<(), LinkError> {
         let missed = match self.probe {
             Some(probe) if probe.due <= now => probe.missed + 1,
             None if self.last_heard + span(config.keepalive) <= now => 0,
@@ -127,7 +130,7 @@ impl Link {
         if missed >= limit {
             return Err(LinkError::Dead);
         }
-        self.begin_ping(now);
+        self.begin_ping(now, rng.next_u32());
         self.probe = Some(Probe { due: now + wait, missed });
         Ok(())
     }

@@ -62,8 +62,7 @@ impl Links {
     pub(super) fn begin_handshake(&mut self, now: Nanos, id: LinkId) {
         let index = self.table.claim(Owner::Initiation(id), || self.shared.rng.next_u32());
         let timestamp = self.next_timestamp(now);
-        let mut seed = Zeroizing::new([0; 32]);
-        self.shared.rng.fill_bytes(&mut *seed);
+        let seed = self.shared.rng.seed();
         let jitter = u64::from(self.shared.rng.next_u32() % 256);
         let Some(link) = self.table.get_mut(id) else {
             return self.table.forget(index);
@@ -246,7 +245,7 @@ impl Links {
         }
         let session = Session::new(keys, initiation.suite, index, payload.index, now);
         link.token = Zeroizing::new(payload.token);
-        let evicted = link.install(now, session, false);
+        let evicted = link.install(now, session, Some(self.shared.rng.next_u32()));
         let info = link.info;
         self.table.assign(index, Owner::Link(id));
         evicted.into_iter().for_each(|old| self.table.forget(old));

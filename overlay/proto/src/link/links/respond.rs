@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use rand_core::Rng;
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use super::{Links, Owner};
 use crate::link::clock::Nanos;
@@ -61,8 +60,7 @@ impl Links {
             return;
         }
         let secret = link_secret.clone();
-        let mut seed = Zeroizing::new([0; 32]);
-        self.shared.rng.fill_bytes(&mut *seed);
+        let seed = self.shared.rng.seed();
         let mut message = Box::new([0; NOISE_LEN]);
         message.copy_from_slice(&datagram[HEADER_LEN..MAC1_AT]);
         let guest = Guest { from, index: header.index, suite: header.suite, known, answer: None };
@@ -97,8 +95,7 @@ impl Links {
             return self.guests.release(guest.from);
         }
         let local_index = self.table.claim(Owner::HalfOpen, || self.shared.rng.next_u32());
-        let mut token = Zeroizing::new([0; 32]);
-        self.shared.rng.fill_bytes(&mut *token);
+        let token = self.shared.rng.seed();
         let answer = ResponsePayload { index: local_index, renewed: renews.is_some(), token: *token };
         guest.answer = Some(Answer { local_index, info, token, renews });
         self.guests.answering(ticket, guest);
@@ -141,16 +138,17 @@ impl Links {
 
     /// The initiator has used a half-open session: it becomes that of a new link, or of the link that it renews.
     /// `None` when the link is gone or there are too many.
-    pub(super) fn promote(&mut self, now: Nanos, from: SocketAddr, index: u32) -> Option<LinkId> {
-        let HalfOpen { session, answer, .. } = self.guests.leave(index)?;
+    pub(super) fn promote(&mut self, now: Nanos, index: u32) -> Option<LinkId> {
+        // The initiator got message 2 at `proven`; where this datagram says it comes from is not proven yet.
+        let HalfOpen { session, answer, from: proven, .. } = self.guests.leave(index)?;
         let renewal = answer.renews.is_some();
         let id = match answer.renews {
             Some(id) => self.table.get(id).map(|link| link.id),
             None => {
-                if self.table.places.admits(from) {
+                if self.table.places.admits(proven) {
                     self.make_room(now, &answer.info);
                 }
-                self.table.insert(answer.info, from, now)
+                self.table.insert(answer.info, proven, now)
             }
         };
         let Some((id, link)) = id.and_then(|id| Some((id, self.table.get_mut(id)?))) else {
@@ -159,7 +157,7 @@ impl Links {
             return None;
         };
         link.token = answer.token;
-        let evicted = link.install(now, session, true);
+        let evicted = link.install(now, session, None);
         evicted.into_iter().for_each(|old| self.table.forget(old));
         self.table.assign(index, Owner::Link(id));
         self.shared.counters.handshakes += 1;

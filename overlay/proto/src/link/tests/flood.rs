@@ -178,7 +178,7 @@ fn a_peer_that_never_reports_is_given_up() {
     net.keep_log = false;
     net.b.backlog.extend((0..4000).map(|number| (b, number)));
     net.a.alive = false;
-    for second in 0..16 {
+    for second in 0..40 {
         let mut frame = [0; 8];
         crate::wire::frame::FrameWriter::new(&mut frame).push(&crate::wire::frame::Frame::Ping(second));
         net.a.links.forge(net.now, a, &frame);

@@ -74,6 +74,8 @@ pub(super) struct Net {
     /// Every datagram sent: by whom, when, and its bytes.
     pub(super) log: Vec<(Side, Instant, Vec<u8>)>,
     pub(super) keep_log: bool,
+    /// Bytes sent to each address.
+    pub(super) sent_to: BTreeMap<SocketAddr, usize>,
     air: BTreeMap<(Instant, u64), (Side, SocketAddr, Vec<u8>)>,
     sequence: u64,
     rng: ChaCha12Rng,
@@ -128,6 +130,7 @@ impl Net {
             hold_jobs: false,
             log: Vec::new(),
             keep_log: true,
+            sent_to: BTreeMap::new(),
             air: BTreeMap::new(),
             sequence: 0,
             rng: seeded(77),
@@ -203,6 +206,7 @@ impl Net {
         }
         machine.links.clear_transmits();
         for (to, datagram) in out {
+            *self.sent_to.entry(to).or_default() += datagram.len();
             if self.keep_log {
                 self.log.push((side, now, datagram.clone()));
             }

@@ -6,6 +6,7 @@ mod failure;
 mod flood;
 mod meeting;
 mod queueing;
+mod redaction;
 mod setup;
 mod strangers;
 mod world;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::world::{Plan, World};
 use crate::node::Event;
+use crate::wire::cell::{BODY_LEN, Cell};
 
 /// Waits of the sparse circuit's messages and the number of bulk messages that arrived.
 fn call_beside_bulk(bulk: bool) -> (Vec<Duration>, usize, World) {
@@ -93,4 +94,57 @@ fn queues_are_bounded_in_the_node_and_give_memory_back() {
     let metrics = world.members[2].node.metrics();
     assert_eq!(metrics.queue.cells, 0);
     assert!(metrics.queue.memory < 100_000, "{}", metrics.queue.memory);
+}
+
+#[test]
+fn links_that_cannot_send_do_not_hold_the_queues() {
+    const SILENT: usize = 20;
+    let mut world = World::new(&Plan {
+        relays: 1 + SILENT,
+        delay: Duration::from_millis(1),
+        tune: |_, config| config.queue.node_bytes = 1000 * 528,
+        ..Plan::default()
+    });
+    let origin = SILENT + 1;
+    let circuit = world.build(origin, &[0]);
+    let honest = world.deliver(origin, circuit, 0, b"hello");
+    // Links that do not come up take cells and let none go, as those do whose peers answer probes and report nothing.
+    let mut ends = Vec::new();
+    for relay in 1..=SILENT {
+        world.members[relay].dead = true;
+        let (now, id) = (world.now, world.ids[relay]);
+        let core = &mut world.node(0).core;
+        let link = core.connect(now, &id).unwrap().unwrap();
+        ends.push(core.neighbours.attach(link, 1).unwrap());
+    }
+    let fill = |world: &mut World| {
+        let now = world.now;
+        for _ in 0..100 {
+            for end in &ends {
+                world.node(0).core.push(now, *end, &Cell { circuit: 0, number: 0, body: [0; BODY_LEN] });
+            }
+        }
+        world.run_for(Duration::from_millis(1));
+        world.members[0].node.metrics().queue.cells
+    };
+    let held = fill(&mut world);
+    assert!(held > 900, "{held}");
+    world.run_for(Duration::from_millis(2500));
+
+    // What is old goes before anything of a link that works.
+    let now = world.now;
+    for _ in 0..400 {
+        world.node(0).reply(now, honest, &[0; 400]).unwrap();
+    }
+    assert!(world.members[0].node.metrics().queue.cells > 400);
+    world.run_for(Duration::from_millis(300));
+    let arrived = world.members[origin].events.len();
+    assert!(arrived > 350, "{arrived} of 400");
+
+    // What is pushed to silent links from now on takes the place of their own cells, beyond a quarter of the node's.
+    let before = world.members[0].node.metrics().queue.cells;
+    let held = fill(&mut world);
+    assert!(held <= before.max(270), "{before} {held}");
+    world.run_for(Duration::from_secs(30));
+    assert_eq!(world.members[0].node.metrics().queue.cells, 0);
 }

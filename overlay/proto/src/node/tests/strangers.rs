@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{Plan, World};
-use crate::node::{BuildFailure, CircuitId, Event};
+use crate::node::{BuildFailure, CircuitId, Event, Meet, MeetingOutcome};
 
 /// Tries to build a circuit; says how it went.
 fn try_build(world: &mut World, origin: usize, path: &[usize]) -> Result<CircuitId, BuildFailure> {
@@ -161,4 +161,95 @@ fn the_end_of_a_link_touches_its_own_circuits_only() {
     world.run_for(Duration::from_secs(30));
     assert_eq!(world.members[0].node.metrics().circuits.open, 1);
     world.deliver(5, direct, 0, b"works on");
+}
+
+#[test]
+fn set_ups_of_many_thin_links_leave_a_relay_its_turns() {
+    let mut world = World::new(&Plan {
+        origins: 42,
+        delay: Duration::from_millis(1),
+        tune: |index, config| {
+            if let (1, Some(relay)) = (index, &mut config.relay) {
+                relay.setups_waiting = 40;
+                relay.work_percent = 1;
+            }
+        },
+        ..Plan::default()
+    });
+    for origin in 4..46 {
+        world.build(origin, if origin == 4 { &[0, 1] } else { &[1] });
+    }
+    // Junk, for which public-key work is needed, on 41 links: ever one packet on each. 10 ms of work in a second are
+    // some 180 packets; a turn for each link would leave the relay four.
+    let mut packet = [1; zmesh_sphinx::PACKET_LEN];
+    packet[..32].copy_from_slice(&super::flood::BASE_POINT);
+    for _ in 0..10 {
+        let (now, path) = (world.now, world.path(&[0, 1]));
+        world.node(4).build(now, &path).unwrap();
+    }
+    for _ in 0..400 {
+        for origin in 5..46 {
+            let now = world.now;
+            world.node(origin).send_setup(now, packet);
+        }
+        world.run_for(Duration::from_millis(2));
+    }
+    let ready = |event: &&Event| matches!(event, Event::CircuitReady { .. });
+    assert_eq!(world.members[4].events.iter().filter(ready).count(), 10);
+}
+
+#[test]
+fn one_link_cannot_take_every_meeting_place() {
+    let mut world = World::new(&Plan {
+        origins: 3,
+        delay: Duration::from_millis(1),
+        tune: |_, config| {
+            if let Some(relay) = &mut config.relay {
+                relay.max_meetings = 8;
+                relay.max_meetings_per_link = 6;
+            }
+        },
+        ..Plan::default()
+    });
+    let mut wait = |origin: usize, path: &[usize], cookie: u8| {
+        let circuit = world.build(origin, path);
+        let now = world.now;
+        world.node(origin).meet(now, circuit, Meet::Wait([cookie; 16])).unwrap();
+        world.wait(origin, Duration::from_secs(5), "an answer", |event| match event {
+            Event::Meeting { circuit: id, outcome } if *id == circuit => Some(*outcome),
+            _ => None,
+        })
+    };
+    for cookie in 0..8 {
+        let expected = if cookie < 4 { MeetingOutcome::Waiting } else { MeetingOutcome::Refused };
+        assert_eq!(wait(4, &[1], cookie), expected);
+    }
+    for cookie in 10..14 {
+        assert_eq!(wait(5, &[0, 1], cookie), MeetingOutcome::Waiting);
+    }
+    assert_eq!(wait(6, &[0, 1], 20), MeetingOutcome::Refused, "the table is full");
+}
+
+#[test]
+fn a_slot_cannot_be_filled_before_it_begins() {
+    let mut world = World::new(&Plan {
+        origins: 2,
+        tune: |_, config| {
+            if let Some(relay) = &mut config.relay {
+                relay.replay_capacity = 9;
+            }
+        },
+        ..Plan::default()
+    });
+    let slot = zmesh_sphinx::SLOT_SECONDS;
+    let now = world.now;
+    world.node(4).set_clock(now, (super::world::UNIX + slot) * 1_000_000_000);
+    let ahead = (0..9).filter(|_| try_build(&mut world, 4, &[0]).is_ok()).count();
+    assert_eq!(ahead, 3);
+    world.build(5, &[0]);
+    world.run_for(Duration::from_secs(slot));
+    for _ in 0..6 {
+        world.build(5, &[0]);
+    }
+    assert_eq!(try_build(&mut world, 5, &[0]), Err(BuildFailure::Busy));
 }

@@ -20,6 +20,8 @@ use codel::{Codel, Verdict};
 const KEEP_CELLS: usize = 4;
 /// A fattest flow loses at most this many cells at once, which spreads the cost of finding it.
 const FAT_BATCH: usize = 64;
+/// Flows among which the fattest is sought.
+const FAT_SAMPLE: usize = 64;
 
 /// One flow's index in its [`FairQueue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +97,12 @@ pub struct FairQueue<C> {
     new: VecDeque<u32>,
     old: VecDeque<u32>,
     cells: usize,
+    /// The fattest flow, as far as is known.
+    fattest: u32,
+    /// Where to look for a fatter one.
+    sampled: usize,
+    /// Flows that were removed while a list names them.
+    leaving: usize,
 }
 
 impl<C: Copy> FairQueue<C> {
@@ -109,6 +117,9 @@ impl<C: Copy> FairQueue<C> {
             new: VecDeque::new(),
             old: VecDeque::new(),
             cells: 0,
+            fattest: 0,
+            sampled: 0,
+            leaving: 0,
         }
     }
 
@@ -132,7 +143,11 @@ impl<C: Copy> FairQueue<C> {
         flow.cells = VecDeque::new();
         self.cells -= lost;
         match flow.place {
-            Place::New | Place::Old => flow.place = Place::Leaving,
+            Place::New | Place::Old => {
+                flow.place = Place::Leaving;
+                self.leaving += 1;
+                self.unlist_leaving();
+            }
             Place::Idle => {
                 flow.place = Place::Free;
                 self.free.push(id.0);
@@ -155,10 +170,14 @@ impl<C: Copy> FairQueue<C> {
         flow.cells.push_back(Waiting { cell, since: now });
         flow.last_push = Some(now);
         self.cells += 1;
+        let len = flow.cells.len();
         if flow.place == Place::Idle {
             flow.place = Place::New;
             flow.deficit = 1;
             self.new.push_back(id.0);
+        }
+        if self.flows[self.fattest as usize].cells.len() < len {
+            self.fattest = id.0;
         }
         if self.cells > self.bounds.link {
             drops.link = self.drop_fattest();
@@ -177,6 +196,7 @@ impl<C: Copy> FairQueue<C> {
             let flow = &mut self.flows[index as usize];
             if flow.place == Place::Leaving {
                 flow.place = Place::Free;
+                self.leaving -= 1;
                 self.free.push(index);
                 self.unlist(sparse);
                 continue;
@@ -203,17 +223,42 @@ impl<C: Copy> FairQueue<C> {
         }
     }
 
-    /// Drops from the head of the flow with the most cells: half of it, at most 64 cells; says how many.
+    /// Drops from the head of the flow with the most cells, or nearly so: half of it, at most 64 cells; says how many.
+    ///
+    /// The flow that was fattest when a cell came to it is known; after it has lost cells the next one is sought among 64,
+    /// so that the cost of a drop does not grow with the circuits.
     pub fn drop_fattest(&mut self) -> usize {
-        let active = self.new.iter().chain(&self.old);
-        let Some(fattest) = active.max_by_key(|index| self.flows[**index as usize].cells.len()).copied() else {
+        if self.cells == 0 {
+            return 0;
+        }
+        let len = |index: u32| self.flows[index as usize].cells.len();
+        let listed = self.new.len() + self.old.len();
+        self.sampled = self.sampled.wrapping_add(FAT_SAMPLE) % listed.max(1);
+        let lists = || self.new.iter().chain(&self.old).copied();
+        let sample = lists().skip(self.sampled).chain(lists()).take(FAT_SAMPLE.min(listed));
+        let sampled = sample.chain([self.fattest]).max_by_key(|index| len(*index)).filter(|index| len(*index) > 0);
+        let Some(fattest) = sampled.or_else(|| lists().max_by_key(|index| len(*index))) else {
             return 0;
         };
+        self.fattest = fattest;
         let flow = &mut self.flows[fattest as usize];
         let count = flow.cells.len().div_ceil(2).min(FAT_BATCH);
         flow.cells.drain(..count);
         self.cells -= count;
         count
+    }
+
+    /// Drops the cells that have waited for `age` or longer; says how many.
+    pub fn drop_older(&mut self, now: Instant, age: Duration) -> usize {
+        let mut dropped = 0;
+        for index in self.new.iter().chain(&self.old) {
+            let cells = &mut self.flows[*index as usize].cells;
+            let old = cells.partition_point(|waiting| now.saturating_duration_since(waiting.since) >= age);
+            cells.drain(..old);
+            dropped += old;
+        }
+        self.cells -= dropped;
+        dropped
     }
 
     /// Gives back the memory of flows that have been quiet for `quiet`.
@@ -251,6 +296,26 @@ impl<C: Copy> FairQueue<C> {
     pub fn memory(&self) -> usize {
         let cells: usize = self.flows.iter().map(|flow| flow.cells.capacity()).sum();
         cells * size_of::<Waiting<C>>() + self.flows.capacity() * size_of::<Flow<C>>()
+    }
+
+    /// A queue that cannot send would otherwise keep a place for each circuit that has come and gone.
+    fn unlist_leaving(&mut self) {
+        if self.leaving <= FAT_SAMPLE || self.leaving * 2 <= self.new.len() + self.old.len() {
+            return;
+        }
+        let Self { flows, free, new, old, .. } = self;
+        for list in [new, old] {
+            list.retain(|index| {
+                let flow = &mut flows[*index as usize];
+                let leaving = flow.place == Place::Leaving;
+                if leaving {
+                    flow.place = Place::Free;
+                    free.push(*index);
+                }
+                !leaving
+            });
+        }
+        self.leaving = 0;
     }
 
     fn unlist(&mut self, from_new: bool) {

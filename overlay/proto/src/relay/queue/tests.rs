@@ -133,6 +133,54 @@ fn quiet_flows_give_their_memory_back_and_busy_ones_keep_it() {
     assert!(queue.memory() < full / 10);
 }
 
+#[test]
+fn a_fat_flow_among_thousands_of_thin_ones_is_found() {
+    let now = any_instant();
+    let mut queue = queue(500, 4500);
+    let thin: Vec<_> = (0..4000).map(|_| queue.add_flow()).collect();
+    let fat = queue.add_flow();
+    for flow in &thin {
+        queue.push(*flow, now, (0, 0));
+    }
+    for n in 0..500 {
+        queue.push(fat, now, (1, n));
+    }
+    // The fat one pays until it is about as thin as the others, whoever pushes.
+    let mut dropped = 0;
+    for flow in thin.iter().take(400) {
+        dropped += queue.push(*flow, now, (0, 1)).link;
+    }
+    assert!(dropped >= 400);
+    let fat_left = queue.remove_flow(fat);
+    assert_eq!(fat_left, 500 - dropped, "nobody else has lost a cell");
+}
+
+#[test]
+fn flows_that_come_and_go_on_a_silent_link_leave_no_place_behind() {
+    let now = any_instant();
+    let mut queue = queue(8, 24);
+    for n in 0..10_000 {
+        let flow = queue.add_flow();
+        queue.push(flow, now, (0, n));
+        queue.remove_flow(flow);
+    }
+    assert!(queue.memory() < 100_000, "{}", queue.memory());
+}
+
+#[test]
+fn old_cells_can_be_dropped_by_age() {
+    let now = any_instant();
+    let mut queue = queue(8, 24);
+    let flows = [queue.add_flow(), queue.add_flow()];
+    for n in 0..6 {
+        for flow in flows {
+            queue.push(flow, now + Duration::from_secs(n), (0, 0));
+        }
+    }
+    assert_eq!(queue.drop_older(now + Duration::from_secs(5), Duration::from_secs(2)), 8);
+    assert_eq!(queue.len(), 4);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Push(usize),
