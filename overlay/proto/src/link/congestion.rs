@@ -36,9 +36,9 @@ pub(super) const MIN_WINDOW: u64 = 4 * DATAGRAM;
 const INITIAL_WINDOW: u64 = 32 * DATAGRAM;
 const MAX_WINDOW: u64 = 32 << 20;
 const MAX_BURST: u64 = 64 * DATAGRAM;
-const MIN_BURST: u64 = 4 * DATAGRAM;
+const MIN_BURST: u64 = 2 * DATAGRAM;
 /// A burst holds at most what the path takes in this time.
-const BURST_TIME: Nanos = 2 * MILLI;
+const BURST_TIME: Nanos = MILLI;
 /// The queue is drained so often under constant load, …
 const DRAIN_EVERY: Nanos = 3 * SECOND;
 /// … and never for longer than this.

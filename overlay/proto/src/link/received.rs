@@ -8,6 +8,8 @@ const REPORT_EVERY: u32 = 32;
 /// Fewer unreported datagrams than this wait for a datagram to ride on: a call sends one each 20 ms.
 const SPARSE: u32 = 4;
 const LONGEST_WAIT: Nanos = 25 * MILLI;
+/// On a busy link the window opens with each report; a cell that finds it shut waits for the next.
+const BUSY_WAIT: Nanos = 2 * MILLI;
 const SHORTEST_WAIT: Nanos = 200 * MICRO;
 
 /// Counters received on a link, over all its sessions.
@@ -68,7 +70,7 @@ impl Received {
     /// When a report is due, if one is.
     pub(super) fn due(&self, rtt: Option<Nanos>) -> Option<Nanos> {
         let wait = if self.pending >= SPARSE {
-            rtt.map_or(MILLI, |rtt| rtt / 4).clamp(SHORTEST_WAIT, LONGEST_WAIT)
+            rtt.map_or(MILLI, |rtt| rtt / 4).clamp(SHORTEST_WAIT, BUSY_WAIT)
         } else {
             LONGEST_WAIT
         };

@@ -101,9 +101,10 @@ impl Delay {
         self.round_trip.map_or(INITIAL_RTT, |minimum| minimum.value(Nanos::min))
     }
 
-    /// The queue that the controller aims at: 1 ms near by, 5 ms elsewhere.
+    /// The queue that the controller aims at: 1 ms near by, elsewhere a thirtieth of the round trip between 1.5 and 3 ms.
+    /// More fills long paths better, but every cell of a call on the same link waits as long.
     pub(super) fn target(&self) -> Nanos {
-        if self.base() < NEAR { MILLI } else { 5 * MILLI }
+        if self.base() < NEAR { MILLI } else { (self.base() / 30).clamp(3 * MILLI / 2, 3 * MILLI) }
     }
 
     /// The smallest queue of the last few samples.
