@@ -21,6 +21,10 @@ use crate::wire::datagram::{COOKIE_REPLY_LEN, HEADER_LEN, Header, Kind, L_LEN};
 const MAC1_CONTEXT: &[u8] = b"zmesh link mac1 v1";
 const COOKIE_CONTEXT: &[u8] = b"zmesh link cookie v1";
 const ROTATE: Nanos = 120 * SECOND;
+/// Networks (IPv4 addresses, IPv6 /48) fall into so many places by a keyed hash.
+const PLACES: usize = 1024;
+/// A place gets a cookie at most this often.
+const TURN: Nanos = SECOND / 20;
 /// How long an initiator trusts a cookie.
 pub(super) const COOKIE_LIFETIME: Nanos = 110 * SECOND;
 /// Where `mac1` begins in a handshake message.
@@ -63,11 +67,18 @@ pub(super) struct CookieJar {
     current: Zeroizing<[u8; 32]>,
     previous: Zeroizing<[u8; 32]>,
     rotated: Nanos,
+    /// When the networks that fall into each place were last given a cookie.
+    given: Box<[Nanos; PLACES]>,
 }
 
 impl CookieJar {
     pub(super) fn new(rng: &mut impl Rng, now: Nanos) -> Self {
-        let mut jar = Self { current: Zeroizing::default(), previous: Zeroizing::default(), rotated: now };
+        let mut jar = Self {
+            current: Zeroizing::default(),
+            previous: Zeroizing::default(),
+            rotated: now,
+            given: Box::new([0; PLACES]),
+        };
         rng.fill_bytes(&mut *jar.current);
         rng.fill_bytes(&mut *jar.previous);
         jar
@@ -84,6 +95,23 @@ impl CookieJar {
             rng.fill_bytes(&mut *self.previous);
         }
         self.rotated = now;
+    }
+
+    /// Whether a sender may be given a cookie now: each network in its turn, so that no single one takes the node's
+    /// whole allowance for cookies.
+    pub(super) fn has_turn(&mut self, rng: &mut impl Rng, now: Nanos, from: SocketAddr) -> bool {
+        self.rotate(rng, now);
+        let network = match from.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(ip) => ip.to_bits() & (u128::MAX << 80),
+        };
+        let [high, low, ..] = mac(&*self.current, &network.to_be_bytes());
+        let given = &mut self.given[usize::from(u16::from_be_bytes([high, low])) % PLACES];
+        let turn = now >= *given;
+        if turn {
+            *given = now + TURN;
+        }
+        turn
     }
 
     /// Whether `mac2` of the message proves its sender's address.
@@ -209,6 +237,19 @@ mod tests {
             altered[at] ^= 1;
             assert!(open_reply(&altered, &RESPONDER, &[3; 16]).is_none(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn one_network_does_not_take_the_cookies_of_others() {
+        let mut rng = ChaCha12Rng::from_seed([3; 32]);
+        let mut jar = CookieJar::new(&mut rng, 0);
+        let greedy = (0..1000).filter(|at| jar.has_turn(&mut rng, SECOND + at * SECOND / 1000, address(1))).count();
+        assert_eq!(greedy, 20, "twenty in a second, whatever the port");
+        let others = (0..100).filter(|last| {
+            let other = SocketAddr::from(([198, 51, 100, *last], 1));
+            jar.has_turn(&mut rng, 2 * SECOND, other)
+        });
+        assert!(others.count() > 80, "a few share a place");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use zeroize::Zeroizing;
 
 use super::bucket::Bucket;
-use super::clock::{Clock, Nanos};
+use super::clock::{Clock, Nanos, SECOND};
 use super::output::Output;
 use super::{LinkConfig, LinkCounters, LinkEvent};
 use crate::random::Generator;
@@ -28,9 +28,14 @@ pub(super) struct Shared {
     pub(super) rate: Option<Bucket>,
     /// Of a node with a rate limit: fortieths of it for handshakes and for cookies.
     handshakes: Option<(Bucket, Bucket)>,
+    /// The part for handshakes was found used up; for a while only proven addresses are answered.
+    strained_until: Nanos,
     /// The rate limit lets the next datagram leave then.
     pub(super) rate_wake: Option<Nanos>,
 }
+
+/// How long a used-up allowance for answers counts as load.
+const STRAINED: Nanos = SECOND;
 
 impl Shared {
     pub(super) fn new(config: LinkConfig, rng: Generator, clock: Clock) -> Self {
@@ -50,6 +55,7 @@ impl Shared {
             plain: Box::new(Zeroizing::new([0; L_LEN])),
             rate,
             handshakes,
+            strained_until: 0,
             rate_wake: None,
         }
     }
@@ -70,6 +76,14 @@ impl Shared {
     /// Whether the handshakes' part of the rate limit lets another stranger be answered.
     pub(super) fn may_answer(&self, now: Nanos) -> bool {
         self.handshakes.as_ref().is_none_or(|(answers, _)| answers.allows(now, L_LEN as u64))
+    }
+
+    /// Whether the handshakes' part of the rate limit is used up, or was a moment ago.
+    pub(super) fn is_strained(&mut self, now: Nanos) -> bool {
+        if !self.may_answer(now) {
+            self.strained_until = now + STRAINED;
+        }
+        now < self.strained_until
     }
 
     /// Whether the cookies' part of the rate limit lets another leave.

@@ -140,10 +140,12 @@ impl Core {
         self.neighbours.set_owner(end, owner);
     }
 
-    /// Turns down a circuit that the peer asked for.
+    /// Turns down a circuit that the peer asked for. Only some refusals of a link are answered, so that a flood of
+    /// set-ups does not take the node's rate from cells; the peer's own time limit ends its wait for the others.
     pub(crate) fn refuse(&mut self, now: Instant, link: LinkId, circuit: u32, reason: u8) {
-        // Without room for the frame the peer's own time limit ends its wait.
-        let _ = self.links.send_control(now, link, Control::Destroy { circuit, reason });
+        if self.neighbours.may_answer_unknown(now, link) {
+            let _ = self.links.send_control(now, link, Control::Destroy { circuit, reason });
+        }
     }
 
     /// Enters a circuit under a number that this node chooses.

@@ -346,11 +346,6 @@ impl<O: Copy> Neighbours<O> {
         Some(if neighbour.initiator { number | INITIATOR_BIT } else { number })
     }
 
-    /// Whether any circuit uses the link.
-    pub(crate) fn serves(&self, link: LinkId) -> bool {
-        self.of_link(link).is_some_and(|neighbour| neighbour.circuits > 0)
-    }
-
     /// Gives a circuit its place in the link's queue.
     pub(crate) fn attach(&mut self, link: LinkId, circuit: u32) -> Option<End> {
         let slot = *self.by_link.get(&link)?;

@@ -35,12 +35,16 @@ impl Links {
             self.shared.counters.refused_replay += 1;
             return;
         }
+        let secret = link_secret.clone();
+        let strained = self.shared.is_strained(now);
         let config = &self.shared.config;
         // Handshakes that nobody finishes fill the half-open places without much work: they count as load too.
-        let loaded =
-            self.guests.unread() >= config.cookie_threshold || self.guests.answered() >= config.max_half_open / 4;
+        // So does an allowance for answers that was used up a moment ago: those who prove their address get the next.
+        let loaded = self.guests.unread() >= config.cookie_threshold
+            || self.guests.answered() >= config.max_half_open / 4
+            || strained;
         if loaded && !self.jar.proves(&mut self.shared.rng, now, datagram, from) {
-            if !self.shared.may_send_cookie(now) {
+            if !self.jar.has_turn(&mut self.shared.rng, now, from) || !self.shared.may_send_cookie(now) {
                 self.shared.counters.refused_over_limit += 1;
                 return;
             }
@@ -59,7 +63,6 @@ impl Links {
             self.shared.counters.refused_over_limit += 1;
             return;
         }
-        let secret = link_secret.clone();
         let seed = self.shared.rng.seed();
         let mut message = Box::new([0; NOISE_LEN]);
         message.copy_from_slice(&datagram[HEADER_LEN..MAC1_AT]);

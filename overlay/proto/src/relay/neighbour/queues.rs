@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::{End, Neighbour, Neighbours};
-use crate::link::Links;
+use crate::link::{LinkId, Links};
 use crate::node::Metrics;
 use crate::relay::queue::PushDrops;
 use crate::wire::cell::Cell;
@@ -28,6 +28,11 @@ const STALE_PAUSE: Duration = Duration::from_millis(250);
 const SAMPLE: usize = 64;
 
 impl<O: Copy> Neighbours<O> {
+    /// Whether any circuit uses the link.
+    pub(crate) fn serves(&self, link: LinkId) -> bool {
+        self.of_link(link).is_some_and(|neighbour| neighbour.circuits > 0)
+    }
+
     /// Queues a cell, with the circuit number of `end`. Over a bound old cells of stalled links go, or the oldest of the
     /// fattest circuit.
     pub(crate) fn push(&mut self, now: Instant, end: End, cell: &Cell, metrics: &mut Metrics) {
