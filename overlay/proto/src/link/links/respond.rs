@@ -44,7 +44,9 @@ impl Links {
             || self.guests.answered() >= config.max_half_open / 4
             || strained;
         if loaded && !self.jar.proves(&mut self.shared.rng, now, datagram, from) {
-            if !self.jar.has_turn(&mut self.shared.rng, now, from) || !self.shared.may_send_cookie(now) {
+            // Where cookies are rationed, each network has its turns; elsewhere nobody who asks is left without.
+            let rationed = self.shared.config.rate_limit.is_some();
+            if rationed && !(self.jar.has_turn(&mut self.shared.rng, now, from) && self.shared.may_send_cookie(now)) {
                 self.shared.counters.refused_over_limit += 1;
                 return;
             }
