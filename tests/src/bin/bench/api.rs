@@ -89,8 +89,6 @@ async fn memory(testnet: &ZmeshNetwork, count: usize, outcome: &mut Outcome) -> 
 
     let (mut up, mut failure) = (0, None);
     for group in circuits.chunks(AT_ONCE) {
-        // An exit takes 500 new sessions a second.
-        tokio::time::sleep(Duration::from_millis(50)).await;
         let mut opening = JoinSet::new();
         for circuit in group {
             let circuit = circuit.clone();
@@ -116,11 +114,13 @@ async fn memory(testnet: &ZmeshNetwork, count: usize, outcome: &mut Outcome) -> 
     Ok(())
 }
 
-/// Builds `count` circuits of three hops to `exit`, slowly enough for the relays' limit on set-ups.
+/// Builds `count` circuits of three hops to `exit`, slowly enough for the limits of relays and exits.
 async fn build(node: &Node, exit: RelayId, count: usize) -> io::Result<Vec<Circuit>> {
     let mut circuits = Vec::with_capacity(count);
     let mut refusals = 0;
     while circuits.len() < count {
+        // QUIC begins with the circuit, and an exit takes 500 new sessions a second.
+        tokio::time::sleep(Duration::from_millis(3)).await;
         match node.circuit(PathSpec::exit().hops(3).through(exit)).await {
             Ok(circuit) => circuits.push(circuit),
             Err(_) if refusals < 20 => {
