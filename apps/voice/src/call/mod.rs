@@ -1,7 +1,9 @@
 //! One call, as a sans-IO state machine.
 
+mod commitment;
 mod session;
 mod stats;
+mod types;
 mod words;
 
 #[cfg(test)]
@@ -10,18 +12,18 @@ mod tests;
 pub use session::{MESSAGE_LEN, Message};
 pub use stats::CallStats;
 pub(crate) use stats::LOOK_AHEAD;
+pub use types::{CallEvent, EndReason, Patience, Role, SetupError};
 pub use words::Words;
 
 use crate::invite::{AnswerKey, Invite};
-use crate::media::codec::CodecError;
-use crate::media::frame::{Echo, VoiceFrame};
+use crate::media::frame::{Echo, NONCE_LEN, VoiceFrame};
 use crate::media::player::Player;
 use crate::media::sender::Sender;
 use crate::media::{FRAME, Pcm};
-use session::{ANSWER, FRAME as SEALED_FRAME, HELLO, Hello, Session, WAITING};
+use commitment::Nonce;
+use session::{ANSWER, Accepted, FRAME as SEALED_FRAME, HELLO, Hello, Session, WAITING};
 use stats::Tally;
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
 /// Messages that say goodbye when a call ends, so that one of them arrives.
@@ -30,72 +32,6 @@ const GOODBYES: u8 = 5;
 const TRIALS_PER_SLOT: u8 = 4;
 /// A pause longer than this is skipped instead of being sent later: the machine slept.
 const MAX_CATCH_UP: Duration = Duration::from_millis(500);
-
-/// How patient a call is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
-    /// How long to wait for the other side to prove that it holds the invite.
-    pub handshake: Duration,
-    /// How long the other side may be silent before the call ends.
-    pub silence: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self { handshake: Duration::from_secs(20), silence: Duration::from_secs(5) }
-    }
-}
-
-/// Which end of the call this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// The side that was given the invite.
-    Caller,
-    /// The side that made the invite.
-    Answerer,
-}
-
-/// Why a call is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum EndReason {
-    /// This side hung up.
-    HungUp,
-    /// The other side hung up.
-    PeerHungUp,
-    /// Nothing valid came from the other side for too long.
-    PeerSilent,
-    /// The other side never proved that it holds the invite.
-    NoHandshake,
-    /// The circuit under the call broke.
-    CircuitLost,
-}
-
-impl fmt::Display for EndReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::HungUp => "you hung up",
-            Self::PeerHungUp => "the other side hung up",
-            Self::PeerSilent => "nothing was heard from the other side any more",
-            Self::NoHandshake => "the other side did not answer with this invite",
-            Self::CircuitLost => "the circuit was lost",
-        })
-    }
-}
-
-/// What a call has to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CallEvent {
-    /// The caller's first message went out.
-    Ringing,
-    /// Both sides hold the same keys; sound flows. Both people should see the same words.
-    Connected(Words),
-    /// The call is over.
-    Ended(EndReason),
-}
 
 /// A call between two people, from the moment at which the meeting relay has joined their circuits.
 ///
@@ -118,6 +54,8 @@ pub struct Call {
     last_heard: Duration,
     /// The newest message of the other side, for its echo: its `sent`, and when it came.
     heard: Option<(u64, Duration)>,
+    /// The caller's nonce, shown in every frame until one of the answerer comes: that side sends none before it has the nonce.
+    nonce: Option<Nonce>,
     tally: Tally,
     events: VecDeque<CallEvent>,
 }
@@ -131,12 +69,13 @@ enum Phase {
     Waiting {
         invite: Invite,
         key: AnswerKey,
+        /// When the invite expires.
+        expires: Duration,
     },
-    /// The answerer has accepted `hello` and repeats `answer` until the caller's first frame shows that it arrived.
+    /// The answerer has accepted `hello` and repeats the answer until a frame of the caller shows that it arrived, and the nonce.
     Answered {
         hello: Box<Message>,
-        answer: Box<Message>,
-        session: Box<Session>,
+        accepted: Box<Accepted>,
     },
     Talking {
         session: Box<Session>,
@@ -149,37 +88,28 @@ enum Phase {
     Ended,
 }
 
-/// A call could not be set up on this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SetupError {
-    /// Opus could not be set up.
-    #[error(transparent)]
-    Codec(#[from] CodecError),
-    /// The key in the invite is not usable.
-    #[error("the key in the invite is not usable")]
-    Key,
-}
-
 impl Call {
     /// The side that was given the invite.
     ///
     /// # Errors
-    /// [`SetupError`] if Opus or the invite's key is unusable.
+    /// [`SetupError`] if Opus, the system's randomness or the invite's key is unusable.
     pub fn caller(invite: Invite, patience: Patience) -> Result<Self, SetupError> {
-        let hello = Hello::new(&invite).map_err(|_| SetupError::Key)?;
+        let nonce = Nonce::random().map_err(|_| SetupError::Randomness)?;
+        let hello = Hello::new(&invite, nonce).map_err(|_| SetupError::Key)?;
         Self::new(Role::Caller, Phase::Calling { invite, hello }, patience)
     }
 
-    /// The side that made the invite. The key is used up: one call, one caller.
+    /// The side that made the invite. The key is used up: one call, one caller, who must come before the invite expires. `unix_now` is the
+    /// wall clock at the beginning of the call, Unix seconds.
     ///
     /// # Errors
     /// [`SetupError`] if Opus is unusable or the key is not the invite's.
-    pub fn answerer(invite: Invite, key: AnswerKey, patience: Patience) -> Result<Self, SetupError> {
+    pub fn answerer(invite: Invite, key: AnswerKey, patience: Patience, unix_now: u64) -> Result<Self, SetupError> {
         if key.public() != *invite.key() {
             return Err(SetupError::Key);
         }
-        Self::new(Role::Answerer, Phase::Waiting { invite, key }, patience)
+        let expires = Duration::from_secs(invite.expires().saturating_sub(unix_now));
+        Self::new(Role::Answerer, Phase::Waiting { invite, key, expires }, patience)
     }
 
     fn new(role: Role, phase: Phase, patience: Patience) -> Result<Self, SetupError> {
@@ -192,6 +122,7 @@ impl Call {
             trials: TRIALS_PER_SLOT,
             last_heard: Duration::ZERO,
             heard: None,
+            nonce: None,
             tally: Tally::default(),
             events: VecDeque::new(),
         })
@@ -226,19 +157,16 @@ impl Call {
 
     fn handle_hello(&mut self, now: Duration, message: &Message) -> bool {
         match &self.phase {
-            Phase::Waiting { invite, key } if self.trials > 0 => {
+            Phase::Waiting { invite, key, expires } if self.trials > 0 && now < *expires => {
                 self.trials -= 1;
-                let Ok((answer, session)) = session::accept(invite, key, message) else { return false };
+                let Ok(accepted) = session::accept(invite, key, message) else { return false };
                 self.last_heard = now;
-                self.phase =
-                    Phase::Answered { hello: Box::new(*message), answer: Box::new(answer), session: Box::new(session) };
+                self.phase = Phase::Answered { hello: Box::new(*message), accepted: Box::new(accepted) };
                 true
             }
-            // The same caller asks again because the answer has not arrived yet. Anybody else comes too late.
-            Phase::Answered { hello, .. } if **hello == *message => {
-                self.last_heard = now;
-                true
-            }
+            // The same caller asks again because the answer has not arrived yet. Anybody else comes too late. It wins no time by asking:
+            // nobody is to be held here while he works on the other side.
+            Phase::Answered { hello, .. } => **hello == *message,
             _ => false,
         }
     }
@@ -254,7 +182,12 @@ impl Call {
         self.trials -= 1;
         match std::mem::replace(&mut self.phase, Phase::Ended) {
             Phase::Calling { invite, hello } => match hello.finish(message) {
-                Ok(session) => self.connect(now, Box::new(session)),
+                Ok((session, nonce)) => {
+                    // The answer is fixed, so the nonce may be seen from here on.
+                    let connected = self.connect(now, Box::new(session), nonce.bytes());
+                    self.nonce = Some(nonce);
+                    connected
+                }
                 Err(hello) => {
                     self.phase = Phase::Calling { invite, hello };
                     false
@@ -269,28 +202,43 @@ impl Call {
 
     fn handle_frame(&mut self, now: Duration, message: &Message) -> bool {
         let session = match &mut self.phase {
-            Phase::Answered { session, .. } | Phase::Talking { session, .. } | Phase::Closing { session, .. } => {
-                session
-            }
+            Phase::Answered { accepted, .. } => &mut accepted.session,
+            Phase::Talking { session, .. } | Phase::Closing { session, .. } => session,
             Phase::Calling { .. } | Phase::Waiting { .. } | Phase::Ended => return false,
         };
         let Ok(plaintext) = session.open(message) else { return false };
         let Ok(voice) = VoiceFrame::decode(&plaintext) else { return false };
-        if matches!(self.phase, Phase::Answered { .. }) {
-            let Phase::Answered { session, .. } = std::mem::replace(&mut self.phase, Phase::Ended) else {
-                return false;
-            };
-            if !self.connect(now, session) {
-                return false;
+        match (self.role, voice.nonce) {
+            // Only callers have a nonce to show.
+            (Role::Caller, Some(_)) => return false,
+            (Role::Caller, None) => self.nonce = None,
+            (Role::Answerer, nonce) => {
+                if matches!(self.phase, Phase::Answered { .. }) && !nonce.is_some_and(|nonce| self.admit(now, &nonce)) {
+                    return false;
+                }
             }
         }
         self.take_in(now, &voice);
         true
     }
 
-    fn connect(&mut self, now: Duration, session: Box<Session>) -> bool {
+    /// The answerer sees the caller's nonce for the first time. One that breaks the commitment ends the call: whoever sent it tried to
+    /// choose the words.
+    fn admit(&mut self, now: Duration, nonce: &[u8; NONCE_LEN]) -> bool {
+        match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Answered { accepted, .. } if accepted.commitment.fits(nonce) => {
+                self.connect(now, Box::new(accepted.session), nonce)
+            }
+            _ => {
+                self.end(EndReason::WrongNonce);
+                false
+            }
+        }
+    }
+
+    fn connect(&mut self, now: Duration, session: Box<Session>, nonce: &[u8; NONCE_LEN]) -> bool {
         let Ok(sender) = Sender::new(self.slot) else { return false };
-        self.events.push_back(CallEvent::Connected(Words::new(session.hash())));
+        self.events.push_back(CallEvent::Connected(Words::new(session.hash(), nonce)));
         self.last_heard = now;
         self.phase = Phase::Talking { session, sender };
         true
@@ -346,12 +294,12 @@ impl Call {
     fn check_patience(&mut self, now: Duration) {
         let silent = now.saturating_sub(self.last_heard);
         match self.phase {
+            Phase::Waiting { expires, .. } if now >= expires => self.end(EndReason::InviteExpired),
             Phase::Calling { .. } | Phase::Waiting { .. } if now > self.patience.handshake => {
                 self.end(EndReason::NoHandshake)
             }
-            Phase::Answered { .. } | Phase::Talking { .. } if silent > self.patience.silence => {
-                self.end(EndReason::PeerSilent)
-            }
+            Phase::Answered { .. } if silent > self.patience.silence => self.end(EndReason::NoHandshake),
+            Phase::Talking { .. } if silent > self.patience.silence => self.end(EndReason::PeerSilent),
             _ => {}
         }
     }
@@ -361,6 +309,7 @@ impl Call {
             sent: u64::try_from(due.as_micros()).unwrap_or(u64::MAX),
             echo: self.echo(now),
             loss: self.tally.loss_byte(),
+            nonce: self.nonce.as_ref().map(|nonce| *nonce.bytes()),
             ..VoiceFrame::default()
         };
         match &mut self.phase {
@@ -370,7 +319,7 @@ impl Call {
                 message[0] = WAITING;
                 Some(message)
             }
-            Phase::Answered { answer, .. } => Some(**answer),
+            Phase::Answered { accepted, .. } => Some(accepted.answer),
             Phase::Talking { session, sender } => {
                 if let Ok((sequence, frames)) = sender.frame(sound) {
                     (voice.sequence, voice.frames) = (sequence, frames);

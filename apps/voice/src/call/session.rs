@@ -4,11 +4,13 @@
 //! into the frame keys, so that revealing the invite's key later opens nothing. Messages may be lost, repeated and reordered: the handshake
 //! is retried by its owner, and a frame's counter lies in the open beside it.
 
+use super::commitment::{COMMITMENT_LEN, Commitment, Nonce};
 use crate::invite::{AnswerKey, Invite};
 use crate::media::frame::PLAINTEXT_LEN;
 use crate::media::window::ReplayWindow;
 use snow::{Builder, HandshakeState, StatelessTransportState};
 use std::fmt;
+use zeroize::Zeroize;
 
 /// Length of every message of a call, whatever it is.
 pub const MESSAGE_LEN: usize = 1 + COUNTER_LEN + PLAINTEXT_LEN + TAG_LEN;
@@ -16,6 +18,7 @@ const COUNTER_LEN: usize = 8;
 const TAG_LEN: usize = 16;
 /// A one-time public key and a tag surround the content of a handshake message.
 const HANDSHAKE_CONTENT_LEN: usize = MESSAGE_LEN - 1 - 32 - TAG_LEN;
+type HandshakeContent = [u8; HANDSHAKE_CONTENT_LEN];
 const PATTERN: &str = "Noise_NKpsk0_25519_ChaChaPoly_SHA256";
 
 // One message part of a cell holds 482 bytes.
@@ -48,17 +51,20 @@ impl From<snow::Error> for Rejected {
 pub(crate) struct Hello {
     state: Box<HandshakeState>,
     message: Box<Message>,
+    nonce: Nonce,
 }
 
 impl Hello {
-    /// Starts a handshake with the holder of the invite's key.
+    /// Starts a handshake with the holder of the invite's key, bound to `nonce`.
     ///
     /// # Errors
     /// [`Rejected`] if the invite's key is unusable.
-    pub(crate) fn new(invite: &Invite) -> Result<Self, Rejected> {
+    pub(crate) fn new(invite: &Invite, nonce: Nonce) -> Result<Self, Rejected> {
         let mut state = builder(invite, &invite.handshake_secret(), &invite.prologue(), None)?;
-        let message = write(&mut state, HELLO)?;
-        Ok(Self { state: Box::new(state), message: Box::new(message) })
+        let mut content = [0; HANDSHAKE_CONTENT_LEN];
+        content[..COMMITMENT_LEN].copy_from_slice(&nonce.commitment().0);
+        let message = write(&mut state, HELLO, &content)?;
+        Ok(Self { state: Box::new(state), message: Box::new(message), nonce })
     }
 
     /// The message to send until it is answered.
@@ -66,28 +72,40 @@ impl Hello {
         &self.message
     }
 
-    /// Takes in what may be the answer. A wrong one changes nothing: the right one can still come.
-    pub(crate) fn finish(mut self, answer: &Message) -> Result<Session, Self> {
+    /// Takes in what may be the answer; the right one lets the nonce go. A wrong one changes nothing: the right one can still come.
+    pub(crate) fn finish(mut self, answer: &Message) -> Result<(Session, Nonce), Self> {
         if read(&mut self.state, answer).is_ok() && self.state.is_handshake_finished() {
-            Ok(Session::new(*self.state))
+            Ok((Session::new(*self.state), self.nonce))
         } else {
             Err(self)
         }
     }
 }
 
+/// What the answerer has once it accepted a caller.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The message to send until the caller's first frame comes.
+    pub(crate) answer: Message,
+    /// The channel to the caller.
+    pub(crate) session: Session,
+    /// What the caller's nonce must fit.
+    pub(crate) commitment: Commitment,
+}
+
 /// Checks a caller's handshake message and answers it.
 ///
 /// # Errors
 /// [`Rejected`] unless the message was made with this very invite.
-pub(crate) fn accept(invite: &Invite, key: &AnswerKey, hello: &Message) -> Result<(Message, Session), Rejected> {
+pub(crate) fn accept(invite: &Invite, key: &AnswerKey, hello: &Message) -> Result<Accepted, Rejected> {
     let mut state = builder(invite, &invite.handshake_secret(), &invite.prologue(), Some(key))?;
-    read(&mut state, hello)?;
-    let answer = write(&mut state, ANSWER)?;
+    let content = read(&mut state, hello)?;
+    let commitment = Commitment(*content.first_chunk().ok_or(Rejected)?);
+    let answer = write(&mut state, ANSWER, &[0; HANDSHAKE_CONTENT_LEN])?;
     if !state.is_handshake_finished() {
         return Err(Rejected);
     }
-    Ok((answer, Session::new(state)))
+    Ok(Accepted { answer, session: Session::new(state), commitment })
 }
 
 fn builder(
@@ -103,21 +121,24 @@ fn builder(
     })
 }
 
-fn write(state: &mut HandshakeState, kind: u8) -> Result<Message, Rejected> {
+fn write(state: &mut HandshakeState, kind: u8, content: &HandshakeContent) -> Result<Message, Rejected> {
     let mut message = [0; MESSAGE_LEN];
     message[0] = kind;
-    let length = state.write_message(&[0; HANDSHAKE_CONTENT_LEN], &mut message[1..])?;
+    let length = state.write_message(content, &mut message[1..])?;
     if length == MESSAGE_LEN - 1 { Ok(message) } else { Err(Rejected) }
 }
 
-fn read(state: &mut HandshakeState, message: &Message) -> Result<(), Rejected> {
+fn read(state: &mut HandshakeState, message: &Message) -> Result<HandshakeContent, Rejected> {
     let mut content = [0; MESSAGE_LEN];
     let length = state.read_message(&message[1..], &mut content)?;
-    // Content other than zeros is for a later version; it is covered by the handshake hash all the same.
-    if length == HANDSHAKE_CONTENT_LEN { Ok(()) } else { Err(Rejected) }
+    // What is not used is for a later version; it is covered by the handshake hash all the same.
+    content[..length].try_into().map_err(|_| Rejected)
 }
 
-/// An established channel.
+/// An established channel. Its keys are overwritten on drop.
+///
+/// Each key lies inside a boxed cipher; setting the zero key through it overwrites it in place. What the handshake used on the way (its
+/// chaining key, one-time key and pre-shared key) is out of reach inside `snow` and stays in freed memory until that is reused.
 pub(crate) struct Session {
     transport: StatelessTransportState,
     hash: [u8; 32],
@@ -169,6 +190,18 @@ impl Session {
         }
         self.window.insert(counter);
         Ok(plaintext)
+    }
+
+    /// Overwrites the keys of both directions.
+    pub(super) fn erase(&mut self) {
+        self.transport.rekey_manually(Some(&[0; 32]), Some(&[0; 32]));
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.erase();
+        self.hash.zeroize();
     }
 }
 

@@ -71,11 +71,12 @@ impl Tally {
         self.messages_received += 1;
         self.peer_loss = voice.loss;
         let Some(echo) = voice.echo else { return };
-        let Some(trip) = i64::try_from(echo.sent).ok().and_then(|sent| micros(now).checked_sub(sent)) else { return };
-        let trip = trip - i64::from(echo.held);
-        if trip < 0 {
-            return;
-        }
+        // Both numbers are the other side's word: any value must do no harm.
+        let trip = i64::try_from(echo.sent)
+            .ok()
+            .and_then(|sent| micros(now).checked_sub(sent)?.checked_sub(echo.held.into()))
+            .filter(|trip| *trip >= 0);
+        let Some(trip) = trip else { return };
         if self.round_trips.len() == ROUND_TRIPS {
             self.round_trips.pop_front();
         }
@@ -131,4 +132,23 @@ fn share_missing(expected: u64, received: u64) -> f64 {
     }
     // Counts of a call stay far below 2⁵³.
     expected.saturating_sub(received) as f64 / expected as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::frame::Echo;
+
+    #[test]
+    fn no_echo_does_harm() {
+        let mut tally = Tally::default();
+        for sent in [0, 1, u64::from(u32::MAX), i64::MAX.unsigned_abs(), u64::MAX] {
+            for held in [0, 1, u32::MAX - 1, u32::MAX] {
+                for now in [Duration::ZERO, Duration::from_secs(1), Duration::MAX] {
+                    tally.received(now, &VoiceFrame { echo: Some(Echo { sent, held }), ..VoiceFrame::default() });
+                }
+            }
+        }
+        assert!(tally.round_trips.iter().all(|trip| *trip >= 0));
+    }
 }

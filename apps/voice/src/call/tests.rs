@@ -1,6 +1,9 @@
 //! What somebody on the way, or with half an invite, can and cannot do.
 
-use super::session::{self, ANSWER, FRAME as SEALED, HELLO, Hello, MESSAGE_LEN, Message, Session};
+mod handshake;
+
+use super::commitment::Nonce;
+use super::session::{self, ANSWER, FRAME as SEALED, HELLO, MESSAGE_LEN, Message, Session};
 use super::*;
 use crate::invite::{AnswerKey, Invite};
 use crate::media::frame::PLAINTEXT_LEN;
@@ -28,12 +31,16 @@ fn altered(invite: &Invite, at: usize) -> Invite {
     format!("zmesh:call/1/{}", BASE32_NOPAD.encode(&bytes)).parse().unwrap()
 }
 
+fn new_hello(invite: &Invite) -> Hello {
+    Hello::new(invite, Nonce::random().unwrap()).unwrap()
+}
+
 fn sessions(seed: u64) -> (Session, Session) {
     let (invite, key) = invite(seed);
-    let hello = Hello::new(&invite).unwrap();
-    let (answer, answerer) = session::accept(&invite, &key, hello.message()).unwrap();
-    let caller = hello.finish(&answer).ok().unwrap();
-    (caller, answerer)
+    let hello = new_hello(&invite);
+    let accepted = session::accept(&invite, &key, hello.message()).unwrap();
+    let (caller, _) = hello.finish(&accepted.answer).ok().unwrap();
+    (caller, accepted.session)
 }
 
 fn tone() -> Pcm {
@@ -53,7 +60,7 @@ impl Pair {
         let (invite, key) = invite(seed);
         Self {
             caller: Call::caller(invite.clone(), Patience::default()).unwrap(),
-            answerer: Call::answerer(invite, key, Patience::default()).unwrap(),
+            answerer: Call::answerer(invite, key, Patience::default(), 0).unwrap(),
             now: Duration::ZERO,
             record: Vec::new(),
         }
@@ -124,25 +131,25 @@ fn a_wrong_secret_key_or_anything_else_in_the_invite_stops_the_handshake() {
     let (invite, key) = invite(1);
     // Network, relay, cookie, answerer's key, secret, expiry.
     for at in [0, 32, 48, 64, 96, 119] {
-        let Ok(hello) = Hello::new(&altered(&invite, at)) else { continue };
+        let Ok(hello) = Hello::new(&altered(&invite, at), Nonce::random().unwrap()) else { continue };
         assert!(session::accept(&invite, &key, hello.message()).is_err(), "byte {at}");
     }
     let (_, other_key) = super::tests::invite(2);
-    let hello = Hello::new(&invite).unwrap();
+    let hello = new_hello(&invite);
     assert!(session::accept(&invite, &other_key, hello.message()).is_err());
     assert!(session::accept(&invite, &key, hello.message()).is_ok());
-    assert!(matches!(Call::answerer(invite, other_key, Patience::default()), Err(SetupError::Key)));
+    assert!(matches!(Call::answerer(invite, other_key, Patience::default(), 0), Err(SetupError::Key)));
 }
 
 #[test]
 fn somebody_without_the_answerers_key_cannot_answer() {
     // A meeting relay that somehow learnt the whole invite still lacks the private key: it puts its own answer in.
     let (invite, key) = invite(1);
-    let hello = Hello::new(&invite).unwrap();
+    let hello = new_hello(&invite);
     let (_, own_key) = super::tests::invite(9);
     assert!(session::accept(&invite, &own_key, hello.message()).is_err());
     // The right answer, altered anywhere, changes nothing; the right one still connects.
-    let (answer, _) = session::accept(&invite, &key, hello.message()).unwrap();
+    let answer = session::accept(&invite, &key, hello.message()).unwrap().answer;
     let mut waiting = hello;
     for at in 1..MESSAGE_LEN {
         let mut altered = answer;
@@ -186,22 +193,22 @@ fn the_meeting_relay_reads_nothing_from_its_record() {
 fn recorded_calls_stay_closed_when_the_invite_and_its_key_are_revealed() {
     // Somebody recorded everything and later gets invite and key: the one-time keys are gone, so only a new handshake can be made.
     let (invite, key) = invite(1);
-    let hello = Hello::new(&invite).unwrap();
-    let (answer, mut answerer) = session::accept(&invite, &key, hello.message()).unwrap();
-    let mut caller = hello.finish(&answer).ok().unwrap();
+    let hello = new_hello(&invite);
+    let mut accepted = session::accept(&invite, &key, hello.message()).unwrap();
+    let (mut caller, _) = hello.finish(&accepted.answer).ok().unwrap();
     let frame = caller.seal(&[5; PLAINTEXT_LEN]).unwrap();
-    assert!(answerer.open(&frame).is_ok());
-    let again = Hello::new(&invite).unwrap();
-    let (_, mut later) = session::accept(&invite, &key, again.message()).unwrap();
-    assert!(later.open(&frame).is_err());
+    assert!(accepted.session.open(&frame).is_ok());
+    let again = new_hello(&invite);
+    let mut later = session::accept(&invite, &key, again.message()).unwrap();
+    assert!(later.session.open(&frame).is_err());
 }
 
 #[test]
 fn one_invite_serves_one_caller() {
     let (invite, key) = invite(1);
-    let mut answerer = Call::answerer(invite.clone(), key, Patience::default()).unwrap();
-    let first = Hello::new(&invite).unwrap();
-    let second = Hello::new(&invite).unwrap();
+    let mut answerer = Call::answerer(invite.clone(), key, Patience::default(), 0).unwrap();
+    let first = new_hello(&invite);
+    let second = new_hello(&invite);
     answerer.handle_datagram(FRAME, first.message());
     let answer = answerer.poll_transmit(FRAME, &SILENCE).unwrap();
     assert_eq!(answer[0], ANSWER);
@@ -213,8 +220,9 @@ fn one_invite_serves_one_caller() {
     let still = answerer.poll_transmit(FRAME * 2, &SILENCE).unwrap();
     assert_eq!(still, answer);
     assert!(second.finish(&still).is_err());
-    let mut session = first.finish(&still).ok().unwrap();
-    answerer.handle_datagram(FRAME * 2, &session.seal(&VoiceFrame::default().encode()).unwrap());
+    let (mut session, nonce) = first.finish(&still).ok().unwrap();
+    let frame = VoiceFrame { nonce: Some(*nonce.bytes()), ..VoiceFrame::default() };
+    answerer.handle_datagram(FRAME * 2, &session.seal(&frame.encode()).unwrap());
     assert!(answerer.is_connected());
 }
 
@@ -252,10 +260,10 @@ fn junk_is_counted_and_changes_nothing() {
 #[test]
 fn forged_handshakes_cost_a_bounded_number_of_key_operations() {
     let (invite, key) = invite(1);
-    let mut answerer = Call::answerer(invite.clone(), key, Patience::default()).unwrap();
+    let mut answerer = Call::answerer(invite.clone(), key, Patience::default(), 0).unwrap();
     let mut forged = [9; MESSAGE_LEN];
     forged[0] = HELLO;
-    let good = Hello::new(&invite).unwrap();
+    let good = new_hello(&invite);
     for _ in 0..TRIALS_PER_SLOT {
         answerer.handle_datagram(FRAME, &forged);
     }
@@ -305,9 +313,24 @@ fn short_stalls_are_caught_up_and_long_ones_skipped() {
 fn nothing_secret_is_printed() {
     let (invite, key) = invite(1);
     let cookie = format!("{:?}", invite.cookie());
-    let call = Call::answerer(invite, key, Patience::default()).unwrap();
+    let call = Call::answerer(invite, key, Patience::default(), 0).unwrap();
     let text = format!("{call:?}");
     assert!(text.contains("[redacted]") && !text.contains(&cookie), "{text}");
     let connected = format!("{:?}", Pair::connected(1).answerer);
     assert!(!connected.contains("transport"), "{connected}");
+}
+
+#[test]
+fn erased_keys_are_gone_in_both_directions() {
+    let (mut caller, mut answerer) = sessions(1);
+    let [to, from] = [caller.seal(&[1; PLAINTEXT_LEN]).unwrap(), answerer.seal(&[1; PLAINTEXT_LEN]).unwrap()];
+    caller.erase();
+    assert!(caller.open(&from).is_err());
+    let (mut other, _) = sessions(2);
+    other.seal(&[1; PLAINTEXT_LEN]).unwrap();
+    other.erase();
+    // Nothing of the handshake is left: two erased callers of different calls seal alike.
+    let sealed = [&mut caller, &mut other].map(|session| session.seal(&[1; PLAINTEXT_LEN]).unwrap());
+    assert_eq!(sealed[0], sealed[1]);
+    assert!(answerer.open(&sealed[0]).is_err() && answerer.open(&to).is_ok());
 }

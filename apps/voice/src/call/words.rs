@@ -1,14 +1,14 @@
 //! Four words that both people read to each other to be sure that nobody sits between them.
 //!
-//! They come from the handshake hash, which covers the invite and both one-time keys. Somebody who swapped the invite on its way and relays
-//! the call has two handshakes with two hashes, and would have to search for one-time keys that give equal words, while both people wait.
-//! [`ROUNDS`] of hashing make each try of that search some thousand times dearer than the 32 bits alone would.
+//! They come from the handshake hash, which covers the invite and both one-time keys, and from a nonce to which the caller is bound by its
+//! first message and which it shows after the answer. Somebody who swapped the invite on its way and relays the call has two handshakes with
+//! two hashes. In each of them he is fixed before he learns what he would have to hit: towards the caller he must answer before he
+//! sees the nonce, towards the answerer he must commit before he sees her one-time key. So he has one try in 2³² (decision 0067).
 
+use crate::media::frame::NONCE_LEN;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// Hashes between the handshake hash and the words: a few milliseconds, once for each call.
-const ROUNDS: usize = 1 << 15;
 /// Words shown.
 const COUNT: usize = 4;
 
@@ -17,12 +17,12 @@ const COUNT: usize = 4;
 pub struct Words([u8; COUNT]);
 
 impl Words {
-    pub(crate) fn new(handshake_hash: &[u8; 32]) -> Self {
-        let mut digest: [u8; 32] =
-            Sha256::new().chain_update(b"zmesh call words 1").chain_update(handshake_hash).finalize().into();
-        for _ in 0..ROUNDS {
-            digest = Sha256::digest(digest).into();
-        }
+    pub(crate) fn new(handshake_hash: &[u8; 32], nonce: &[u8; NONCE_LEN]) -> Self {
+        let digest = Sha256::new()
+            .chain_update(b"zmesh call words 1")
+            .chain_update(handshake_hash)
+            .chain_update(nonce)
+            .finalize();
         Self(digest[..COUNT].try_into().expect("a digest is longer than its first 4 bytes"))
     }
 }
@@ -77,10 +77,11 @@ mod tests {
     }
 
     #[test]
-    fn words_follow_the_hash() {
-        let words = Words::new(&[1; 32]);
-        assert_eq!(words, Words::new(&[1; 32]));
-        assert_ne!(words, Words::new(&[2; 32]));
+    fn words_follow_hash_and_nonce() {
+        let words = Words::new(&[1; 32], &[2; 32]);
+        assert_eq!(words, Words::new(&[1; 32], &[2; 32]));
+        assert_ne!(words, Words::new(&[2; 32], &[2; 32]));
+        assert_ne!(words, Words::new(&[1; 32], &[1; 32]));
         assert_eq!(words.to_string().split(' ').count(), COUNT);
     }
 }

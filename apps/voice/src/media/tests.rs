@@ -1,6 +1,6 @@
 use super::codec::{Decoder, Encoder, OPUS_LEN, OpusFrame};
 use super::delay::DelayEstimate;
-use super::frame::{Echo, PLAINTEXT_LEN, VoiceFrame};
+use super::frame::{Echo, NONCE_LEN, PLAINTEXT_LEN, VoiceFrame};
 use super::jitter::{CAPACITY, JitterBuffer, Step};
 use super::level::{FLOOR_DBFS, Gain, Meter};
 use super::player::Player;
@@ -95,6 +95,7 @@ fn a_voice_frame_survives_its_bytes() {
             echo: (count > 2).then_some(Echo { sent: 5, held: 12 }),
             loss: 9,
             sequence,
+            nonce: None,
             frames,
         };
         let bytes = frame.encode();
@@ -103,6 +104,15 @@ fn a_voice_frame_survives_its_bytes() {
     }
     let empty = VoiceFrame { goodbye: true, ..VoiceFrame::default() };
     assert_eq!(VoiceFrame::decode(&empty.encode()).unwrap(), empty);
+    // A nonce takes the place of the oldest copy and leaves the others alone.
+    for frames in 0..=4 {
+        let mut full = voice(9);
+        full.frames.truncate(frames);
+        full.nonce = Some([0xa5; NONCE_LEN]);
+        let decoded = VoiceFrame::decode(&full.encode()).unwrap();
+        full.frames.truncate(3);
+        assert_eq!(decoded, full);
+    }
 }
 
 #[test]
@@ -118,6 +128,13 @@ fn malformed_voice_frames_are_refused() {
     assert!(changed(0, 0b0011_0000).is_err(), "earlier frames without a current one");
     assert!(changed(26, 1).is_err(), "the reserved byte");
     assert!(changed(4, 2).is_err(), "earlier frames before frame 0");
+    assert!(changed(0, 0b0011_0110).is_err(), "a nonce in the place of an earlier frame");
+    let mut more = VoiceFrame { nonce: Some([1; NONCE_LEN]), ..voice(9) }.encode();
+    assert!(VoiceFrame::decode(&more).is_ok());
+    more[PLAINTEXT_LEN - 1] = 1;
+    assert!(VoiceFrame::decode(&more).is_err(), "more than a nonce in its place");
+    assert!(changed(0, 0b0010_0010).is_err(), "an unused place that is not 0");
+    assert!(changed(13, 1).is_err(), "an echo of nothing");
 }
 
 #[test]

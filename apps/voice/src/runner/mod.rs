@@ -35,7 +35,7 @@ const READING_EVERY: Duration = Duration::from_secs(1);
 pub enum Party {
     /// The one who was given the invite.
     Caller(Invite),
-    /// The one who made the invite, with its key.
+    /// The one who made the invite, with its key. Waits until the invite expires, and refuses callers from then on.
     Answerer(Invite, AnswerKey),
 }
 
@@ -82,7 +82,8 @@ impl HangUp {
 /// How a call is to be run.
 #[derive(Clone, Debug, Default)]
 pub struct CallOptions {
-    /// How long to wait for the other side to come to the meeting relay; for ever if `None`.
+    /// How long to wait for the other side to come to the meeting relay. If `None`, a caller waits for ever. An answerer never waits for
+    /// longer than the invite is good for.
     pub join_within: Option<Duration>,
     /// How patient the call is.
     pub patience: Patience,
@@ -128,16 +129,29 @@ pub async fn run_call<T: DatagramTransport>(
     options: CallOptions,
     updates: mpsc::Sender<CallUpdate>,
 ) -> Result<CallReport, CallError> {
-    let call = match party {
-        Party::Caller(invite) => Call::caller(invite, options.patience)?,
-        Party::Answerer(invite, key) => Call::answerer(invite, key, options.patience)?,
-    };
     let _ = updates.try_send(CallUpdate::Joining);
-    join(&transport, &options).await?;
+    let call = match party {
+        Party::Caller(invite) => {
+            let call = Call::caller(invite, options.patience)?;
+            join(&transport, &options, None).await?;
+            call
+        }
+        Party::Answerer(invite, key) => {
+            let left = Duration::from_secs(invite.expires().saturating_sub(unix_now().as_secs()));
+            join(&transport, &options, Some(left)).await?;
+            // The clock is asked again: the machine may have slept while it waited.
+            Call::answerer(invite, key, options.patience, unix_now().as_secs())?
+        }
+    };
     Runner::new(transport, call, audio, options, updates).run().await
 }
 
-async fn join(transport: &impl DatagramTransport, options: &CallOptions) -> Result<(), CallError> {
+/// Waits for the other side, no longer than `options` say and no longer than the invite is good for.
+async fn join(
+    transport: &impl DatagramTransport,
+    options: &CallOptions,
+    good_for: Option<Duration>,
+) -> Result<(), CallError> {
     let joined = async {
         match options.join_within {
             Some(limit) => timeout(limit, transport.joined()).await.map_err(|_| CallError::NobodyCame(limit))?,
@@ -145,10 +159,22 @@ async fn join(transport: &impl DatagramTransport, options: &CallOptions) -> Resu
         }
         .map_err(CallError::from)
     };
+    let expired = async {
+        match good_for {
+            Some(left) => tokio::time::sleep(left).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
+        biased;
+        () = expired => Err(CallError::NotConnected(EndReason::InviteExpired)),
         joined = joined => joined,
         () = options.hang_up.wanted() => Err(CallError::NotConnected(EndReason::HungUp)),
     }
+}
+
+fn unix_now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 struct Runner<T> {
@@ -192,7 +218,6 @@ impl<T: DatagramTransport> Runner<T> {
         updates: mpsc::Sender<CallUpdate>,
     ) -> Self {
         audio.input.start();
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             transport,
             call,
@@ -200,7 +225,7 @@ impl<T: DatagramTransport> Runner<T> {
             options,
             updates,
             start: Instant::now(),
-            start_unix_micros: u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX),
+            start_unix_micros: u64::try_from(unix_now().as_micros()).unwrap_or(u64::MAX),
             sound: Vec::with_capacity(2_048),
             mouth: Levels::default(),
             ear: Levels::default(),

@@ -157,3 +157,28 @@ async fn nobody_there_is_an_error() {
     let result = run_call(a, Party::Caller(invite), quiet(), options, updates().0).await;
     assert!(matches!(result, Err(CallError::NotConnected(EndReason::NoHandshake))), "{result:?}");
 }
+
+#[tokio::test]
+async fn an_answerer_stops_waiting_when_the_invite_expires() {
+    struct Nobody;
+    impl DatagramTransport for Nobody {
+        async fn joined(&self) -> Result<(), TransportError> {
+            std::future::pending().await
+        }
+        fn send(&self, _: &[u8]) -> Result<(), TransportError> {
+            panic!("nothing may be sent before the other side is there")
+        }
+        async fn recv(&self) -> Result<Vec<u8>, TransportError> {
+            std::future::pending().await
+        }
+    }
+    let expiring = |expires| Invite::create([1; 32], [2; 16], expires, &mut ChaCha12Rng::seed_from_u64(3));
+    let now = unix_now().as_secs();
+    for expires in [0, now, now + 1] {
+        let (invite, key) = expiring(expires);
+        let call = run_call(Nobody, Party::Answerer(invite, key), quiet(), CallOptions::default(), updates().0);
+        let error = timeout(Duration::from_secs(3), call).await.unwrap().unwrap_err();
+        assert!(matches!(error, CallError::NotConnected(EndReason::InviteExpired)), "{error:?}");
+        assert!(error.to_string().contains("expired"), "{error}");
+    }
+}

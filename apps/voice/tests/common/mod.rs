@@ -129,7 +129,7 @@ impl World {
         let mut rng = ChaCha12Rng::seed_from_u64(pipe.seed);
         let (invite, key) = Invite::create([1; 32], [2; 16], u64::MAX, &mut rng);
         let caller = Call::caller(invite.clone(), Patience::default()).unwrap();
-        let answerer = Call::answerer(invite, key, Patience::default()).unwrap();
+        let answerer = Call::answerer(invite, key, Patience::default(), 0).unwrap();
         Self {
             now: Duration::ZERO,
             ends: [End::new(caller, voice.clone()), End::new(answerer, voice)],

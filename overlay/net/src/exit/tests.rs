@@ -90,7 +90,7 @@ fn closing_thousands_of_circuits_takes_one_walk() {
     const MANY: u64 = 8192;
     let mut sessions = Table::default();
     for number in 0..MANY {
-        sessions.enter(number, local(number), MANY as usize, Arc::new(Notify::new()));
+        sessions.enter(number, local(number), usize::try_from(MANY).unwrap(), Arc::new(Notify::new()));
         sessions.connected(number, local_address(local(number)));
     }
     let start = Instant::now();
@@ -98,7 +98,7 @@ fn closing_thousands_of_circuits_takes_one_walk() {
         sessions.circuits_closed(&[local(number)]);
     }
     let closed = sessions.take_closed();
-    assert_eq!(sessions.stranded(&closed, |at| *at).len(), MANY as usize);
+    assert_eq!(sessions.stranded(&closed, |at| *at).len(), usize::try_from(MANY).unwrap());
     assert!(start.elapsed() < Duration::from_secs(1), "the walks must not multiply");
 }
 

@@ -324,12 +324,9 @@ impl Links {
     /// Says whether a link serves anything above, such as a circuit. One in use never gives way to a new link; an
     /// accepted one that is not does so after 10 s, one of which nothing was said after 60 s without cells and control
     /// frames, when places run out. Does nothing when the link is gone.
-    pub fn set_in_use(&mut self, now: Instant, link: LinkId, in_use: bool) {
-        let now = self.shared.clock.nanos(now);
-        if let Some(state) = self.table.get_mut(link)
-            && state.in_use.replace(in_use) != Some(in_use)
-        {
-            state.last_used = now;
+    pub fn set_in_use(&mut self, link: LinkId, in_use: bool) {
+        if let Some(state) = self.table.get_mut(link) {
+            state.in_use = Some(in_use);
         }
     }
 

@@ -135,6 +135,7 @@ impl Core {
 
     /// Enters a circuit whose number the peer chose, and which has a place in the link's queue.
     pub(crate) fn enter(&mut self, end: End, owner: Owner) {
+        self.links.set_in_use(end.link, true);
         self.circuits.insert((end.link, end.circuit), owner);
         self.neighbours.set_owner(end, owner);
     }
@@ -161,6 +162,9 @@ impl Core {
     pub(crate) fn detach(&mut self, end: End) {
         self.circuits.remove(&(end.link, end.circuit));
         self.metrics.drops.closed += self.neighbours.detach(end) as u64;
+        if !self.neighbours.serves(end.link) {
+            self.links.set_in_use(end.link, false);
+        }
     }
 
     /// Removes a circuit's entry on one link and tells the neighbour, at once or when there is room for the frame.

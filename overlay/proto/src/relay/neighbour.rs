@@ -132,6 +132,8 @@ struct Neighbour<O> {
     info: Option<LinkPeerInfo>,
     class: Class,
     next_number: u32,
+    /// Circuits that use the link, whoever opened them.
+    circuits: usize,
     /// Circuits that the peer has opened on this link.
     opened_by_peer: usize,
     queue: FairQueue<Cell>,
@@ -185,6 +187,7 @@ impl<O: Copy> Neighbours<O> {
             info: None,
             class: Class::Stranger,
             next_number: rng.next_u32() & !INITIATOR_BIT,
+            circuits: 0,
             opened_by_peer: 0,
             queue: FairQueue::new(self.bounds, self.codel),
             owners: Vec::new(),
@@ -343,11 +346,17 @@ impl<O: Copy> Neighbours<O> {
         Some(if neighbour.initiator { number | INITIATOR_BIT } else { number })
     }
 
+    /// Whether any circuit uses the link.
+    pub(crate) fn serves(&self, link: LinkId) -> bool {
+        self.of_link(link).is_some_and(|neighbour| neighbour.circuits > 0)
+    }
+
     /// Gives a circuit its place in the link's queue.
     pub(crate) fn attach(&mut self, link: LinkId, circuit: u32) -> Option<End> {
         let slot = *self.by_link.get(&link)?;
         let neighbour = self.slots[slot as usize].as_mut()?;
         let flow = neighbour.queue.add_flow();
+        neighbour.circuits += 1;
         if (circuit & INITIATOR_BIT != 0) != neighbour.initiator {
             self.count_opened(slot, 1);
         }
@@ -374,6 +383,7 @@ impl<O: Copy> Neighbours<O> {
             *owner = None;
         }
         let lost = neighbour.queue.remove_flow(end.flow);
+        neighbour.circuits = neighbour.circuits.saturating_sub(1);
         let by_peer = (end.circuit & INITIATOR_BIT != 0) != neighbour.initiator;
         let stalled = neighbour.stalled;
         self.count_cells(stalled, lost, 0);

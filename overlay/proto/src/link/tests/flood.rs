@@ -107,9 +107,8 @@ fn an_idle_link_gives_way_and_one_in_use_does_not() {
         LinkEvent::Up(id, _) | LinkEvent::Down(id, _) => *id,
     });
     let ups: Vec<_> = ups.collect();
-    let now = net.now;
-    net.b.links.set_in_use(now, ups[0], true);
-    net.b.links.set_in_use(now, ups[1], false);
+    net.b.links.set_in_use(ups[0], true);
+    net.b.links.set_in_use(ups[1], false);
     assert!(!squat(&mut net, anonymous(), 3, from(3)), "no link is idle yet");
     // Time passes for the table only: nobody answers for the squatters.
     net.now += Duration::from_secs(11);
