@@ -87,21 +87,26 @@ async fn memory(testnet: &ZmeshNetwork, count: usize, outcome: &mut Outcome) -> 
     };
     outcome.idle_memory = resident(false);
 
-    let (mut up, mut opening) = (0, JoinSet::new());
-    for circuit in &circuits {
-        if opening.len() >= AT_ONCE {
-            up += usize::from(matches!(opening.join_next().await, Some(Ok(true))));
+    let (mut up, mut failure) = (0, None);
+    for group in circuits.chunks(AT_ONCE) {
+        let mut opening = JoinSet::new();
+        for circuit in group {
+            let circuit = circuit.clone();
+            opening.spawn(async move { circuit.ready().await });
         }
-        let circuit = circuit.clone();
-        opening.spawn(async move { circuit.ready().await.is_ok() });
-    }
-    while let Some(done) = opening.join_next().await {
-        up += usize::from(matches!(done, Ok(true)));
+        while let Some(done) = opening.join_next().await {
+            match done {
+                Ok(Ok(())) => up += 1,
+                Ok(Err(error)) => failure = Some(error.to_string()),
+                Err(error) => failure = Some(error.to_string()),
+            }
+        }
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     outcome.session_memory = resident(true);
     if up < count {
-        outcome.notes.push(format!("{up} of {count} QUIC sessions came up"));
+        let why = failure.unwrap_or_default();
+        outcome.notes.push(format!("{up} of {count} QUIC sessions came up: {why}"));
     }
     for node in nodes {
         node.shutdown().await;
@@ -109,11 +114,13 @@ async fn memory(testnet: &ZmeshNetwork, count: usize, outcome: &mut Outcome) -> 
     Ok(())
 }
 
-/// Builds `count` circuits of three hops to `exit`, slowly enough for the relays' limit on set-ups.
+/// Builds `count` circuits of three hops to `exit`, slowly enough for the limits of relays and exits.
 async fn build(node: &Node, exit: RelayId, count: usize) -> io::Result<Vec<Circuit>> {
     let mut circuits = Vec::with_capacity(count);
     let mut refusals = 0;
     while circuits.len() < count {
+        // QUIC begins with the circuit, and an exit takes 500 new sessions a second.
+        tokio::time::sleep(Duration::from_millis(3)).await;
         match node.circuit(PathSpec::exit().hops(3).through(exit)).await {
             Ok(circuit) => circuits.push(circuit),
             Err(_) if refusals < 20 => {

@@ -42,6 +42,9 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let wants = |part| options.only.is_none_or(|only| only == part);
     let mut table = Table::default();
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default().to_owned();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     if wants(Part::Primitives) {
         table.rows.extend(primitives::rows(options.quick));
     }
@@ -49,8 +52,14 @@ fn main() -> ExitCode {
         table.rows.extend(end_to_end::rows(options.quick, options.zmesh.as_deref()));
     }
     if options.json {
-        println!("{}", table.to_json());
+        let mut json = table.to_json();
+        json["cores"] = cores.into();
+        json["load_average_at_start"] = load.into();
+        println!("{json}");
     } else {
+        println!(
+            "{cores} cores; load average at the start {load}, so other work on this machine took part if it is not near 0"
+        );
         println!("{table}");
     }
     ExitCode::SUCCESS
