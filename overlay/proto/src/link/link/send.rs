@@ -57,7 +57,7 @@ impl Link {
         }
         self.challenge(now, shared);
         // Control frames keep to the node's rate: answers to a flood of set-ups must not take it from the cells.
-        while self.outbox.is_due(now, self.congestion.can_send(now) && shared.rate_allows(now)) {
+        while shared.rate_allows(now) && self.outbox.is_due(now, self.congestion.can_send(now)) {
             if !self.flush_one(now, shared) {
                 return;
             }
@@ -75,11 +75,12 @@ impl Link {
 
     /// Sends one datagram of control frames and reports; `false` if there was nothing to send.
     fn flush_one(&mut self, now: Nanos, shared: &mut Shared) -> bool {
-        let window_open = self.congestion.can_send(now) && shared.rate_allows(now);
+        let window_open = self.congestion.can_send(now);
+        let rate_allows = shared.rate_allows(now);
         let mut writer = FrameWriter::new(&mut shared.plain[..L_PLAIN]);
         let retry_after = self.congestion.retry_after();
         let mut eliciting = false;
-        while let Some((frame, again)) = self.outbox.next(now, window_open, retry_after, writer.room()) {
+        while rate_allows && let Some((frame, again)) = self.outbox.next(now, window_open, retry_after, writer.room()) {
             writer.push(&frame);
             eliciting = true;
             if again {
