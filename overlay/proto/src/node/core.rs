@@ -143,7 +143,7 @@ impl Core {
     /// Turns down a circuit that the peer asked for. Only some refusals of a link are answered, so that a flood of
     /// set-ups does not take the node's rate from cells; the peer's own time limit ends its wait for the others.
     pub(crate) fn refuse(&mut self, now: Instant, link: LinkId, circuit: u32, reason: u8) {
-        if self.neighbours.may_answer_unknown(now, link) {
+        if self.neighbours.may_turn_down(now, link) {
             let _ = self.links.send_control(now, link, Control::Destroy { circuit, reason });
         }
     }

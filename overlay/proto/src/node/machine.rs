@@ -301,7 +301,7 @@ impl Node {
             (Some(Owner::Own(key)), _) => self.origin.handle_cell(&mut self.core, now, key, cell),
             _ => {
                 self.core.metrics.drops.unknown_circuit += 1;
-                if self.core.neighbours.may_answer_unknown(now, link) {
+                if self.core.neighbours.may_turn_down(now, link) {
                     self.core.refuse(now, link, cell.circuit, reason::UNKNOWN);
                 }
             }

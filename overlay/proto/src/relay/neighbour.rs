@@ -149,7 +149,7 @@ struct Neighbour<O> {
     looked: Option<Instant>,
     /// Circuits whose set-up goes out when the link is up.
     waiting: Vec<O>,
-    unknown_answered: Option<Instant>,
+    turned_down: Option<Instant>,
     setups: Option<RateLimit>,
 }
 
@@ -197,7 +197,7 @@ impl<O: Copy> Neighbours<O> {
             moved: None,
             looked: None,
             waiting: Vec::new(),
-            unknown_answered: None,
+            turned_down: None,
             setups: None,
         };
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -444,15 +444,15 @@ impl<O: Copy> Neighbours<O> {
         }
     }
 
-    /// Whether to tell the peer now that it uses a circuit that does not exist; at most ten times in a second.
-    pub(crate) fn may_answer_unknown(&mut self, now: Instant, link: LinkId) -> bool {
+    /// Whether to tell the peer now that a circuit is refused or does not exist; at most ten times in a second.
+    pub(crate) fn may_turn_down(&mut self, now: Instant, link: LinkId) -> bool {
         let Some(neighbour) = self.of_link_mut(link) else {
             return false;
         };
         let recent =
-            neighbour.unknown_answered.is_some_and(|at| now.saturating_duration_since(at) < Duration::from_millis(100));
+            neighbour.turned_down.is_some_and(|at| now.saturating_duration_since(at) < Duration::from_millis(100));
         if !recent {
-            neighbour.unknown_answered = Some(now);
+            neighbour.turned_down = Some(now);
         }
         !recent
     }
