@@ -21,17 +21,23 @@ impl Link {
         if !self.up {
             return;
         }
+        if self.repair.sender.is_some() {
+            self.send_one_again(now, shared);
+        }
         let plain_len = if second.is_some() { L_PLAIN } else { S_PLAIN };
         let mut writer = FrameWriter::new(&mut shared.plain[..plain_len]);
         writer.cells(first, second);
         self.ride_along(now, &mut writer);
         writer.pad();
+        if self.repair.sender.is_some() {
+            self.keep(now, shared, second.is_some());
+        }
         shared.counters.cells_sent += 1 + u64::from(second.is_some());
         self.seal(now, shared, plain_len, true);
     }
 
     /// Fills spare bytes with what waits to be reported.
-    fn ride_along(&mut self, now: Nanos, writer: &mut FrameWriter<'_>) {
+    pub(super) fn ride_along(&mut self, now: Nanos, writer: &mut FrameWriter<'_>) {
         // A short datagram with a cell has room for one of the two only: an overdue ACK goes first.
         let urgent = self.ack_due.is_some_and(|due| due <= now);
         if urgent && writer.push(&self.inbox.ack()) {
@@ -56,6 +62,9 @@ impl Link {
             return;
         }
         self.challenge(now, shared);
+        if self.repair.sender.as_ref().is_some_and(|sender| sender.wants()) {
+            self.send_again(now, shared);
+        }
         // Control frames keep to the node's rate: answers to a flood of set-ups must not take it from the cells.
         while shared.rate_allows(now) && self.outbox.is_due(now, self.congestion.can_send(now)) {
             if !self.flush_one(now, shared) {
@@ -128,7 +137,7 @@ impl Link {
     }
 
     /// Seals the first `plain_len` bytes of the shared plaintext.
-    fn seal(&mut self, now: Nanos, shared: &mut Shared, plain_len: usize, eliciting: bool) {
+    pub(super) fn seal(&mut self, now: Nanos, shared: &mut Shared, plain_len: usize, eliciting: bool) {
         self.seal_to(now, shared, plain_len, eliciting, self.address);
     }
 
