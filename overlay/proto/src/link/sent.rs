@@ -161,7 +161,9 @@ impl Sent {
                 now.saturating_sub(at).checked_sub(waited).filter(|rtt| *rtt > 0).map(|rtt| rtt.min(LONGEST_RTT));
             report.one_way = Some(feedback.arrived.wrapping_sub(super::clock::micros32(at)));
         }
-        self.acknowledge(highest, &mut report, &mut see);
+        if self.known_highest != Some(highest) {
+            self.acknowledge(highest, &mut report, &mut see);
+        }
         // Only bits that the last report did not have. One that was overtaken tells nothing about what came too late.
         let overtaken = self.known_highest.is_some_and(|known| highest < known);
         let mut news = bitmap & !self.known_below(highest);
@@ -236,8 +238,8 @@ impl Sent {
         let steps = PATIENCE_STEPS + self.patience;
         let (count, time) = (REORDER_COUNT * steps / PATIENCE_STEPS, REORDER_TIME * steps / PATIENCE_STEPS);
         while let Some(front) = self.entries.front() {
-            let late = self.first + count <= known
-                || (self.first < known && known_at.is_some_and(|at| front.at + time <= at));
+            let late =
+                self.first + count <= known || (self.first < known && known_at.is_some_and(|at| front.at + time <= at));
             if front.state != State::Done && !late {
                 return;
             }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::Link;
 use crate::link::clock::{MILLI, Nanos};
 use crate::link::control::Arrival;
+use crate::link::repair::Repair;
 use crate::link::session::{Refusal, Session};
 use crate::link::shared::Shared;
 use crate::link::types::{Control, Inbound};
@@ -89,11 +90,20 @@ impl Link {
                 }
                 Frame::Source { id, cell } => {
                     eliciting = true;
-                    if self.takes_source(now, id, shared) {
+                    if self.takes_source(now, id, cell, shared) {
                         inbox.push(Inbound::Cell(self.id, Cell::read(cell)));
                         shared.counters.cells_received += 1;
                     } else {
                         shared.counters.cells_twice += 1;
+                    }
+                    shared.counters.cells_repaired += self.recover(inbox);
+                }
+                Frame::Repair { vector, symbol } => {
+                    eliciting = true;
+                    if self.takes_repair(now, &vector, symbol, &mut shared.repair_work) {
+                        shared.counters.cells_repaired += self.recover(inbox);
+                    } else {
+                        shared.counters.repairs_refused += 1;
                     }
                 }
                 Frame::Again { back, first, second } => {
@@ -144,10 +154,10 @@ impl Link {
         }
         self.heard_from(now, from, HEADER_LEN + len + TAG_LEN, highest, pong, shared);
         if let Some(feedback) = reports {
-            let mut sender = self.repair.sender.as_mut();
+            let Repair { sender, encoder, .. } = &mut self.repair;
             let see = |counter, fate| {
-                if let Some(sender) = &mut sender {
-                    sender.see(now, counter, fate);
+                if let Some(sender) = sender {
+                    sender.see(now, counter, fate, encoder);
                 }
             };
             match self.sent.feedback(now, &feedback, see) {

@@ -25,7 +25,7 @@ impl Link {
             self.repair.sender = Sender::new(now, &shared.repair);
         }
         if let Some(sender) = &mut self.repair.sender {
-            sender.see_queue(now, self.congestion.queue_delay());
+            sender.see_queue(self.congestion.queue_delay());
             self.send_again(now, shared);
         }
     }

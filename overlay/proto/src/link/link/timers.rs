@@ -43,7 +43,7 @@ impl Link {
         consider(self.congestion.blackout_at());
         consider(self.ignored_until());
         consider(self.pace_wake);
-        consider(self.repair_ends());
+        consider(self.repair_due());
         consider(self.candidate.and_then(|candidate| candidate.ping_at()));
         earliest
     }

@@ -66,9 +66,8 @@ impl Receiver {
         if !self.work.allows(now) || !node.allows(now) {
             return false;
         }
-        let before = self.decoder.work();
         self.decoder.repair(now, vector, symbol);
-        let cost = self.decoder.work() - before;
+        let cost = u64::from(vector.weight()) + 64;
         self.work.0.take(now, cost);
         node.0.take(now, cost);
         true
@@ -81,7 +80,7 @@ impl Receiver {
 
     /// Keeps to the node's memory; `false` when there is none left for this.
     pub(in crate::link) fn settle(&mut self) -> bool {
-        self.lease.set(size_of::<Self>() + self.decoder.memory())
+        self.lease.set(size_of::<Self>() + (24 << 10))
     }
 
     /// When all this may be forgotten, if nothing more comes.

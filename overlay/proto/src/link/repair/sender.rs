@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use zmesh_fec::{Adapt, AdaptConfig, Encoder};
+use zmesh_fec::{Adapt, AdaptConfig, Encoder, SYMBOL_LEN};
 
 use super::QUIET;
 use super::memory::{Budget, Lease};
@@ -22,6 +22,9 @@ const AGAIN_LONGEST: Nanos = 600 * MILLI;
 /// A repair that is due within this time leaves early beside a cell that leaves anyway.
 const EARLY: Nanos = 3 * MILLI;
 
+/// What an encoder with a full window holds.
+const ENCODER_BYTES: usize = 64 * (SYMBOL_LEN + 16);
+
 /// What one link's sending side keeps while there is loss.
 #[derive(Debug)]
 pub(in crate::link) struct Sender {
@@ -38,7 +41,7 @@ pub(in crate::link) struct Sender {
 impl Sender {
     /// Begins to keep cells; `None` when the node has no memory left for it.
     pub(in crate::link) fn new(now: Nanos, budget: &Budget) -> Option<Box<Self>> {
-        let lease = budget.lease(Ring::FIRST_BYTES + size_of::<Self>() + Encoder::MOST_MEMORY)?;
+        let lease = budget.lease(Ring::FIRST_BYTES + size_of::<Self>() + ENCODER_BYTES)?;
         let (ring, wanted, adapt) = (Ring::new(), VecDeque::new(), Adapt::new(AdaptConfig::default()));
         Some(Box::new(Self { ring, lease, wanted, credit: AGAIN_BURST * 100, last_loss: now, adapt }))
     }
@@ -75,8 +78,8 @@ impl Sender {
     }
 
     /// Learns how long datagrams stand in queues.
-    pub(in crate::link) fn see_queue(&mut self, now: Nanos, delay: Nanos) {
-        self.adapt.handle_queue(now, delay);
+    pub(in crate::link) fn see_queue(&mut self, delay: Nanos) {
+        self.adapt.handle_queue(delay);
     }
 
     /// The next datagram to be sent again under the counter `next`, which is then no longer wanted, and how far back it

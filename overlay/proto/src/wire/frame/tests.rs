@@ -34,9 +34,8 @@ fn frame() -> impl Strategy<Value = Frame<'static>> {
         (any::<u16>(), any::<u64>(), 0..zmesh_fec::vector::SEEDS).prop_map(|(first, mask, seed)| {
             Frame::Repair { vector: Vector::new(first, mask | 1, seed).expect("well-formed"), symbol: &CELL }
         }),
-        any::<(u16, bool)>().prop_map(|(back, two)| {
-            Frame::Again { back, first: &CELL, second: two.then_some(&CELL) }
-        }),
+        any::<(u16, bool)>()
+            .prop_map(|(back, two)| { Frame::Again { back, first: &CELL, second: two.then_some(&CELL) } }),
     ]
 }
 
