@@ -4,4 +4,5 @@
 //! of its recent cells over this field (Tetrys, RFC 9407). The link keeps a frame type for them (`specs/03-link.md`) and
 //! one place through which every sent cell passes; nothing is sent for repair yet.
 
+pub mod chunk;
 pub mod field;
