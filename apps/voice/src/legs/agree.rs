@@ -61,11 +61,9 @@ impl Agree {
         let (kind, rest) = bytes.split_first()?;
         match (kind, rest) {
             (1, seed) => Some(Self::Keys(Seed::new(<[u8; SEED_LEN]>::try_from(seed).ok()?))),
-            (2, [leg, place @ ..]) if place.len() == 32 => Some(Self::Offer {
-                leg: LegId(*leg),
-                relay: *place.first_chunk()?,
-                cookie: *place.last_chunk()?,
-            }),
+            (2, [leg, place @ ..]) if place.len() == 32 => {
+                Some(Self::Offer { leg: LegId(*leg), relay: *place.first_chunk()?, cookie: *place.last_chunk()? })
+            }
             (3, [leg]) => Some(Self::Gone(LegId(*leg))),
             (4, []) => Some(Self::Unwanted),
             _ => None,

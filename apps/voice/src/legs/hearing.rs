@@ -55,11 +55,6 @@ impl Ear {
         self.arrived
     }
 
-    /// The share that came in time.
-    pub(super) fn timely(&self) -> f64 {
-        self.timely
-    }
-
     /// Whether so long has passed since the last message that loss alone is no likely reason.
     pub(super) fn is_overdue(&self, now: Duration, interval: Duration) -> bool {
         let limit = interval.as_secs_f64() * SILENT_AFTER + 2.0 * self.jitter;
@@ -94,7 +89,12 @@ pub(super) struct Hearing {
 
 impl Hearing {
     pub(super) fn new() -> Self {
-        Self { ears: [Ear::new(); 2], open: Vec::with_capacity(OPEN), compare_from: u64::MAX, begun: ReplayWindow::new() }
+        Self {
+            ears: [Ear::new(); 2],
+            open: Vec::with_capacity(OPEN),
+            compare_from: u64::MAX,
+            begun: ReplayWindow::new(),
+        }
     }
 
     /// The leg at `place` is another one from now on, or none.

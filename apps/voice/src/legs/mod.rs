@@ -237,7 +237,8 @@ impl Legs {
         self.judge(now);
         self.give_up(now);
         self.open_more(now);
-        let head = Head { active: u8::from(self.active == 1), doubled: self.mode == Mode::Doubled, report: self.report(now) };
+        let head =
+            Head { active: u8::from(self.active == 1), doubled: self.mode == Mode::Doubled, report: self.report(now) };
         // The answerer shows that it has the keys first; it made them. It waits for the caller's sign that they came.
         let may_seal = self.role == Role::Caller || self.sealed_since.is_some();
         let counter = counter_of(message);
