@@ -2,7 +2,9 @@
 
 pub mod emodel;
 pub mod end;
+pub mod report;
 pub mod run;
+pub mod score;
 pub mod setting;
 pub mod speech;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
+use zmesh_netem::{Access, Conditions, Loss, Profile};
 use zmesh_voice::call::{Call, CallStats, EndReason, Patience, SetupError};
 use zmesh_voice::invite::Invite;
 use zmesh_voice::measure::{MouthToEar, Track, mouth_to_ear};
@@ -19,7 +20,7 @@ use crate::sim::node::NoApp;
 use crate::sim::wire::Path;
 use crate::topology::{UNIX_START, World};
 
-/// One-way delay between two hosts that nothing else is said about: relays stand in data centres of one continent.
+/// One-way delay between two relays as measured calls have it: they stand in data centres of one continent.
 pub const BETWEEN_RELAYS: Duration = Duration::from_millis(10);
 /// How long a call may take to be connected, over any profile.
 const TO_CONNECT: Duration = Duration::from_secs(30);
@@ -29,12 +30,16 @@ const HEADERS: u64 = 28;
 /// What is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
+    /// What stands on the two people's access links, and between relays.
+    pub profile: &'a Profile,
     /// What protects the call.
     pub setting: Setting,
     /// The world and everything in it follow from this.
     pub seed: u64,
     /// How long both talk once they are connected.
     pub talk: Duration,
+    /// One-way delay between two relays, where the profile says nothing about them.
+    pub between_relays: Duration,
     /// What they say.
     pub speech: &'a Speech,
 }
@@ -90,17 +95,15 @@ impl Outcome {
     }
 }
 
-/// Runs the call of `plan`; `conditions` puts a profile on the two people's access links before anything is sent. Calls `each_minute`
-/// after every minute of talk with the figures of both ends.
+/// Runs the call of `plan`. Calls `each_minute` after every minute of talk with the figures of both ends.
 ///
 /// # Errors
 /// [`RunError`] if there was no call.
 pub fn run(
     plan: &Plan<'_>,
-    conditions: impl FnOnce(&mut World, HostId, HostId),
     mut each_minute: impl FnMut(u64, &CallStats, &CallStats),
 ) -> Result<Outcome, RunError> {
-    let mut world = World::new(plan.seed, 5, Path::delay(BETWEEN_RELAYS), |_, _| {}, |_| Box::new(NoApp));
+    let mut world = World::new(plan.seed, 5, Path::delay(plan.between_relays), |_, _| {}, |_| Box::new(NoApp));
     let epoch = world.sim.now();
     let mut rng = ChaCha12Rng::from_seed(world.draw_seed());
     let (invite, key) = Invite::create([7; 32], world.id(2).0, UNIX_START + 3_600, &mut rng);
@@ -113,7 +116,8 @@ pub fn run(
     let caller = VoiceEnd::new(ask, world.path(&[0, 1, 2]), cookie, plan.speech.clone(), 0, epoch);
     let answerer = world.add_origin(answerer);
     let caller = world.add_origin(caller);
-    conditions(&mut world, caller, answerer);
+    world.sim.set_access(caller, &plan.profile.caller);
+    world.sim.set_access(answerer, &plan.profile.answerer);
     let bytes = count_bytes(&mut world, [caller, answerer]);
 
     let connected = |world: &mut World, host| world.app::<VoiceEnd>(host).tape().connected.is_some();
@@ -152,6 +156,16 @@ pub fn run(
     };
     let (caller, answerer) = (side(caller, 0)?, side(answerer, 1)?);
     Ok(Outcome { caller, answerer, connected_after, fingerprint: world.sim.trace().times() })
+}
+
+/// The same profile on which nothing is lost, doubled or overtaken by chance.
+#[must_use]
+pub fn without_loss(profile: &Profile) -> Profile {
+    let quiet = |access: &Access| {
+        let change = |conditions: Conditions| Conditions { loss: Loss::None, duplicate: 0.0, reorder: 0.0, ..conditions };
+        Access { up: access.up.map(change), down: access.down.map(change) }
+    };
+    Profile { caller: quiet(&profile.caller), answerer: quiet(&profile.answerer), ..profile.clone() }
 }
 
 /// Bytes that the two ends sent and that were sent to them: \[end\]\[0 up, 1 down\].

@@ -1,14 +1,24 @@
 use std::time::Duration;
 
-use super::run::{Outcome, Plan, run};
+use zmesh_netem::Profile;
+
+use super::run::{BETWEEN_RELAYS, Outcome, Plan, run};
 use super::setting::Setting;
 use super::speech::Speech;
 
 #[test]
 fn a_call_over_a_quiet_network_loses_nothing_and_is_quick() {
     let speech = Speech::shipped().unwrap();
-    let plan = Plan { setting: Setting::SHIPPED, seed: 1, talk: Duration::from_secs(13), speech: &speech };
-    let outcome = run(&plan, |_, _, _| {}, |_, _, _| {}).unwrap();
+    let profile = Profile::builtin("clean").unwrap();
+    let plan = Plan {
+        profile: &profile,
+        setting: Setting::SHIPPED,
+        seed: 1,
+        talk: Duration::from_secs(13),
+        between_relays: BETWEEN_RELAYS,
+        speech: &speech,
+    };
+    let outcome = run(&plan, |_, _, _| {}).unwrap();
     for (talker, listener) in [(&outcome.caller, &outcome.answerer), (&outcome.answerer, &outcome.caller)] {
         let delay = Outcome::mouth_to_ear(&talker.tape, &listener.tape, &speech).unwrap();
         println!("{delay:?} {:?} up {} down {}", listener.stats.frames, listener.up, listener.down);
