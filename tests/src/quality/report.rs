@@ -89,7 +89,14 @@ pub struct Row {
 impl Row {
     /// The row of a call.
     #[must_use]
-    pub fn new(profile: &str, setting: &'static str, seed: u64, seconds: f64, outcome: &Outcome, speech: &Speech) -> Row {
+    pub fn new(
+        profile: &str,
+        setting: &'static str,
+        seed: u64,
+        seconds: f64,
+        outcome: &Outcome,
+        speech: &Speech,
+    ) -> Row {
         let (caller, answerer) = (&outcome.caller, &outcome.answerer);
         Row {
             profile: profile.to_owned(),
@@ -162,7 +169,8 @@ const HEADING: [&str; 12] = [
 
 impl QualityTable {
     fn cells(row: &Row) -> [String; 12] {
-        let number = |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
+        let number =
+            |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
         let lost = mean(row.heard.iter().map(|heard| heard.message_loss));
         let rating = mean(row.heard.iter().filter_map(|heard| heard.rating));
         [

@@ -99,10 +99,7 @@ impl Outcome {
 ///
 /// # Errors
 /// [`RunError`] if there was no call.
-pub fn run(
-    plan: &Plan<'_>,
-    mut each_minute: impl FnMut(u64, &CallStats, &CallStats),
-) -> Result<Outcome, RunError> {
+pub fn run(plan: &Plan<'_>, mut each_minute: impl FnMut(u64, &CallStats, &CallStats)) -> Result<Outcome, RunError> {
     let mut world = World::new(plan.seed, 5, Path::delay(plan.between_relays), |_, _| {}, |_| Box::new(NoApp));
     let epoch = world.sim.now();
     let mut rng = ChaCha12Rng::from_seed(world.draw_seed());
@@ -118,6 +115,11 @@ pub fn run(
     let caller = world.add_origin(caller);
     world.sim.set_access(caller, &plan.profile.caller);
     world.sim.set_access(answerer, &plan.profile.answerer);
+    if !plan.profile.relays.is_clear() {
+        for relay in world.relays.clone() {
+            world.sim.set_access(relay, &plan.profile.relays);
+        }
+    }
     let bytes = count_bytes(&mut world, [caller, answerer]);
 
     let connected = |world: &mut World, host| world.app::<VoiceEnd>(host).tape().connected.is_some();
@@ -162,10 +164,11 @@ pub fn run(
 #[must_use]
 pub fn without_loss(profile: &Profile) -> Profile {
     let quiet = |access: &Access| {
-        let change = |conditions: Conditions| Conditions { loss: Loss::None, duplicate: 0.0, reorder: 0.0, ..conditions };
+        let change =
+            |conditions: Conditions| Conditions { loss: Loss::None, duplicate: 0.0, reorder: 0.0, ..conditions };
         Access { up: access.up.map(change), down: access.down.map(change) }
     };
-    Profile { caller: quiet(&profile.caller), answerer: quiet(&profile.answerer), ..profile.clone() }
+    Profile { caller: quiet(&profile.caller), answerer: quiet(&profile.answerer), relays: quiet(&profile.relays) }
 }
 
 /// Bytes that the two ends sent and that were sent to them: \[end\]\[0 up, 1 down\].

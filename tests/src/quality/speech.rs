@@ -52,8 +52,8 @@ impl Speech {
     /// [`SpeechError`] if there is none, or one cannot be read.
     pub fn from_directory(directory: &Path) -> Result<Speech, SpeechError> {
         let name = || directory.display().to_string();
-        let listed = std::fs::read_dir(directory)
-            .map_err(|source| SpeechError::Directory { directory: name(), source })?;
+        let listed =
+            std::fs::read_dir(directory).map_err(|source| SpeechError::Directory { directory: name(), source })?;
         let mut paths: Vec<_> = listed.flatten().map(|entry| entry.path()).collect();
         paths.retain(|path| path.extension().is_some_and(|ending| ending == "wav"));
         paths.sort();

@@ -98,8 +98,9 @@ fn profiles(wanted: &[String]) -> Result<Vec<(String, Profile)>, AnyError> {
         .map(|name| match Profile::builtin(&name) {
             Some(profile) => Ok((name, profile)),
             None => {
-                let text = std::fs::read_to_string(&name)
-                    .map_err(|error| format!("{name} is neither a profile ({}) nor a file: {error}", NAMES.join(", ")))?;
+                let text = std::fs::read_to_string(&name).map_err(|error| {
+                    format!("{name} is neither a profile ({}) nor a file: {error}", NAMES.join(", "))
+                })?;
                 Ok((name, Profile::parse(&text)?))
             }
         })
