@@ -221,7 +221,7 @@ fn loss(words: &[&str]) -> Result<Loss, Problem> {
             let share = share_of(share)?;
             let too_short = || Problem::Burst((*mean).to_owned());
             let mean = units::number(mean).ok_or_else(|| Problem::Figure((*mean).to_owned(), "number like 1.5"))?;
-            if mean < 1.0 || mean > MOST_BURST || share >= 1.0 || mean < share / (1.0 - share) {
+            if !(1.0..=MOST_BURST).contains(&mean) || share >= 1.0 || mean < share / (1.0 - share) {
                 return Err(too_short());
             }
             Ok(Loss::bursts(share, mean))
