@@ -84,6 +84,7 @@ impl Asked {
                 finish(send, resolved.map(|resolved| Response::Names(names(resolved)))).await;
             }
             Request::BindUdp { flow } => self.bind_udp(flow, send, recv, head).await,
+            Request::Symbols(_) | Request::Keep(_) => refuse(send, Failure::Malformed).await,
         }
     }
 
