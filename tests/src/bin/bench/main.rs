@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run in a terminal")]
 
 mod api;
+mod call;
 mod end_to_end;
 mod links;
 mod primitives;
@@ -36,6 +37,8 @@ enum Part {
     Primitives,
     /// Real processes, beside a private Tor network.
     EndToEnd,
+    /// What a call costs each side, and how long sound takes.
+    Call,
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,9 @@ fn main() -> ExitCode {
     }
     if wants(Part::EndToEnd) {
         table.rows.extend(end_to_end::rows(options.quick, options.zmesh.as_deref()));
+    }
+    if wants(Part::Call) {
+        table.rows.extend(call::rows(options.quick, options.zmesh.as_deref()));
     }
     if options.json {
         let mut json = table.to_json();
