@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use zmesh_netem::{Conditions, Loss};
-use zmesh_tests::sim::HostId;
 use zmesh_proto::node::NodeConfig;
+use zmesh_tests::sim::HostId;
 use zmesh_tests::sim::app::{BulkClient, BulkServer, Call, Role};
 use zmesh_tests::sim::node::{App, NodeHost};
 use zmesh_tests::sim::wire::Path;
@@ -143,7 +143,11 @@ fn a_download_over_links_that_lose_one_in_a_hundred() {
         let (clean, _) = download(51, 0.0, true, path);
         let (without, _) = download(51, 0.01, false, path);
         let (with, _) = download(51, 0.01, true, path);
-        println!("  {:.2} of loss-free with repair, {:.2} without", with as f64 / clean as f64, without as f64 / clean as f64);
+        println!(
+            "  {:.2} of loss-free with repair, {:.2} without",
+            with as f64 / clean as f64,
+            without as f64 / clean as f64
+        );
         assert!(with as f64 >= 0.7 * clean as f64);
     }
 }
