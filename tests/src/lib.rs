@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`quality`] | calls in virtual time whose sound is judged |
 //! | [`peers`] | programs to measure against or to run: Debian's tor, our own binary |
 //! | [`load`] | servers and clients that put load on a proxy, and the statistics of it |
 //! | [`micro`] | interleaved micro-benchmarks |
@@ -11,6 +12,7 @@ pub mod adversary;
 pub mod load;
 pub mod micro;
 pub mod peers;
+pub mod quality;
 pub mod sim;
 pub mod table;
 pub mod topology;

@@ -111,6 +111,7 @@ impl Testnet {
                 addresses: handle.local_addresses(),
                 exit: exit.then_some(ports),
                 meeting: true,
+                cache: true,
             };
             let terms = Terms { published: unix, expires: unix + VALID + 1, revision: 1 };
             let keys = RelayKeys::from_text(text.as_bytes()).expect("keys read back what they wrote");

@@ -19,7 +19,7 @@ pub(super) struct Received {
     end: u64,
     /// Bit `i` stands for `end − 2 − i`.
     bitmap: u128,
-    total: u32,
+    total: u16,
     arrived: Nanos,
     pending: u32,
     pending_since: Nanos,
