@@ -18,7 +18,7 @@ use super::speech::Speech;
 use crate::sim::HostId;
 use crate::sim::node::NoApp;
 use crate::sim::wire::Path;
-use crate::topology::{UNIX_START, World};
+use crate::topology::{Tune, UNIX_START, World};
 
 /// One-way delay between two relays as measured calls have it: they stand in data centres of one continent.
 pub const BETWEEN_RELAYS: Duration = Duration::from_millis(10);
@@ -85,11 +85,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What `listener` heard of `talker`, as the delays between the two tapes.
+    /// What `listener` heard of `talker`, as the delays between the two tapes: of everything, or of the `last` so much that was said.
     #[must_use]
-    pub fn mouth_to_ear(talker: &Tape, listener: &Tape, speech: &Speech) -> Option<MouthToEar> {
-        let said = speech.stretch(talker.offset, 0, samples_of_frames(talker.said));
-        let mouth = Track { samples: &said, start_unix_micros: micros(talker.start) };
+    pub fn mouth_to_ear(talker: &Tape, listener: &Tape, speech: &Speech, last: Option<Duration>) -> Option<MouthToEar> {
+        let said = samples_of_frames(talker.said);
+        let from = last.map_or(0, |last| said.saturating_sub(samples_in(last)));
+        let said = speech.stretch(talker.offset, from, said - from);
+        let start = talker.start + Duration::from_secs_f64(from as f64 / f64::from(SAMPLE_RATE));
+        let mouth = Track { samples: &said, start_unix_micros: micros(start) };
         let ear = Track { samples: &listener.heard, start_unix_micros: micros(listener.heard_from()) };
         mouth_to_ear(mouth, ear)
     }
@@ -100,7 +103,9 @@ impl Outcome {
 /// # Errors
 /// [`RunError`] if there was no call.
 pub fn run(plan: &Plan<'_>, mut each_minute: impl FnMut(u64, &CallStats, &CallStats)) -> Result<Outcome, RunError> {
-    let mut world = World::new(plan.seed, 5, Path::delay(plan.between_relays), |_, _| {}, |_| Box::new(NoApp));
+    let path = Path::delay(plan.between_relays);
+    let tune: Tune = if plan.setting.fec { |_, _| {} } else { |_, config| config.link.repair = false };
+    let mut world = World::new(plan.seed, 5, path, tune, |_| Box::new(NoApp));
     let epoch = world.sim.now();
     let mut rng = ChaCha12Rng::from_seed(world.draw_seed());
     let (invite, key) = Invite::create([7; 32], world.id(2).0, UNIX_START + 3_600, &mut rng);
@@ -111,8 +116,8 @@ pub fn run(plan: &Plan<'_>, mut each_minute: impl FnMut(u64, &CallStats, &CallSt
     let half = plan.speech.cycle_len() / 2;
     let answerer = VoiceEnd::new(answer, world.path(&[3, 4, 2]), cookie, plan.speech.clone(), half, epoch);
     let caller = VoiceEnd::new(ask, world.path(&[0, 1, 2]), cookie, plan.speech.clone(), 0, epoch);
-    let answerer = world.add_origin(answerer);
-    let caller = world.add_origin(caller);
+    let answerer = world.add_origin_with(answerer, |config| tune(5, config));
+    let caller = world.add_origin_with(caller, |config| tune(6, config));
     world.sim.set_access(caller, &plan.profile.caller);
     world.sim.set_access(answerer, &plan.profile.answerer);
     if !plan.profile.relays.is_clear() {

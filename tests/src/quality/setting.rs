@@ -10,10 +10,12 @@ use serde::Serialize;
 pub struct Setting {
     /// Its name on the command line and in tables.
     pub name: &'static str,
+    /// Links repair what they lose.
+    pub fec: bool,
 }
 
 /// Every setting that `zmesh-quality` measures, the shipped one first.
-pub const SETTINGS: [Setting; 1] = [Setting { name: "shipped" }];
+pub const SETTINGS: [Setting; 2] = [Setting { name: "shipped", fec: true }, Setting { name: "no-fec", fec: false }];
 
 impl Setting {
     /// As people run it.

@@ -5,6 +5,7 @@ mod attacks;
 mod circuits;
 mod fairness;
 mod observers;
+mod quality;
 
 use std::time::Duration;
 
