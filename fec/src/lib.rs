@@ -11,7 +11,8 @@
 //! | [`encoder`] | the window of recent symbols, and repairs from it |
 //! | [`decoder`] | incremental Gaussian elimination, bounded in memory |
 //! | [`adapt`] | how many repairs, and when: from the losses that feedback reports |
-//! | [`field`] | the arithmetic of GF(2⁸) on whole symbols |
+//! | [`field`] | the arithmetic of GF(2⁸) |
+//! | [`planes`] | the same on whole symbols |
 //!
 //! All times are nanoseconds since any fixed moment. The protocol, its limits and its figures: `specs/fec.md`.
 
@@ -19,6 +20,7 @@ pub mod adapt;
 pub mod decoder;
 pub mod encoder;
 pub mod field;
+pub mod planes;
 pub mod update;
 pub mod vector;
 
