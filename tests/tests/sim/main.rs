@@ -4,6 +4,7 @@
 mod attacks;
 mod circuits;
 mod fairness;
+mod heal;
 mod observers;
 mod quality;
 
