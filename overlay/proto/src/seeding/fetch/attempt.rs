@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use zmesh_fec::chunk::{Encoder, REPAIRS, SYMBOL_LEN, decode};
 use zmesh_sphinx::RelayId;
 
-use crate::seeding::{ChunkId, ChunkRef};
+use crate::seeding::{ChunkId, ChunkRef, Class};
 
 /// Symbols with numbers in a row.
 #[derive(Clone, PartialEq, Eq)]
@@ -75,6 +75,12 @@ impl Attempt {
         runs: BTreeMap<RelayId, Vec<Run>>,
     ) -> Self {
         Self { index, chunk, only, suspect, runs }
+    }
+
+    /// How long the chunk is: what tells how long the attempt takes.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.chunk.class
     }
 
     /// Decodes and compares the hash.
