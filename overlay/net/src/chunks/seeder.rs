@@ -74,8 +74,7 @@ impl SeederCircuit {
         let hops = hops.min(network.relays().len().saturating_sub(1));
         let socket = CircuitSocket::origin(Arc::clone(&origin.shard), relay);
         let avoid = busy_guards(&origin.guards(), others);
-        let carrier =
-            origin.build(&Wanted::cache(relay, hops), &avoid, |_| Sink::Quic(Arc::clone(&socket))).await?;
+        let carrier = origin.build(&Wanted::cache(relay, hops), &avoid, |_| Sink::Quic(Arc::clone(&socket))).await?;
         let channel = tokio::select! {
             opened = Channel::open(&origin.shard.runtime, socket, relay, &key) => opened?,
             reason = carrier.circuit.state.closed() => return Err(CircuitError::Closed(reason)),
