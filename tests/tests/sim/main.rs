@@ -4,7 +4,9 @@
 mod attacks;
 mod circuits;
 mod fairness;
+mod heal;
 mod observers;
+mod repair;
 
 use std::time::Duration;
 

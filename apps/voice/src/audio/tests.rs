@@ -109,7 +109,8 @@ fn a_recording_ends_in_one_of_three_ways() {
 #[test]
 fn without_a_device_the_error_says_what_to_do() {
     // On a machine with sound these open; either way nothing panics.
-    for error in [Input::microphone().err(), Output::loudspeaker().err()].into_iter().flatten() {
+    let wanted = Wanted::default_device;
+    for error in [Input::microphone(wanted()).err(), Output::loudspeaker(wanted()).err()].into_iter().flatten() {
         let text = error.to_string();
         assert!(text.contains("--input") || text.contains("--output") || text.contains("cannot be used"), "{text}");
     }
