@@ -86,7 +86,9 @@ fuzz_target!(|input: (u16, Vec<Step>)| {
                 }
             }
             Step::FalseUpdate(first, held) => encoder.update(&WindowUpdate { first: *first, held: *held }),
-            Step::Report(counter, arrived) => (0..20).for_each(|i| adapt.handle_outcome(now, counter.saturating_add(i), *arrived)),
+            Step::Report(counter, arrived) => {
+                (0..20).for_each(|i| adapt.handle_outcome(now, counter.saturating_add(i), *arrived))
+            }
             Step::Queue(delay) => adapt.handle_queue(u64::from(*delay)),
             Step::Wait(time) => now += u64::from(*time) / 16,
         }
