@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Scores what was heard against what was said: PESQ (ITU-T P.862.2, wideband) and ViSQOL (speech mode).
 
-    score.py < pairs.json > scores.json     pairs: [{"id": "...", "said": "a.wav", "heard": "b.wav"}, ...]
+    score.py < pairs.json > scores.json     pairs: [{"id": "...", "said": "a.wav", "heard": "b.wav", "visqol": true}, ...]
     score.py --check speech.wav             checks the scorers themselves; exit code 1 if they cannot be trusted
 
 Each file is a stretch of 8 to 30 s, both ends of a pair cut at the same instant of the speech. What delay is left, PESQ finds for each
@@ -48,19 +48,21 @@ def load(path):
     return resample_poly(samples, RATE // factor, rate // factor)
 
 
-def score_samples(said, heard):
+def score_samples(said, heard, both=True):
     length = min(len(said), len(heard))
     said, heard = said[:length], heard[:length]
     if not np.any(np.abs(heard) > 1e-4):
-        return {"pesq": 1.0, "visqol": 1.0}
+        return {"pesq": 1.0, "visqol": 1.0 if both else None}
     try:
         wideband = float(pesq(RATE, padded(said), padded(heard), "wb"))
     except NoUtterancesError:
         # Nothing that resembles speech was heard: the lowest value of the scale.
         wideband = 1.0
+    if not both:
+        return {"pesq": wideband, "visqol": None}
     parts = max(1, round(length / LONGEST_FOR_VISQOL))
-    both = zip(np.array_split(said, parts), np.array_split(heard, parts))
-    values = [visqol().measure_from_arrays(padded(a), padded(b), RATE).moslqo for a, b in both]
+    halves = zip(np.array_split(said, parts), np.array_split(heard, parts))
+    values = [visqol().measure_from_arrays(padded(a), padded(b), RATE).moslqo for a, b in halves]
     return {"pesq": wideband, "visqol": float(np.mean(values))}
 
 
@@ -69,7 +71,7 @@ def padded(samples):
 
 
 def score(pair):
-    return pair["id"], score_samples(load(pair["said"]), load(pair["heard"]))
+    return pair["id"], score_samples(load(pair["said"]), load(pair["heard"]), pair["visqol"])
 
 
 def check(path):

@@ -40,7 +40,7 @@ impl Heard {
     /// What `listener` heard of `talker`.
     #[must_use]
     pub fn new(talker: &Side, listener: &Side, speech: &Speech) -> Heard {
-        let mouth_to_ear = Outcome::mouth_to_ear(&talker.tape, &listener.tape, speech);
+        let mouth_to_ear = Outcome::mouth_to_ear(&talker.tape, &listener.tape, speech, None);
         let frames = listener.stats.frames;
         let concealed_share = concealed_share(&listener.stats);
         Heard {
@@ -130,8 +130,8 @@ impl Row {
         mean(self.heard.iter().filter_map(|heard| Some(heard.mouth_to_ear?.p50_ms)))
     }
 
-    fn mean_score(&self, of: fn(&Score) -> f64) -> Option<f64> {
-        mean(self.heard.iter().flat_map(|heard| heard.scores.iter().map(of)))
+    fn mean_score(&self, of: fn(&Score) -> Option<f64>) -> Option<f64> {
+        mean(self.heard.iter().flat_map(|heard| heard.scores.iter().filter_map(of)))
     }
 
     fn lowest_pesq(&self) -> Option<f64> {
@@ -176,7 +176,7 @@ impl QualityTable {
         [
             row.profile.clone(),
             if row.ended_early { format!("{} (ended early)", row.setting) } else { row.setting.to_owned() },
-            number(row.mean_score(|score| score.pesq), 2),
+            number(row.mean_score(|score| Some(score.pesq)), 2),
             number(row.lowest_pesq(), 2),
             number(row.mean_score(|score| score.visqol), 2),
             format!("{:.2} %", row.concealed_share() * 100.0),

@@ -9,19 +9,22 @@ use rand_core::SeedableRng;
 use zmesh_netem::{Access, Conditions, Loss, Profile};
 use zmesh_voice::call::{Call, CallStats, EndReason, Patience, SetupError};
 use zmesh_voice::invite::Invite;
+use zmesh_voice::legs::{Legs, SEED_LEN, Seed};
 use zmesh_voice::measure::{MouthToEar, Track, mouth_to_ear};
 use zmesh_voice::media::SAMPLE_RATE;
 
-use super::end::{Tape, VoiceEnd};
+use super::end::{Notes, Relays, Tape, VoiceEnd};
 use super::setting::Setting;
 use super::speech::Speech;
 use crate::sim::HostId;
 use crate::sim::node::NoApp;
 use crate::sim::wire::Path;
-use crate::topology::{UNIX_START, World};
+use crate::topology::{Tune, UNIX_START, World};
 
 /// One-way delay between two relays as measured calls have it: they stand in data centres of one continent.
 pub const BETWEEN_RELAYS: Duration = Duration::from_millis(10);
+/// Relays of the world: guard and middle of two circuits of each side, and two where they meet.
+const RELAYS: usize = 10;
 /// How long a call may take to be connected, over any profile.
 const TO_CONNECT: Duration = Duration::from_secs(30);
 /// IPv4 and UDP headers that every datagram carries on an access link.
@@ -85,11 +88,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What `listener` heard of `talker`, as the delays between the two tapes.
+    /// What `listener` heard of `talker`, as the delays between the two tapes: of everything, or of the `last` so much that was said.
     #[must_use]
-    pub fn mouth_to_ear(talker: &Tape, listener: &Tape, speech: &Speech) -> Option<MouthToEar> {
-        let said = speech.stretch(talker.offset, 0, samples_of_frames(talker.said));
-        let mouth = Track { samples: &said, start_unix_micros: micros(talker.start) };
+    pub fn mouth_to_ear(talker: &Tape, listener: &Tape, speech: &Speech, last: Option<Duration>) -> Option<MouthToEar> {
+        let said = samples_of_frames(talker.said);
+        let from = last.map_or(0, |last| said.saturating_sub(samples_in(last)));
+        let said = speech.stretch(talker.offset, from, said - from);
+        let start = talker.start + Duration::from_secs_f64(from as f64 / f64::from(SAMPLE_RATE));
+        let mouth = Track { samples: &said, start_unix_micros: micros(start) };
         let ear = Track { samples: &listener.heard, start_unix_micros: micros(listener.heard_from()) };
         mouth_to_ear(mouth, ear)
     }
@@ -100,26 +106,32 @@ impl Outcome {
 /// # Errors
 /// [`RunError`] if there was no call.
 pub fn run(plan: &Plan<'_>, mut each_minute: impl FnMut(u64, &CallStats, &CallStats)) -> Result<Outcome, RunError> {
-    let mut world = World::new(plan.seed, 5, Path::delay(plan.between_relays), |_, _| {}, |_| Box::new(NoApp));
+    let path = Path::delay(plan.between_relays);
+    let tune: Tune = if plan.setting.fec { |_, _| {} } else { |_, config| config.link.repair = false };
+    let mut world = World::new(plan.seed, RELAYS, path, tune, |_| Box::new(NoApp));
     let epoch = world.sim.now();
     let mut rng = ChaCha12Rng::from_seed(world.draw_seed());
-    let (invite, key) = Invite::create([7; 32], world.id(2).0, UNIX_START + 3_600, &mut rng);
+    let meeting = world.path(&[2, 9]);
+    let (invite, key) = Invite::create([7; 32], meeting[0].0, UNIX_START + 3_600, &mut rng);
     let patience = Patience { handshake: TO_CONNECT, ..Patience::default() };
     let cookie = *invite.cookie();
+    let (notes, legs) = (Notes::default(), plan.setting.legs);
+    let relays = |own: [&[usize]; 2]| Relays {
+        own: own.map(|path| world.path(path)).to_vec(),
+        meeting: meeting.clone(),
+        cookie,
+    };
+    let (callers, answerers) = (relays([&[0, 1], &[5, 6]]), relays([&[3, 4], &[7, 8]]));
     let answer = Call::answerer(invite.clone(), key, patience, UNIX_START)?;
     let ask = Call::caller(invite, patience)?;
     let half = plan.speech.cycle_len() / 2;
-    let answerer = VoiceEnd::new(answer, world.path(&[3, 4, 2]), cookie, plan.speech.clone(), half, epoch);
-    let caller = VoiceEnd::new(ask, world.path(&[0, 1, 2]), cookie, plan.speech.clone(), 0, epoch);
-    let answerer = world.add_origin(answerer);
-    let caller = world.add_origin(caller);
-    world.sim.set_access(caller, &plan.profile.caller);
-    world.sim.set_access(answerer, &plan.profile.answerer);
-    if !plan.profile.relays.is_clear() {
-        for relay in world.relays.clone() {
-            world.sim.set_access(relay, &plan.profile.relays);
-        }
-    }
+    let seed = Seed::new(world.draw_seed()[..SEED_LEN].try_into().unwrap_or([9; SEED_LEN]));
+    let answerer =
+        VoiceEnd::new(answer, Legs::answerer(legs, seed), notes.clone(), answerers, (plan.speech.clone(), half), epoch);
+    let caller = VoiceEnd::new(ask, Legs::caller(legs), notes, callers, (plan.speech.clone(), 0), epoch);
+    let answerer = world.add_origin_with(answerer, |config| tune(RELAYS, config));
+    let caller = world.add_origin_with(caller, |config| tune(RELAYS + 1, config));
+    world.impair(plan.profile, caller, answerer);
     let bytes = count_bytes(&mut world, [caller, answerer]);
 
     let connected = |world: &mut World, host| world.app::<VoiceEnd>(host).tape().connected.is_some();
@@ -140,23 +152,21 @@ pub fn run(plan: &Plan<'_>, mut each_minute: impl FnMut(u64, &CallStats, &CallSt
         left -= step;
         minute += 1;
         let stats = [caller, answerer].map(|host| world.app::<VoiceEnd>(host).stats());
-        if let [Some(caller), Some(answerer)] = stats {
-            each_minute(minute, &caller, &answerer);
-        }
+        each_minute(minute, &stats[0], &stats[1]);
     }
     let after = *bytes.borrow();
     let rate = |end: usize, way: usize| (after[end][way] - before[end][way]) as f64 / plan.talk.as_secs_f64();
     let mut side = |host, number| {
         let end = world.app::<VoiceEnd>(host);
-        Ok::<Side, RunError>(Side {
-            stats: end.stats().ok_or(RunError::NotConnected)?,
+        Side {
+            stats: end.stats(),
             ended: end.ended(),
             tape: end.take_tape(),
             up: rate(number, 0),
             down: rate(number, 1),
-        })
+        }
     };
-    let (caller, answerer) = (side(caller, 0)?, side(answerer, 1)?);
+    let (caller, answerer) = (side(caller, 0), side(answerer, 1));
     Ok(Outcome { caller, answerer, connected_after, fingerprint: world.sim.trace().times() })
 }
 

@@ -17,6 +17,9 @@ use super::speech::Speech;
 /// Sound after the connection that is not judged: the jitter buffer still learns the network.
 const SETTLES: Duration = Duration::from_secs(2);
 
+/// Stretches of each direction that ViSQOL judges.
+const JUDGED_BY_VISQOL: usize = 1;
+
 /// The script, inside the repository.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/quality/score.py");
 
@@ -25,8 +28,8 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/quality/score.py");
 pub struct Score {
     /// PESQ, wideband, mapped as ITU-T P.862.2 says: 1.0 to 4.64.
     pub pesq: f64,
-    /// ViSQOL, speech mode, polynomial mapping: 1.0 to 5.0.
-    pub visqol: f64,
+    /// ViSQOL, speech mode, polynomial mapping: 1.0 to 5.0. It takes seconds, so that only the first stretches are judged by it.
+    pub visqol: Option<f64>,
 }
 
 /// Why there are no scores.
@@ -55,6 +58,7 @@ pub struct Pair {
     id: String,
     said: PathBuf,
     heard: PathBuf,
+    visqol: bool,
 }
 
 /// Runs the script with one interpreter.
@@ -156,6 +160,7 @@ pub fn cut(
         let pair = Pair {
             said: directory.join(format!("{id}-said.wav")),
             heard: directory.join(format!("{id}-heard.wav")),
+            visqol: pairs.len() < JUDGED_BY_VISQOL,
             id,
         };
         write_wav(&pair.said, &said)?;

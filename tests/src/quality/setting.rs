@@ -3,17 +3,26 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use zmesh_voice::legs::Mode;
 
 /// One combination of switches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Setting {
     /// Its name on the command line and in tables.
     pub name: &'static str,
+    /// Links repair what they lose.
+    pub fec: bool,
+    /// How many circuits a side has.
+    pub legs: Mode,
 }
 
 /// Every setting that `zmesh-quality` measures, the shipped one first.
-pub const SETTINGS: [Setting; 1] = [Setting { name: "shipped" }];
+pub const SETTINGS: [Setting; 4] = [
+    Setting { name: "shipped", fec: true, legs: Mode::Standby },
+    Setting { name: "one-path", fec: true, legs: Mode::Single },
+    Setting { name: "no-fec", fec: false, legs: Mode::Single },
+    Setting { name: "doubled", fec: true, legs: Mode::Doubled },
+];
 
 impl Setting {
     /// As people run it.

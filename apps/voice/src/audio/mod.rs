@@ -13,7 +13,7 @@ mod tests;
 
 use crate::media::{Pcm, SILENCE};
 use device::{DeviceClock, DeviceInput, DeviceOutput, Wanted};
-pub use ends::AudioEnds;
+pub use ends::{AudioEnds, Kept};
 use std::sync::{Arc, Mutex};
 use wav::{WavOutput, read_wav};
 

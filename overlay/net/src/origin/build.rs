@@ -63,7 +63,7 @@ impl Wanted {
 
     /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice.
     pub(crate) fn cache(relay: RelayId, hops: usize) -> Self {
-        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude: Vec::new() }
+        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude: Vec::new(), reserve: None }
     }
 }
 
