@@ -3,6 +3,7 @@
 //! One task does it all. Slots and playouts stand on an absolute schedule from the start of the call, so that nothing drifts: a turn that
 //! wakes late catches up with exactly the slots that it missed.
 
+mod legs;
 mod overlay;
 mod report;
 mod transport;
@@ -10,6 +11,7 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
+pub use legs::{LegCircuits, PathNews};
 pub use report::{CallReport, CallUpdate, Reading};
 pub use transport::{DatagramTransport, TransportError};
 

@@ -10,7 +10,9 @@ use zmesh_proto::link::{LinkConfig, LocalIdentity};
 use zmesh_proto::node::NodeConfig;
 use zmesh_proto::path::GuardReport;
 
-use super::{Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Session};
+use super::{
+    Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Rebuilds, Session,
+};
 use crate::origin::Origin;
 use crate::shard::{self, Started};
 use crate::{Network, RelayId, clock, entropy};
@@ -184,6 +186,15 @@ impl Node {
     /// [`CircuitError::NoPath`] if the network has none.
     pub fn meeting_relay(&self) -> Result<RelayId, CircuitError> {
         self.inner.origin.choose_meeting()
+    }
+
+    /// Chooses a further relay that splices circuits for a call that has `apart` in use already: from the few of `rebuilds`,
+    /// and none of `apart` where the network has others.
+    ///
+    /// # Errors
+    /// As [`Node::meeting_relay`].
+    pub fn another_meeting_relay(&self, apart: &[RelayId], rebuilds: &Rebuilds) -> Result<RelayId, CircuitError> {
+        self.inner.origin.choose_another_meeting(apart, &rebuilds.0)
     }
 
     /// Circuit events from now on. A reader that lags loses the oldest.

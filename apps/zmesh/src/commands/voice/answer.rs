@@ -81,7 +81,7 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
         () = stop.wait() => Ok(()),
         circuit = joined => match circuit {
             Ok(circuit) => {
-                let speaker = Speaker { circuit: Arc::new(circuit), party: Party::Answerer(invite, key), audio };
+                let speaker = Speaker { node: node.clone(), circuit: Arc::new(circuit), party: Party::Answerer(invite, key), audio };
                 talk::run(speaker, &args.common, &mut stop).await
             }
             Err(failure) => Err(failure),

@@ -53,7 +53,8 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
     };
     let outcome = match outcome {
         Ok(Some(circuit)) => {
-            let speaker = Speaker { circuit: Arc::new(circuit), party: Party::Caller(line.invite), audio };
+            let speaker =
+                Speaker { node: node.clone(), circuit: Arc::new(circuit), party: Party::Caller(line.invite), audio };
             if args.common.json {
                 term::json(&json!({
                     "ready": true,

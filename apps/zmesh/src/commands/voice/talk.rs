@@ -7,8 +7,10 @@ use serde_json::{json, to_value};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use zmesh_overlay::{DatagramCircuit, Node};
-use zmesh_voice::call::EndReason;
-use zmesh_voice::runner::{AudioEnds, CallError, CallOptions, CallReport, CallUpdate, HangUp, Party, run_call};
+use zmesh_voice::call::{EndReason, Role};
+use zmesh_voice::runner::{
+    AudioEnds, CallError, CallOptions, CallReport, CallUpdate, HangUp, LegCircuits, Party, run_call,
+};
 
 use super::meter::Meter;
 use super::{Common, ends};
@@ -26,6 +28,7 @@ const UPDATES: usize = 64;
 
 /// One end of a call, ready to speak.
 pub(super) struct Speaker {
+    pub(super) node: Node,
     pub(super) circuit: Arc<DatagramCircuit>,
     pub(super) party: Party,
     pub(super) audio: AudioEnds,
@@ -33,7 +36,14 @@ pub(super) struct Speaker {
 
 /// Talks until somebody hangs up.
 pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> Outcome {
-    let Speaker { circuit, party, audio } = speaker;
+    let Speaker { node, circuit, party, audio } = speaker;
+    let role = match party {
+        Party::Caller(_) => Role::Caller,
+        Party::Answerer(..) => Role::Answerer,
+    };
+    let legs = LegCircuits::new(node, Arc::clone(&circuit), role, common.mode(), common.hops.into())
+        .map_err(|error| Failure::failed("the call cannot be made", error, "try again"))?;
+    let legs = Arc::new(legs);
     let hang_up = HangUp::new();
     let options = CallOptions {
         join_within: Some(JOIN),
@@ -42,7 +52,7 @@ pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> O
         ..CallOptions::default()
     };
     let (sender, mut updates) = mpsc::channel(UPDATES);
-    let mut call = std::pin::pin!(run_call(Arc::clone(&circuit), party, audio, options, sender));
+    let mut call = std::pin::pin!(run_call(Arc::clone(&legs), party, audio, options, sender));
     let mut meter = Meter::new();
     let mut stopping = false;
     let ended = loop {
@@ -65,7 +75,7 @@ pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> O
     if common.json {
         term::json(&json!({
             "stopped": true,
-            "path": path(&circuit),
+            "path": path(&legs.active()),
             "build_ms": millis(circuit.build_time()),
             "report": to_value(&report).unwrap_or_default(),
         }));
@@ -103,6 +113,10 @@ fn tell(update: &CallUpdate, meter: &mut Meter, json: bool) {
             term::progress("read them to each other; if they differ, hang up (Ctrl-C)");
         }
         CallUpdate::Reading(reading) => meter.show(reading),
+        CallUpdate::Path(news) => {
+            meter.clear();
+            term::progress(&news.words);
+        }
         CallUpdate::Ended { reason } => {
             meter.clear();
             term::progress(reason);
