@@ -6,6 +6,10 @@ use crate::field;
 /// How many seeds there are. Two repairs with different seeds never have the same coefficients.
 pub const SEEDS: u8 = 192;
 
+/// Columns of the Cauchy matrix are named by the elements below, rows by those from here on.
+const ROWS_FROM: u8 = 64;
+const _: () = assert!(ROWS_FROM as usize == WINDOW && ROWS_FROM as usize + SEEDS as usize == 256);
+
 /// Bytes that are no encoding vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -104,9 +108,9 @@ impl Vector {
     /// An element of a Cauchy matrix: 1 / (x + y) with x = id mod 64 and y = 64 + seed. Any k symbols of one window and any k seeds give an
     /// invertible matrix, so that k repairs of the same symbols always solve k unknowns (decision 0091).
     #[must_use]
-    pub const fn coefficient(&self, id: u16) -> u8 {
-        let x = id.to_be_bytes()[1] % (WINDOW as u8);
-        field::inv(x ^ (WINDOW as u8 + self.seed))
+    pub fn coefficient(&self, id: u16) -> u8 {
+        let x = id.to_be_bytes()[1] % ROWS_FROM;
+        field::inv(x ^ (ROWS_FROM + self.seed))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Equations between unknown symbols, kept in reduced echelon form.
 
 use super::{MOST_ROWS, SPAN};
-use crate::{Symbol, field};
+use crate::{Symbol, field, planes};
 
 /// One equation: the sum of coefficient × unknown is `symbol`.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Row {
 
     /// Takes out a known symbol.
     pub(super) fn subtract(&mut self, known: &Symbol, coefficient: u8) {
-        field::add_scaled(&mut self.symbol, known, coefficient);
+        planes::add_scaled(&mut self.symbol, known, coefficient);
     }
 
     /// Puts in an unknown.
@@ -42,7 +42,7 @@ impl Row {
 
     fn add(&mut self, other: &Row, coefficient: u8) {
         field::add_scaled(&mut self.coefficients, &other.coefficients, coefficient);
-        field::add_scaled(&mut self.symbol, &other.symbol, coefficient);
+        planes::add_scaled(&mut self.symbol, &other.symbol, coefficient);
     }
 
     fn at(&self, id: u64) -> u8 {
@@ -75,7 +75,7 @@ impl Rows {
         row.pivot = pivot;
         let scale = field::inv(row.at(pivot));
         field::scale(&mut row.coefficients, scale);
-        field::scale(&mut row.symbol, scale);
+        planes::scale(&mut row.symbol, scale);
         for other in &mut self.0 {
             let coefficient = other.at(pivot);
             if coefficient != 0 {
@@ -137,6 +137,7 @@ impl Rows {
     }
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "a remainder below SPAN")]
 const fn column(id: u64) -> usize {
     (id % SPAN as u64) as usize
 }

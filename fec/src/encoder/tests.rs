@@ -20,9 +20,7 @@ fn a_repair_is_the_sum_that_its_vector_names() {
     assert_eq!((vector.first(), vector.mask()), (0, 0b11011));
     let mut expected = [0; SYMBOL_LEN];
     for id in [0u16, 1, 3, 4] {
-        for (sum, byte) in expected.iter_mut().zip(&symbols[usize::from(id)]) {
-            *sum ^= field::mul(vector.coefficient(id), *byte);
-        }
+        planes::add_scaled(&mut expected, &symbols[usize::from(id)], vector.coefficient(id));
     }
     assert_eq!(out, expected);
 }

@@ -6,6 +6,8 @@ mod circuits;
 mod fairness;
 mod heal;
 mod observers;
+mod quality;
+mod repair;
 
 use std::time::Duration;
 

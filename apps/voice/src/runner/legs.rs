@@ -329,9 +329,10 @@ impl DatagramTransport for LegCircuits {
         }
     }
 
-    fn connected(&self) {
+    fn connected(&self, interval: Duration) {
         let now = self.inner.start.elapsed();
         let mut state = self.inner.state();
+        state.legs.set_interval(interval);
         state.legs.connected(now);
         self.inner.settle(&mut state);
     }

@@ -3,6 +3,7 @@
 use super::legs::PathNews;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The circuit is gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,8 +36,11 @@ pub trait DatagramTransport: Send {
     /// Must be cancel safe: it is dropped and called again at every turn.
     fn recv(&self) -> impl Future<Output = Result<Vec<u8>, TransportError>> + Send;
 
-    /// The call's channel stands: from here on the two transports can speak to each other beside the sound.
-    fn connected(&self) {}
+    /// The call's channel stands, with a message in each `interval`: from here on the two transports can speak to each other
+    /// beside the sound.
+    fn connected(&self, interval: Duration) {
+        let _ = interval;
+    }
 
     /// The other side's transport says this.
     fn handle_aside(&self, bytes: &[u8]) {
@@ -68,8 +72,8 @@ impl<T: DatagramTransport + Sync> DatagramTransport for Arc<T> {
         T::recv(self)
     }
 
-    fn connected(&self) {
-        T::connected(self);
+    fn connected(&self, interval: Duration) {
+        T::connected(self, interval);
     }
 
     fn handle_aside(&self, bytes: &[u8]) {

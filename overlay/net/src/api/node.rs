@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 use zmesh_proto::link::{LinkConfig, LocalIdentity};
 use zmesh_proto::node::NodeConfig;
@@ -13,6 +14,7 @@ use zmesh_proto::path::GuardReport;
 use super::{
     Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Rebuilds, Session,
 };
+use crate::chunks::{self, Address, ChunkError, ChunkOptions, ChunkProgress, Fetched, Liars, Published};
 use crate::origin::Origin;
 use crate::shard::{self, Started};
 use crate::{Network, RelayId, clock, entropy};
@@ -119,12 +121,14 @@ impl NodeBuilder {
         let started =
             shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), || Ok(()), |_| {}).await?;
         let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares, self.standby);
-        Ok(Node { inner: Arc::new(Inner { origin, started }) })
+        Ok(Node { inner: Arc::new(Inner { origin, started, liars: Arc::default() }) })
     }
 }
 
 struct Inner {
     origin: Arc<Origin>,
+    /// Relays that gave wrong chunks lately.
+    liars: Arc<Liars>,
     started: Started,
 }
 
@@ -178,6 +182,66 @@ impl Node {
     /// Dropping the future gives the circuit up; a cookie that was used for a join is spent.
     pub async fn meet(&self, meet: Meet, spec: MeetingSpec) -> Result<DatagramCircuit, CircuitError> {
         DatagramCircuit::meet(&self.inner.origin, meet, &spec).await
+    }
+
+    /// Publishes data: relays keep it, encrypted, and whoever is given the address can fetch it, also when this node has
+    /// gone. Circuits are this publication's own.
+    ///
+    /// # Errors
+    /// See [`ChunkError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the publication; nobody can read what was taken until then.
+    pub async fn put_chunk(&self, data: &[u8]) -> Result<Address, ChunkError> {
+        let mut data = data;
+        Ok(self.put_file(&mut data, ChunkOptions::default(), |_| ()).await?.address)
+    }
+
+    /// Publishes what `source` holds, of any length up to 2.1 GB, and tells how far it is.
+    ///
+    /// # Errors
+    /// See [`ChunkError`].
+    ///
+    /// # Cancel safety
+    /// As [`Node::put_chunk`].
+    pub async fn put_file(
+        &self,
+        source: &mut (impl AsyncRead + Unpin),
+        options: ChunkOptions,
+        progress: impl FnMut(ChunkProgress),
+    ) -> Result<Published, ChunkError> {
+        chunks::publish(&self.inner.origin, source, options, progress).await
+    }
+
+    /// Fetches what was published under `address`, from several relays at once.
+    ///
+    /// # Errors
+    /// See [`ChunkError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing stays behind.
+    pub async fn get_chunk(&self, address: &Address) -> Result<Vec<u8>, ChunkError> {
+        let mut data = Vec::new();
+        self.get_file(address, &mut data, ChunkOptions::default(), |_| ()).await?;
+        Ok(data)
+    }
+
+    /// Fetches what was published under `address` into `sink`, in order, and tells how far it is. What is written is right,
+    /// whatever relays do.
+    ///
+    /// # Errors
+    /// See [`ChunkError`]; a part may have been written by then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the fetch; what was written stays.
+    pub async fn get_file(
+        &self,
+        address: &Address,
+        sink: &mut (impl AsyncWrite + Unpin),
+        options: ChunkOptions,
+        progress: impl FnMut(ChunkProgress),
+    ) -> Result<Fetched, ChunkError> {
+        chunks::read(&self.inner.origin, &self.inner.liars, address, sink, options, progress).await
     }
 
     /// Chooses a relay that splices circuits, at random.

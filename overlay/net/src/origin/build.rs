@@ -61,6 +61,11 @@ impl Wanted {
         self.reserve = Some(Arc::clone(reserve));
         self
     }
+
+    /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice.
+    pub(crate) fn cache(relay: RelayId, hops: usize) -> Self {
+        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude: Vec::new(), reserve: None }
+    }
 }
 
 impl Origin {
@@ -86,9 +91,7 @@ impl Origin {
         }
         let mut not_guard = exclude.to_vec();
         not_guard.extend(wanted.exit);
-        if let LastHop::Meeting(relay) = wanted.last {
-            not_guard.push(relay);
-        }
+        not_guard.extend(wanted.last.given());
         let mut problem = None;
         // One guard of the set may not fit this path (it is the only exit, or of the exit's operator); another may.
         loop {
@@ -207,7 +210,7 @@ impl Origin {
             self.tell(NodeEvent::CircuitFailed { reason: reason.clone() });
             // A guard is not given up for a failure behind it; the other relays are, where there are more.
             let guilty = if matches!(failure, Some(BuildFailure::Timeout)) { 0 } else { 1 };
-            avoid.extend(path.iter().skip(guilty).filter(|relay| wanted.last != LastHop::Meeting(**relay)));
+            avoid.extend(path.iter().skip(guilty).filter(|relay| wanted.last.given() != Some(**relay)));
         }
         Err(CircuitError::Build { attempts: ATTEMPTS, reason })
     }

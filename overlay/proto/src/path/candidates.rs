@@ -53,7 +53,7 @@ impl Candidates {
             relays.filter(|(_, relay)| fits(relay)).map(|(at, _)| at).collect()
         };
         let last = pick(&|relay| match want.last {
-            LastHop::Meeting(id) => relay.id() == id,
+            LastHop::Meeting(id) | LastHop::Cache(id) => relay.id() == id,
             _ if !usable(relay) => false,
             LastHop::Any => true,
             LastHop::Exit { port: 0, v6 } => relay.exit().is_some_and(|exit| exit.v6 || !v6),

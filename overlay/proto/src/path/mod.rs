@@ -30,7 +30,7 @@ const DRAWS: usize = 512;
 /// What a path has to be.
 #[derive(Clone, Copy, Debug)]
 pub struct PathRequest<'a> {
-    /// How many relays, the last one included: 2 or 3, 4 if the last is a meeting relay of somebody else's choice, and 1
+    /// How many relays, the last one included: 2 or 3, 4 if the last is a relay of somebody else's choice, and 1
     /// in a test network only.
     pub hops: usize,
     /// What the last relay has to be.
@@ -58,6 +58,20 @@ pub enum LastHop {
     /// This relay, chosen by somebody else. The other relays differ from it in operator and network where that is
     /// possible, and otherwise only in being other relays, so that its choice cannot make the path fail.
     Meeting(RelayId),
+    /// This relay that keeps chunks, named by a chunk and so chosen by somebody else. The other relays differ from it as
+    /// with a meeting relay.
+    Cache(RelayId),
+}
+
+impl LastHop {
+    /// The one relay that it has to be, where somebody else chose it.
+    #[must_use]
+    pub fn given(self) -> Option<RelayId> {
+        match self {
+            Self::Meeting(id) | Self::Cache(id) => Some(id),
+            Self::Any | Self::Exit { .. } | Self::AnyMeeting => None,
+        }
+    }
 }
 
 /// Why there is no path.
@@ -80,8 +94,11 @@ pub enum PathError {
     /// The meeting relay does not splice meetings.
     #[error("the relay {0} does not splice meetings")]
     NotMeeting(RelayId),
-    /// The guard cannot serve: it is excluded, or is itself the meeting relay.
-    #[error("the guard {0} is excluded or is the meeting relay")]
+    /// The relay does not keep chunks.
+    #[error("the relay {0} does not keep chunks")]
+    NotCache(RelayId),
+    /// The guard cannot serve: it is excluded, or is itself the relay to reach.
+    #[error("the guard {0} is excluded or is the relay to reach")]
     GuardUnusable(RelayId),
     /// There are not enough relays.
     #[error("a path of {hops} relays lacks {missing}: {shortage}")]
@@ -159,7 +176,7 @@ fn choose(
 ) -> Result<Vec<RelayId>, PathError> {
     let strictest = Distinct::strictest(network.is_test_network());
     let mut rules = vec![strictest];
-    if matches!(want.last, LastHop::Meeting(_)) && strictest.last {
+    if want.last.given().is_some() && strictest.last {
         rules.push(Distinct { last: false, ..strictest });
     }
     for rules in rules {
@@ -181,7 +198,7 @@ pub fn entropy_bits(network: &Network, want: &PathRequest<'_>) -> Result<f64, Pa
     let candidates = prepare(network, want)?;
     let strictest = Distinct::strictest(network.is_test_network());
     let mut count = candidates.count(want.hops, strictest);
-    if count == 0 && matches!(want.last, LastHop::Meeting(_)) {
+    if count == 0 && want.last.given().is_some() {
         let relaxed = Distinct { last: false, ..strictest };
         count = candidates.count(want.hops, relaxed);
     }
@@ -190,17 +207,16 @@ pub fn entropy_bits(network: &Network, want: &PathRequest<'_>) -> Result<f64, Pa
 
 fn prepare(network: &Network, want: &PathRequest<'_>) -> Result<Candidates, PathError> {
     let min = if network.is_test_network() { 1 } else { 2 };
-    let max = match want.last {
-        LastHop::Meeting(_) => MAX_HOPS,
-        _ => OWN_HOPS_MAX,
-    };
+    let max = if want.last.given().is_some() { MAX_HOPS } else { OWN_HOPS_MAX };
     if !(min..=max).contains(&want.hops) {
         return Err(PathError::Hops { hops: want.hops, min, max });
     }
-    if let LastHop::Meeting(id) = want.last {
+    if let Some(id) = want.last.given() {
         let relay = network.relay(&id).ok_or(PathError::UnknownRelay(id))?;
-        if !relay.is_meeting() {
-            return Err(PathError::NotMeeting(id));
+        match want.last {
+            LastHop::Meeting(_) if !relay.is_meeting() => return Err(PathError::NotMeeting(id)),
+            LastHop::Cache(_) if !relay.is_cache() => return Err(PathError::NotCache(id)),
+            _ => {}
         }
         if want.guard == Some(id) && want.hops > 1 {
             return Err(PathError::GuardUnusable(id));
@@ -223,7 +239,7 @@ fn explain(candidates: &Candidates, want: &PathRequest<'_>, strictest: Distinct)
         match want.last {
             LastHop::Exit { port, v6 } => Shortage::Exits { port, v6 },
             LastHop::AnyMeeting => Shortage::MeetingRelays,
-            LastHop::Any | LastHop::Meeting(_) => Shortage::Relays,
+            LastHop::Any | LastHop::Meeting(_) | LastHop::Cache(_) => Shortage::Relays,
         }
     } else if candidates.count(want.hops, none) == 0 {
         Shortage::Relays
