@@ -50,9 +50,9 @@ impl Wanted {
         Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone() }
     }
 
-    /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice.
-    pub(crate) fn cache(relay: RelayId, hops: usize) -> Self {
-        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude: Vec::new() }
+    /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice, of which none is `without`.
+    pub(crate) fn cache(relay: RelayId, hops: usize, without: Option<RelayId>) -> Self {
+        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude: without.into_iter().collect() }
     }
 }
 
