@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
+use zmesh_netem::{Profile, Timeline};
 use zmesh_proto::directory::Network;
 use zmesh_proto::keys::{RelayKeys, SignerKey};
 use zmesh_proto::link::{LinkConfig, LinkSecret, LocalIdentity};
@@ -15,7 +16,6 @@ use zmesh_proto::wire::document::{Draft, DraftTerms, SignerId};
 use zmesh_sphinx::RelayId;
 
 use crate::sim::node::{App, NodeHost};
-use crate::sim::wire::Path;
 use crate::sim::{HostId, Sim};
 
 /// The wall clock at the start of every simulation, in unix seconds: an hour into an epoch of onion keys.
@@ -58,7 +58,13 @@ impl World {
     /// # Panics
     /// When `relays` is 0 or more than 200, or the document refuses the relays, which would be a defect of this function.
     #[must_use]
-    pub fn new(seed: u64, relays: usize, path: Path, tune: Tune, mut app: impl FnMut(usize) -> Box<dyn App>) -> World {
+    pub fn new(
+        seed: u64,
+        relays: usize,
+        path: impl Into<Timeline>,
+        tune: Tune,
+        mut app: impl FnMut(usize) -> Box<dyn App>,
+    ) -> World {
         assert!((1..=200).contains(&relays), "1 to 200 relays");
         let mut rng = ChaCha12Rng::seed_from_u64(seed);
         let specs: Vec<RelaySpec> = (0..relays)
@@ -91,6 +97,17 @@ impl World {
         node.set_network(Arc::clone(&self.network));
         let address = self.free_address();
         self.sim.add(address, RECEIVE_BUFFER, NodeHost::new(node, Box::new(app)))
+    }
+
+    /// Puts a profile on this world: on the access of both people, and on that of every relay if the profile says so.
+    pub fn impair(&mut self, profile: &Profile, caller: HostId, answerer: HostId) {
+        self.sim.set_access(caller, &profile.caller);
+        self.sim.set_access(answerer, &profile.answerer);
+        if !profile.relays.is_clear() {
+            for relay in self.relays.clone() {
+                self.sim.set_access(relay, &profile.relays);
+            }
+        }
     }
 
     /// An address that nobody has yet.

@@ -2,7 +2,8 @@
 //!
 //! A [`Sim`] owns one event heap. Every [`Host`] is one core: datagrams wait in its bounded receive buffer until the core is free, a turn
 //! handles at most 64 of them and takes the time that [`cost`] charges, and public-key jobs queue behind the same core. What a
-//! turn sends leaves when the turn ends and travels by a [`wire::Path`]: delay, jitter, loss, rate and a bounded queue.
+//! turn sends leaves when the turn ends and travels through the pipes of `zmesh-netem`: those of the sender's access, of the path between
+//! the two hosts, and of the receiver's access ([`Sim::set_access`], [`Sim::set_path`]).
 //! No wall clock and no ambient randomness take part, so the same seed gives the same [`Trace`].
 
 pub mod app;
@@ -18,12 +19,11 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rand_chacha::ChaCha12Rng;
-use rand_core::SeedableRng;
+use zmesh_netem::{Access, Arrivals, Counters, Timeline};
 
 pub use host::{Host, Outbox, Received};
 pub use trace::{Observed, Trace};
-use wire::{Fate, Path, Wires};
+use wire::{Stretch, Wires};
 
 /// Datagrams that a host handles in one turn, as a relay's shard does.
 pub const BATCH: usize = 64;
@@ -71,6 +71,8 @@ enum Core {
 type Observer = Box<dyn FnMut(&Observed<'_>)>;
 
 enum Happening {
+    /// A datagram is at the end of one stretch of its way, and enters the next.
+    Passes(Stretch, HostId, HostId, Received),
     Arrival(HostId, Received),
     CoreFree(HostId),
     Wake(HostId),
@@ -98,7 +100,7 @@ pub struct Sim {
 impl Sim {
     /// An empty world in which `path` leads from everywhere to everywhere until [`Sim::set_path`] says otherwise.
     #[must_use]
-    pub fn new(seed: u64, path: Path) -> Sim {
+    pub fn new(seed: u64, path: impl Into<Timeline>) -> Sim {
         Sim {
             // Opaque: only differences from it ever matter.
             epoch: Instant::now(),
@@ -107,7 +109,7 @@ impl Sim {
             heap: BinaryHeap::new(),
             slots: Vec::new(),
             by_address: BTreeMap::new(),
-            wires: Wires::new(path, ChaCha12Rng::seed_from_u64(seed)),
+            wires: Wires::new(path.into(), seed),
             trace: Trace::default(),
             observers: Vec::new(),
         }
@@ -133,18 +135,37 @@ impl Sim {
         id
     }
 
-    /// Sets the path from one host to another, in this direction only.
-    pub fn set_path(&mut self, from: HostId, to: HostId, path: Path) {
-        self.wires.set(from, to, path);
+    /// Sets the path from one host to another, in this direction only: a [`wire::Path`], conditions, or a timeline.
+    pub fn set_path(&mut self, from: HostId, to: HostId, path: impl Into<Timeline>) {
+        self.wires.set(from, to, path.into());
     }
 
-    /// Sets the path between two hosts in both directions.
-    pub fn set_paths(&mut self, one: HostId, other: HostId, path: Path) {
-        self.set_path(one, other, path);
+    /// Sets the path between two hosts in both directions; each has queues and chances of its own.
+    pub fn set_paths(&mut self, one: HostId, other: HostId, path: impl Into<Timeline>) {
+        let path = path.into();
+        self.set_path(one, other, path.clone());
         self.set_path(other, one, path);
     }
 
-    /// Shows every datagram that enters a path to `observer`.
+    /// Sets what every datagram from a host, and every datagram to it, passes beside the path between the two hosts: one queue, one
+    /// rate and one loss process each way, whoever is at the other end.
+    pub fn set_access(&mut self, host: HostId, access: &Access) {
+        self.wires.set_access(host, access.up.clone(), access.down.clone());
+    }
+
+    /// What the access of a host did to datagrams that it sent, and to datagrams for it.
+    #[must_use]
+    pub fn access_counters(&self, host: HostId) -> (Counters, Counters) {
+        self.wires.access(host)
+    }
+
+    /// What the path from one host to another did to datagrams.
+    #[must_use]
+    pub fn path_counters(&self, from: HostId, to: HostId) -> Counters {
+        self.wires.between(from, to)
+    }
+
+    /// Shows every datagram to `observer` as it leaves its sender.
     pub fn observe(&mut self, observer: impl FnMut(&Observed<'_>) + 'static) {
         self.observers.push(Box::new(observer));
     }
@@ -155,6 +176,15 @@ impl Sim {
         slot.alive = false;
         slot.buffer.clear();
         slot.buffered = 0;
+    }
+
+    /// Gives a host another address, as a phone gets one that leaves its Wi-Fi: what is under way to the old one is lost, and the
+    /// host itself is not told.
+    pub fn readdress(&mut self, id: HostId, address: SocketAddr) {
+        let slot = &mut self.slots[id.0];
+        self.by_address.remove(&slot.address);
+        slot.address = address;
+        self.by_address.insert(address, id);
     }
 
     /// Virtual time as an `Instant`, as the machines see it.
@@ -233,6 +263,10 @@ impl Sim {
 
     fn happen(&mut self, what: Happening) {
         match what {
+            Happening::Passes(stretch, from, to, datagram) => {
+                let arrivals = self.wires.carry(stretch, from, to, self.now, datagram.data.len());
+                self.forward(stretch, from, to, arrivals, datagram);
+            }
             Happening::Arrival(id, datagram) => {
                 let slot = &mut self.slots[id.0];
                 if !slot.alive {
@@ -323,22 +357,38 @@ impl Sim {
             let Some(&target) = self.by_address.get(&to) else {
                 continue;
             };
-            let fate = self.wires.carry(id, target, end, data.len());
+            let datagram = Received { from: from.unwrap_or(address), data };
+            let first = self.wires.first(id);
+            let arrivals = self.wires.carry(first, id, target, end, datagram.data.len());
             let seen = Observed {
                 at: Duration::from_nanos(end),
                 from: id,
                 to: target,
-                data: &data,
-                lost: matches!(fate, Fate::Lost),
+                data: &datagram.data,
+                lost: arrivals.is_lost(),
             };
             self.trace.note(&seen);
             for observer in &mut self.observers {
                 observer(&seen);
             }
-            if let Fate::Arrives(at) = fate {
-                let from = from.unwrap_or(address);
-                self.push(at, Happening::Arrival(target, Received { from, data }));
-            }
+            self.forward(first, id, target, arrivals, datagram);
+        }
+    }
+
+    /// Lets a datagram go on after a stretch, as often as it came through it.
+    fn forward(&mut self, stretch: Stretch, from: HostId, to: HostId, arrivals: Arrivals, datagram: Received) {
+        let next = self.wires.after(stretch, to);
+        let mut ats = arrivals.map(nanos);
+        let Some(first) = ats.next() else {
+            return;
+        };
+        let copies = ats.map(|at| (at, datagram.clone())).collect::<Vec<_>>();
+        for (at, datagram) in copies.into_iter().chain([(first, datagram)]) {
+            let what = match next {
+                Some(next) => Happening::Passes(next, from, to, datagram),
+                None => Happening::Arrival(to, datagram),
+            };
+            self.push(at, what);
         }
     }
 }

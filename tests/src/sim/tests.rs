@@ -1,5 +1,6 @@
 use std::net::Ipv4Addr;
 
+use super::wire::Path;
 use super::*;
 
 /// Sends `left` datagrams, one a millisecond, and notes when each arrives.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::HostId;
 
-/// One datagram as it enters a path.
+/// One datagram as it leaves its sender.
 #[derive(Debug, Clone, Copy)]
 pub struct Observed<'a> {
     /// Virtual time since the start.
@@ -16,7 +16,7 @@ pub struct Observed<'a> {
     pub to: HostId,
     /// Its bytes.
     pub data: &'a [u8],
-    /// Whether the path loses it.
+    /// Whether the first stretch of its way loses it: the sender's access where it has one, else the path.
     pub lost: bool,
 }
 

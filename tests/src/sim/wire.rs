@@ -1,121 +1,152 @@
-//! Paths between hosts: delay, jitter, loss, and a bottleneck with a bounded queue.
+//! What carries datagrams between hosts: a pipe for each pair of hosts and direction, and pipes on the access of hosts that have any.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rand_chacha::ChaCha12Rng;
-use rand_core::Rng;
+use zmesh_netem::{Arrivals, Conditions, Counters, Loss, Pipe, Timeline};
 
 use super::HostId;
-
-/// Bytes of IPv4 and UDP headers that a bottleneck also carries.
-const HEADERS: usize = 28;
 
 /// What a socket buffer counts for a datagram beside its bytes: the kernel's own bookkeeping.
 pub const BUFFER_OVERHEAD: usize = 768;
 
-/// One direction between two hosts.
+/// One direction between two hosts that never changes: the short form of [`Conditions`] for tests.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Path {
-    /// One-way delay.
-    pub delay: Duration,
-    /// Up to this much is added, uniformly, to each datagram by itself; so datagrams overtake each other.
-    pub jitter: Duration,
-    /// Probability that a datagram is lost, 0 to 1.
-    pub loss: f64,
-    /// Rate of the bottleneck, in bytes a second, and the bytes that may wait before it; a datagram that finds it full is dropped.
-    pub bottleneck: Option<(u64, usize)>,
-}
+pub struct Path(Conditions);
 
 impl Path {
     /// A path with this delay and nothing else.
     #[must_use]
     pub const fn delay(delay: Duration) -> Path {
-        Path { delay, jitter: Duration::ZERO, loss: 0.0, bottleneck: None }
+        Path(Conditions::delay(delay))
     }
 
-    /// The same path with up to this much more delay for each datagram.
+    /// The same path with up to this much more delay for each datagram by itself; so datagrams overtake each other.
     #[must_use]
-    pub const fn jitter(self, jitter: Duration) -> Path {
-        Path { jitter, ..self }
+    pub fn jitter(self, jitter: Duration) -> Path {
+        Path(Conditions { delay: self.0.delay + jitter / 2, jitter: jitter / 2, in_order: false, ..self.0 })
     }
 
-    /// The same path that loses this share of the datagrams.
+    /// The same path that loses this share of the datagrams, each by itself.
     #[must_use]
     pub const fn loss(self, loss: f64) -> Path {
-        Path { loss, ..self }
+        Path(Conditions { loss: Loss::Independent(loss), ..self.0 })
     }
 
     /// The same path with a bottleneck of `rate` bytes a second and a queue of `queue` bytes.
     #[must_use]
     pub const fn bottleneck(self, rate: u64, queue: usize) -> Path {
-        Path { bottleneck: Some((rate, queue)), ..self }
+        Path(Conditions { rate: Some(rate), queue, ..self.0 })
     }
 }
 
-/// What becomes of a datagram.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It arrives at this time, in nanoseconds since the start.
-    Arrives(u64),
-    Lost,
+impl From<Path> for Timeline {
+    fn from(path: Path) -> Timeline {
+        Timeline::constant(path.0)
+    }
 }
 
-/// Every path, and the state of their bottlenecks.
+/// A stretch of the way of a datagram. It goes by the sender's access, the path between the two hosts, and the receiver's access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stretch {
+    Up,
+    Between,
+    Down,
+}
+
+/// One pipe: on a stretch, of this host and, between hosts, to that one.
+type Key = (Stretch, HostId, HostId);
+
+/// Every pipe of the simulation.
 pub(super) struct Wires {
-    default: Path,
-    paths: BTreeMap<(HostId, HostId), Path>,
-    /// Until when each bottleneck is busy, in nanoseconds since the start.
-    busy: BTreeMap<(HostId, HostId), u64>,
-    rng: ChaCha12Rng,
-    drops: u64,
+    seed: u64,
+    default: Timeline,
+    paths: BTreeMap<(HostId, HostId), Timeline>,
+    access: BTreeMap<HostId, (Timeline, Timeline)>,
+    /// Made when first used.
+    pipes: BTreeMap<Key, Pipe>,
 }
 
 impl Wires {
-    pub(super) fn new(default: Path, rng: ChaCha12Rng) -> Wires {
-        Wires { default, paths: BTreeMap::new(), busy: BTreeMap::new(), rng, drops: 0 }
+    pub(super) fn new(default: Timeline, seed: u64) -> Wires {
+        Wires { seed, default, paths: BTreeMap::new(), access: BTreeMap::new(), pipes: BTreeMap::new() }
     }
 
-    pub(super) fn set(&mut self, from: HostId, to: HostId, path: Path) {
+    pub(super) fn set(&mut self, from: HostId, to: HostId, path: Timeline) {
+        self.change(&(Stretch::Between, from, to), &path);
         self.paths.insert((from, to), path);
     }
 
+    pub(super) fn set_access(&mut self, host: HostId, up: Timeline, down: Timeline) {
+        self.change(&(Stretch::Up, host, host), &up);
+        self.change(&(Stretch::Down, host, host), &down);
+        self.access.insert(host, (up, down));
+    }
+
+    /// What is on its way and in the queue stays there.
+    fn change(&mut self, key: &Key, timeline: &Timeline) {
+        if let Some(pipe) = self.pipes.get_mut(key) {
+            pipe.change(timeline.clone());
+        }
+    }
+
+    /// Datagrams that did not arrive, for whatever reason.
     pub(super) fn drops(&self) -> u64 {
-        self.drops
+        self.pipes.values().map(|pipe| pipe.counters().sent - pipe.counters().delivered()).sum()
     }
 
-    pub(super) fn carry(&mut self, from: HostId, to: HostId, now: u64, length: usize) -> Fate {
-        let path = *self.paths.get(&(from, to)).unwrap_or(&self.default);
-        if path.loss > 0.0 && self.chance() < path.loss {
-            self.drops += 1;
-            return Fate::Lost;
-        }
-        let mut leaves = now;
-        if let Some((rate, queue)) = path.bottleneck {
-            let busy = self.busy.entry((from, to)).or_insert(0);
-            let wait = u128::from(busy.saturating_sub(now));
-            let waiting = wait * u128::from(rate) / 1_000_000_000;
-            let length = length + HEADERS;
-            if waiting + length as u128 > queue as u128 {
-                self.drops += 1;
-                return Fate::Lost;
-            }
-            let takes = (length as u64).saturating_mul(1_000_000_000) / rate.max(1);
-            *busy = (*busy).max(now) + takes;
-            leaves = *busy;
-        }
-        let jitter = path.jitter.as_nanos() as f64 * if path.jitter.is_zero() { 0.0 } else { self.chance() };
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a jitter that is far below 2^64 ns"
-        )]
-        let jitter = jitter as u64;
-        Fate::Arrives(leaves + super::nanos(path.delay) + jitter)
+    /// What the access of a host did to datagrams: to those that it sent, and to those for it.
+    pub(super) fn access(&self, host: HostId) -> (Counters, Counters) {
+        let counters = |stretch| self.pipes.get(&(stretch, host, host)).map(Pipe::counters).unwrap_or_default();
+        (counters(Stretch::Up), counters(Stretch::Down))
     }
 
-    /// Uniform in 0 to 1.
-    fn chance(&mut self) -> f64 {
-        (self.rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    /// What the path from one host to another did to datagrams.
+    pub(super) fn between(&self, from: HostId, to: HostId) -> Counters {
+        self.pipes.get(&(Stretch::Between, from, to)).map(Pipe::counters).unwrap_or_default()
     }
+
+    /// The stretch by which a datagram leaves a host.
+    pub(super) fn first(&self, from: HostId) -> Stretch {
+        if self.access.contains_key(&from) { Stretch::Up } else { Stretch::Between }
+    }
+
+    /// The stretch after this one; `None`: it has arrived.
+    pub(super) fn after(&self, stretch: Stretch, to: HostId) -> Option<Stretch> {
+        match stretch {
+            Stretch::Up => Some(Stretch::Between),
+            Stretch::Between => self.access.contains_key(&to).then_some(Stretch::Down),
+            Stretch::Down => None,
+        }
+    }
+
+    /// When a datagram that enters a stretch at `now` (nanoseconds since the start) is at its end.
+    pub(super) fn carry(&mut self, stretch: Stretch, from: HostId, to: HostId, now: u64, length: usize) -> Arrivals {
+        let key = match stretch {
+            Stretch::Up => (stretch, from, from),
+            Stretch::Between => (stretch, from, to),
+            Stretch::Down => (stretch, to, to),
+        };
+        let (access, paths, default, seed) = (&self.access, &self.paths, &self.default, self.seed);
+        let pipe = self.pipes.entry(key).or_insert_with(|| {
+            let timeline = match stretch {
+                Stretch::Up => access.get(&from).map(|(up, _)| up),
+                Stretch::Between => paths.get(&(from, to)),
+                Stretch::Down => access.get(&to).map(|(_, down)| down),
+            };
+            Pipe::new(timeline.unwrap_or(default).clone(), seed_of(seed, key))
+        });
+        pipe.send(Duration::from_nanos(now), length)
+    }
+}
+
+/// A seed of its own for every pipe, whatever the order in which they are first used.
+fn seed_of(seed: u64, (stretch, from, to): Key) -> u64 {
+    [stretch as u64, from.0 as u64, to.0 as u64].into_iter().fold(seed, |state, word| {
+        // One round of SplitMix64 (Steele, Lea, Flood 2014) per word.
+        let mut z = (state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    })
 }

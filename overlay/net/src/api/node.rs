@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 use zmesh_proto::link::{LinkConfig, LocalIdentity};
 use zmesh_proto::node::NodeConfig;
+use zmesh_proto::path::GuardReport;
 
 use super::{Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Session};
 use crate::chunks::{self, Address, ChunkError, ChunkOptions, ChunkProgress, Fetched, Liars, Published};
@@ -40,8 +41,15 @@ pub enum NodeEvent {
         /// Why.
         reason: String,
     },
-    /// A session lost its circuit and builds another.
+    /// A session lost its circuit, had none ready, and builds another.
     Rebuilding,
+    /// A second circuit stands by under a session.
+    Standby {
+        /// How many inner relays it shares with the one in use, because the network has too few.
+        shared: usize,
+    },
+    /// A session goes on by the circuit that stood by: the one in use stopped answering.
+    Moved,
 }
 
 /// Settings of a [`Node`]; made by [`Node::builder`].
@@ -51,11 +59,12 @@ pub struct NodeBuilder {
     bind: Vec<SocketAddr>,
     path: PathSpec,
     spares: usize,
+    standby: bool,
 }
 
 impl Default for NodeBuilder {
     fn default() -> Self {
-        Self { network: None, bind: Vec::new(), path: PathSpec::exit(), spares: SPARES }
+        Self { network: None, bind: Vec::new(), path: PathSpec::exit(), spares: SPARES, standby: true }
     }
 }
 
@@ -88,6 +97,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Whether a second circuit stands by under each session, so that a relay that dies costs a moment instead of seconds.
+    /// So it is unless set otherwise; it doubles the circuits.
+    #[must_use]
+    pub fn standby(mut self, standby: bool) -> Self {
+        self.standby = standby;
+        self
+    }
+
     /// Opens the sockets and starts the node's thread, which builds the spare circuits.
     ///
     /// # Errors
@@ -101,7 +118,7 @@ impl NodeBuilder {
         let config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         let started =
             shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), || Ok(()), |_| {}).await?;
-        let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares);
+        let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares, self.standby);
         Ok(Node { inner: Arc::new(Inner { origin, started, liars: Arc::default() }) })
     }
 }
@@ -262,6 +279,12 @@ impl Node {
     #[must_use]
     pub fn guards(&self) -> Vec<RelayId> {
         self.inner.origin.guards()
+    }
+
+    /// How the guards that this node has chosen do: circuits that came up, and those that failed at them or behind them.
+    #[must_use]
+    pub fn guard_reports(&self) -> Vec<GuardReport> {
+        self.inner.origin.guard_reports()
     }
 
     /// Where the node's UDP sockets are bound.

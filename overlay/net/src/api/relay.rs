@@ -317,7 +317,7 @@ impl RelayHandle {
             Some(origin) => origin.set_network(network),
             None => {
                 let shard = &self.started.shard;
-                let own = Origin::start(Arc::clone(shard), network, PathSpec::exit(), 0);
+                let own = Origin::start(Arc::clone(shard), network, PathSpec::exit(), 0, false);
                 keeper.use_origin(shard, &own);
                 *origin = Some(own);
             }

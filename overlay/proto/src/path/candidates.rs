@@ -67,6 +67,15 @@ impl Candidates {
         Self { traits, first, inner: pick(&usable), last, guarded: want.guard.is_some() }
     }
 
+    /// Leaves only these relays for the inner places, and for the last one if `last`.
+    pub(super) fn keep_inner(&mut self, network: &Network, inner: &[zmesh_sphinx::RelayId], last: bool) {
+        let among = |at: &usize| network.relays().get(*at).is_some_and(|relay| inner.contains(&relay.id()));
+        self.inner.retain(among);
+        if last {
+            self.last.retain(among);
+        }
+    }
+
     pub(super) fn last_is_empty(&self) -> bool {
         self.last.is_empty()
     }

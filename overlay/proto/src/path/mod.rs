@@ -4,10 +4,11 @@
 //! family, one IPv4 /16 or one IPv6 /32 (a test network lifts this), an exit that takes the port, a guard if one is
 //! given. It first draws relays independently and keeps the first draw that fits, which is uniform; where paths are so
 //! rare that this does not succeed, it counts them all and takes one by number, so that it never fails while a path
-//! exists. [`GuardSet`] keeps the few guards of a session.
+//! exists. [`GuardSet`] keeps the few guards of a session, [`Reserve`] the few inner relays that it rebuilds from.
 
 mod candidates;
 mod guard;
+mod reserve;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use rand_core::Rng;
 use zmesh_sphinx::{MAX_HOPS, RelayId};
 
 pub use guard::{GUARDS_DEFAULT, GuardError, GuardReport, GuardSet};
+pub use reserve::{RESERVE_DEFAULT, Reserve};
 
 use crate::directory::Network;
 use candidates::{Candidates, Distinct};
@@ -147,7 +149,31 @@ pub enum Shortage {
 /// # Errors
 /// See [`PathError`]. [`PathError::NotEnough`] only when there is truly no path.
 pub fn select(network: &Network, want: &PathRequest<'_>, rng: &mut impl Rng) -> Result<Vec<RelayId>, PathError> {
-    let candidates = prepare(network, want)?;
+    choose(network, &prepare(network, want)?, want, rng)
+}
+
+/// Chooses a path whose relays between the first and the last are all among `inner`; so is the last one, if the request
+/// leaves it open which relay splices.
+///
+/// # Errors
+/// As [`select`].
+pub fn select_within(
+    network: &Network,
+    want: &PathRequest<'_>,
+    inner: &[RelayId],
+    rng: &mut impl Rng,
+) -> Result<Vec<RelayId>, PathError> {
+    let mut candidates = prepare(network, want)?;
+    candidates.keep_inner(network, inner, want.last == LastHop::AnyMeeting);
+    choose(network, &candidates, want, rng)
+}
+
+fn choose(
+    network: &Network,
+    candidates: &Candidates,
+    want: &PathRequest<'_>,
+    rng: &mut impl Rng,
+) -> Result<Vec<RelayId>, PathError> {
     let strictest = Distinct::strictest(network.is_test_network());
     let mut rules = vec![strictest];
     if want.last.given().is_some() && strictest.last {
@@ -160,7 +186,7 @@ pub fn select(network: &Network, want: &PathRequest<'_>, rng: &mut impl Rng) -> 
             return Ok(path.into_iter().map(|at| network.relays()[at].id()).collect());
         }
     }
-    Err(explain(&candidates, want, strictest))
+    Err(explain(candidates, want, strictest))
 }
 
 /// How many bits of choice an observer who knows the request lacks: the logarithm of the number of paths from which
