@@ -19,6 +19,7 @@ pub mod invite;
 pub mod legs;
 pub mod measure;
 pub mod media;
+pub mod process;
 pub mod runner;
 
 /// The speech sample that the project ships: 12 s of synthesised speech with pauses, a WAV file of 48 kHz, mono, 16 bits.

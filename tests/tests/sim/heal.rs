@@ -146,7 +146,6 @@ fn any_relay_of_a_call_may_die() {
                         figures.gaps.last()
                     );
                 }
-                _ => {}
             }
         }
     }

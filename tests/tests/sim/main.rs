@@ -7,6 +7,7 @@ mod fairness;
 mod heal;
 mod observers;
 mod quality;
+mod repair;
 
 use std::time::Duration;
 

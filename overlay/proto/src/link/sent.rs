@@ -11,14 +11,13 @@ use super::clock::{MICRO, MILLI, Nanos, SECOND};
 use crate::wire::frame::{FEEDBACK_BITS, Feedback};
 
 /// A datagram counts as lost when one sent this much later has arrived …
-const REORDER_COUNT: u64 = 48;
-/// … or one sent this much later in time.
-const REORDER_TIME: Nanos = 5 * MILLI;
-/// On a path that reorders more, up to so many times as much, …
-const MOST_PATIENCE: u64 = 8;
-/// … in steps of a quarter, one for each report of something that had counted as lost, …
-const PATIENCE_STEPS: u64 = 4;
-/// … and one back after so many datagrams without such a report.
+const REORDER_COUNT: u64 = 8;
+/// … or one sent this much later in time. What counts as lost is sent again, so it pays to know soon; …
+const REORDER_TIME: Nanos = MILLI;
+/// … on a path that reorders, both grow by a half for each round trip in which something that had counted as lost came
+/// after all, up to 38 times as much, …
+const MOST_PATIENCE: u32 = 9;
+/// … and go back a step after so many datagrams without that.
 const PATIENCE_KEPT: u32 = 1024;
 /// Entries kept at most; beyond, the oldest counts as lost.
 const MAX_ENTRIES: usize = 1 << 16;
@@ -95,7 +94,7 @@ pub(super) struct Sent {
     /// The last one that was taken for lost.
     last_lost: Option<u64>,
     /// Steps by which the patience with what is late is above the least, and datagrams since one was too late.
-    patience: u64,
+    patience: u32,
     in_time: u32,
     /// Only what was sent from here on has been judged by the present patience.
     judged_from: u64,
@@ -218,7 +217,7 @@ impl Sent {
     /// Learns how far the path reorders.
     fn learn(&mut self, report: &Report) {
         if report.late > 0 {
-            self.patience = (self.patience + 1).min((MOST_PATIENCE - 1) * PATIENCE_STEPS);
+            self.patience = (self.patience + 1).min(MOST_PATIENCE);
             self.judged_from = self.next_counter();
             self.in_time = 0;
         }
@@ -235,8 +234,8 @@ impl Sent {
             return;
         };
         let known_at = self.entry(known).map(|entry| entry.at);
-        let steps = PATIENCE_STEPS + self.patience;
-        let (count, time) = (REORDER_COUNT * steps / PATIENCE_STEPS, REORDER_TIME * steps / PATIENCE_STEPS);
+        let stretched = |least: u64| least * 3u64.pow(self.patience) >> self.patience;
+        let (count, time) = (stretched(REORDER_COUNT), stretched(REORDER_TIME));
         while let Some(front) = self.entries.front() {
             let late =
                 self.first + count <= known || (self.first < known && known_at.is_some_and(|at| front.at + time <= at));
@@ -306,7 +305,7 @@ mod tests {
 
         /// An honest receiver's reports settle everything that arrived, over loss and reordering.
         #[test]
-        fn honest_reports_account_for_everything(order in proptest::collection::vec(0u64..40, 200)) {
+        fn honest_reports_account_for_everything(order in proptest::collection::vec(0..REORDER_COUNT, 200)) {
             let (mut sent, mut received) = (Sent::default(), Received::default());
             for _ in 0..order.len() {
                 sent.note(0, 1200, true);
