@@ -325,6 +325,7 @@ impl<T: DatagramTransport> Runner<T> {
         while let Some(event) = self.call.poll_event() {
             let update = match event {
                 CallEvent::Ringing => CallUpdate::Ringing,
+                CallEvent::Aside(_) => continue,
                 CallEvent::Connected(words) => {
                     self.words = Some(words);
                     self.connected_at = Some(self.start.elapsed());

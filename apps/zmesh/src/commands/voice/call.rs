@@ -146,9 +146,9 @@ mod tests {
     #[test]
     fn the_first_line_is_read_and_no_more() {
         for (input, line, left) in [
-            ("zmesh:call/1/a\nnext\n", "zmesh:call/1/a", "next\n"),
-            ("\n \r\n  zmesh:call/1/a \r\n", "zmesh:call/1/a", ""),
-            ("zmesh:call/1/a", "zmesh:call/1/a", ""),
+            ("zmesh:call/2/a\nnext\n", "zmesh:call/2/a", "next\n"),
+            ("\n \r\n  zmesh:call/2/a \r\n", "zmesh:call/2/a", ""),
+            ("zmesh:call/2/a", "zmesh:call/2/a", ""),
             ("\n\n", "", ""),
             ("", "", ""),
         ] {

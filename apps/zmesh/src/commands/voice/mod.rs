@@ -26,7 +26,7 @@ pub(crate) enum Voice {
     #[command(after_help = "Example:
   zmesh voice call < invite                  the line, saved in a file
   zmesh voice call                           paste it (a short one) and press Enter
-  zmesh voice call 'zmesh:call/1/…'          where nobody else uses this machine
+  zmesh voice call 'zmesh:call/2/…'          where nobody else uses this machine
   zmesh voice call --input b.wav --output heard-by-b.wav < invite")]
     Call(call::CallArgs),
     /// Hear yourself: your voice goes out over one circuit of yours, comes back over another, and is played to you. Headphones are best.
