@@ -75,7 +75,7 @@ struct Scenario {
 const SCENARIOS: &[Scenario] = &[
     Scenario { profile: "clean", calls: 1, links: 1, fixed: &[] },
     Scenario { profile: "wifi", calls: 1, links: 1, fixed: &[1.0, 2.0] },
-    Scenario { profile: "mobile", calls: 1, links: 1, fixed: &[1.0, 2.0] },
+    Scenario { profile: "mobile", calls: 1, links: 1, fixed: &[1.0, 2.0, 4.0] },
     Scenario { profile: "international", calls: 1, links: 1, fixed: &[1.0, 2.0] },
     Scenario { profile: "wifi", calls: 1, links: 3, fixed: &[2.0] },
     Scenario { profile: "mobile", calls: 1, links: 3, fixed: &[2.0] },
@@ -219,7 +219,7 @@ impl Comparison {
     /// Runs everything; `quick` for rough figures.
     #[must_use]
     pub fn measure(quick: bool) -> Comparison {
-        let minutes = if quick { 2 } else { 60 };
+        let minutes = if quick { 2 } else { 20 };
         Comparison { minutes, lines: SCENARIOS.iter().flat_map(|one| scenario(one, minutes)).collect() }
     }
 
