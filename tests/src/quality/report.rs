@@ -7,7 +7,7 @@ use zmesh_voice::call::CallStats;
 use zmesh_voice::measure::MouthToEar;
 
 use super::emodel;
-use super::run::{Outcome, Side};
+use super::run::{Outcome, Side, tape_delay};
 use super::score::Score;
 use super::speech::Speech;
 
@@ -40,7 +40,7 @@ impl Heard {
     /// What `listener` heard of `talker`.
     #[must_use]
     pub fn new(talker: &Side, listener: &Side, speech: &Speech) -> Heard {
-        let mouth_to_ear = Outcome::mouth_to_ear(&talker.tape, &listener.tape, speech, None);
+        let mouth_to_ear = tape_delay(&talker.tape, &listener.tape, speech, None);
         let frames = listener.stats.frames;
         let concealed_share = concealed_share(&listener.stats);
         Heard {

@@ -87,18 +87,16 @@ pub struct Outcome {
     pub fingerprint: u64,
 }
 
-impl Outcome {
-    /// What `listener` heard of `talker`, as the delays between the two tapes: of everything, or of the `last` so much that was said.
-    #[must_use]
-    pub fn mouth_to_ear(talker: &Tape, listener: &Tape, speech: &Speech, last: Option<Duration>) -> Option<MouthToEar> {
-        let said = samples_of_frames(talker.said);
-        let from = last.map_or(0, |last| said.saturating_sub(samples_in(last)));
-        let said = speech.stretch(talker.offset, from, said - from);
-        let start = talker.start + Duration::from_secs_f64(from as f64 / f64::from(SAMPLE_RATE));
-        let mouth = Track { samples: &said, start_unix_micros: micros(start) };
-        let ear = Track { samples: &listener.heard, start_unix_micros: micros(listener.heard_from()) };
-        mouth_to_ear(mouth, ear)
-    }
+/// How long sound took between two tapes: all of it, or the `last` so much that was said.
+#[must_use]
+pub fn tape_delay(talker: &Tape, listener: &Tape, speech: &Speech, last: Option<Duration>) -> Option<MouthToEar> {
+    let said = samples_of_frames(talker.said);
+    let from = last.map_or(0, |last| said.saturating_sub(samples_in(last)));
+    let said = speech.stretch(talker.offset, from, said - from);
+    let start = talker.start + Duration::from_secs_f64(from as f64 / f64::from(SAMPLE_RATE));
+    let mouth = Track { samples: &said, start_unix_micros: micros(start) };
+    let ear = Track { samples: &listener.heard, start_unix_micros: micros(listener.heard_from()) };
+    mouth_to_ear(mouth, ear)
 }
 
 /// Runs the call of `plan`. Calls `each_minute` after every minute of talk with the figures of both ends.

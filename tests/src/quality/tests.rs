@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use zmesh_netem::Profile;
 
-use super::run::{BETWEEN_RELAYS, Outcome, Plan, run};
+use super::run::{BETWEEN_RELAYS, Plan, run, tape_delay};
 use super::setting::Setting;
 use super::speech::Speech;
 
@@ -20,7 +20,7 @@ fn a_call_over_a_quiet_network_loses_nothing_and_is_quick() {
     };
     let outcome = run(&plan, |_, _, _| {}).unwrap();
     for (talker, listener) in [(&outcome.caller, &outcome.answerer), (&outcome.answerer, &outcome.caller)] {
-        let delay = Outcome::mouth_to_ear(&talker.tape, &listener.tape, &speech, None).unwrap();
+        let delay = tape_delay(&talker.tape, &listener.tape, &speech, None).unwrap();
         println!("{delay:?} {:?} up {} down {}", listener.stats.frames, listener.up, listener.down);
         assert_eq!(listener.stats.frames.concealed, 0);
         // Six links of 10 ms each; a frame, the codec, the output and little else.

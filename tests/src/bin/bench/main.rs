@@ -10,6 +10,7 @@ mod primitives;
 use std::process::ExitCode;
 
 use clap::Parser;
+use zmesh_tests::fec_table::{self, Comparison};
 use zmesh_tests::table::Table;
 
 /// Measures zMesh beside its peers and prints one table.
@@ -39,6 +40,8 @@ enum Part {
     EndToEnd,
     /// What a call costs each side, and how long sound takes.
     Call,
+    /// Link repair, beside block codes over emulated networks.
+    Repair,
 }
 
 fn main() -> ExitCode {
@@ -57,8 +60,14 @@ fn main() -> ExitCode {
     if wants(Part::Call) {
         table.rows.extend(call::rows(options.quick, options.zmesh.as_deref()));
     }
+    let repair = wants(Part::Repair).then(|| Comparison::measure(options.quick));
+    if let Some(repair) = &repair {
+        table.rows.extend(fec_table::primitives(options.quick));
+        table.rows.extend(repair.rows());
+    }
     if options.json {
         let mut json = table.to_json();
+        json["repair"] = serde_json::json!(repair);
         json["cores"] = cores.into();
         json["load_average_at_start"] = load.into();
         println!("{json}");
@@ -67,6 +76,9 @@ fn main() -> ExitCode {
             "{cores} cores; load average at the start {load}, so other work on this machine took part if it is not near 0"
         );
         println!("{table}");
+        if let Some(repair) = repair {
+            println!("{repair}");
+        }
     }
     ExitCode::SUCCESS
 }
