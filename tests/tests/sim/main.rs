@@ -4,7 +4,9 @@
 mod attacks;
 mod circuits;
 mod fairness;
+mod heal;
 mod observers;
+mod quality;
 mod repair;
 
 use std::time::Duration;

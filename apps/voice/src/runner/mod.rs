@@ -13,10 +13,12 @@ mod tests;
 pub use report::{CallReport, CallUpdate, Reading};
 pub use transport::{DatagramTransport, TransportError};
 
-use crate::audio::{AudioError, Input, Output};
+pub use crate::audio::AudioEnds;
+
+use crate::audio::AudioError;
 use crate::call::{Call, CallEvent, EndReason, Patience, SetupError, Words};
 use crate::invite::{AnswerKey, Invite};
-use crate::media::level::{Gain, Meter};
+use crate::media::level::Meter;
 use crate::media::{Pcm, SILENCE};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,25 +39,6 @@ pub enum Party {
     Caller(Invite),
     /// The one who made the invite, with its key. Waits until the invite expires, and refuses callers from then on.
     Answerer(Invite, AnswerKey),
-}
-
-/// Where sound comes from and goes to.
-#[derive(Debug)]
-pub struct AudioEnds {
-    /// The mouth.
-    pub input: Input,
-    /// The ear.
-    pub output: Output,
-    /// Applied to the input.
-    pub gain: Gain,
-}
-
-impl AudioEnds {
-    /// These two, at their own loudness.
-    #[must_use]
-    pub fn new(input: Input, output: Output) -> Self {
-        Self { input, output, gain: Gain::new(0.0) }
-    }
 }
 
 /// Ends a call from elsewhere: clone it, keep one, put the other into [`CallOptions`].
@@ -217,7 +200,7 @@ impl<T: DatagramTransport> Runner<T> {
         options: CallOptions,
         updates: mpsc::Sender<CallUpdate>,
     ) -> Self {
-        audio.input.start();
+        audio.start();
         Self {
             transport,
             call,
@@ -288,7 +271,7 @@ impl<T: DatagramTransport> Runner<T> {
     fn keep_slots(&mut self, now: Duration) {
         for _ in 0..self.call.skip_missed(now) {
             let mut unheard = SILENCE;
-            self.audio.input.read(&mut unheard);
+            self.audio.read(&mut unheard);
         }
         while self.call.next_slot().is_some_and(|due| due <= now) {
             let mut pcm = SILENCE;
@@ -303,8 +286,7 @@ impl<T: DatagramTransport> Runner<T> {
     }
 
     fn read_input(&mut self, pcm: &mut Pcm) -> bool {
-        let goes_on = self.audio.input.read(pcm);
-        self.audio.gain.apply(pcm);
+        let goes_on = self.audio.read(pcm);
         self.mouth.listen(pcm);
         goes_on || !self.call.is_connected()
     }
@@ -315,7 +297,7 @@ impl<T: DatagramTransport> Runner<T> {
             self.sound.clear();
             self.call.play(&mut self.sound);
             self.ear.listen(&self.sound);
-            self.audio.output.write(&self.sound)?;
+            self.audio.write(&self.sound)?;
             let drift = self.audio.output.drift();
             if drift != 0 {
                 self.call.nudge_playout(drift);
@@ -343,6 +325,7 @@ impl<T: DatagramTransport> Runner<T> {
         while let Some(event) = self.call.poll_event() {
             let update = match event {
                 CallEvent::Ringing => CallUpdate::Ringing,
+                CallEvent::Aside(_) => continue,
                 CallEvent::Connected(words) => {
                     self.words = Some(words);
                     self.connected_at = Some(self.start.elapsed());

@@ -175,6 +175,7 @@ impl RelayConfig {
             addresses: self.advertise.clone(),
             exit: None,
             meeting: self.meeting,
+            cache: false,
         })
     }
 

@@ -19,3 +19,4 @@ pub use session::Session;
 pub use spec::{DEFAULT_HOPS, HopInfo, IsolationToken, Meet, MeetingSpec, PathSpec};
 pub use stream::Stream;
 pub use udp::UdpSocket;
+pub use zmesh_proto::path::GuardReport;

@@ -10,8 +10,8 @@ use zmesh_proto::wire::document::Document;
 use zmesh_voice::invite::{Invite, InviteError};
 use zmesh_voice::runner::Party;
 
+use super::Common;
 use super::talk::{self, Speaker};
-use super::{Common, ends};
 use crate::commands::narrate::narrate;
 use crate::failure::{self, Failure, Outcome, not_started};
 use crate::invite_line::{self, InviteLine};
@@ -44,7 +44,7 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
     let line = read_line(args.invite.as_deref())?;
     let mut stop = Stop::listen(args.common.exit_with_stdin)?;
     let network = choose_network(&args.network, &line)?;
-    let audio = ends::open(&args.common)?;
+    let sound = args.common.open()?;
     let node = Node::builder().network(network).spares(0).start().await.map_err(not_started)?;
     let outcome = tokio::select! {
         biased;
@@ -53,7 +53,7 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
     };
     let outcome = match outcome {
         Ok(Some(circuit)) => {
-            let speaker = Speaker { circuit: Arc::new(circuit), party: Party::Caller(line.invite), audio };
+            let speaker = Speaker { circuit: Arc::new(circuit), party: Party::Caller(line.invite), sound };
             if args.common.json {
                 term::json(&json!({
                     "ready": true,
@@ -146,9 +146,9 @@ mod tests {
     #[test]
     fn the_first_line_is_read_and_no_more() {
         for (input, line, left) in [
-            ("zmesh:call/1/a\nnext\n", "zmesh:call/1/a", "next\n"),
-            ("\n \r\n  zmesh:call/1/a \r\n", "zmesh:call/1/a", ""),
-            ("zmesh:call/1/a", "zmesh:call/1/a", ""),
+            ("zmesh:call/2/a\nnext\n", "zmesh:call/2/a", "next\n"),
+            ("\n \r\n  zmesh:call/2/a \r\n", "zmesh:call/2/a", ""),
+            ("zmesh:call/2/a", "zmesh:call/2/a", ""),
             ("\n\n", "", ""),
             ("", "", ""),
         ] {
