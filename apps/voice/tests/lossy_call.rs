@@ -246,22 +246,24 @@ const MEANS: [(&str, Means); 4] = [
     ("both", Means { copies: true, dred: true }),
 ];
 
-/// Shares concealed and filled by DRED, and p50 of what is held back: both ends of some calls of a minute.
-fn row(loss: f64, burst: f64, class: Class, means: Means, calls: u64) -> (f64, f64, Duration) {
-    let (mut concealed, mut described, mut expected, mut held) = (0, 0, 0, Vec::new());
+/// Shares concealed, never played and filled by DRED, and p50 of what is held back: both ends of some calls of a minute.
+fn row(loss: f64, burst: f64, class: Class, means: Means, calls: u64) -> (f64, f64, f64, Duration) {
+    let (mut concealed, mut lost, mut described, mut expected, mut held) = (0, 0, 0, 0, Vec::new());
     for seed in 1..=calls {
         let mut world = World::with(Pipe { loss, burst, seed, ..Pipe::default() }, speech(), class, means);
         world.run_until(SECOND * 60);
         for end in &world.ends {
             let stats = end.call.stats();
             concealed += stats.frames.concealed;
+            lost += stats.frames.lost;
             described += stats.frames.described;
             expected += stats.frames_expected;
             held.extend_from_slice(&end.held_back[150..]);
         }
     }
     held.sort_unstable();
-    (concealed as f64 / expected as f64, described as f64 / expected as f64, held[held.len() / 2])
+    let share = |count: u64| count as f64 / expected as f64;
+    (share(concealed), share(lost), share(described), held[held.len() / 2])
 }
 
 #[test]
@@ -282,11 +284,12 @@ fn table_of_means() {
     for (loss, burst) in [(0.05, 1.5), (0.10, 2.0), (0.20, 3.0)] {
         for class in Class::ALL {
             for (name, means) in MEANS {
-                let (concealed, described, held) = row(loss, burst, class, means, 1);
+                let (concealed, lost, described, held) = row(loss, burst, class, means, 1);
                 println!(
-                    "| {:.0} % / {burst} | {class} | {name} | {:.2} % | {:.2} % | {:.0} ms |",
+                    "| {:.0} % / {burst} | {class} | {name} | {:.2} % | {:.2} % | {:.2} % | {:.0} ms |",
                     loss * 100.0,
                     concealed * 100.0,
+                    lost * 100.0,
                     described * 100.0,
                     held.as_secs_f64() * 1_000.0
                 );
