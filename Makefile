@@ -58,9 +58,21 @@ fuzz: ## Build every fuzz target and run each for FUZZ_RUNS inputs
 bench: build setup-bench ## One table: ours beside its peers, measured in the same run
 	$(CARGO) run --release --locked -p zmesh-tests --bin zmesh-bench
 
+# The switches by which the cryptographic crates leave the processor's AES and carry-less multiplication unused.
+PORTABLE := --cfg aes_backend="soft" --cfg polyval_backend="soft" --cfg aes_force_soft --cfg polyval_force_soft
+MATRIX_ARGS ?=
+
+.PHONY: matrix
+matrix: setup ## Hops x loss repair x loss x native or portable: throughput, echo, a call's loss
+	$(CARGO) run --release --locked -p zmesh-costs > target/costs-native.json
+	RUSTFLAGS='$(PORTABLE)' $(CARGO) run --release --locked --target-dir target/portable -p zmesh-costs > target/costs-portable.json
+	$(CARGO) run --release --locked -p zmesh-tests --bin zmesh-matrix -- \
+	  --native target/costs-native.json --portable target/costs-portable.json $(MATRIX_ARGS)
+
 .PHONY: vectors
 vectors: ## Write specs/vectors anew (a test checks that they match)
 	$(CARGO) run --locked -p zmesh-sphinx --example vectors
+	$(CARGO) run --locked -p zmesh-fec --example vectors
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::vector::SEEDS;
-use crate::{Symbol, Vector, WINDOW, WindowUpdate, field};
+use crate::{Symbol, Vector, WINDOW, WindowUpdate, planes};
 
 /// After this time without a symbol the window's memory is given back, nanoseconds.
 const IDLE: u64 = 1_000_000_000;
@@ -71,7 +71,7 @@ impl Encoder {
         let mut id = first;
         for sent in self.window.iter().skip(skip as usize) {
             if !sent.done {
-                field::add_scaled(out, &sent.symbol, vector.coefficient(id));
+                planes::add_scaled(out, &sent.symbol, vector.coefficient(id));
             }
             id = id.wrapping_add(1);
         }
@@ -112,6 +112,12 @@ impl Encoder {
     #[must_use]
     pub fn unacknowledged(&self) -> usize {
         self.window.iter().filter(|sent| !sent.done).count()
+    }
+
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.window.capacity() * size_of::<Sent>()
     }
 
     fn oldest(&self) -> u16 {

@@ -1,11 +1,23 @@
 //! GF(2⁸) with the polynomial x⁸ + x⁴ + x³ + x² + 1 (0x11d), as RFC 5510 and RFC 9407 use it.
 //!
-//! No tables: a product is eight masked shift-and-add steps, the same for every operand, so that time does not depend on
-//! data and eight bytes are worked on at once in one `u64`.
+//! Nothing here is secret: coefficients are on the wire, and symbols are sealed cells. So time may depend on them.
 
 /// The low byte of the field polynomial.
 const REDUCE: u8 = 0x1d;
-const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+
+static INVERSES: [u8; 256] = inverses();
+
+const fn inverses() -> [u8; 256] {
+    let mut all = [0; 256];
+    let mut element: u8 = 0;
+    loop {
+        all[element as usize] = power_254(element);
+        if element == u8::MAX {
+            return all;
+        }
+        element += 1;
+    }
+}
 
 /// The product of two field elements.
 #[must_use]
@@ -21,9 +33,14 @@ pub const fn mul(a: u8, b: u8) -> u8 {
     product
 }
 
-/// The multiplicative inverse, a²⁵⁴; that of 0 is 0.
+/// The multiplicative inverse; that of 0 is 0.
 #[must_use]
-pub const fn inv(a: u8) -> u8 {
+pub fn inv(a: u8) -> u8 {
+    INVERSES[usize::from(a)]
+}
+
+/// a²⁵⁴, the inverse of a.
+const fn power_254(a: u8) -> u8 {
     // 254 = 0b1111_1110: the product of a^(2^1) … a^(2^7).
     let mut result = 1;
     let mut power = a;
@@ -41,39 +58,48 @@ pub const fn inv(a: u8) -> u8 {
 /// # Panics
 /// If the two differ in length.
 pub fn add_scaled(target: &mut [u8], source: &[u8], coefficient: u8) {
-    assert_eq!(target.len(), source.len(), "symbols of one code have one length");
-    let (target_words, target_tail) = target.as_chunks_mut::<8>();
-    let (source_words, source_tail) = source.as_chunks::<8>();
-    for (t, s) in target_words.iter_mut().zip(source_words) {
-        let sum = u64::from_ne_bytes(*t) ^ mul_word(u64::from_ne_bytes(*s), coefficient);
-        *t = sum.to_ne_bytes();
+    assert_eq!(target.len(), source.len(), "vectors of one equation have one length");
+    let (target_lanes, target_tail) = target.as_chunks_mut::<LANES>();
+    let (source_lanes, source_tail) = source.as_chunks::<LANES>();
+    for (t, s) in target_lanes.iter_mut().zip(source_lanes) {
+        let product = mul_lanes(*s, coefficient);
+        for (t, p) in t.iter_mut().zip(product) {
+            *t ^= p;
+        }
     }
     for (t, s) in target_tail.iter_mut().zip(source_tail) {
         *t ^= mul(*s, coefficient);
     }
 }
 
-/// Multiplies every byte of `symbol` by `coefficient`.
-pub fn scale(symbol: &mut [u8], coefficient: u8) {
-    let (words, tail) = symbol.as_chunks_mut::<8>();
-    for word in words {
-        *word = mul_word(u64::from_ne_bytes(*word), coefficient).to_ne_bytes();
+/// Multiplies every byte of `vector` by `coefficient`.
+pub fn scale(vector: &mut [u8], coefficient: u8) {
+    let (lanes, tail) = vector.as_chunks_mut::<LANES>();
+    for lane in lanes {
+        *lane = mul_lanes(*lane, coefficient);
     }
     for byte in tail {
         *byte = mul(*byte, coefficient);
     }
 }
 
-/// Eight products at once: the bytes of `word` are eight field elements.
-const fn mul_word(word: u64, coefficient: u8) -> u64 {
-    let mut product = 0;
-    let mut shifted = word;
-    let mut bit = 0;
-    while bit < 8 {
-        product ^= shifted & 0u64.wrapping_sub(((coefficient >> bit) & 1) as u64);
-        let carries = (shifted >> 7) & LOW_BITS;
-        shifted = ((shifted & !(LOW_BITS << 7)) << 1) ^ (carries * REDUCE as u64);
-        bit += 1;
+/// As many elements as the compiler turns into a few vector registers.
+const LANES: usize = 64;
+
+fn mul_lanes(lanes: [u8; LANES], coefficient: u8) -> [u8; LANES] {
+    let mut product = [0; LANES];
+    let mut shifted = lanes;
+    let mut rest = coefficient;
+    while rest != 0 {
+        if rest & 1 == 1 {
+            for (p, s) in product.iter_mut().zip(&shifted) {
+                *p ^= s;
+            }
+        }
+        for s in &mut shifted {
+            *s = (*s << 1) ^ (REDUCE & 0u8.wrapping_sub(*s >> 7));
+        }
+        rest >>= 1;
     }
     product
 }
@@ -110,7 +136,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn words_agree_with_bytes(source in prop::collection::vec(any::<u8>(), 0..70), c: u8, seed: u8) {
+        fn lanes_agree_with_bytes(source in prop::collection::vec(any::<u8>(), 0..200), c: u8, seed: u8) {
             let mut target = vec![seed; source.len()];
             add_scaled(&mut target, &source, c);
             let expected: Vec<u8> = source.iter().map(|s| seed ^ mul(*s, c)).collect();

@@ -11,14 +11,18 @@
 //! | [`encoder`] | the window of recent symbols, and repairs from it |
 //! | [`decoder`] | incremental Gaussian elimination, bounded in memory |
 //! | [`adapt`] | how many repairs, and when: from the losses that feedback reports |
-//! | [`field`] | the arithmetic of GF(2⁸) on whole symbols |
+//! | [`chunk`] | data cut into RaptorQ symbols, of which any few more than K suffice |
+//! | [`field`] | the arithmetic of GF(2⁸) |
+//! | [`planes`] | the same on whole symbols |
 //!
 //! All times are nanoseconds since any fixed moment. The protocol, its limits and its figures: `specs/fec.md`.
 
 pub mod adapt;
+pub mod chunk;
 pub mod decoder;
 pub mod encoder;
 pub mod field;
+pub mod planes;
 pub mod update;
 pub mod vector;
 

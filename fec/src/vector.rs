@@ -6,6 +6,10 @@ use crate::field;
 /// How many seeds there are. Two repairs with different seeds never have the same coefficients.
 pub const SEEDS: u8 = 192;
 
+/// Columns of the Cauchy matrix are named by the elements below, rows by those from here on.
+const ROWS_FROM: u8 = 64;
+const _: () = assert!(ROWS_FROM as usize == WINDOW && ROWS_FROM as usize + SEEDS as usize == 256);
+
 /// Bytes that are no encoding vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -104,9 +108,9 @@ impl Vector {
     /// An element of a Cauchy matrix: 1 / (x + y) with x = id mod 64 and y = 64 + seed. Any k symbols of one window and any k seeds give an
     /// invertible matrix, so that k repairs of the same symbols always solve k unknowns (decision 0091).
     #[must_use]
-    pub const fn coefficient(&self, id: u16) -> u8 {
-        let x = id.to_be_bytes()[1] % (WINDOW as u8);
-        field::inv(x ^ (WINDOW as u8 + self.seed))
+    pub fn coefficient(&self, id: u16) -> u8 {
+        let x = id.to_be_bytes()[1] % ROWS_FROM;
+        field::inv(x ^ (ROWS_FROM + self.seed))
     }
 }
 
@@ -141,6 +145,48 @@ mod tests {
             let determinant = field::mul(at(a, i), at(b, j)) ^ field::mul(at(a, j), at(b, i));
             prop_assert_ne!(determinant, 0);
         }
+    }
+
+    /// Whether a square system over the field has no solution.
+    fn is_singular(mut matrix: Vec<Vec<u8>>) -> bool {
+        for column in 0..matrix.len() {
+            let Some(pivot) = (column..matrix.len()).find(|row| matrix[*row][column] != 0) else { return true };
+            matrix.swap(column, pivot);
+            let unit = matrix[column].clone();
+            for row in &mut matrix[column + 1..] {
+                let factor = field::mul(row[column], field::inv(unit[column]));
+                field::add_scaled(row, &unit, factor);
+            }
+        }
+        false
+    }
+
+    #[test]
+    fn no_system_of_ours_fails_and_some_of_vandermonde_do() {
+        let powers: Vec<u8> = std::iter::successors(Some(1), |power| Some(field::mul(*power, 2))).take(255).collect();
+        let mut state = 1u64;
+        let mut dice = |most: u64| {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            u16::try_from((state >> 33) % most).unwrap()
+        };
+        let (mut ours, mut vandermonde) = (0, 0);
+        for _ in 0..5_000 {
+            let (first, repair) = (dice(65_536), dice(60_000));
+            let mut lost: Vec<u16> = (0..64).map(|offset| first.wrapping_add(offset)).collect();
+            while lost.len() > 4 {
+                lost.swap_remove(usize::from(dice(64)) % lost.len());
+            }
+            let matrix = |element: &dyn Fn(u16, u16) -> u8| -> Vec<Vec<u8>> {
+                [0, 1, 3, 6].map(|after| lost.iter().map(|id| element(*id, repair + after)).collect()).to_vec()
+            };
+            ours += u32::from(is_singular(matrix(&|id, repair| {
+                Vector::new(0, 1, (repair % u16::from(SEEDS)).to_be_bytes()[1]).unwrap().coefficient(id)
+            })));
+            vandermonde +=
+                u32::from(is_singular(matrix(&|id, repair| powers[(usize::from(id) * usize::from(repair)) % 255])));
+        }
+        assert_eq!(ours, 0);
+        assert!((5..60).contains(&vandermonde), "{vandermonde} of 5,000");
     }
 
     #[test]

@@ -82,6 +82,7 @@ fn fixture() -> Fixture {
             addresses: vec![address(index)],
             exit: None,
             meeting: true,
+            cache: false,
         };
         draft.add(Descriptor::create(keys, &info, Terms::from_now(UNIX)).expect("right descriptor")).expect("new");
     }

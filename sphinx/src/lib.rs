@@ -41,6 +41,7 @@ pub use replay::{ReplayFilter, ReplayTag};
 pub use reply::ReplySeal;
 pub use route::{PathHop, RelayId};
 pub use setup::{PendingSetup, create};
+pub use wide_block::WideBlock;
 
 /// Insides that the test vectors and the benchmarks of the project call directly. Nothing else should.
 pub mod hazmat;

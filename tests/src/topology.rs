@@ -237,6 +237,7 @@ fn document(specs: &[RelaySpec], rng: &mut ChaCha12Rng) -> Network {
             addresses: vec![spec.address],
             exit: Some(ExitSummary { v4: true, v6: true, ports: PortSet::all() }),
             meeting: true,
+            cache: false,
         };
         let descriptor = Descriptor::create(&spec.keys, &info, Terms::from_now(UNIX_START))
             .expect("a descriptor that keeps the rules");

@@ -12,6 +12,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("zmesh-netem", 0),
     ("zmesh-proto", 1),
     ("zmesh-shim", 1),
+    ("zmesh-costs", 1),
     ("zmesh-overlay", 2),
     ("zmesh-exits", 3),
     ("zmesh-voice", 4),

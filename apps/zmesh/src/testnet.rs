@@ -1,5 +1,6 @@
 //! Relays of a network of their own, each a process, on loopback addresses.
 
+use std::fmt::Display;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -40,12 +41,14 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Testnet {
     network: PathBuf,
+    made: u64,
     relays: Vec<Member>,
 }
 
 #[derive(Debug)]
 struct Member {
     nickname: String,
+    keys: RelayKeys,
     id: String,
     address: SocketAddr,
     exit: bool,
@@ -69,31 +72,46 @@ impl Testnet {
         let addresses = free_addresses(plan.relays)?;
         let mut rng = randomness::generator()?;
         let now = unix_now();
-        let terms = Terms { published: now, expires: now + LIFETIME, revision: now };
         let mut members = Vec::new();
-        let mut descriptors = Vec::new();
-        let mut signer = None;
         for (index, address) in addresses.into_iter().enumerate() {
             // The last ones are the exits.
             let exit = index >= plan.relays - plan.exits;
             let nickname = format!("{}{}", if exit { "exit" } else { "relay" }, index + 1);
             let folder = dir.join(format!("relay-{}", index + 1));
             files::directory(&folder)?;
-            let text = config_text(&nickname, address, exit);
-            let config = RelayConfig::parse(&text)
-                .map_err(|why| Failure::failed("the test network cannot be made", why, "this is a fault of zmesh"))?;
             let keys = RelayKeys::generate(&mut rng, now);
-            files::replace(&folder.join("relay.toml"), text.as_bytes(), Access::Public)?;
+            files::replace(
+                &folder.join("relay.toml"),
+                config_text(&nickname, address, address, exit).as_bytes(),
+                Access::Public,
+            )?;
             files::replace(&folder.join("keys"), keys.to_text().as_bytes(), Access::Secret)?;
-            let descriptor = describe_relay(&config, &keys, terms)
-                .map_err(|why| Failure::failed("the test network cannot be made", why, "this is a fault of zmesh"))?;
             let id = keys.id().to_string();
-            signer.get_or_insert_with(|| keys.signer());
-            descriptors.push(descriptor);
-            members.push(Member { nickname, id, address, exit, folder, child: None });
+            members.push(Member { nickname, keys, id, address, exit, folder, child: None });
         }
-        let network = dir.join("network");
-        let signer = signer.expect("a test network has relays");
+        let testnet = Testnet { network: dir.join("network"), made: now, relays: members };
+        testnet.write_network(&testnet.network, &testnet.addresses())?;
+        Ok(testnet)
+    }
+
+    /// Where each relay listens.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.relays.iter().map(|relay| relay.address).collect()
+    }
+
+    /// Writes a document of this network in which the relays have these addresses: as somebody sees them who reaches them only there.
+    pub(crate) fn write_network(&self, file: &Path, addresses: &[SocketAddr]) -> Outcome {
+        let fault =
+            |why: &dyn Display| Failure::failed("the test network cannot be made", why, "this is a fault of zmesh");
+        let now = self.made;
+        let terms = Terms { published: now, expires: now + LIFETIME, revision: now };
+        let signer = self.relays.first().map(|relay| relay.keys.signer()).expect("a test network has relays");
+        let mut descriptors = Vec::new();
+        for (relay, address) in self.relays.iter().zip(addresses) {
+            let text = config_text(&relay.nickname, relay.address, *address, relay.exit);
+            let config = RelayConfig::parse(&text).map_err(|why| fault(&why))?;
+            descriptors.push(describe_relay(&config, &relay.keys, terms).map_err(|why| fault(&why))?);
+        }
         let make = || -> Result<String, DocumentError> {
             let mut draft = Draft::new(DraftTerms {
                 name: "testnet".to_owned(),
@@ -108,10 +126,7 @@ impl Testnet {
             draft.sign(&signer, now)?;
             Ok(draft.to_text())
         };
-        let text = make()
-            .map_err(|why| Failure::failed("the test network cannot be made", why, "this is a fault of zmesh"))?;
-        files::replace(&network, text.as_bytes(), Access::Public)?;
-        Ok(Testnet { network, relays: members })
+        files::replace(file, make().map_err(|why| fault(&why))?.as_bytes(), Access::Public)
     }
 
     /// Starts the relays and waits until each is usable.
@@ -231,13 +246,13 @@ fn free_addresses(count: usize) -> Outcome<Vec<SocketAddr>> {
     sockets.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>().map_err(cannot)
 }
 
-fn config_text(nickname: &str, address: SocketAddr, exit: bool) -> String {
+fn config_text(nickname: &str, listen: SocketAddr, advertise: SocketAddr, exit: bool) -> String {
     format!(
         "# Made by zmesh testnet.\n\
          nickname = \"{nickname}\"\n\
          operator = \"testnet\"\n\
-         listen = [\"{address}\"]\n\
-         advertise = [\"{address}\"]\n\
+         listen = [\"{listen}\"]\n\
+         advertise = [\"{advertise}\"]\n\
          keys = \"keys\"\n\
          network = \"../network\"\n\
          state = \"state\"\n\
@@ -251,6 +266,10 @@ fn config_text(nickname: &str, address: SocketAddr, exit: bool) -> String {
          streams = 1024\n\
          connects_per_minute = 60000\n\
          lookups_per_minute = 60000\n\
-         test_network = true\n"
+         test_network = true\n\
+         \n\
+         [chunks]\n\
+         megabytes = 64\n\
+         put_bytes_per_second = 67108864\n"
     )
 }

@@ -51,6 +51,9 @@ fn misuse_is_exit_code_2() {
         &["proxy", "--hops", "1"],
         &["proxy", "--listen", "nowhere"],
         &["demo", "--seconds", "1"],
+        &["demo", "--impair", "nonsense"],
+        &["demo", "--impair-all"],
+        &["demo", "--print-profile", "nonsense"],
         &["keys", "generate"],
         &["config", "print", "mixer"],
         &["testnet"],
@@ -309,4 +312,15 @@ fn a_testnet_does_not_touch_other_files() {
     assert!(line.contains("3 exits"), "{line}");
     assert!(!folder.path("new").exists());
     folder.unchanged();
+}
+
+#[test]
+fn a_profile_is_printed_and_one_with_a_fault_names_the_line() {
+    let folder = Folder::new();
+    let printed = folder.succeeds(&["demo", "--print-profile", "wifi"]);
+    assert!(printed.contains("loss 5% burst 1.5"), "{printed}");
+    folder.write("mine", &printed.replace("burst 1.5", "burst often"));
+    let ran = folder.run(&["demo", "--impair", "mine"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("line ") && ran.stderr.contains("\"often\" is no number"), "{}", ran.stderr);
 }

@@ -352,3 +352,39 @@ fn the_demo_reports_and_leaves_nothing_running() {
         assert!(Path::new(recording.as_str().expect("a path")).exists());
     }
 }
+
+#[test]
+fn the_demo_runs_over_bad_access_links() {
+    let folder = Folder::new();
+    // Reordering and copies, too, and relays that are impaired: everything that the emulator can put between processes.
+    folder.write("bad", "people both\n delay 10ms\n jitter 2ms every 20ms\n loss 3% burst 1.5\n duplicate 1%\n reorder 1% by 5ms\nrelays up\n delay 1ms\n");
+    let arguments = ["demo", "--impair", "bad", "--seed", "7", "--seconds", "10", "--hops", "2", "--download", "2"];
+    let said = folder.succeeds(&[&arguments[..], &["--output", "out", "--json"]].concat());
+    let report: Value = serde_json::from_str(said.trim()).expect("one line of JSON");
+    let impaired = &report["impaired"];
+    assert_eq!(impaired["profile"], "bad");
+    let access = |of: &str| {
+        let links = impaired["access"].as_array().expect("a list");
+        links.iter().find(|link| link["of"] == of).unwrap_or_else(|| panic!("no {of}: {impaired}"))
+    };
+    for of in ["caller", "answerer"] {
+        for way in ["up", "down"] {
+            let counters = &access(of)[way];
+            assert!(counters["sent"].as_u64() >= Some(400), "{of} {way}: {counters}");
+            assert!(counters["lost"].as_u64() > Some(0), "{of} {way}: {counters}");
+        }
+    }
+    assert!(access("relays")["up"]["sent"].as_u64() >= Some(1_000), "{impaired}");
+    assert!(access("proxy")["down"]["bytes"].as_u64() > Some(0), "{impaired}");
+    for direction in ["caller_to_answerer", "answerer_to_caller"] {
+        let direction = &report["call"][direction];
+        assert!(direction["frames_played"].as_u64() >= Some(300), "{direction}");
+        assert!(direction["concealed_share"].is_f64(), "{direction}");
+        // Two access links of 10 ms, and the relays' own.
+        assert!(direction["mouth_to_ear"]["whole_call"]["p50_ms"].as_f64() > Some(20.0), "{direction}");
+    }
+    for end in ["caller", "answerer"] {
+        let cost = &report["call"]["cost"][end];
+        assert!(cost["memory_bytes"].as_u64() > Some(0) && cost["core_share"].is_f64(), "{cost}");
+    }
+}

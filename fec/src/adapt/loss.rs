@@ -1,7 +1,8 @@
 //! How much is lost, and how long the runs are.
 
 /// Datagrams whose fates may be out of order.
-const RING: u64 = 256;
+const RING: u64 = PLACES as u64;
+const PLACES: usize = 256;
 
 /// How far behind the newest fate an undecided one holds up the others.
 const PATIENCE: u64 = 128;
@@ -28,7 +29,7 @@ enum Fate {
 /// loss begins), and of how often a loss follows a loss.
 #[derive(Debug)]
 pub(super) struct LossEstimate {
-    ring: Box<[Fate; RING as usize]>,
+    ring: Box<[Fate; PLACES]>,
     /// The next counter to be counted; none before the first fate.
     next: Option<u64>,
     highest: u64,
@@ -40,6 +41,8 @@ pub(super) struct LossEstimate {
     samples: f64,
     slow: f64,
     fast: f64,
+    /// Losses within about [`SLOW`] samples.
+    recent: f64,
     /// How often a loss follows a loss.
     follows: f64,
 }
@@ -47,7 +50,7 @@ pub(super) struct LossEstimate {
 impl Default for LossEstimate {
     fn default() -> LossEstimate {
         LossEstimate {
-            ring: Box::new([Fate::Unknown; RING as usize]),
+            ring: Box::new([Fate::Unknown; PLACES]),
             next: None,
             highest: 0,
             previous: Fate::Unknown,
@@ -58,6 +61,7 @@ impl Default for LossEstimate {
             samples: 3.0,
             slow: 0.0,
             fast: 0.0,
+            recent: 0.0,
             follows: 0.25,
         }
     }
@@ -99,6 +103,11 @@ impl LossEstimate {
         self.slow.max(self.fast / 2.0)
     }
 
+    /// Whether no more than one loss is remembered: that says nothing about the next.
+    pub(super) const fn is_stray(&self) -> bool {
+        self.recent < 1.5
+    }
+
     /// The mean length of a run of losses.
     pub(super) const fn burst(&self) -> f64 {
         1.0 / (1.0 - self.follows.min(0.99))
@@ -129,6 +138,7 @@ impl LossEstimate {
         self.samples = (self.samples + 1.0).min(SLOW);
         self.slow += (share - self.slow) / self.samples;
         self.fast += (share - self.fast) / FAST;
+        self.recent += f64::from(self.lost) - self.recent / SLOW;
         (self.counted, self.lost, self.sample_began) = (0, 0, now);
         true
     }

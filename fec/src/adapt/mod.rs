@@ -30,7 +30,7 @@ pub struct AdaptConfig {
     pub most_burst: f64,
     /// Repairs for each symbol, at most.
     pub most_redundancy: f64,
-    /// Loss from which repair begins; it ends when less than `residual` is lost.
+    /// Loss from which repair begins, unless it was a single datagram; it ends when less than `residual` is lost.
     pub begin: f64,
     /// Redundancy falls when less has been enough for so long; nanoseconds.
     pub patience: u64,
@@ -58,7 +58,7 @@ impl Default for AdaptConfig {
 /// symbols by [`handle_source`](Adapt::handle_source); [`next_repair`](Adapt::next_repair) is the time at which to call
 /// [`poll_repair`](Adapt::poll_repair), which says whether to make one.
 ///
-/// - *Silent without loss*: until losses reach [`AdaptConfig::begin`], no repair is ever due.
+/// - *Silent without loss*: until losses reach [`AdaptConfig::begin`], no repair is ever due; nor after a single loss.
 /// - *Enough and no more*: redundancy is the least that meets both aims of [`AdaptConfig`] over a Gilbert channel with the measured loss and burst.
 /// - *Apart in time*: a repair is due some milliseconds after its newest symbol, and repairs are spread evenly.
 /// - *Capped*: loss and burst are believed up to a bound, so no report buys more than [`ceiling`](Adapt::ceiling).
@@ -203,7 +203,11 @@ impl Adapt {
     /// Thinks again, after the estimate changed.
     fn review(&mut self, now: u64) {
         let share = self.loss.share();
-        self.active = share >= if self.active { self.config.residual } else { self.config.begin };
+        self.active = if self.active {
+            share >= self.config.residual
+        } else {
+            share >= self.config.begin && !self.loss.is_stray()
+        };
         let wanted = if self.active {
             self.need(share.min(self.config.most_loss), self.loss.burst().min(self.config.most_burst))
         } else {

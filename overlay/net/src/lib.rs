@@ -3,6 +3,7 @@
 //! Start with [`Node::builder`] to send through the network, with [`Relay::builder`] to forward for others.
 
 mod api;
+mod chunks;
 mod clock;
 pub mod egress;
 mod entropy;
@@ -18,6 +19,10 @@ pub mod testnet;
 mod tests;
 
 pub use api::*;
+pub use chunks::{
+    Address, AddressError, ChunkError, ChunkMetrics, ChunkOptions, ChunkProgress, ChunkStore, Fetched, Published,
+    Shortage,
+};
 pub use zmesh_proto::directory::Network;
 pub use zmesh_proto::keys::RelayKeys;
 pub use zmesh_sphinx::RelayId;

@@ -88,6 +88,7 @@ fn only_the_same_network_and_no_older_document_may_follow() {
             addresses: vec!["127.0.0.1:9000".parse().expect("an address")],
             exit: None,
             meeting: false,
+            cache: false,
         };
         let terms = Terms { published: unix - age, expires: unix + 3601, revision: 1 };
         draft.add(Descriptor::create(&keys, &info, terms).expect("a descriptor")).expect("it fits");

@@ -179,6 +179,7 @@ fn network(keys: &[RelayKeys], rng: &mut ChaCha12Rng) -> Network {
             addresses: vec![address(index)],
             exit: None,
             meeting: false,
+            cache: false,
         };
         let descriptor = Descriptor::create(keys, &info, Terms::from_now(UNIX)).expect("a sound descriptor");
         draft.add(descriptor).expect("a new relay");

@@ -13,5 +13,6 @@ pub mod origin;
 pub mod path;
 pub mod random;
 pub mod relay;
+pub mod seeding;
 pub mod timer;
 pub mod wire;

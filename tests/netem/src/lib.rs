@@ -4,6 +4,8 @@
 //! once or twice. It holds no datagram, reads no clock and rolls no dice but those of its seed, so the same questions get the
 //! same answers. Whoever owns the datagrams (the simulator, or a shim between real sockets) keeps them until they are due.
 //!
+//! Decision 0080 says why it is as it is.
+//!
 //! A [`Profile`] says what stands on the access link of each person and on the links between relays, and how it changes over time. It
 //! is a text file ([`Profile::parse`], [`Profile::print`]); six come with the crate ([`Profile::builtin`], [`NAMES`]).
 //!
@@ -22,7 +24,7 @@ mod conditions;
 mod dice;
 mod loss;
 mod pipe;
-mod profile;
+pub mod profile;
 mod timeline;
 
 pub use conditions::{Conditions, Flaw};

@@ -17,3 +17,41 @@ pub const JUNK: Duration = Duration::from_nanos(600);
 
 /// A turn without any datagram: timers.
 pub const TURN: Duration = Duration::from_nanos(1_000);
+
+/// What work costs on one kind of machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Costs {
+    /// As [`DATAGRAM_IN`].
+    pub datagram_in: Duration,
+    /// As [`DATAGRAM_OUT`].
+    pub datagram_out: Duration,
+    /// As [`CELL`].
+    pub cell: Duration,
+    /// As [`JUNK`].
+    pub junk: Duration,
+    /// As [`TURN`].
+    pub turn: Duration,
+}
+
+impl Costs {
+    /// The machine of the figures above.
+    pub const NATIVE: Costs =
+        Costs { datagram_in: DATAGRAM_IN, datagram_out: DATAGRAM_OUT, cell: CELL, junk: JUNK, turn: TURN };
+
+    /// The same machine with cryptography that takes longer: by so much for each layer of a cell, and for sealing or opening a datagram.
+    #[must_use]
+    pub fn slower(self, layer: Duration, cipher: Duration) -> Costs {
+        Costs {
+            datagram_in: self.datagram_in + cipher,
+            datagram_out: self.datagram_out + cipher,
+            cell: self.cell + layer,
+            ..self
+        }
+    }
+}
+
+impl Default for Costs {
+    fn default() -> Costs {
+        Costs::NATIVE
+    }
+}

@@ -178,6 +178,15 @@ impl Sim {
         slot.buffered = 0;
     }
 
+    /// Gives a host another address, as a phone gets one that leaves its Wi-Fi: what is under way to the old one is lost, and the
+    /// host itself is not told.
+    pub fn readdress(&mut self, id: HostId, address: SocketAddr) {
+        let slot = &mut self.slots[id.0];
+        self.by_address.remove(&slot.address);
+        slot.address = address;
+        self.by_address.insert(address, id);
+    }
+
     /// Virtual time as an `Instant`, as the machines see it.
     #[must_use]
     pub fn now(&self) -> Instant {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use zmesh_proto::node::{Event, JobDone, Metrics, Node};
 
-use super::cost;
+use super::cost::Costs;
 use super::host::{Host, Outbox, Received};
 
 /// What uses a node: it sees the node's events and gives commands, in the node's own turns.
@@ -44,6 +44,7 @@ pub struct NodeHost {
     poked: bool,
     /// A host of an attacker: its own work takes no time.
     free: bool,
+    costs: Costs,
 }
 
 /// The counters by which work is charged.
@@ -59,12 +60,26 @@ impl NodeHost {
     /// A host for this node and app.
     #[must_use]
     pub fn new(node: Node, app: Box<dyn App>) -> NodeHost {
-        NodeHost { node, app, done: None, before: Work::default(), started: false, poked: false, free: false }
+        NodeHost {
+            node,
+            app,
+            done: None,
+            before: Work::default(),
+            started: false,
+            poked: false,
+            free: false,
+            costs: Costs::NATIVE,
+        }
     }
 
     /// Makes the host an attacker's: work that it does itself takes no time.
     pub fn set_free(&mut self) {
         self.free = true;
+    }
+
+    /// Makes the host another kind of machine.
+    pub fn set_costs(&mut self, costs: Costs) {
+        self.costs = costs;
     }
 
     /// The node's counters.
@@ -102,7 +117,7 @@ impl NodeHost {
         }
         self.node.clear_transmits();
         let sent = u32::try_from(out.len() - before).unwrap_or(u32::MAX);
-        cost::DATAGRAM_OUT * sent + self.cells()
+        self.costs.datagram_out * sent + self.cells()
     }
 
     /// Charges the cells that moved since the last call.
@@ -123,7 +138,7 @@ impl NodeHost {
             .saturating_add(cells(work.own_out, was.own_out).saturating_mul(2));
         // What was refused at a look at its header was charged as if it had been opened.
         let refused = cells(work.refused, was.refused);
-        (cost::CELL * layers).saturating_sub(cost::DATAGRAM_IN.saturating_sub(cost::JUNK) * refused)
+        (self.costs.cell * layers).saturating_sub(self.costs.datagram_in.saturating_sub(self.costs.junk) * refused)
     }
 
     fn charge(&self, cost: Duration) -> Duration {
@@ -142,7 +157,7 @@ impl Host for NodeHost {
             self.node.handle_timeout(now);
         }
         let came_in = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-        let cost = cost::TURN + cost::DATAGRAM_IN * came_in + self.drain(now, out);
+        let cost = self.costs.turn + self.costs.datagram_in * came_in + self.drain(now, out);
         self.charge(cost)
     }
 

@@ -4,7 +4,10 @@
 mod attacks;
 mod circuits;
 mod fairness;
+mod heal;
 mod observers;
+mod quality;
+mod repair;
 
 use std::time::Duration;
 

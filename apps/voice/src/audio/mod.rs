@@ -4,6 +4,7 @@
 //! say how far they have drifted.
 
 pub mod device;
+mod ends;
 pub mod tone;
 pub mod wav;
 
@@ -11,7 +12,8 @@ pub mod wav;
 mod tests;
 
 use crate::media::{Pcm, SILENCE};
-use device::{DeviceInput, DeviceOutput};
+use device::{DeviceClock, DeviceInput, DeviceOutput, Wanted};
+pub use ends::{AudioEnds, Kept};
 use std::sync::{Arc, Mutex};
 use wav::{WavOutput, read_wav};
 
@@ -76,12 +78,30 @@ impl Input {
         Ok(Self::recording(read_wav(path)?, at_end))
     }
 
-    /// The machine's default microphone.
+    /// A microphone of the machine.
     ///
     /// # Errors
     /// [`AudioError::Device`] if there is none, or it cannot do 48 kHz.
-    pub fn microphone() -> Result<Self, AudioError> {
-        Ok(Self::Device(DeviceInput::open()?))
+    pub fn microphone(wanted: Wanted) -> Result<Self, AudioError> {
+        Ok(Self::Device(DeviceInput::open(wanted)?))
+    }
+
+    /// The name of the device, if it is one.
+    #[must_use]
+    pub fn device_name(&self) -> Option<&str> {
+        match self {
+            Self::Device(device) => Some(device.name()),
+            Self::Recording { .. } => None,
+        }
+    }
+
+    /// How far the device's own clock has come, if it is one.
+    #[must_use]
+    pub fn clock(&self) -> Option<DeviceClock> {
+        match self {
+            Self::Device(device) => Some(device.clock()),
+            Self::Recording { .. } => None,
+        }
     }
 
     /// Starts the clock: what a device picked up before is dropped.
@@ -141,12 +161,30 @@ impl Output {
         Ok(Self::Wav(Box::new(WavOutput::create(path)?)))
     }
 
-    /// The machine's default loudspeaker.
+    /// A loudspeaker of the machine.
     ///
     /// # Errors
     /// [`AudioError::Device`] if there is none, or it cannot do 48 kHz.
-    pub fn loudspeaker() -> Result<Self, AudioError> {
-        Ok(Self::Device(DeviceOutput::open()?))
+    pub fn loudspeaker(wanted: Wanted) -> Result<Self, AudioError> {
+        Ok(Self::Device(DeviceOutput::open(wanted)?))
+    }
+
+    /// The name of the device, if it is one.
+    #[must_use]
+    pub fn device_name(&self) -> Option<&str> {
+        match self {
+            Self::Device(device) => Some(device.name()),
+            Self::Discard | Self::Memory(_) | Self::Wav(_) => None,
+        }
+    }
+
+    /// How far the device's own clock has come, if it is one.
+    #[must_use]
+    pub fn clock(&self) -> Option<DeviceClock> {
+        match self {
+            Self::Device(device) => Some(device.clock()),
+            Self::Discard | Self::Memory(_) | Self::Wav(_) => None,
+        }
     }
 
     /// Gives out sound that follows what was given out before.

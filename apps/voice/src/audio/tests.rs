@@ -109,7 +109,8 @@ fn a_recording_ends_in_one_of_three_ways() {
 #[test]
 fn without_a_device_the_error_says_what_to_do() {
     // On a machine with sound these open; either way nothing panics.
-    for error in [Input::microphone().err(), Output::loudspeaker().err()].into_iter().flatten() {
+    let wanted = Wanted::default_device;
+    for error in [Input::microphone(wanted()).err(), Output::loudspeaker(wanted()).err()].into_iter().flatten() {
         let text = error.to_string();
         assert!(text.contains("--input") || text.contains("--output") || text.contains("cannot be used"), "{text}");
     }
@@ -122,4 +123,33 @@ fn written_files_read_back_the_same() {
     let sound = tone::chirps(24_000, 100_000);
     write_wav(&path, &sound).unwrap();
     assert_eq!(read_wav(&path).unwrap(), sound);
+}
+
+#[test]
+fn processing_stands_between_the_device_and_the_call() {
+    use crate::process::{Settings, Talk, gate::TalkKey};
+    let key = TalkKey::new();
+    let settings = Settings { talk: Talk::Key(key.clone()), ..Settings::nothing() };
+    let sound = tone::sine(440.0, 0.5, 9_600);
+    let mut ends = AudioEnds::new(Input::recording(sound.clone(), AtEnd::HangUp), Output::Discard).processed(settings);
+    let mut pcm = SILENCE;
+    assert!(ends.read(&mut pcm) && pcm.iter().all(|sample| sample.abs() < 20), "the key is off");
+    key.set(true);
+    assert!(ends.read(&mut pcm) && ends.read(&mut pcm));
+    assert_eq!(pcm, sound[1_920..2_880], "and on, the ramp over");
+}
+
+#[test]
+fn mouth_and_ear_can_be_set_apart_and_are_kept() {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let ends = AudioEnds::new(Input::recording(vec![5; 960], AtEnd::HangUp), Output::Memory(Arc::clone(&heard)));
+    let (mut mouth, mut ear, kept) = ends.apart();
+    let mut pcm = SILENCE;
+    assert!(mouth.read(&mut pcm) && pcm == [5; 960] && !mouth.read(&mut pcm));
+    assert!(ear.read(&mut pcm) && pcm == SILENCE, "the ear says nothing, without an end");
+    ear.write(&[7; 100]).unwrap();
+    mouth.write(&[9; 100]).unwrap();
+    assert_eq!(*heard.lock().unwrap(), [7; 100], "the mouth hears nothing");
+    let (input, output) = kept.take();
+    assert_eq!((input.len(), &output[..]), (1_920, &[7; 100][..]));
 }

@@ -3,6 +3,7 @@
 //! One task does it all. Slots and playouts stand on an absolute schedule from the start of the call, so that nothing drifts: a turn that
 //! wakes late catches up with exactly the slots that it missed.
 
+mod legs;
 mod overlay;
 mod report;
 mod transport;
@@ -10,13 +11,16 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
+pub use legs::{LegCircuits, PathNews};
 pub use report::{CallReport, CallUpdate, Reading};
 pub use transport::{DatagramTransport, TransportError};
 
-use crate::audio::{AudioError, Input, Output};
+pub use crate::audio::AudioEnds;
+
+use crate::audio::AudioError;
 use crate::call::{Call, CallEvent, EndReason, Patience, SetupError, Words};
 use crate::invite::{AnswerKey, Invite};
-use crate::media::level::{Gain, Meter};
+use crate::media::level::Meter;
 use crate::media::{Pcm, SILENCE};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,25 +41,6 @@ pub enum Party {
     Caller(Invite),
     /// The one who made the invite, with its key. Waits until the invite expires, and refuses callers from then on.
     Answerer(Invite, AnswerKey),
-}
-
-/// Where sound comes from and goes to.
-#[derive(Debug)]
-pub struct AudioEnds {
-    /// The mouth.
-    pub input: Input,
-    /// The ear.
-    pub output: Output,
-    /// Applied to the input.
-    pub gain: Gain,
-}
-
-impl AudioEnds {
-    /// These two, at their own loudness.
-    #[must_use]
-    pub fn new(input: Input, output: Output) -> Self {
-        Self { input, output, gain: Gain::new(0.0) }
-    }
 }
 
 /// Ends a call from elsewhere: clone it, keep one, put the other into [`CallOptions`].
@@ -193,6 +178,8 @@ struct Runner<T> {
     connected_at: Option<Duration>,
     ended: Option<EndReason>,
     late_playouts: u64,
+    /// What the transport has to say, for which there was no room.
+    unsaid: Option<Vec<u8>>,
 }
 
 /// Levels of one direction: since the last reading, and over the whole call.
@@ -217,7 +204,7 @@ impl<T: DatagramTransport> Runner<T> {
         options: CallOptions,
         updates: mpsc::Sender<CallUpdate>,
     ) -> Self {
-        audio.input.start();
+        audio.start();
         Self {
             transport,
             call,
@@ -234,6 +221,7 @@ impl<T: DatagramTransport> Runner<T> {
             connected_at: None,
             ended: None,
             late_playouts: 0,
+            unsaid: None,
         }
     }
 
@@ -288,7 +276,7 @@ impl<T: DatagramTransport> Runner<T> {
     fn keep_slots(&mut self, now: Duration) {
         for _ in 0..self.call.skip_missed(now) {
             let mut unheard = SILENCE;
-            self.audio.input.read(&mut unheard);
+            self.audio.read(&mut unheard);
         }
         while self.call.next_slot().is_some_and(|due| due <= now) {
             let mut pcm = SILENCE;
@@ -303,8 +291,7 @@ impl<T: DatagramTransport> Runner<T> {
     }
 
     fn read_input(&mut self, pcm: &mut Pcm) -> bool {
-        let goes_on = self.audio.input.read(pcm);
-        self.audio.gain.apply(pcm);
+        let goes_on = self.audio.read(pcm);
         self.mouth.listen(pcm);
         goes_on || !self.call.is_connected()
     }
@@ -315,7 +302,7 @@ impl<T: DatagramTransport> Runner<T> {
             self.sound.clear();
             self.call.play(&mut self.sound);
             self.ear.listen(&self.sound);
-            self.audio.output.write(&self.sound)?;
+            self.audio.write(&self.sound)?;
             let drift = self.audio.output.drift();
             if drift != 0 {
                 self.call.nudge_playout(drift);
@@ -343,8 +330,12 @@ impl<T: DatagramTransport> Runner<T> {
         while let Some(event) = self.call.poll_event() {
             let update = match event {
                 CallEvent::Ringing => CallUpdate::Ringing,
-                CallEvent::Aside(_) => continue,
+                CallEvent::Aside(said) => {
+                    self.transport.handle_aside(&said);
+                    continue;
+                }
                 CallEvent::Connected(words) => {
+                    self.transport.connected(self.call.class().interval());
                     self.words = Some(words);
                     self.connected_at = Some(self.start.elapsed());
                     CallUpdate::Connected { words: words.to_string() }
@@ -355,6 +346,21 @@ impl<T: DatagramTransport> Runner<T> {
                 }
             };
             let _ = self.updates.try_send(update);
+        }
+        self.speak_of_paths();
+    }
+
+    /// Moves what the two transports say to each other, and tells what happened to the paths.
+    fn speak_of_paths(&mut self) {
+        while let Some(said) = self.unsaid.take().or_else(|| self.transport.poll_aside()) {
+            if self.call.push_aside(&said).is_err() {
+                // There is no room now; in a slot or two there will be.
+                self.unsaid = Some(said);
+                break;
+            }
+        }
+        while let Some(news) = self.transport.poll_news() {
+            let _ = self.updates.try_send(CallUpdate::Path(news));
         }
     }
 

@@ -1,6 +1,6 @@
 use super::*;
-use crate::audio::AtEnd;
 use crate::audio::wav::{decode_wav, read_wav};
+use crate::audio::{AtEnd, Input, Output};
 use crate::measure::{Track, mouth_to_ear};
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;

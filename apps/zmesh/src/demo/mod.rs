@@ -1,6 +1,8 @@
 //! The demo: a network of processes, a call through it, a download beside the call, and what was measured.
 
+mod cost;
 mod download;
+mod impair;
 mod listen;
 mod report;
 
@@ -15,7 +17,11 @@ use crate::files::{self, Access};
 use crate::process::Child;
 use crate::term;
 use crate::testnet::{Plan, Testnet};
+use cost::Mark;
+use download::Download;
+use impair::Weather;
 
+pub(crate) use impair::{Impairment, builtin_profile};
 pub(crate) use report::{Call, Performance};
 
 const RELAYS: Plan = Plan { relays: 8, exits: 2 };
@@ -25,6 +31,8 @@ const CONNECT: Duration = Duration::from_secs(40);
 const GOODBYE: Duration = Duration::from_secs(8);
 /// How much longer than asked for a call may take.
 const OVERTIME: Duration = Duration::from_secs(30);
+/// How long a call has settled before its cost is measured.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// What the user wants.
 #[derive(Debug)]
@@ -33,12 +41,16 @@ pub(crate) struct Wishes {
     pub(crate) seconds: u32,
     pub(crate) input: Option<PathBuf>,
     pub(crate) output: PathBuf,
+    pub(crate) impair: Option<Impairment>,
+    /// Megabytes (10⁶ bytes) to download.
+    pub(crate) download: u32,
 }
 
 /// Everything that runs, so that all of it can be stopped whatever happened.
 #[derive(Debug, Default)]
 pub(crate) struct Stage {
     testnet: Option<Testnet>,
+    weather: Option<Weather>,
     proxy: Option<Child>,
     answer: Option<Child>,
     call: Option<Child>,
@@ -71,19 +83,27 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
 
     term::progress(format_args!("starting {} relays", RELAYS.relays));
     let testnet = stage.testnet.insert(Testnet::prepare(&output.join("testnet"), RELAYS)?);
+    // In good weather all have the network's own document, and the caller none: the invite brings it.
+    let mut views = None;
+    if let Some(impairment) = &wishes.impair {
+        let (weather, seen) = Weather::begin(impairment, testnet, &output.join("testnet"))?;
+        stage.weather = Some(weather);
+        views = Some(seen);
+    }
     testnet.start().await?;
-    let network = testnet.network_file().to_owned();
+    let shared = testnet.network_file().to_owned();
+    let (for_proxy, for_answerer) = views.as_ref().map_or((&shared, &shared), |seen| (&seen.proxy, &seen.answerer));
+    let for_caller = views.as_ref().map(|seen| [Path::new("--network"), &seen.caller]);
 
     term::progress("starting the proxy and the two ends of a call");
     let hops = wishes.hops.to_string();
     let seconds = wishes.seconds.to_string();
     let common = ["--hops", &hops, "--json"];
-    let network_option = [Path::new("--network"), &network];
     let proxy = stage.proxy.insert(start(
         "the proxy",
         &["proxy", "--listen", "127.0.0.1:0"],
         &[&common[..]],
-        &network_option,
+        &[Path::new("--network"), for_proxy],
         &output.join("proxy.log"),
     )?);
     let talk = ["--seconds", &seconds];
@@ -93,17 +113,17 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
         "the answering end",
         &["voice", "answer"],
         &[&common, &talk],
-        &[&network_option[..], &sound(&spoken, &heard_by_answerer)].concat(),
+        &[&[Path::new("--network"), for_answerer][..], &sound(&spoken, &heard_by_answerer)].concat(),
         &output.join("answer.log"),
     )?);
     let answer_ready = answer.result("ready", READY).await?;
     let invite = answer_ready["invite"].as_str().unwrap_or_default().to_owned();
-    // The caller is given the invite and nothing else: it brings the network.
     let call = stage.call.insert(start(
         "the calling end",
         &["voice", "call"],
         &[&common, &talk],
-        &sound(&spoken, &heard_by_caller),
+        &[for_caller.as_ref().map(|option| &option[..]).unwrap_or_default(), &sound(&spoken, &heard_by_caller)]
+            .concat(),
         &output.join("call.log"),
     )?);
     call.say(&invite).await?;
@@ -115,13 +135,22 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
     // the while: what they say must not pile up, and if one fails there is no point in going on.
     term::progress(format_args!("talking for {seconds} s, both ways at once"));
     let length = Duration::from_secs(wishes.seconds.into());
+    let ends = [call.id(), answer.id()];
+    let download = Download {
+        megabytes: wishes.download,
+        // On a bad network it may never end: what arrived beside the call is measured.
+        until: wishes.impair.as_ref().map(|_| connected + length),
+    };
     let beside = async {
+        sleep_until(connected + SETTLED).await;
+        let mark = Mark::now(&ends);
         sleep_until(connected + length / 2).await;
-        term::progress("downloading 100 MB through the proxy, beside the call");
-        download::run(&proxy_ready).await
+        let costs = mark.since();
+        term::progress(format_args!("downloading {} MB through the proxy, beside the call", wishes.download));
+        Ok((costs, download::run(&proxy_ready, download).await?))
     };
     let patience = length + OVERTIME;
-    let (bulk, call_report, answer_report) =
+    let ((costs, bulk), call_report, answer_report) =
         tokio::try_join!(beside, call.result("stopped", patience), answer.result("stopped", patience))?;
     term::progress("listening to what was heard");
 
@@ -139,6 +168,8 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
         to_caller,
         proxy_circuits: proxy_ready["circuits"].clone(),
         bulk,
+        costs,
+        impaired: stage.weather.as_ref().map(Weather::report),
         memory: stage.testnet.as_ref().map(Testnet::relays).unwrap_or_default(),
     })
 }

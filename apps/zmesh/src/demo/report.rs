@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use zmesh_voice::measure::MouthToEar;
 
+use super::cost::Cost;
 use super::download::Bulk;
+use super::impair::Impaired;
 use super::listen::Delay;
 use crate::failure::{Failure, Outcome};
 use crate::term;
@@ -38,6 +40,11 @@ impl Call {
             report,
         }
     }
+
+    /// Share of what was heard that was made up.
+    fn concealed_share(&self) -> f64 {
+        self.frames_concealed as f64 / (self.frames_played + self.frames_concealed).max(1) as f64
+    }
 }
 
 /// What was measured while everything ran.
@@ -52,6 +59,9 @@ pub(crate) struct Performance {
     pub(super) to_caller: Delay,
     pub(super) proxy_circuits: Value,
     pub(super) bulk: Bulk,
+    /// Of the caller's process and the answerer's.
+    pub(super) costs: Vec<Cost>,
+    pub(super) impaired: Option<Impaired>,
     pub(super) memory: Vec<Value>,
 }
 
@@ -100,7 +110,12 @@ impl Report {
                 "answerer_to_caller": direction(&p.answerer, &p.caller, &p.to_caller),
                 "caller": p.caller.report,
                 "answerer": p.answerer.report,
+                "cost": {
+                    "caller": p.costs.first().map(Cost::json),
+                    "answerer": p.costs.get(1).map(Cost::json),
+                },
             },
+            "impaired": p.impaired.as_ref().map(Impaired::json),
             "bulk": p.bulk.json(),
             "relays": self.relays,
             "recordings": p.recordings,
@@ -117,35 +132,13 @@ impl Report {
         }
         term::table(&rows);
 
-        term::line("\nCall (20 ms a frame; mouth to ear measured on the recordings)");
-        let mut rows =
-            vec![row(["DIRECTION", "SENT", "PLAYED", "CONCEALED", "P50", "P99", "P50, LONGEST BESIDE DOWNLOAD"])];
-        for (name, from, to, delay) in [
-            ("caller → answerer", &p.caller, &p.answerer, &p.to_answerer),
-            ("answerer → caller", &p.answerer, &p.caller, &p.to_caller),
-        ] {
-            let beside = delay
-                .beside_download
-                .map_or("-".to_owned(), |delay| format!("{:.1} ms, {:.1} ms", delay.p50_ms, delay.max_ms));
-            rows.push(row([
-                name,
-                &from.frames_sent.to_string(),
-                &to.frames_played.to_string(),
-                &to.frames_concealed.to_string(),
-                &millis(delay.whole, |delay| delay.p50_ms),
-                &millis(delay.whole, |delay| delay.p99_ms),
-                &beside,
-            ]));
+        self.print_call();
+        if let Some(impaired) = &p.impaired {
+            let (name, rows) = impaired.table();
+            term::line(format_args!("\nBad network: {name}"));
+            term::table(&rows);
         }
-        term::table(&rows);
-
-        term::line(format_args!(
-            "\nDownload: {} MB in {:.1} s = {:.1} MB/s, first byte after {:.1} ms, SHA-256 matches",
-            p.bulk.bytes / 1_000_000,
-            p.bulk.took.as_secs_f64(),
-            p.bulk.rate(),
-            p.bulk.first_byte.as_secs_f64() * 1_000.0,
-        ));
+        term::line(format_args!("\n{}", download_line(&p.bulk)));
 
         term::line("\nRelays");
         let mut rows = vec![row(["NICKNAME", "MEMORY", "CELLS FORWARDED"])];
@@ -159,6 +152,49 @@ impl Report {
         term::line(format_args!("\nListen to it; logs are in {}", p.output.display()));
         for recording in &p.recordings {
             term::line(format_args!("  {}", recording.display()));
+        }
+    }
+
+    fn print_call(&self) {
+        let p = &self.performance;
+        term::line("\nCall (20 ms a frame; mouth to ear measured on the recordings)");
+        let mut rows = vec![row([
+            "DIRECTION",
+            "SENT",
+            "PLAYED",
+            "CONCEALED",
+            "SHARE",
+            "P50",
+            "P99",
+            "P50, LONGEST BESIDE DOWNLOAD",
+        ])];
+        for (name, from, to, delay) in [
+            ("caller → answerer", &p.caller, &p.answerer, &p.to_answerer),
+            ("answerer → caller", &p.answerer, &p.caller, &p.to_caller),
+        ] {
+            let beside = delay
+                .beside_download
+                .map_or("-".to_owned(), |delay| format!("{:.1} ms, {:.1} ms", delay.p50_ms, delay.max_ms));
+            rows.push(row([
+                name,
+                &from.frames_sent.to_string(),
+                &to.frames_played.to_string(),
+                &to.frames_concealed.to_string(),
+                &format!("{:.2} %", to.concealed_share() * 100.0),
+                &millis(delay.whole, |delay| delay.p50_ms),
+                &millis(delay.whole, |delay| delay.p99_ms),
+                &beside,
+            ]));
+        }
+        term::table(&rows);
+        if let [caller, answerer] = &p.costs[..] {
+            term::line(format_args!(
+                "Cost of the call at each end, before the download: caller {} of one core and {}, answerer {} and {}",
+                caller.core(),
+                caller.memory(),
+                answerer.core(),
+                answerer.memory(),
+            ));
         }
     }
 
@@ -195,8 +231,21 @@ fn direction(from: &Call, to: &Call, delay: &Delay) -> Value {
         "frames_sent": from.frames_sent,
         "frames_played": to.frames_played,
         "frames_concealed": to.frames_concealed,
+        "concealed_share": to.concealed_share(),
         "mouth_to_ear": delay.json(),
     })
+}
+
+fn download_line(bulk: &Bulk) -> String {
+    let first = bulk
+        .first_byte
+        .map_or(String::new(), |took| format!(", first byte after {:.1} ms", took.as_secs_f64() * 1_000.0));
+    let figures = format!("in {:.1} s = {:.2} MB/s{first}", bulk.took.as_secs_f64(), bulk.rate());
+    if bulk.is_whole() {
+        return format!("Download: {} MB {figures}, SHA-256 matches", bulk.of / 1_000_000);
+    }
+    let why = bulk.broke.as_deref().unwrap_or("the call was over");
+    format!("Download: {:.1} of {} MB {figures}, then {why}", bulk.bytes as f64 / 1e6, bulk.of / 1_000_000)
 }
 
 fn names(path: &Value) -> Vec<String> {

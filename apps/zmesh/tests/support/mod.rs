@@ -159,6 +159,7 @@ fn network_at(now: u64, relays: u8, exits: u8) -> String {
             addresses: vec![SocketAddr::from(([127, 0, 0, 1 + index], 9))],
             exit: (index >= relays - exits).then(|| ExitSummary { v4: true, v6: false, ports: PortSet::all() }),
             meeting: true,
+            cache: false,
         };
         draft.add(Descriptor::create(keys, &info, terms).expect("valid")).expect("new");
     }

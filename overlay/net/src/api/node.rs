@@ -5,11 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 use zmesh_proto::link::{LinkConfig, LocalIdentity};
 use zmesh_proto::node::NodeConfig;
+use zmesh_proto::path::GuardReport;
 
-use super::{Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Session};
+use super::{
+    Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Rebuilds, Session,
+};
+use crate::chunks::{self, Address, ChunkError, ChunkOptions, ChunkProgress, Fetched, Liars, Published};
 use crate::origin::Origin;
 use crate::shard::{self, Started};
 use crate::{Network, RelayId, clock, entropy};
@@ -38,8 +43,15 @@ pub enum NodeEvent {
         /// Why.
         reason: String,
     },
-    /// A session lost its circuit and builds another.
+    /// A session lost its circuit, had none ready, and builds another.
     Rebuilding,
+    /// A second circuit stands by under a session.
+    Standby {
+        /// How many inner relays it shares with the one in use, because the network has too few.
+        shared: usize,
+    },
+    /// A session goes on by the circuit that stood by: the one in use stopped answering.
+    Moved,
 }
 
 /// Settings of a [`Node`]; made by [`Node::builder`].
@@ -49,11 +61,12 @@ pub struct NodeBuilder {
     bind: Vec<SocketAddr>,
     path: PathSpec,
     spares: usize,
+    standby: bool,
 }
 
 impl Default for NodeBuilder {
     fn default() -> Self {
-        Self { network: None, bind: Vec::new(), path: PathSpec::exit(), spares: SPARES }
+        Self { network: None, bind: Vec::new(), path: PathSpec::exit(), spares: SPARES, standby: true }
     }
 }
 
@@ -86,6 +99,14 @@ impl NodeBuilder {
         self
     }
 
+    /// Whether a second circuit stands by under each session, so that a relay that dies costs a moment instead of seconds.
+    /// So it is unless set otherwise; it doubles the circuits.
+    #[must_use]
+    pub fn standby(mut self, standby: bool) -> Self {
+        self.standby = standby;
+        self
+    }
+
     /// Opens the sockets and starts the node's thread, which builds the spare circuits.
     ///
     /// # Errors
@@ -99,13 +120,15 @@ impl NodeBuilder {
         let config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         let started =
             shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), || Ok(()), |_| {}).await?;
-        let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares);
-        Ok(Node { inner: Arc::new(Inner { origin, started }) })
+        let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares, self.standby);
+        Ok(Node { inner: Arc::new(Inner { origin, started, liars: Arc::default() }) })
     }
 }
 
 struct Inner {
     origin: Arc<Origin>,
+    /// Relays that gave wrong chunks lately.
+    liars: Arc<Liars>,
     started: Started,
 }
 
@@ -161,12 +184,81 @@ impl Node {
         DatagramCircuit::meet(&self.inner.origin, meet, &spec).await
     }
 
+    /// Publishes data: relays keep it, encrypted, and whoever is given the address can fetch it, also when this node has
+    /// gone. Circuits are this publication's own.
+    ///
+    /// # Errors
+    /// See [`ChunkError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the publication; nobody can read what was taken until then.
+    pub async fn put_chunk(&self, data: &[u8]) -> Result<Address, ChunkError> {
+        let mut data = data;
+        Ok(self.put_file(&mut data, ChunkOptions::default(), |_| ()).await?.address)
+    }
+
+    /// Publishes what `source` holds, of any length up to 2.1 GB, and tells how far it is.
+    ///
+    /// # Errors
+    /// See [`ChunkError`].
+    ///
+    /// # Cancel safety
+    /// As [`Node::put_chunk`].
+    pub async fn put_file(
+        &self,
+        source: &mut (impl AsyncRead + Unpin),
+        options: ChunkOptions,
+        progress: impl FnMut(ChunkProgress),
+    ) -> Result<Published, ChunkError> {
+        chunks::publish(&self.inner.origin, source, options, progress).await
+    }
+
+    /// Fetches what was published under `address`, from several relays at once.
+    ///
+    /// # Errors
+    /// See [`ChunkError`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing stays behind.
+    pub async fn get_chunk(&self, address: &Address) -> Result<Vec<u8>, ChunkError> {
+        let mut data = Vec::new();
+        self.get_file(address, &mut data, ChunkOptions::default(), |_| ()).await?;
+        Ok(data)
+    }
+
+    /// Fetches what was published under `address` into `sink`, in order, and tells how far it is. What is written is right,
+    /// whatever relays do.
+    ///
+    /// # Errors
+    /// See [`ChunkError`]; a part may have been written by then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the fetch; what was written stays.
+    pub async fn get_file(
+        &self,
+        address: &Address,
+        sink: &mut (impl AsyncWrite + Unpin),
+        options: ChunkOptions,
+        progress: impl FnMut(ChunkProgress),
+    ) -> Result<Fetched, ChunkError> {
+        chunks::read(&self.inner.origin, &self.inner.liars, address, sink, options, progress).await
+    }
+
     /// Chooses a relay that splices circuits, at random.
     ///
     /// # Errors
     /// [`CircuitError::NoPath`] if the network has none.
     pub fn meeting_relay(&self) -> Result<RelayId, CircuitError> {
         self.inner.origin.choose_meeting()
+    }
+
+    /// Chooses a further relay that splices circuits for a call that has `apart` in use already: from the few of `rebuilds`,
+    /// and none of `apart` where the network has others.
+    ///
+    /// # Errors
+    /// As [`Node::meeting_relay`].
+    pub fn another_meeting_relay(&self, apart: &[RelayId], rebuilds: &Rebuilds) -> Result<RelayId, CircuitError> {
+        self.inner.origin.choose_another_meeting(apart, &rebuilds.0)
     }
 
     /// Circuit events from now on. A reader that lags loses the oldest.
@@ -198,6 +290,12 @@ impl Node {
     #[must_use]
     pub fn guards(&self) -> Vec<RelayId> {
         self.inner.origin.guards()
+    }
+
+    /// How the guards that this node has chosen do: circuits that came up, and those that failed at them or behind them.
+    #[must_use]
+    pub fn guard_reports(&self) -> Vec<GuardReport> {
+        self.inner.origin.guard_reports()
     }
 
     /// Where the node's UDP sockets are bound.

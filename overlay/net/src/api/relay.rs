@@ -3,15 +3,17 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use zmesh_proto::link::{LinkConfig, LinkSecret, LocalIdentity};
 use zmesh_proto::node::{Metrics, NodeConfig, OnionKey, RelayConfig};
 
-use super::NodeError;
+use super::{NodeError, PathSpec};
+use crate::chunks::{ChunkMetrics, ChunkStore, Keeper};
 use crate::egress::Egress;
 use crate::exit::ExitServer;
+use crate::origin::Origin;
 use crate::quic::{self, CircuitSocket};
 use crate::replay_file::{self, ReplayFile};
 use crate::shard::{self, Command, Shard, Started};
@@ -36,6 +38,8 @@ pub struct RelayBuilder {
     max_circuits: Option<usize>,
     replay_file: Option<PathBuf>,
     exit_keys: Option<RelayKeys>,
+    chunks: Option<ChunkStore>,
+    poison: bool,
 }
 
 impl RelayBuilder {
@@ -73,6 +77,21 @@ impl RelayBuilder {
     #[must_use]
     pub fn egress(mut self, egress: Arc<dyn Egress>) -> Self {
         self.egress = Some(egress);
+        self
+    }
+
+    /// Makes the relay keep chunks, and give them to whoever asks.
+    #[must_use]
+    pub fn chunks(mut self, store: ChunkStore) -> Self {
+        self.chunks = Some(store);
+        self
+    }
+
+    /// Has the relay give wrong symbols of every chunk, to see that readers find out.
+    #[cfg(feature = "testnet")]
+    #[must_use]
+    pub(crate) fn poison(mut self, poison: bool) -> Self {
+        self.poison = poison;
         self
     }
 
@@ -141,20 +160,28 @@ impl RelayBuilder {
         let mut relay = RelayConfig::new(keys.id(), OnionKey::around(keys.onion(), unix));
         relay.replay = replay;
         relay.allow_meeting = self.meeting;
-        relay.allow_local = self.egress.is_some();
+        relay.allow_local = self.egress.is_some() || self.chunks.is_some();
         if let Some(circuits) = self.max_circuits {
             relay.max_circuits = circuits;
         }
         let mut config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         config.relay = Some(relay);
-        let server = match &self.egress {
+        let server = if self.egress.is_some() || self.chunks.is_some() {
+            let keys = self.exit_keys.as_ref().unwrap_or(&keys);
+            let server = quic::server_config(&keys.exit_pkcs8(), &keys.exit_public());
+            Some(server.map_err(|error| NodeError::Keys(error.to_string()))?)
+        } else {
+            None
+        };
+        let keeper = match self.chunks {
             None => None,
-            Some(egress) => {
-                let keys = self.exit_keys.as_ref().unwrap_or(&keys);
-                let server = quic::server_config(&keys.exit_pkcs8(), &keys.exit_public());
-                Some((server.map_err(|error| NodeError::Keys(error.to_string()))?, Arc::clone(egress)))
+            Some(store) => {
+                let (me, poison) = (keys.id(), self.poison);
+                let opened = tokio::task::spawn_blocking(move || Keeper::open(me, &store, poison)).await;
+                Some(opened.map_err(|_| NodeError::ShutDown)??)
             }
         };
+        let network = self.network.clone();
         let last_words = file.clone();
         let ready = move || file.map_or(Ok(()), |file| file.mark_running().map_err(system));
         let keep = move |state: Vec<u8>| {
@@ -172,10 +199,14 @@ impl RelayBuilder {
         }
         let exit = match server {
             None => None,
-            Some((server, egress)) => Some(start_exit(&started.shard, server, egress)?),
+            Some(server) => Some(start_exit(&started.shard, server, self.egress, keeper.clone())?),
         };
         started.shard.runtime.spawn(turn_keys(Arc::downgrade(&started.shard), keys, self.keys_changed));
-        Ok(RelayHandle { started, exit })
+        let handle = RelayHandle { started, exit, keeper, origin: Mutex::new(None) };
+        if let Some(network) = network {
+            handle.seed(network);
+        }
+        Ok(handle)
     }
 }
 
@@ -188,12 +219,13 @@ impl fmt::Debug for RelayBuilder {
 fn start_exit(
     shard: &Arc<Shard>,
     server: quinn::ServerConfig,
-    egress: Arc<dyn Egress>,
+    egress: Option<Arc<dyn Egress>>,
+    keeper: Option<Arc<Keeper>>,
 ) -> Result<Arc<ExitServer>, NodeError> {
     let socket = CircuitSocket::exit(Arc::clone(shard));
     let endpoint = quic::endpoint(&shard.runtime, Arc::clone(&socket), Some(server))
         .map_err(|source| NodeError::System { what: "a QUIC endpoint", source })?;
-    let exit = ExitServer::start(shard, endpoint, egress);
+    let exit = ExitServer::start(shard, endpoint, egress, keeper);
     shard.set_exit(Arc::clone(&exit), socket);
     Ok(exit)
 }
@@ -262,15 +294,36 @@ pub struct RelayMetrics {
     /// Streams open at this exit.
     #[serde(rename = "exit_streams")]
     pub streams: usize,
+    /// What it keeps.
+    #[serde(flatten)]
+    pub chunks: ChunkMetrics,
 }
 
 /// A running relay. Dropping it ends the relay without waiting; see [`RelayHandle::shutdown`].
 pub struct RelayHandle {
     started: Started,
     exit: Option<Arc<ExitServer>>,
+    keeper: Option<Arc<Keeper>>,
+    /// Circuits of the relay's own, by which it passes chunks on.
+    origin: Mutex<Option<Arc<Origin>>>,
 }
 
 impl RelayHandle {
+    /// Finds other relays that keep chunks in this network from now on.
+    fn seed(&self, network: Arc<Network>) {
+        let Some(keeper) = &self.keeper else { return };
+        let mut origin = self.origin.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*origin {
+            Some(origin) => origin.set_network(network),
+            None => {
+                let shard = &self.started.shard;
+                let own = Origin::start(Arc::clone(shard), network, PathSpec::exit(), 0, false);
+                keeper.use_origin(shard, &own);
+                *origin = Some(own);
+            }
+        }
+    }
+
     /// Where the relay listens.
     #[must_use]
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
@@ -285,7 +338,9 @@ impl RelayHandle {
     /// # Cancel safety
     /// Dropping the future may leave the old document in place.
     pub async fn set_network(&self, network: Arc<Network>) -> Result<(), NodeError> {
-        self.started.shard.set_network(network).await
+        self.started.shard.set_network(Arc::clone(&network)).await?;
+        self.seed(network);
+        Ok(())
     }
 
     /// The relay's counters now.
@@ -305,6 +360,7 @@ impl RelayHandle {
             datagrams_unsent: udp.unsent,
             sessions,
             streams,
+            chunks: self.keeper.as_ref().map(|keeper| keeper.metrics()).unwrap_or_default(),
         })
     }
 

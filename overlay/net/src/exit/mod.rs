@@ -1,6 +1,8 @@
-//! The exit's side: accepts QUIC over circuits and carries requests to the egress.
+//! The last hop's side: accepts QUIC over circuits, carries requests to the egress and answers those about chunks. A relay
+//! may do either, or both.
 
 mod budget;
+mod chunks;
 mod session;
 mod sessions;
 mod stream;
@@ -18,6 +20,7 @@ use zmesh_proto::node::LocalId;
 
 use self::budget::{Budget, Pace};
 use self::sessions::{Entry, Sessions};
+use crate::chunks::Keeper;
 use crate::clock;
 use crate::egress::{CircuitHandle, Egress};
 use crate::quic::{codes, local_of};
@@ -35,7 +38,10 @@ const GATHER: Duration = Duration::from_secs(1);
 /// The exit of one shard.
 pub(crate) struct ExitServer {
     shard: Weak<Shard>,
-    egress: Arc<dyn Egress>,
+    /// Missing at a relay that is no exit.
+    egress: Option<Arc<dyn Egress>>,
+    /// Missing at a relay that keeps no chunks.
+    keeper: Option<Arc<Keeper>>,
     sessions: Mutex<Sessions<Connection>>,
     next: AtomicU64,
     pace: Mutex<Pace>,
@@ -44,10 +50,16 @@ pub(crate) struct ExitServer {
 
 impl ExitServer {
     /// Serves whatever comes to `endpoint`, on the shard's thread.
-    pub(crate) fn start(shard: &Arc<Shard>, endpoint: Endpoint, egress: Arc<dyn Egress>) -> Arc<Self> {
+    pub(crate) fn start(
+        shard: &Arc<Shard>,
+        endpoint: Endpoint,
+        egress: Option<Arc<dyn Egress>>,
+        keeper: Option<Arc<Keeper>>,
+    ) -> Arc<Self> {
         let server = Arc::new(Self {
             shard: Arc::downgrade(shard),
             egress,
+            keeper,
             sessions: Mutex::default(),
             next: AtomicU64::new(1),
             pace: Mutex::new(Pace::sessions(clock::now())),
@@ -142,8 +154,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let entry = self.server.sessions().remove(self.number);
-        if self.asked {
-            self.server.egress.closed(self.handle());
+        if let Some(egress) = &self.server.egress
+            && self.asked
+        {
+            egress.closed(self.handle());
         }
         if let Some(entry) = entry {
             self.server.leave(&entry);

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::udp::Flows;
 use super::{Session, stream};
+use crate::chunks::Guest;
 
 /// How long QUIC's handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -39,6 +40,7 @@ async fn shake_hands(session: &mut Session, incoming: Incoming) {
 }
 
 async fn requests(session: &mut Session, connection: &Connection, flows: &Arc<Flows>, tasks: &mut JoinSet<()>) {
+    let guest = Arc::new(Guest::new(session.number));
     loop {
         tokio::select! {
             accepted = connection.accept_bi() => {
@@ -55,6 +57,7 @@ async fn requests(session: &mut Session, connection: &Connection, flows: &Arc<Fl
                     circuit: session.handle(),
                     connection: connection.clone(),
                     flows: Arc::clone(flows),
+                    guest: Arc::clone(&guest),
                     place,
                     _permit: permit,
                 };

@@ -14,7 +14,8 @@ use zmesh_proto::wire::request::{Failure, Host, HostName, REQUEST_MAX, Request, 
 use super::ExitServer;
 use super::budget::Budget;
 use super::udp::{FLOW_COST, Flows};
-use crate::egress::{CircuitHandle, EgressError, EgressStream, Target, TargetHost};
+use crate::chunks::Guest;
+use crate::egress::{CircuitHandle, Egress, EgressError, EgressStream, Target, TargetHost};
 use crate::quic::codes;
 
 /// How long an origin may take to say what it wants.
@@ -60,6 +61,7 @@ pub(super) struct Asked {
     pub(super) circuit: CircuitHandle,
     pub(super) connection: Connection,
     pub(super) flows: Arc<Flows>,
+    pub(super) guest: Arc<Guest>,
     pub(super) place: Place,
     pub(super) _permit: OwnedSemaphorePermit,
 }
@@ -72,39 +74,55 @@ impl Asked {
             Ok(None) => return refuse(send, Failure::Malformed).await,
             Err(_) => return drop(send.reset(codes::PROTOCOL)),
         };
+        let request = match request {
+            Request::Symbols(run) => return self.symbols(run, send).await,
+            Request::Keep(chunk) => return self.keep(chunk, send, recv).await,
+            request => request,
+        };
+        let Some(egress) = &self.place.server.egress else {
+            return refuse(send, Failure::Unsupported).await;
+        };
         match request {
-            Request::Connect { host, port } => self.connect(target(host, port), send, recv, head).await,
+            Request::Connect { host, port } => self.connect(egress, target(host, port), send, recv, head).await,
             Request::Resolve { host } => {
-                let resolved = limited(self.place.server.egress.resolve(self.circuit, host.as_str())).await;
+                let resolved = limited(egress.resolve(self.circuit, host.as_str())).await;
                 finish(send, resolved.map(Response::Addresses)).await;
             }
             Request::ResolvePtr { ip } => {
-                let resolved = limited(self.place.server.egress.resolve_ptr(self.circuit, ip)).await;
+                let resolved = limited(egress.resolve_ptr(self.circuit, ip)).await;
                 let names = |names: Vec<String>| names.iter().filter_map(|name| HostName::parse(name).ok()).collect();
                 finish(send, resolved.map(|resolved| Response::Names(names(resolved)))).await;
             }
-            Request::BindUdp { flow } => self.bind_udp(flow, send, recv, head).await,
+            Request::BindUdp { flow } => self.bind_udp(egress, flow, send, recv, head).await,
+            Request::Symbols(_) | Request::Keep(_) => refuse(send, Failure::Unsupported).await,
         }
     }
 
-    async fn bind_udp(&self, flow: u32, send: SendStream, recv: RecvStream, head: Bytes) {
+    async fn bind_udp(&self, egress: &Arc<dyn Egress>, flow: u32, send: SendStream, recv: RecvStream, head: Bytes) {
         let server = &self.place.server;
         let (Some(number), Some(_room)) = (self.flows.reserve(flow), server.budget.bytes(FLOW_COST)) else {
             return refuse(send, Failure::QuotaExceeded).await;
         };
-        match limited(server.egress.bind_udp(self.circuit)).await {
+        match limited(egress.bind_udp(self.circuit)).await {
             Ok(socket) => number.serve(&self.connection, socket.into(), send, recv, head).await,
             Err(error) => refuse(send, failure(error)).await,
         }
     }
 
-    async fn connect(&self, target: Target, mut send: SendStream, recv: RecvStream, head: Bytes) {
+    async fn connect(
+        &self,
+        egress: &Arc<dyn Egress>,
+        target: Target,
+        mut send: SendStream,
+        recv: RecvStream,
+        head: Bytes,
+    ) {
         let mut recv = recv;
         let budget = &self.place.server.budget;
         let Some(room) = budget.bytes(BUFFER_SMALL) else {
             return refuse(send, Failure::QuotaExceeded).await;
         };
-        let connecting = limited(self.place.server.egress.connect(self.circuit, target));
+        let connecting = limited(egress.connect(self.circuit, target));
         let connected = tokio::select! {
             connected = connecting => connected,
             // The origin gave up: so does the exit.
@@ -207,7 +225,7 @@ async fn finish(mut send: SendStream, outcome: Result<Response, EgressError>) {
     }
 }
 
-async fn refuse(send: SendStream, failure: Failure) {
+pub(super) async fn refuse(send: SendStream, failure: Failure) {
     finish(send, Ok(Response::Failed(failure))).await;
 }
 

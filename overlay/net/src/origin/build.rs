@@ -1,10 +1,11 @@
 //! Choosing a path and building a circuit over it, again if need be.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::timeout;
 use zmesh_proto::node::BuildFailure;
-use zmesh_proto::path::{GuardError, LastHop, PathError, PathRequest, select};
+use zmesh_proto::path::{GuardError, LastHop, PathError, PathRequest, Reserve, select, select_within};
 use zmesh_proto::random::Generator;
 
 use super::Origin;
@@ -35,19 +36,36 @@ pub(crate) struct Wanted {
     last: LastHop,
     exit: Option<RelayId>,
     exclude: Vec<RelayId>,
+    reserve: Option<SharedReserve>,
 }
+
+/// The inner relays that a session rebuilds from; see [`Reserve`].
+pub(crate) type SharedReserve = Arc<Mutex<Reserve>>;
 
 impl Wanted {
     /// To an exit.
     pub(crate) fn exit(spec: &PathSpec) -> Self {
         let last = LastHop::Exit { port: spec.port, v6: spec.v6 };
-        Self { hops: spec.hops, last, exit: spec.exit, exclude: spec.exclude.clone() }
+        Self { hops: spec.hops, last, exit: spec.exit, exclude: spec.exclude.clone(), reserve: None }
     }
 
     /// To a meeting relay.
     pub(crate) fn meeting(spec: &MeetingSpec) -> Self {
         let last = LastHop::Meeting(spec.relay);
-        Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone() }
+        let reserve = spec.rebuilds.as_ref().map(|rebuilds| Arc::clone(&rebuilds.0));
+        Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone(), reserve }
+    }
+
+    /// Built again, or as a standby: the inner relays come from the session's few.
+    pub(crate) fn within(mut self, reserve: &SharedReserve) -> Self {
+        self.reserve = Some(Arc::clone(reserve));
+        self
+    }
+
+    /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice, of which none is `without`.
+    pub(crate) fn cache(relay: RelayId, hops: usize, without: Option<RelayId>) -> Self {
+        let exclude = without.into_iter().collect();
+        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude, reserve: None }
     }
 }
 
@@ -74,9 +92,7 @@ impl Origin {
         }
         let mut not_guard = exclude.to_vec();
         not_guard.extend(wanted.exit);
-        if let LastHop::Meeting(relay) = wanted.last {
-            not_guard.push(relay);
-        }
+        not_guard.extend(wanted.last.given());
         let mut problem = None;
         // One guard of the set may not fit this path (it is the only exit, or of the exit's operator); another may.
         loop {
@@ -92,9 +108,15 @@ impl Origin {
                 }
             };
             let request = PathRequest { hops: wanted.hops, last: wanted.last, exclude, guard };
+            let inner = wanted.reserve.as_ref().map(|reserve| {
+                let mut reserve = reserve.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut taken = not_guard.clone();
+                taken.extend(guard);
+                reserve.pick(clock::now(), network, &taken, wanted.hops.saturating_sub(2), &mut rng)
+            });
             let drawn = match wanted.exit {
-                None => select(network, &request, &mut rng),
-                Some(exit) => through(network, &request, exit, &mut rng),
+                None => draw(network, &request, inner.as_deref(), &mut rng),
+                Some(exit) => through(network, &request, inner.as_deref(), exit, &mut rng),
             };
             match (drawn, guard) {
                 (Ok(path), _) => return Ok(path),
@@ -122,6 +144,34 @@ impl Origin {
         path.last().copied().ok_or(CircuitError::BadPath("the path is empty"))
     }
 
+    /// Chooses a relay that splices meetings, from the few of one call, and not one of `apart` nor a guard where there are
+    /// others.
+    pub(crate) fn choose_another_meeting(
+        &self,
+        apart: &[RelayId],
+        reserve: &SharedReserve,
+    ) -> Result<RelayId, CircuitError> {
+        let network = self.network();
+        let hops = if network.is_test_network() { 1 } else { 2 };
+        let mut avoid = self.guards();
+        avoid.extend_from_slice(apart);
+        let mut rng = self.choice().rng.fork();
+        let few = {
+            let mut reserve = reserve.lock().unwrap_or_else(PoisonError::into_inner);
+            reserve.pick(clock::now(), &network, &avoid, 1, &mut rng)
+        };
+        let mut last = None;
+        for exclude in [&avoid[..], apart] {
+            let request = PathRequest { hops, last: LastHop::AnyMeeting, exclude, guard: None };
+            match select_within(&network, &request, &few, &mut rng) {
+                Ok(path) => return path.last().copied().ok_or(CircuitError::BadPath("the path is empty")),
+                Err(error) => last = Some(error),
+            }
+        }
+        tracing::debug!(error = ?last, "none of the few relays of this call can splice; another is taken");
+        self.choose_meeting()
+    }
+
     /// Builds a circuit, trying other paths when one fails. `sink` says where the messages of a path's circuit go.
     ///
     /// # Cancel safety
@@ -140,6 +190,7 @@ impl Origin {
             let failure = match timeout(ATTEMPT, self.shard.build(path.clone(), sink(&path))).await {
                 Ok(Ok(built)) => {
                     self.note(&path, None);
+                    Self::note_inner(wanted, &path, false);
                     self.tell(NodeEvent::CircuitReady { hops: path.len(), took: built.took });
                     let path = self.describe(&path);
                     return Ok(Carrier { circuit: built.circuit, took: built.took, path });
@@ -154,14 +205,28 @@ impl Origin {
             };
             if let Some(failure) = failure {
                 self.note(&path, Some(failure));
+                Self::note_inner(wanted, &path, true);
                 reason = failure.to_string();
             }
             self.tell(NodeEvent::CircuitFailed { reason: reason.clone() });
             // A guard is not given up for a failure behind it; the other relays are, where there are more.
             let guilty = if matches!(failure, Some(BuildFailure::Timeout)) { 0 } else { 1 };
-            avoid.extend(path.iter().skip(guilty).filter(|relay| wanted.last != LastHop::Meeting(**relay)));
+            avoid.extend(path.iter().skip(guilty).filter(|relay| wanted.last.given() != Some(**relay)));
         }
         Err(CircuitError::Build { attempts: ATTEMPTS, reason })
+    }
+
+    /// Keeps the records of the session's inner relays.
+    fn note_inner(wanted: &Wanted, path: &[RelayId], failed: bool) {
+        let Some(reserve) = &wanted.reserve else { return };
+        let mut reserve = reserve.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in path.iter().skip(1).rev().skip(1) {
+            if failed {
+                reserve.failed(id, clock::now());
+            } else {
+                reserve.succeeded(id);
+            }
+        }
     }
 
     /// Keeps the guards' records.
@@ -196,16 +261,30 @@ impl Origin {
     }
 }
 
+/// Draws a path, from a few inner relays or from all.
+fn draw(
+    network: &Network,
+    request: &PathRequest<'_>,
+    inner: Option<&[RelayId]>,
+    rng: &mut Generator,
+) -> Result<Vec<RelayId>, PathError> {
+    match inner {
+        Some(inner) => select_within(network, request, inner, rng),
+        None => select(network, request, rng),
+    }
+}
+
 /// Draws until a path ends at `exit`: paths through it stay as likely among each other as they were.
 fn through(
     network: &Network,
     request: &PathRequest<'_>,
+    inner: Option<&[RelayId]>,
     exit: RelayId,
     rng: &mut Generator,
 ) -> Result<Vec<RelayId>, PathError> {
     network.relay(&exit).ok_or(PathError::UnknownRelay(exit))?;
     for _ in 0..DRAWS {
-        let path = select(network, request, rng)?;
+        let path = draw(network, request, inner, rng)?;
         if path.last() == Some(&exit) {
             return Ok(path);
         }
@@ -214,5 +293,5 @@ fn through(
     let others = network.relays().iter().filter(|relay| relay.exit().is_some()).map(|relay| relay.id());
     let exclude: Vec<_> =
         others.filter(|id| *id != exit && Some(*id) != request.guard).chain(request.exclude.iter().copied()).collect();
-    select(network, &PathRequest { exclude: &exclude, ..*request }, rng)
+    draw(network, &PathRequest { exclude: &exclude, ..*request }, inner, rng)
 }

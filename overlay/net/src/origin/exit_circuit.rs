@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+use super::standby::Standby;
 use super::{Carrier, Origin, Wanted};
 use crate::api::{CircuitError, ConnectError, ConnectErrorKind, HopInfo, NodeEvent, PathSpec};
 use crate::egress::Target;
@@ -232,13 +233,30 @@ impl Shared {
 
     /// Builds another circuit to the same exit for the same connection, by another guard where there is one: the old
     /// one may be what died.
-    async fn rebuild(&self, socket: &Arc<CircuitSocket>) -> Result<Carrier, CircuitError> {
+    async fn rebuild(&self, socket: &Arc<CircuitSocket>, standby: &Standby) -> Result<Carrier, CircuitError> {
         let origin = self.origin.upgrade().ok_or(CircuitError::ShutDown)?;
         origin.tell(NodeEvent::Rebuilding);
-        let old: Vec<_> = self.carrier().path.iter().map(|hop| hop.id).filter(|id| *id != self.exit).collect();
-        let wanted = Wanted::exit(&self.spec.clone().through(self.exit));
+        let old = standby.others(&self.carrier().path);
+        let wanted = standby.wanted();
         let building = origin.build(&wanted, &old, |_| Sink::Quic(Arc::clone(socket)));
         timeout(REBUILD, building).await.unwrap_or(Err(CircuitError::Timeout))
+    }
+
+    /// Carries the connection by another circuit from now on.
+    fn carry_by(&self, carrier: &Arc<Carrier>, socket: &CircuitSocket, channel: &Channel) {
+        *self.carrier.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(carrier);
+        socket.attach(carrier.circuit.id);
+        channel.nudge();
+    }
+
+    fn died(&self, carrier: &Carrier) {
+        if let Some(origin) = self.origin.upgrade() {
+            origin.died(&carrier.path.iter().map(|hop| hop.id).collect::<Vec<_>>());
+        }
+    }
+
+    fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed) && !self.shard.is_stopping()
     }
 }
 
@@ -246,6 +264,9 @@ impl Shared {
 async fn asked_to_close(close: &mut watch::Receiver<bool>) {
     let _ = close.wait_for(|close| *close).await;
 }
+
+/// How often a session looks whether a standby is to be built.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Shakes hands, watches connection and circuit, and replaces or ends them.
 async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32], mut close: watch::Receiver<bool>) {
@@ -263,7 +284,14 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
         }
     };
     shared.state.send_replace(State::Up(Arc::clone(&channel)));
+    let mut standby = Standby::new(shared.exit, shared.spec.clone());
     loop {
+        if let Some(origin) = shared.origin.upgrade()
+            && shared.is_kept()
+            && origin.wants_standby()
+        {
+            standby.build(&origin, &carrier, &socket);
+        }
         tokio::select! {
             () = asked_to_close(&mut close) => {
                 shared.end(CircuitError::Closed("closed here".into()));
@@ -275,17 +303,50 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
                 shared.end(CircuitError::Closed(error.to_string()));
                 return carrier.circuit.close();
             }
+            news = standby.news() => {
+                let Some(origin) = shared.origin.upgrade() else { continue };
+                standby.take_in(news, &origin, &shared.shard, &carrier).await;
+            }
+            () = carrier.circuit.state.suspect() => {
+                // Make before break: the other one is there already. Without it there is still the patience of the circuit.
+                match standby.take() {
+                    Some(fresh) => {
+                        shared.died(&carrier);
+                        carrier = fresh;
+                        shared.carry_by(&carrier, &socket, &channel);
+                        if let Some(origin) = shared.origin.upgrade() {
+                            origin.tell(NodeEvent::Moved);
+                        }
+                    }
+                    None => tokio::select! {
+                        _ = carrier.circuit.state.closed() => {}
+                        news = standby.news() => {
+                            let Some(origin) = shared.origin.upgrade() else { continue };
+                            standby.take_in(news, &origin, &shared.shard, &carrier).await;
+                        }
+                        () = tokio::time::sleep(LOOK) => {}
+                    },
+                }
+            }
             reason = carrier.circuit.state.closed() => {
-                if !shared.kept.load(Ordering::Relaxed) || shared.shard.is_stopping() {
+                if !shared.is_kept() {
                     shared.end(CircuitError::Closed(reason.clone()));
                     return channel.connection.close(codes::CIRCUIT, reason.as_bytes());
                 }
+                shared.died(&carrier);
+                if let Some(fresh) = standby.take() {
+                    carrier = fresh;
+                    shared.carry_by(&carrier, &socket, &channel);
+                    if let Some(origin) = shared.origin.upgrade() {
+                        origin.tell(NodeEvent::Moved);
+                    }
+                    continue;
+                }
                 shared.state.send_replace(State::Moving);
-                match shared.rebuild(&socket).await {
+                match shared.rebuild(&socket, &standby).await {
                     Ok(fresh) => {
                         carrier = Arc::new(fresh);
-                        *shared.carrier.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&carrier);
-                        channel.nudge();
+                        shared.carry_by(&carrier, &socket, &channel);
                         shared.state.send_replace(State::Up(Arc::clone(&channel)));
                     }
                     Err(error) => {
@@ -294,6 +355,7 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
                     }
                 }
             }
+            () = tokio::time::sleep(LOOK) => {}
         }
     }
 }

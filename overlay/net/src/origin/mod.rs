@@ -4,6 +4,7 @@ mod build;
 mod exit_circuit;
 mod session;
 mod spares;
+mod standby;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -12,7 +13,7 @@ use tokio::sync::broadcast;
 use zmesh_proto::path::{GUARDS_DEFAULT, GuardSet};
 use zmesh_proto::random::Generator;
 
-pub(crate) use self::build::{Carrier, Wanted};
+pub(crate) use self::build::{Carrier, SharedReserve, Wanted};
 pub(crate) use self::exit_circuit::{ExitCircuit, ping};
 pub(crate) use self::session::SessionCore;
 use self::spares::Spares;
@@ -31,6 +32,7 @@ pub(crate) struct Origin {
     events: broadcast::Sender<NodeEvent>,
     sessions: Mutex<HashMap<session::Key, Arc<SessionCore>>>,
     spares: Spares,
+    standby: bool,
 }
 
 /// What path choice remembers and draws from.
@@ -41,14 +43,21 @@ struct Choice {
 }
 
 impl Origin {
-    /// An origin that keeps `spares` circuits of `spec` ready.
-    pub(crate) fn start(shard: Arc<Shard>, network: Arc<Network>, spec: PathSpec, spares: usize) -> Arc<Self> {
+    /// An origin that keeps `spares` circuits of `spec` ready, and under each session a standby if `standby`.
+    pub(crate) fn start(
+        shard: Arc<Shard>,
+        network: Arc<Network>,
+        spec: PathSpec,
+        spares: usize,
+        standby: bool,
+    ) -> Arc<Self> {
         let origin = Arc::new(Self {
             network: RwLock::new(network),
             choice: Mutex::new(Choice { guards: GuardSet::new(GUARDS_DEFAULT), rng: entropy::rng() }),
             events: broadcast::Sender::new(EVENTS),
             sessions: Mutex::default(),
             spares: Spares::new(spec, spares),
+            standby,
             shard,
         });
         origin.shard.runtime.spawn(spares::keep(Arc::downgrade(&origin)));
@@ -76,6 +85,23 @@ impl Origin {
     /// The guards in use.
     pub(crate) fn guards(&self) -> Vec<RelayId> {
         self.choice().guards.report(clock::now()).iter().map(|guard| guard.id).collect()
+    }
+
+    /// How the guards do, failures included.
+    pub(crate) fn guard_reports(&self) -> Vec<zmesh_proto::path::GuardReport> {
+        self.choice().guards.report(clock::now())
+    }
+
+    /// Whether sessions keep a second circuit.
+    fn wants_standby(&self) -> bool {
+        self.standby
+    }
+
+    /// An open circuit over this path died.
+    fn died(&self, path: &[RelayId]) {
+        if let Some(guard) = path.first() {
+            self.choice().guards.failed_behind(guard);
+        }
     }
 
     pub(crate) fn events(&self) -> broadcast::Receiver<NodeEvent> {

@@ -147,7 +147,7 @@ impl Channel {
 }
 
 /// Reads a response and what came right behind it.
-async fn answer(recv: &mut RecvStream) -> Result<(Response, Bytes), ConnectError> {
+pub(crate) async fn answer(recv: &mut RecvStream) -> Result<(Response, Bytes), ConnectError> {
     let mut bytes = Vec::new();
     loop {
         let chunk = recv.read_chunk(RESPONSE_MAX, true).await.map_err(|error| match error {

@@ -11,7 +11,7 @@ mod tests;
 mod tls;
 mod transport;
 
-pub(crate) use channel::{Channel, Opened, host, reset_reason};
+pub(crate) use channel::{Channel, Opened, answer, host, reset_reason};
 pub(crate) use flows::{Flow, PAYLOAD_MAX, Records, records, send_datagram};
 pub(crate) use runtime::ShardRuntime;
 pub(crate) use socket::{CircuitSocket, local_address, local_of};

@@ -24,8 +24,10 @@ const DAMAGED: usize = 64;
 /// Where the messages of an own circuit go.
 #[derive(Clone)]
 pub(crate) enum Sink {
-    /// To QUIC.
+    /// To QUIC, which sends by this circuit from the moment that it is ready.
     Quic(Arc<CircuitSocket>),
+    /// To QUIC, which sends by another circuit until somebody says otherwise.
+    QuicStandby(Arc<CircuitSocket>),
     /// To the reader of a datagram circuit.
     Queue(Arc<MessageQueue>),
 }
@@ -61,12 +63,14 @@ impl MessageQueue {
 /// What the holders of a circuit can see of it.
 pub(crate) struct CircuitState {
     closed: watch::Sender<Option<String>>,
+    suspect: watch::Sender<bool>,
     meeting: watch::Sender<LastOutcome>,
 }
 
 impl CircuitState {
     fn new() -> Arc<Self> {
-        Arc::new(Self { closed: watch::Sender::new(None), meeting: watch::Sender::new(None) })
+        let (closed, suspect) = (watch::Sender::new(None), watch::Sender::new(false));
+        Arc::new(Self { closed, suspect, meeting: watch::Sender::new(None) })
     }
 
     /// Why the circuit has ended, if it has.
@@ -80,6 +84,14 @@ impl CircuitState {
         match closed.wait_for(Option::is_some).await {
             Ok(reason) => reason.clone().unwrap_or_default(),
             Err(_) => "the node is gone".into(),
+        }
+    }
+
+    /// Waits until a circuit that is watched is silent for longer than it should.
+    pub(crate) async fn suspect(&self) {
+        let mut suspect = self.suspect.subscribe();
+        if suspect.wait_for(|suspect| *suspect).await.is_err() {
+            std::future::pending().await
         }
     }
 
@@ -165,6 +177,12 @@ impl Core {
                     Err(error) => drop(answer.send(Err(error.to_string()))),
                 }
             }
+            Command::Watch { circuit, rtt } => {
+                if let Some(own) = self.own.get(&circuit) {
+                    own.state.suspect.send_replace(false);
+                }
+                self.node.watch(now, circuit, Some(rtt));
+            }
             Command::Meet { circuit, meet, answer } => {
                 let met = self.node.meet(now, circuit, meet).map_err(|error| error.to_string());
                 drop(answer.send(met));
@@ -210,6 +228,11 @@ impl Core {
                             self.damaged.extend(own.guard);
                         }
                         own.end(&reason.to_string());
+                    }
+                }
+                Event::CircuitSuspect { circuit } => {
+                    if let Some(own) = self.own.get(&circuit) {
+                        own.state.suspect.send_replace(true);
                     }
                 }
                 Event::Pong { circuit, hop, rtt } => {
@@ -285,7 +308,7 @@ pub(crate) fn may_follow(in_use: Option<&Network>, given: &Network) -> Result<()
 impl Own {
     fn deliver(&self, message: Vec<u8>) {
         match &self.sink {
-            Sink::Quic(socket) => socket.deliver(None, message),
+            Sink::Quic(socket) | Sink::QuicStandby(socket) => socket.deliver(None, message),
             Sink::Queue(queue) => queue.push(message),
         }
     }

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Build { path: Vec<RelayId>, sink: Sink, answer: oneshot::Sender<Result<Built, BuildStop>> },
     /// Measure the round trip to a hop.
     Ping { circuit: CircuitId, hop: usize, answer: oneshot::Sender<Result<Duration, String>> },
+    /// Watch a circuit closely, because another is ready: its usual round trip. Suspicion appears in the circuit's state.
+    Watch { circuit: CircuitId, rtt: Duration },
     /// Meet at the circuit's last relay; the outcomes appear in the circuit's state.
     Meet { circuit: CircuitId, meet: Meet, answer: oneshot::Sender<Result<(), String>> },
     /// Take other onion keys into use.

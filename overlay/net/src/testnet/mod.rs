@@ -3,7 +3,9 @@
 mod loopback;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zmesh_proto::directory::DocumentError;
 use zmesh_proto::keys::SignerKey;
@@ -12,10 +14,13 @@ use zmesh_proto::wire::document::{Draft, DraftTerms, SignerId};
 
 pub use self::loopback::Loopback;
 use crate::egress::Egress;
-use crate::{Network, NodeError, Relay, RelayHandle, RelayId, RelayKeys, clock, entropy};
+use crate::{ChunkStore, Network, NodeError, Relay, RelayHandle, RelayId, RelayKeys, clock, entropy};
 
 /// How long the document of a test network holds, in seconds.
 const VALID: u64 = 24 * 3600;
+
+/// How long after a chunk came its relay passes it on.
+const RESEED: Duration = Duration::from_millis(500);
 
 /// Makes the egress of one exit.
 pub type EgressFactory = Box<dyn Fn() -> Arc<dyn Egress> + Send + Sync>;
@@ -32,6 +37,12 @@ pub struct TestnetConfig {
     pub egress: EgressFactory,
     /// Makes every exit prove another key than the one in the network document, to see that origins refuse it.
     pub forge_exit_keys: bool,
+    /// Where relays keep chunks, each in a directory of its own; without it they keep none.
+    pub chunks: Option<PathBuf>,
+    /// Relays, by their place, that give wrong symbols of every chunk.
+    pub poison: Vec<usize>,
+    /// What a relay sends at most, by its place, in bytes per second.
+    pub rate_limits: Vec<(usize, u64)>,
 }
 
 impl Default for TestnetConfig {
@@ -43,6 +54,9 @@ impl Default for TestnetConfig {
             address: Ipv4Addr::LOCALHOST.into(),
             egress: Box::new(|| Arc::new(Loopback::default())),
             forge_exit_keys: false,
+            chunks: None,
+            poison: Vec::new(),
+            rate_limits: Vec::new(),
         }
     }
 }
@@ -95,6 +109,14 @@ impl Testnet {
             let exit = index + config.exits >= config.relays;
             let text = keys.to_text();
             let mut builder = Relay::builder().keys(keys).bind(SocketAddr::new(config.address, 0)).meeting(true);
+            if let Some(directory) = &config.chunks {
+                let mut store = ChunkStore::new(directory.join(format!("relay{index}")));
+                store.put_rate = 64 << 20;
+                store.reseed_after = RESEED;
+                builder = builder.chunks(store).poison(config.poison.contains(&index));
+            }
+            let limit = config.rate_limits.iter().find(|(relay, _)| *relay == index);
+            builder = builder.rate_limit(limit.map(|(_, rate)| *rate));
             if exit {
                 builder = builder.egress((config.egress)());
                 if config.forge_exit_keys {
@@ -111,6 +133,7 @@ impl Testnet {
                 addresses: handle.local_addresses(),
                 exit: exit.then_some(ports),
                 meeting: true,
+                cache: config.chunks.is_some(),
             };
             let terms = Terms { published: unix, expires: unix + VALID + 1, revision: 1 };
             let keys = RelayKeys::from_text(text.as_bytes()).expect("keys read back what they wrote");

@@ -33,6 +33,7 @@ pub(crate) fn info(number: u8) -> DescriptorInfo {
         addresses: vec![SocketAddr::from(([20 + number, 1, 2, 3], 9001))],
         exit: None,
         meeting: false,
+        cache: false,
     }
 }
 

@@ -153,7 +153,7 @@ impl Relay {
         self.descriptor.onion_at(unix)
     }
 
-    /// The Ed25519 key of its TLS, if it is an exit.
+    /// The Ed25519 key of its TLS, if it is an exit or keeps chunks.
     #[must_use]
     pub fn exit_key(&self) -> Option<[u8; 32]> {
         self.descriptor.exit_key()
@@ -169,6 +169,12 @@ impl Relay {
     #[must_use]
     pub fn is_meeting(&self) -> bool {
         self.info().meeting
+    }
+
+    /// Whether it keeps chunks.
+    #[must_use]
+    pub fn is_cache(&self) -> bool {
+        self.info().cache
     }
 
     /// The name for people.

@@ -31,8 +31,11 @@ use delay::Delay;
 use loss::{Loss, Verdict};
 
 const DATAGRAM: u64 = L_LEN as u64;
-/// The window never falls below this.
+/// The window never falls below this, …
 pub(super) const MIN_WINDOW: u64 = 4 * DATAGRAM;
+/// … nor below what a path brings of this rate, in bytes per second: a call beside its repairs. Delay that varies by more
+/// than the target, as on radio, looks like a queue for ever, and such a rate would not make one shorter.
+const CALL_RATE: u64 = 75_000;
 const INITIAL_WINDOW: u64 = 32 * DATAGRAM;
 const MAX_WINDOW: u64 = 32 << 20;
 const MAX_BURST: u64 = 64 * DATAGRAM;
@@ -238,7 +241,7 @@ impl Congestion {
         }
         let (queue, target, base) = (self.period_queue, self.delay.target(), self.delay.base());
         if queue > target {
-            if self.window == MIN_WINDOW {
+            if self.window == self.floor() {
                 // So small a window makes no such queue: the path is longer than it was, or others fill it.
                 self.delay.rebase(now);
             }
@@ -260,9 +263,14 @@ impl Congestion {
         }
     }
 
+    /// The window never falls below this.
+    fn floor(&self) -> u64 {
+        MIN_WINDOW.max(self.delay.base().min(SECOND) * CALL_RATE / SECOND)
+    }
+
     /// Sets the window and begins a new period.
     fn change(&mut self, _now: Nanos, window: u64, next: u64) {
-        self.window = window.clamp(MIN_WINDOW, MAX_WINDOW);
+        self.window = window.clamp(self.floor(), MAX_WINDOW);
         self.period_from = next;
         self.period_began = None;
         self.period_samples = 0;
@@ -283,7 +291,7 @@ impl Congestion {
             None if !self.slow_start && now.saturating_sub(self.emptied) > DRAIN_EVERY => {
                 let cap = self.window * base / (base + queue).max(1) * 3 / 4;
                 let span = (2 * self.delay.smoothed() + 2 * MILLI).min(DRAIN_LONGEST);
-                self.drain = Some((cap.max(MIN_WINDOW), now + span));
+                self.drain = Some((cap.max(self.floor()), now + span));
             }
             _ => {}
         }

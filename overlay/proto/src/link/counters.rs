@@ -21,6 +21,16 @@ pub struct LinkCounters {
     pub cells_sent: u64,
     /// Cells received.
     pub cells_received: u64,
+    /// Cells sent again because their datagram was lost.
+    pub cells_again: u64,
+    /// Linear combinations of cells sent to repair a loss.
+    pub repairs_sent: u64,
+    /// Cells received that had been lost at first: sent again, or repaired.
+    pub cells_repaired: u64,
+    /// Cells received once more, by repair or after it, and not handed on.
+    pub cells_twice: u64,
+    /// Repairs not looked at: a link had as much of that work as it may have.
+    pub repairs_refused: u64,
     /// Control frames received for the first time.
     pub control_received: u64,
     /// Control frames received again.

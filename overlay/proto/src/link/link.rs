@@ -2,6 +2,7 @@
 
 mod path;
 mod receive;
+mod repair;
 mod send;
 mod timers;
 
@@ -15,6 +16,7 @@ use super::congestion::Congestion;
 use super::control::{Inbox, Outbox};
 use super::cookie::Mac;
 use super::received::Received;
+use super::repair::Repair;
 use super::sent::Sent;
 use super::session::Session;
 use super::types::{LinkConfig, LinkId, LinkPeer, LinkPeerInfo, LinkStats};
@@ -76,6 +78,7 @@ pub(super) struct Link {
     received: Received,
     sent: Sent,
     pub(super) congestion: Congestion,
+    repair: Repair,
     outbox: Outbox,
     inbox: Inbox,
     ack_due: Option<Nanos>,
@@ -127,6 +130,7 @@ impl Link {
             received: Received::default(),
             sent: Sent::default(),
             congestion: Congestion::new(now),
+            repair: Repair::default(),
             outbox: Outbox::default(),
             inbox: Inbox::default(),
             ack_due: None,

@@ -242,6 +242,13 @@ impl Links {
     /// Seals one or two cells into the output at once: one gives a short datagram, two a long one. Ask
     /// [`can_send`](Self::can_send) first. Does nothing when the link is not up.
     pub fn send_cells(&mut self, now: Instant, link: LinkId, first: &Cell, second: Option<&Cell>) {
+        self.send_queued(now, link, (first, false), second.map(|second| (second, false)));
+    }
+
+    /// As [`send_cells`](Self::send_cells), with word of each cell whether its circuit is sparse. While a link loses
+    /// datagrams, a sparse cell is protected by repairs that leave beside and after it; any other is sent again when it
+    /// was lost.
+    pub fn send_queued(&mut self, now: Instant, link: LinkId, first: (&Cell, bool), second: Option<(&Cell, bool)>) {
         let now = self.shared.clock.nanos(now);
         if let Some(state) = self.table.get_mut(link) {
             state.send_cells(now, &mut self.shared, first, second);

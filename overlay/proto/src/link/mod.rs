@@ -10,6 +10,7 @@
 //! | `session`, `window` | keys of one handshake, replay window |
 //! | `sent`, `received`, `congestion`, `bucket` | feedback, congestion control, pacing |
 //! | `control` | reliable control frames |
+//! | `repair` | cells sent again, and combinations of cells, for what was lost |
 //! | `output` | sealed datagrams in runs for segmentation offload |
 //!
 //! What an observer of a link sees: two lengths of datagram, random receiver indexes, counters, and that a handshake is
@@ -30,6 +31,7 @@ mod link;
 mod links;
 mod output;
 mod received;
+mod repair;
 mod sent;
 mod session;
 mod shared;

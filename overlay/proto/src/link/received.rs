@@ -19,10 +19,12 @@ pub(super) struct Received {
     end: u64,
     /// Bit `i` stands for `end − 2 − i`.
     bitmap: u128,
-    total: u32,
+    total: u16,
     arrived: Nanos,
     pending: u32,
     pending_since: Nanos,
+    /// One is missing below those that are pending: the sender had better know soon.
+    gap: bool,
 }
 
 impl Received {
@@ -46,6 +48,7 @@ impl Received {
                 }
                 _ => 0,
             };
+            self.gap |= step > 1 && self.end > 0;
             self.end = end;
             self.arrived = now;
             return true;
@@ -69,7 +72,7 @@ impl Received {
 
     /// When a report is due, if one is.
     pub(super) fn due(&self, rtt: Option<Nanos>) -> Option<Nanos> {
-        let wait = if self.pending >= SPARSE {
+        let wait = if self.pending >= SPARSE || self.gap {
             rtt.map_or(MILLI, |rtt| rtt / 4).clamp(SHORTEST_WAIT, BUSY_WAIT)
         } else {
             LONGEST_WAIT
@@ -80,6 +83,7 @@ impl Received {
     /// The report, and from now on nothing is pending.
     pub(super) fn report(&mut self, now: Nanos) -> Feedback {
         self.pending = 0;
+        self.gap = false;
         let highest = self.end.saturating_sub(1).to_be_bytes();
         Feedback {
             highest: u32::from_be_bytes([highest[4], highest[5], highest[6], highest[7]]),

@@ -11,9 +11,14 @@ use super::clock::{MICRO, MILLI, Nanos, SECOND};
 use crate::wire::frame::{FEEDBACK_BITS, Feedback};
 
 /// A datagram counts as lost when one sent this much later has arrived …
-const REORDER_COUNT: u64 = 48;
-/// … or one sent this much later in time.
-const REORDER_TIME: Nanos = 5 * MILLI;
+const REORDER_COUNT: u64 = 8;
+/// … or one sent this much later in time. What counts as lost is sent again, so it pays to know soon; …
+const REORDER_TIME: Nanos = MILLI;
+/// … on a path that reorders, both grow by a half for each round trip in which something that had counted as lost came
+/// after all, up to 38 times as much, …
+const MOST_PATIENCE: u32 = 9;
+/// … and go back a step after so many datagrams without that.
+const PATIENCE_KEPT: u32 = 1024;
 /// Entries kept at most; beyond, the oldest counts as lost.
 const MAX_ENTRIES: usize = 1 << 16;
 /// Entries kept beyond which those that are not in flight are forgotten, from the oldest.
@@ -49,6 +54,10 @@ pub(super) struct Report {
     /// Datagrams now taken for lost, and their bytes.
     pub(super) lost: u32,
     pub(super) lost_bytes: u64,
+    /// Of these, how many followed one that was not lost: bursts that began.
+    pub(super) bursts: u32,
+    /// Datagrams that had counted as lost, or were forgotten, and were reported after all.
+    pub(super) late: u32,
     /// Round-trip time of the highest one, without the peer's waiting, when it is newly reported.
     pub(super) rtt: Option<Nanos>,
     /// The peer's clock at its arrival minus ours at its sending, modulo 2³² µs.
@@ -57,6 +66,17 @@ pub(super) struct Report {
     pub(super) largest: u64,
     /// Something arrived that had been given up in a black-out.
     pub(super) revived: bool,
+}
+
+/// What is now known of a datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    /// It has arrived.
+    Arrived,
+    /// It is taken for lost.
+    Lost,
+    /// It is known to have arrived, after its fate was told before.
+    Late,
 }
 
 /// A FEEDBACK that claims what cannot be.
@@ -71,6 +91,13 @@ pub(super) struct Sent {
     /// The last FEEDBACK's highest counter and bitmap, so that only news is looked at.
     known_highest: Option<u64>,
     known: u128,
+    /// The last one that was taken for lost.
+    last_lost: Option<u64>,
+    /// Steps by which the patience with what is late is above the least, and datagrams since one was too late.
+    patience: u32,
+    in_time: u32,
+    /// Only what was sent from here on has been judged by the present patience.
+    judged_from: u64,
 }
 
 impl Sent {
@@ -103,11 +130,16 @@ impl Sent {
         self.entries.get_mut(at)
     }
 
-    /// Takes a FEEDBACK.
+    /// Takes a FEEDBACK, and tells `see` what has become of which datagram.
     ///
     /// # Errors
     /// [`Absurd`] when it reports a counter that was never used.
-    pub(super) fn feedback(&mut self, now: Nanos, feedback: &Feedback) -> Result<Report, Absurd> {
+    pub(super) fn feedback(
+        &mut self,
+        now: Nanos,
+        feedback: &Feedback,
+        mut see: impl FnMut(u64, Fate),
+    ) -> Result<Report, Absurd> {
         let last = self.next_counter().checked_sub(1).ok_or(Absurd)?;
         let back = low32(last).wrapping_sub(feedback.highest);
         let highest = last.checked_sub(u64::from(back)).filter(|_| back < 1 << 31).ok_or(Absurd)?;
@@ -128,19 +160,26 @@ impl Sent {
                 now.saturating_sub(at).checked_sub(waited).filter(|rtt| *rtt > 0).map(|rtt| rtt.min(LONGEST_RTT));
             report.one_way = Some(feedback.arrived.wrapping_sub(super::clock::micros32(at)));
         }
-        self.acknowledge(highest, &mut report);
-        // Only bits that the last report did not have.
+        if self.known_highest != Some(highest) {
+            self.acknowledge(highest, &mut report, &mut see);
+        }
+        // Only bits that the last report did not have. One that was overtaken tells nothing about what came too late.
+        let overtaken = self.known_highest.is_some_and(|known| highest < known);
         let mut news = bitmap & !self.known_below(highest);
         while news != 0 {
             let bit = news.trailing_zeros();
             news &= news - 1;
-            self.acknowledge(highest - 1 - u64::from(bit), &mut report);
+            self.acknowledge(highest - 1 - u64::from(bit), &mut report, &mut see);
         }
         if self.known_highest.is_none_or(|known| highest >= known) {
             self.known_highest = Some(highest);
             self.known = bitmap;
         }
-        self.settle(&mut report);
+        self.settle(&mut report, &mut see);
+        if overtaken {
+            report.late = 0;
+        }
+        self.learn(&report);
         Ok(report)
     }
 
@@ -156,8 +195,12 @@ impl Sent {
         }
     }
 
-    fn acknowledge(&mut self, counter: u64, report: &mut Report) {
+    fn acknowledge(&mut self, counter: u64, report: &mut Report, see: &mut impl FnMut(u64, Fate)) {
         let Some(entry) = self.entry(counter) else {
+            if counter < self.first {
+                report.late += u32::from(counter >= self.judged_from);
+                see(counter, Fate::Late);
+            }
             return;
         };
         match entry.state {
@@ -168,27 +211,46 @@ impl Sent {
         }
         report.acked += 1;
         entry.state = State::Done;
+        see(counter, Fate::Arrived);
+    }
+
+    /// Learns how far the path reorders.
+    fn learn(&mut self, report: &Report) {
+        if report.late > 0 {
+            self.patience = (self.patience + 1).min(MOST_PATIENCE);
+            self.judged_from = self.next_counter();
+            self.in_time = 0;
+        }
+        self.in_time = self.in_time.saturating_add(report.acked);
+        if self.in_time >= PATIENCE_KEPT {
+            self.patience = self.patience.saturating_sub(1);
+            self.in_time = 0;
+        }
     }
 
     /// Drops what is settled from the front, and what is lost.
-    fn settle(&mut self, report: &mut Report) {
+    fn settle(&mut self, report: &mut Report, see: &mut impl FnMut(u64, Fate)) {
         let Some(known) = self.known_highest else {
             return;
         };
         let known_at = self.entry(known).map(|entry| entry.at);
+        let stretched = |least: u64| least * 3u64.pow(self.patience) >> self.patience;
+        let (count, time) = (stretched(REORDER_COUNT), stretched(REORDER_TIME));
         while let Some(front) = self.entries.front() {
-            let late = self.first + REORDER_COUNT <= known
-                || (self.first < known && known_at.is_some_and(|at| front.at + REORDER_TIME <= at));
+            let late =
+                self.first + count <= known || (self.first < known && known_at.is_some_and(|at| front.at + time <= at));
             if front.state != State::Done && !late {
                 return;
             }
-            match front.state {
-                State::Open => {
-                    report.lost += 1;
-                    report.lost_bytes += u64::from(front.len);
-                }
-                State::Silent => report.lost += 1,
-                State::GivenUp | State::Done => {}
+            let lost = matches!(front.state, State::Open | State::Silent);
+            if front.state == State::Open {
+                report.lost_bytes += u64::from(front.len);
+            }
+            if lost {
+                report.lost += 1;
+                report.bursts += u32::from(self.last_lost.is_none_or(|last| last + 1 != self.first));
+                self.last_lost = Some(self.first);
+                see(self.first, Fate::Lost);
             }
             self.entries.pop_front();
             self.first += 1;
@@ -233,7 +295,7 @@ mod tests {
                     }
                 }
                 let feedback = Feedback { highest, received: 0, arrived, delay, bitmap };
-                if let Ok(report) = sent.feedback(now, &feedback) {
+                if let Ok(report) = sent.feedback(now, &feedback, |_, _| ()) {
                     prop_assert!(report.largest < sent.next_counter());
                     prop_assert!(report.acked_bytes + report.lost_bytes <= in_flight);
                     in_flight -= report.acked_bytes + report.lost_bytes;
@@ -243,7 +305,7 @@ mod tests {
 
         /// An honest receiver's reports settle everything that arrived, over loss and reordering.
         #[test]
-        fn honest_reports_account_for_everything(order in proptest::collection::vec(0u64..40, 200)) {
+        fn honest_reports_account_for_everything(order in proptest::collection::vec(0..REORDER_COUNT, 200)) {
             let (mut sent, mut received) = (Sent::default(), Received::default());
             for _ in 0..order.len() {
                 sent.note(0, 1200, true);
@@ -257,12 +319,12 @@ mod tests {
                 received.note(0, counter, true);
                 arrivals += 1;
                 if step % 8 == 0 {
-                    let report = sent.feedback(0, &received.report(0)).expect("honest");
+                    let report = sent.feedback(0, &received.report(0), |_, _| ()).expect("honest");
                     acked += report.acked;
                     lost += report.lost;
                 }
             }
-            let report = sent.feedback(0, &received.report(0)).expect("honest");
+            let report = sent.feedback(0, &received.report(0), |_, _| ()).expect("honest");
             prop_assert_eq!(acked + report.acked, arrivals);
             prop_assert!(lost + report.lost <= 200 - arrivals);
         }
@@ -272,16 +334,16 @@ mod tests {
     fn counters_that_were_never_sent_are_absurd() {
         let mut sent = Sent::default();
         let claim = |highest, bitmap| Feedback { highest, bitmap, ..Feedback::default() };
-        assert_eq!(sent.feedback(0, &claim(0, 0)), Err(Absurd));
+        assert_eq!(sent.feedback(0, &claim(0, 0), |_, _| ()), Err(Absurd));
         for _ in 0..10 {
             sent.note(0, 1200, true);
         }
-        assert_eq!(sent.feedback(0, &claim(10, 0)), Err(Absurd));
-        assert_eq!(sent.feedback(0, &claim(u32::MAX, 0)), Err(Absurd));
-        assert_eq!(sent.feedback(0, &claim(3, 0b1000)), Err(Absurd), "counter −1");
-        let report = sent.feedback(0, &claim(3, 0b111)).expect("all sent");
+        assert_eq!(sent.feedback(0, &claim(10, 0), |_, _| ()), Err(Absurd));
+        assert_eq!(sent.feedback(0, &claim(u32::MAX, 0), |_, _| ()), Err(Absurd));
+        assert_eq!(sent.feedback(0, &claim(3, 0b1000), |_, _| ()), Err(Absurd), "counter −1");
+        let report = sent.feedback(0, &claim(3, 0b111), |_, _| ()).expect("all sent");
         assert_eq!((report.acked, report.acked_bytes), (4, 4800));
-        assert_eq!(sent.feedback(0, &claim(3, 0b111)).expect("repeat").acked, 0);
+        assert_eq!(sent.feedback(0, &claim(3, 0b111), |_, _| ()).expect("repeat").acked, 0);
     }
 
     #[test]
@@ -292,7 +354,7 @@ mod tests {
             if counter != 5 {
                 received.note(0, counter, true);
             }
-            let report = sent.feedback(MILLI, &received.report(0)).expect("honest");
+            let report = sent.feedback(MILLI, &received.report(0), |_, _| ()).expect("honest");
             assert_eq!(report.lost, u32::from(counter == 5 + REORDER_COUNT), "at {counter}");
         }
     }
@@ -314,7 +376,7 @@ mod tests {
     fn a_round_trip_has_a_longest_measure() {
         let mut sent = Sent::default();
         sent.note(0, 1200, true);
-        let report = sent.feedback(3600 * SECOND, &Feedback::default()).expect("sent");
+        let report = sent.feedback(3600 * SECOND, &Feedback::default(), |_, _| ()).expect("sent");
         assert_eq!(report.rtt, Some(LONGEST_RTT));
     }
 
@@ -323,7 +385,7 @@ mod tests {
         let mut sent = Sent::default();
         sent.note(0, 1200, true);
         sent.give_up();
-        let report = sent.feedback(MILLI, &Feedback::default()).expect("sent");
+        let report = sent.feedback(MILLI, &Feedback::default(), |_, _| ()).expect("sent");
         assert!(report.revived && report.acked_bytes == 0 && report.lost == 0);
     }
 }

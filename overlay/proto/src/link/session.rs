@@ -70,6 +70,16 @@ impl Session {
         Ok(len)
     }
 
+    /// Whether the datagram with this counter may still come.
+    pub(super) fn is_missing(&self, counter: u64) -> bool {
+        self.window.is_fresh(counter)
+    }
+
+    /// Treats the datagram with this counter, which [is missing](Self::is_missing), as if it had come.
+    pub(super) fn waive(&mut self, counter: u64) {
+        self.window.mark(counter);
+    }
+
     pub(super) fn wants_renewal(&self) -> bool {
         self.sealed >= RENEW_AFTER
     }

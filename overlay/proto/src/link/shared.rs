@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::bucket::Bucket;
 use super::clock::{Clock, Nanos, SECOND};
 use super::output::Output;
+use super::repair::{Budget, NODE_BYTES, Work};
 use super::{LinkConfig, LinkCounters, LinkEvent};
 use crate::random::Generator;
 use crate::wire::datagram::{L_LEN, S_LEN};
@@ -22,6 +23,10 @@ pub(super) struct Shared {
     pub(super) rng: Generator,
     pub(super) output: Output,
     pub(super) counters: LinkCounters,
+    /// What all links together may keep for repair.
+    pub(super) repair: Budget,
+    /// What decoding for all links may cost.
+    pub(super) repair_work: Work,
     pub(super) events: VecDeque<LinkEvent>,
     /// Plaintext of the datagram at hand.
     pub(super) plain: Box<Zeroizing<[u8; L_LEN]>>,
@@ -51,6 +56,8 @@ impl Shared {
             rng,
             output: Output::default(),
             counters: LinkCounters::default(),
+            repair: Budget::new(NODE_BYTES),
+            repair_work: Work::of_node(),
             events: VecDeque::new(),
             plain: Box::new(Zeroizing::new([0; L_LEN])),
             rate,

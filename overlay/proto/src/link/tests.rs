@@ -6,6 +6,7 @@ mod life;
 mod moving;
 #[expect(clippy::disallowed_methods, reason = "virtual time starts somewhere")]
 mod network;
+mod repair;
 mod transfer;
 
 use network::{Net, Side, cell};

@@ -107,6 +107,9 @@ pub struct LinkConfig {
     pub handshake_timeout: Duration,
     /// Control frames that may wait on one link.
     pub max_queued_control: usize,
+    /// Whether cells that are lost on a link are repaired there. Both sides understand repairs either way; this is about
+    /// what this node sends.
+    pub repair: bool,
 }
 
 impl LinkConfig {
@@ -129,6 +132,7 @@ impl LinkConfig {
             expire_after: Duration::from_secs(180),
             handshake_timeout: Duration::from_secs(10),
             max_queued_control: 512,
+            repair: true,
         }
     }
 }

@@ -70,6 +70,12 @@ pub enum Event {
         /// Why.
         reason: CloseReason,
     },
+    /// A circuit that is [watched](super::Node::watch) is silent for longer than it should: it may be dead. Probes go out, and
+    /// another of these comes after the next silence only.
+    CircuitSuspect {
+        /// The circuit.
+        circuit: CircuitId,
+    },
     /// A message from the far end of an own circuit (the last hop, or the other side of a meeting).
     Message {
         /// The circuit.
@@ -114,6 +120,7 @@ impl std::fmt::Debug for Event {
             Self::CircuitReady { circuit, took } => write!(f, "CircuitReady({circuit:?}, {took:?})"),
             Self::CircuitFailed { circuit, reason } => write!(f, "CircuitFailed({circuit:?}, {reason:?})"),
             Self::CircuitClosed { circuit, reason } => write!(f, "CircuitClosed({circuit:?}, {reason:?})"),
+            Self::CircuitSuspect { circuit } => write!(f, "CircuitSuspect({circuit:?})"),
             Self::Message { circuit, message } => write!(f, "Message({circuit:?}, {} bytes)", message.len()),
             Self::Pong { circuit, hop, rtt } => write!(f, "Pong({circuit:?}, hop {hop}, {rtt:?})"),
             Self::Meeting { circuit, outcome } => write!(f, "Meeting({circuit:?}, {outcome:?})"),

@@ -214,6 +214,8 @@ pub struct OriginConfig {
     pub probe_interval: Duration,
     /// If nothing comes back for so long after something was sent, the circuit is dead.
     pub dead_after: Duration,
+    /// On a circuit that its driver [watches](super::Node::watch) such a silence, and two round trips, make it suspect.
+    pub suspect_after: Duration,
     /// A probe without answer counts as lost after this time.
     pub ping_timeout: Duration,
     /// Most unanswered probes of one circuit.
@@ -236,6 +238,7 @@ impl Default for OriginConfig {
             probe_after: Duration::from_millis(1000),
             probe_interval: Duration::from_millis(125),
             dead_after: Duration::from_millis(2500),
+            suspect_after: Duration::from_millis(300),
             ping_timeout: Duration::from_secs(3),
             max_pings: 64,
             meet_retry: Duration::from_millis(500),

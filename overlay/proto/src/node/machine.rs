@@ -207,6 +207,12 @@ impl Node {
         self.origin.ping(&mut self.core, now, circuit, hop)
     }
 
+    /// Watches a circuit closely, because another one is ready to take over: probes go out after a much shorter silence,
+    /// and [`Event::CircuitSuspect`] says when it has lasted too long for a circuit of this round trip. `None` ends it.
+    pub fn watch(&mut self, now: Instant, circuit: CircuitId, rtt: Option<Duration>) {
+        self.origin.watch(&mut self.core, now, circuit, rtt);
+    }
+
     /// Meets another circuit at the last hop. Repeated inside until the relay answers; [`Event::Meeting`] follows.
     ///
     /// # Errors

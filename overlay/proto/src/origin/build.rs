@@ -46,6 +46,8 @@ impl Origin {
             meeting: None,
             last_sent: now,
             unheard_since: None,
+            watched: None,
+            suspected: false,
             armed: now,
         });
         self.arm(core, key, now + self.config.connect_timeout);

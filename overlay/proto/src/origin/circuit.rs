@@ -93,6 +93,7 @@ impl Origin {
             }
         };
         own.unheard_since = None;
+        own.suspected = false;
         let from_last = hop + 1 == own.hops;
         let payload = plain.payload(&cell.body);
         let circuit = CircuitId(key);
@@ -260,7 +261,8 @@ impl Origin {
         own.last_sent = now;
         if own.unheard_since.is_none() {
             own.unheard_since = Some(now);
-            self.arm_earlier(core, key, now + self.config.probe_after);
+            let first = self.config.first_probe(now, own.watched);
+            self.arm_earlier(core, key, first);
         }
     }
 

@@ -1,12 +1,13 @@
 //! The origin: circuits that this node builds for itself.
 //!
 //! `build` turns a path into a set-up packet, sends it and checks the one reply that comes back; `circuit` sends and
-//! receives messages, probes and meeting requests; [`health`] judges hops by their answers and notices circuits that
-//! have gone silent.
+//! receives messages, probes and meeting requests; [`health`] keeps the answers of hops, [`judge`] says what to think of
+//! them together with end-to-end acknowledgements.
 
 mod build;
 mod circuit;
 pub mod health;
+pub mod judge;
 
 use std::time::{Duration, Instant};
 
@@ -43,8 +44,21 @@ struct Own {
     last_sent: Instant,
     /// When something was sent to which nothing has come back yet.
     unheard_since: Option<Instant>,
+    /// Its driver has another circuit ready and wants to know at once when this one may be dead.
+    watched: Option<Watched>,
+    /// The driver was told, and nothing has come since.
+    suspected: bool,
     /// What the timer is set to.
     armed: Instant,
+}
+
+/// A circuit that is watched closely.
+#[derive(Clone, Copy)]
+struct Watched {
+    /// Its usual round trip.
+    rtt: Duration,
+    /// Silence counts from here on.
+    since: Instant,
 }
 
 /// How far a circuit is.
@@ -147,6 +161,18 @@ impl Origin {
         }
     }
 
+    /// Watches a circuit closely from now on, or no longer.
+    pub(crate) fn watch(&mut self, core: &mut Core, now: Instant, circuit: CircuitId, rtt: Option<Duration>) {
+        let Some(own) = self.circuits.get_mut(circuit.0) else {
+            return;
+        };
+        own.watched = rtt.map(|rtt| Watched { rtt, since: now });
+        own.suspected = false;
+        if own.unheard_since.is_some() {
+            self.watch_silence(core, now, circuit.0);
+        }
+    }
+
     /// Probes the far end while nothing comes back.
     fn watch_silence(&mut self, core: &mut Core, now: Instant, key: u64) {
         let Some(own) = self.circuits.get(key) else {
@@ -155,13 +181,26 @@ impl Origin {
         let Some(since) = own.unheard_since else {
             return;
         };
-        let (first, last_hop) = (since + self.config.probe_after, own.hops - 1);
+        let last_hop = own.hops - 1;
+        let interval = if own.watched.is_some() { SUSPECT_PROBES } else { self.config.probe_interval };
+        let first = self.config.first_probe(since, own.watched);
         if now < first {
             return self.arm_earlier(core, key, first);
         }
+        if let (Some(watched), false) = (own.watched, own.suspected) {
+            let at = since.max(watched.since) + self.config.suspect_after + watched.rtt * 2;
+            if now < at {
+                self.arm_earlier(core, key, at);
+            } else {
+                if let Some(own) = self.circuits.get_mut(key) {
+                    own.suspected = true;
+                }
+                core.tell(Event::CircuitSuspect { circuit: CircuitId(key) });
+            }
+        }
         // No room for a probe means that enough are under way.
         let _ = self.probe(core, now, key, last_hop, true);
-        let next = now + self.config.probe_interval;
+        let next = now + interval;
         self.arm_earlier(core, key, next.min(since + self.config.dead_after));
     }
 
@@ -231,6 +270,17 @@ impl Origin {
 
 /// Old keys of the layers are erased at least this often.
 const KEY_TICK: Duration = Duration::from_secs(10);
+
+/// The time between two probes of a circuit that is watched closely and silent.
+const SUSPECT_PROBES: Duration = Duration::from_millis(25);
+
+impl OriginConfig {
+    /// When a circuit that is silent since then gets its first probe.
+    fn first_probe(&self, since: Instant, watched: Option<Watched>) -> Instant {
+        let late = since + self.probe_after;
+        watched.map_or(late, |watched| late.min(since.max(watched.since) + self.suspect_after / 2 + watched.rtt))
+    }
+}
 
 fn build_failure(code: u8) -> BuildFailure {
     match code {

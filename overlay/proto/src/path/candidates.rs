@@ -53,7 +53,7 @@ impl Candidates {
             relays.filter(|(_, relay)| fits(relay)).map(|(at, _)| at).collect()
         };
         let last = pick(&|relay| match want.last {
-            LastHop::Meeting(id) => relay.id() == id,
+            LastHop::Meeting(id) | LastHop::Cache(id) => relay.id() == id,
             _ if !usable(relay) => false,
             LastHop::Any => true,
             LastHop::Exit { port: 0, v6 } => relay.exit().is_some_and(|exit| exit.v6 || !v6),
@@ -65,6 +65,15 @@ impl Candidates {
             None => pick(&usable),
         };
         Self { traits, first, inner: pick(&usable), last, guarded: want.guard.is_some() }
+    }
+
+    /// Leaves only these relays for the inner places, and for the last one if `last`.
+    pub(super) fn keep_inner(&mut self, network: &Network, inner: &[zmesh_sphinx::RelayId], last: bool) {
+        let among = |at: &usize| network.relays().get(*at).is_some_and(|relay| inner.contains(&relay.id()));
+        self.inner.retain(among);
+        if last {
+            self.last.retain(among);
+        }
     }
 
     pub(super) fn last_is_empty(&self) -> bool {

@@ -4,10 +4,11 @@
 //! family, one IPv4 /16 or one IPv6 /32 (a test network lifts this), an exit that takes the port, a guard if one is
 //! given. It first draws relays independently and keeps the first draw that fits, which is uniform; where paths are so
 //! rare that this does not succeed, it counts them all and takes one by number, so that it never fails while a path
-//! exists. [`GuardSet`] keeps the few guards of a session.
+//! exists. [`GuardSet`] keeps the few guards of a session, [`Reserve`] the few inner relays that it rebuilds from.
 
 mod candidates;
 mod guard;
+mod reserve;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use rand_core::Rng;
 use zmesh_sphinx::{MAX_HOPS, RelayId};
 
 pub use guard::{GUARDS_DEFAULT, GuardError, GuardReport, GuardSet};
+pub use reserve::{RESERVE_DEFAULT, Reserve};
 
 use crate::directory::Network;
 use candidates::{Candidates, Distinct};
@@ -28,7 +30,7 @@ const DRAWS: usize = 512;
 /// What a path has to be.
 #[derive(Clone, Copy, Debug)]
 pub struct PathRequest<'a> {
-    /// How many relays, the last one included: 2 or 3, 4 if the last is a meeting relay of somebody else's choice, and 1
+    /// How many relays, the last one included: 2 or 3, 4 if the last is a relay of somebody else's choice, and 1
     /// in a test network only.
     pub hops: usize,
     /// What the last relay has to be.
@@ -56,6 +58,20 @@ pub enum LastHop {
     /// This relay, chosen by somebody else. The other relays differ from it in operator and network where that is
     /// possible, and otherwise only in being other relays, so that its choice cannot make the path fail.
     Meeting(RelayId),
+    /// This relay that keeps chunks, named by a chunk and so chosen by somebody else. The other relays differ from it as
+    /// with a meeting relay.
+    Cache(RelayId),
+}
+
+impl LastHop {
+    /// The one relay that it has to be, where somebody else chose it.
+    #[must_use]
+    pub fn given(self) -> Option<RelayId> {
+        match self {
+            Self::Meeting(id) | Self::Cache(id) => Some(id),
+            Self::Any | Self::Exit { .. } | Self::AnyMeeting => None,
+        }
+    }
 }
 
 /// Why there is no path.
@@ -78,8 +94,11 @@ pub enum PathError {
     /// The meeting relay does not splice meetings.
     #[error("the relay {0} does not splice meetings")]
     NotMeeting(RelayId),
-    /// The guard cannot serve: it is excluded, or is itself the meeting relay.
-    #[error("the guard {0} is excluded or is the meeting relay")]
+    /// The relay does not keep chunks.
+    #[error("the relay {0} does not keep chunks")]
+    NotCache(RelayId),
+    /// The guard cannot serve: it is excluded, or is itself the relay to reach.
+    #[error("the guard {0} is excluded or is the relay to reach")]
     GuardUnusable(RelayId),
     /// There are not enough relays.
     #[error("a path of {hops} relays lacks {missing}: {shortage}")]
@@ -130,10 +149,34 @@ pub enum Shortage {
 /// # Errors
 /// See [`PathError`]. [`PathError::NotEnough`] only when there is truly no path.
 pub fn select(network: &Network, want: &PathRequest<'_>, rng: &mut impl Rng) -> Result<Vec<RelayId>, PathError> {
-    let candidates = prepare(network, want)?;
+    choose(network, &prepare(network, want)?, want, rng)
+}
+
+/// Chooses a path whose relays between the first and the last are all among `inner`; so is the last one, if the request
+/// leaves it open which relay splices.
+///
+/// # Errors
+/// As [`select`].
+pub fn select_within(
+    network: &Network,
+    want: &PathRequest<'_>,
+    inner: &[RelayId],
+    rng: &mut impl Rng,
+) -> Result<Vec<RelayId>, PathError> {
+    let mut candidates = prepare(network, want)?;
+    candidates.keep_inner(network, inner, want.last == LastHop::AnyMeeting);
+    choose(network, &candidates, want, rng)
+}
+
+fn choose(
+    network: &Network,
+    candidates: &Candidates,
+    want: &PathRequest<'_>,
+    rng: &mut impl Rng,
+) -> Result<Vec<RelayId>, PathError> {
     let strictest = Distinct::strictest(network.is_test_network());
     let mut rules = vec![strictest];
-    if matches!(want.last, LastHop::Meeting(_)) && strictest.last {
+    if want.last.given().is_some() && strictest.last {
         rules.push(Distinct { last: false, ..strictest });
     }
     for rules in rules {
@@ -143,7 +186,7 @@ pub fn select(network: &Network, want: &PathRequest<'_>, rng: &mut impl Rng) -> 
             return Ok(path.into_iter().map(|at| network.relays()[at].id()).collect());
         }
     }
-    Err(explain(&candidates, want, strictest))
+    Err(explain(candidates, want, strictest))
 }
 
 /// How many bits of choice an observer who knows the request lacks: the logarithm of the number of paths from which
@@ -155,7 +198,7 @@ pub fn entropy_bits(network: &Network, want: &PathRequest<'_>) -> Result<f64, Pa
     let candidates = prepare(network, want)?;
     let strictest = Distinct::strictest(network.is_test_network());
     let mut count = candidates.count(want.hops, strictest);
-    if count == 0 && matches!(want.last, LastHop::Meeting(_)) {
+    if count == 0 && want.last.given().is_some() {
         let relaxed = Distinct { last: false, ..strictest };
         count = candidates.count(want.hops, relaxed);
     }
@@ -164,17 +207,16 @@ pub fn entropy_bits(network: &Network, want: &PathRequest<'_>) -> Result<f64, Pa
 
 fn prepare(network: &Network, want: &PathRequest<'_>) -> Result<Candidates, PathError> {
     let min = if network.is_test_network() { 1 } else { 2 };
-    let max = match want.last {
-        LastHop::Meeting(_) => MAX_HOPS,
-        _ => OWN_HOPS_MAX,
-    };
+    let max = if want.last.given().is_some() { MAX_HOPS } else { OWN_HOPS_MAX };
     if !(min..=max).contains(&want.hops) {
         return Err(PathError::Hops { hops: want.hops, min, max });
     }
-    if let LastHop::Meeting(id) = want.last {
+    if let Some(id) = want.last.given() {
         let relay = network.relay(&id).ok_or(PathError::UnknownRelay(id))?;
-        if !relay.is_meeting() {
-            return Err(PathError::NotMeeting(id));
+        match want.last {
+            LastHop::Meeting(_) if !relay.is_meeting() => return Err(PathError::NotMeeting(id)),
+            LastHop::Cache(_) if !relay.is_cache() => return Err(PathError::NotCache(id)),
+            _ => {}
         }
         if want.guard == Some(id) && want.hops > 1 {
             return Err(PathError::GuardUnusable(id));
@@ -197,7 +239,7 @@ fn explain(candidates: &Candidates, want: &PathRequest<'_>, strictest: Distinct)
         match want.last {
             LastHop::Exit { port, v6 } => Shortage::Exits { port, v6 },
             LastHop::AnyMeeting => Shortage::MeetingRelays,
-            LastHop::Any | LastHop::Meeting(_) => Shortage::Relays,
+            LastHop::Any | LastHop::Meeting(_) | LastHop::Cache(_) => Shortage::Relays,
         }
     } else if candidates.count(want.hops, none) == 0 {
         Shortage::Relays

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -414,4 +414,78 @@ fn bounded_numbers_are_unbiased_and_in_bounds() {
     }
     assert!(seen.iter().all(|n| (9_500..10_500).contains(n)), "{seen:?}");
     assert_eq!(candidates::below(&mut rng, 1), 0);
+}
+
+#[test]
+fn inner_relays_come_from_where_they_may() {
+    let network = network(&infos(12, 2), false);
+    let mut rng = rng(3);
+    let inner = [id_of(&network, "relay5"), id_of(&network, "relay7")];
+    for _ in 0..100 {
+        let path = select_within(&network, &want(3, ANY_EXIT), &inner, &mut rng).unwrap();
+        assert!(inner.contains(&path[1]));
+    }
+    assert!(select_within(&network, &want(3, ANY_EXIT), &[], &mut rng).is_err());
+    let meeting = PathRequest { hops: 2, last: LastHop::AnyMeeting, exclude: &[], guard: None };
+    if let Ok(path) = select_within(&network, &meeting, &inner, &mut rng) {
+        assert!(inner.contains(&path[1]));
+    }
+}
+
+/// An adversary runs a tenth of all relays and kills every circuit that none of them is in the middle of. Rebuilding draws
+/// from a small set, so he sees no more of it than that set holds, however often he kills.
+#[test]
+fn killing_circuits_cannot_push_an_origin_beyond_its_set() {
+    let network = network(&infos(100, 10), false);
+    let evil: BTreeSet<RelayId> = network.relays().iter().take(10).map(|relay| relay.id()).collect();
+    let (mut rng, start) = (rng(4), start());
+    let mut captured = 0;
+    let sessions = 200;
+    for session in 0..sessions {
+        let mut reserve = Reserve::new(RESERVE_DEFAULT);
+        let mut guards = GuardSet::new(GUARDS_DEFAULT);
+        let (mut used, mut first, mut caught) = (BTreeSet::new(), BTreeSet::new(), false);
+        // One kill every two seconds for an hour.
+        for kill in 0..1_800u64 {
+            let now = start + Duration::from_secs(2 * kill);
+            let guard = guards.pick(now, &network, &[], &mut rng).unwrap();
+            let inner = reserve.pick(now, &network, &[guard], 1, &mut rng);
+            let request = PathRequest { guard: Some(guard), ..want(3, ANY_EXIT) };
+            let Ok(path) = select_within(&network, &request, &inner, &mut rng) else { continue };
+            used.insert(path[1]);
+            first.insert(path[0]);
+            caught |= evil.contains(&path[1]);
+            if !caught {
+                guards.failed_behind(&path[0]);
+                reserve.failed(&path[1], now);
+            }
+        }
+        captured += u32::from(caught);
+        assert!(first.len() <= GUARDS_DEFAULT, "guards are not changed for failures");
+        // The set, two newcomers at once, and one more for each ten minutes.
+        assert!(reserve.ever() <= 8 + 2 + 6, "session {session}: {}", reserve.ever());
+        assert!(used.len() as u64 <= reserve.ever());
+    }
+    // A set of 8 to 16 honest-looking draws: 1 − 0.9¹⁶ = 81 % at most, where 1,800 free draws would be certain.
+    assert!(captured < sessions * 85 / 100, "{captured} of {sessions}");
+}
+
+#[test]
+fn a_reserve_rests_what_failed_and_serves_it_when_there_is_nothing_else() {
+    let network = network(&infos(4, 1), false);
+    let (mut rng, start) = (rng(5), start());
+    let mut reserve = Reserve::new(3);
+    let all = reserve.pick(start, &network, &[], 1, &mut rng);
+    assert_eq!(all.len(), 3);
+    reserve.failed(&all[0], start);
+    let rested = reserve.pick(start + Duration::from_secs(1), &network, &[], 1, &mut rng);
+    assert!(rested.len() == 2 && !rested.contains(&all[0]));
+    assert_eq!(reserve.pick(start + Duration::from_secs(11), &network, &[], 1, &mut rng).len(), 3, "rested");
+    for id in &all {
+        reserve.failed(id, start);
+        reserve.failed(id, start);
+    }
+    let none_better = reserve.pick(start + Duration::from_secs(1), &network, &[], 2, &mut rng);
+    assert!(none_better.len() >= 2, "{none_better:?}");
+    assert!(reserve.ever() <= 4);
 }

@@ -5,15 +5,18 @@
 //! | 0 | PAD: the rest of the datagram is zero | the rest |
 //! | 1 | CELLS1: one cell | 513 |
 //! | 2 | CELLS2: two cells | 1,025 |
-//! | 3 | FEEDBACK | 30 |
+//! | 3 | FEEDBACK | 28 |
 //! | 4 | PING: id `u32` | 5 |
 //! | 5 | PONG: id `u32` | 5 |
 //! | 6 | SETUP: id `u32` ‖ circuit `u32` ‖ packet 480 | 489 |
 //! | 7 | SETUP_REPLY: id `u32` ‖ circuit `u32` ‖ reply 192 | 201 |
 //! | 8 | DESTROY: id `u32` ‖ circuit `u32` ‖ reason `u8` | 10 |
 //! | 9 | ACK: all up to `u32` ‖ bitmap `u64` of the 64 ids after it | 13 |
-//! | 10 | REPAIR: reserved for link repair, refused until it exists | |
+//! | 10 | REPAIR: encoding vector 11 (`zmesh-fec`) ‖ symbol 512 | 524 |
 //! | 11 | CLOSE: reason `u8` | 2 |
+//! | 12 | SOURCE: id `u16` ‖ cell | 515 |
+//! | 13 | AGAIN1: back `u16` ‖ one cell | 515 |
+//! | 14 | AGAIN2: back `u16` ‖ two cells | 1,027 |
 //!
 //! Reading allocates nothing and copies nothing: [`Frames`] walks over the plaintext and lends its parts. Anything that
 //! is not exactly this ends in [`FrameError`]; a sender that produces it holds the session's key, so it is at fault.
@@ -27,6 +30,8 @@ mod tests;
 pub use feedback::{FEEDBACK_BITS, Feedback};
 pub use writer::FrameWriter;
 
+use zmesh_fec::Vector;
+
 use super::cell::CELL_LEN;
 
 /// Bytes of a set-up packet.
@@ -34,7 +39,11 @@ pub const SETUP_PACKET_LEN: usize = 480;
 /// Bytes of a set-up reply.
 pub const SETUP_REPLY_LEN: usize = 192;
 /// Bytes of a FEEDBACK frame with its type.
-pub const FEEDBACK_LEN: usize = 30;
+pub const FEEDBACK_LEN: usize = 28;
+/// Bytes of a SOURCE or AGAIN1 frame with its type.
+pub const SOURCE_LEN: usize = 3 + CELL_LEN;
+/// Bytes of a REPAIR frame with its type.
+pub const REPAIR_LEN: usize = 1 + Vector::LEN + CELL_LEN;
 
 pub(crate) const PAD: u8 = 0;
 pub(crate) const CELLS1: u8 = 1;
@@ -46,7 +55,11 @@ pub(crate) const SETUP: u8 = 6;
 pub(crate) const SETUP_REPLY: u8 = 7;
 pub(crate) const DESTROY: u8 = 8;
 pub(crate) const ACK: u8 = 9;
+pub(crate) const REPAIR: u8 = 10;
 pub(crate) const CLOSE: u8 = 11;
+pub(crate) const SOURCE: u8 = 12;
+pub(crate) const AGAIN1: u8 = 13;
+pub(crate) const AGAIN2: u8 = 14;
 
 /// One frame, borrowed from the datagram's plaintext.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,6 +113,29 @@ pub enum Frame<'a> {
         /// Why: 0 for no reason given.
         reason: u8,
     },
+    /// A cell that repairs protect.
+    Source {
+        /// The low 16 bits of its number among the protected cells of this direction.
+        id: u16,
+        /// The cell.
+        cell: &'a [u8; CELL_LEN],
+    },
+    /// A linear combination of protected cells.
+    Repair {
+        /// Which cells, and by which coefficients.
+        vector: Vector,
+        /// The combination.
+        symbol: &'a [u8; CELL_LEN],
+    },
+    /// The cells of a datagram that is taken for lost, once more. Nothing if that one has arrived, or is too old to know.
+    Again {
+        /// How many counters before this datagram the lost one was sent.
+        back: u16,
+        /// Its first cell.
+        first: &'a [u8; CELL_LEN],
+        /// Its second cell, if it had two.
+        second: Option<&'a [u8; CELL_LEN]>,
+    },
 }
 
 /// Why a datagram's inside is refused.
@@ -115,6 +151,9 @@ pub enum FrameError {
     /// Padding holds a byte that is not zero.
     #[error("padding is not zero")]
     Padding,
+    /// The encoding vector of a REPAIR is none.
+    #[error("encoding vector: {0}")]
+    Vector(#[from] zmesh_fec::Malformed),
 }
 
 /// Walks over the frames of a datagram's plaintext. After an error it ends.
@@ -140,6 +179,10 @@ impl<'a> Frames<'a> {
         self.take().copied().map(u32::from_be_bytes)
     }
 
+    fn short(&mut self) -> Result<u16, FrameError> {
+        self.take().copied().map(u16::from_be_bytes)
+    }
+
     fn frame(&mut self, kind: u8) -> Result<Frame<'a>, FrameError> {
         Ok(match kind {
             CELLS1 => Frame::Cells1(self.take()?),
@@ -151,7 +194,11 @@ impl<'a> Frames<'a> {
             SETUP_REPLY => Frame::SetupReply { id: self.number()?, circuit: self.number()?, reply: self.take()? },
             DESTROY => Frame::Destroy { id: self.number()?, circuit: self.number()?, reason: self.take::<1>()?[0] },
             ACK => Frame::Ack { through: self.number()?, beyond: u64::from_be_bytes(*self.take()?) },
+            REPAIR => Frame::Repair { vector: Vector::decode(self.take()?)?, symbol: self.take()? },
             CLOSE => Frame::Close { reason: self.take::<1>()?[0] },
+            SOURCE => Frame::Source { id: self.short()?, cell: self.take()? },
+            AGAIN1 => Frame::Again { back: self.short()?, first: self.take()?, second: None },
+            AGAIN2 => Frame::Again { back: self.short()?, first: self.take()?, second: Some(self.take()?) },
             other => return Err(FrameError::Kind(other)),
         })
     }

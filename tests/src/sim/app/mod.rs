@@ -3,12 +3,14 @@
 mod bulk;
 mod call;
 mod echo;
+mod legs;
 mod quic;
 mod setups;
 
 pub use bulk::{BulkClient, BulkServer};
 pub use call::{Call, CallReport, Role};
 pub use echo::{Echo, Reflector};
+pub use legs::{LegCall, LegPaths, LegReport};
 pub use setups::SetupFlood;
 
 use std::time::{Duration, Instant};

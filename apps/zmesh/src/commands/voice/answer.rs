@@ -10,8 +10,8 @@ use zmesh_overlay::{DatagramCircuit, Meet, MeetingSpec, Node, RelayId};
 use zmesh_voice::invite::Invite;
 use zmesh_voice::runner::Party;
 
+use super::Common;
 use super::talk::{self, Speaker};
-use super::{Common, ends};
 use crate::commands::narrate::narrate;
 use crate::failure::{self, Failure, Outcome, not_started};
 use crate::invite_line;
@@ -43,7 +43,7 @@ pub(crate) struct AnswerArgs {
 pub(super) async fn run(args: AnswerArgs) -> Outcome {
     let mut stop = Stop::listen(args.common.exit_with_stdin)?;
     let known = args.network.load_with_document()?;
-    let audio = ends::open(&args.common)?;
+    let sound = args.common.open()?;
     let node = Node::builder().network(known.network).spares(0).start().await.map_err(not_started)?;
     let relay = node.meeting_relay().map_err(|error| {
         Failure::failed("nobody can call", error, "use a network whose relays splice meetings (zmesh network show)")
@@ -81,7 +81,8 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
         () = stop.wait() => Ok(()),
         circuit = joined => match circuit {
             Ok(circuit) => {
-                let speaker = Speaker { circuit: Arc::new(circuit), party: Party::Answerer(invite, key), audio };
+                let party = Party::Answerer(invite, key);
+                let speaker = Speaker { node: node.clone(), circuit: Arc::new(circuit), party, sound };
                 talk::run(speaker, &args.common, &mut stop).await
             }
             Err(failure) => Err(failure),

@@ -10,8 +10,8 @@ use zmesh_proto::wire::document::Document;
 use zmesh_voice::invite::{Invite, InviteError};
 use zmesh_voice::runner::Party;
 
+use super::Common;
 use super::talk::{self, Speaker};
-use super::{Common, ends};
 use crate::commands::narrate::narrate;
 use crate::failure::{self, Failure, Outcome, not_started};
 use crate::invite_line::{self, InviteLine};
@@ -44,7 +44,7 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
     let line = read_line(args.invite.as_deref())?;
     let mut stop = Stop::listen(args.common.exit_with_stdin)?;
     let network = choose_network(&args.network, &line)?;
-    let audio = ends::open(&args.common)?;
+    let sound = args.common.open()?;
     let node = Node::builder().network(network).spares(0).start().await.map_err(not_started)?;
     let outcome = tokio::select! {
         biased;
@@ -53,7 +53,8 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
     };
     let outcome = match outcome {
         Ok(Some(circuit)) => {
-            let speaker = Speaker { circuit: Arc::new(circuit), party: Party::Caller(line.invite), audio };
+            let party = Party::Caller(line.invite);
+            let speaker = Speaker { node: node.clone(), circuit: Arc::new(circuit), party, sound };
             if args.common.json {
                 term::json(&json!({
                     "ready": true,

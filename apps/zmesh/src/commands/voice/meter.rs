@@ -12,18 +12,37 @@ const QUIETEST: f32 = -60.0;
 pub(super) struct Meter {
     terminal: bool,
     shown: bool,
+    /// What the key of push to talk says, if there is one.
+    key: Option<bool>,
+    last: String,
 }
 
 impl Meter {
     pub(super) fn new() -> Meter {
-        Meter { terminal: io::stderr().is_terminal(), shown: false }
+        Meter { terminal: io::stderr().is_terminal(), shown: false, key: None, last: String::new() }
     }
 
     pub(super) fn show(&mut self, reading: &Reading) {
+        self.last = text(reading);
+        self.draw();
+    }
+
+    /// The key was switched.
+    pub(super) fn key(&mut self, on: bool) {
+        self.key = Some(on);
+        self.draw();
+    }
+
+    fn draw(&mut self) {
         if self.terminal {
             self.shown = true;
+            let key = match self.key {
+                Some(true) => "[you are heard]  ",
+                Some(false) => "[space: speak]  ",
+                None => "",
+            };
             let mut err = io::stderr().lock();
-            let _ = write!(err, "\r\x1b[K{}", text(reading));
+            let _ = write!(err, "\r\x1b[K{key}{}", self.last);
             let _ = err.flush();
         }
     }

@@ -2,17 +2,21 @@
 
 mod answer;
 mod call;
-mod ends;
+mod devices;
+mod keyboard;
 mod meter;
+mod sound;
 mod talk;
-
-use std::path::PathBuf;
+mod trial;
 
 use clap::{Args, Subcommand};
+use zmesh_voice::audio::AtEnd;
+
+use zmesh_voice::legs::Mode;
 
 use crate::failure::Outcome;
 
-/// The two ends of a call.
+/// The two ends of a call, and what one can try alone.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Voice {
     /// Wait for one call. Prints the invite, a line to hand to the other person over a channel that both trust.
@@ -27,6 +31,15 @@ pub(crate) enum Voice {
   zmesh voice call 'zmesh:call/2/…'          where nobody else uses this machine
   zmesh voice call --input b.wav --output heard-by-b.wav < invite")]
     Call(call::CallArgs),
+    /// Hear yourself: your voice goes out over one circuit of yours, comes back over another, and is played to you. Headphones are best.
+    #[command(after_help = "Example:
+  zmesh voice test --network network
+  zmesh voice test --network network --input a.wav --output back.wav")]
+    Test(trial::TestArgs),
+    /// List microphones and loudspeakers.
+    #[command(after_help = "Example:
+  zmesh voice devices")]
+    Devices(devices::DevicesArgs),
 }
 
 /// What both ends have.
@@ -35,15 +48,18 @@ pub(crate) struct Common {
     /// Relays of one's own choice in the circuit.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=3))]
     hops: u8,
-    /// Speak from a WAV file (48 kHz, mono, 16 bit) instead of the microphone; the call ends with it.
-    #[arg(long, value_name = "WAV")]
-    input: Option<PathBuf>,
-    /// Record what is heard to a WAV file instead of playing it.
-    #[arg(long, value_name = "WAV")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    sound: sound::SoundArgs,
     /// Hang up after so many seconds. An --input that is shorter starts again.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: Option<u32>,
+    /// Send every frame of sound by two paths at once, so that a relay that dies is not heard at all. Twice the traffic; without
+    /// it a second path stands by and takes a third more.
+    #[arg(long, conflicts_with = "one_path")]
+    double: bool,
+    /// One path and no second one: less traffic and fewer relays that see a call, and the call ends with any of them.
+    #[arg(long)]
+    one_path: bool,
     /// Say as JSON, one value a line, what happens, and the figures of the call at its end.
     #[arg(long)]
     json: bool,
@@ -51,9 +67,27 @@ pub(crate) struct Common {
     exit_with_stdin: bool,
 }
 
+impl Common {
+    /// How many paths the call takes, and what they carry.
+    fn mode(&self) -> Mode {
+        match (self.one_path, self.double) {
+            (true, _) => Mode::Single,
+            (_, true) => Mode::Doubled,
+            _ => Mode::Standby,
+        }
+    }
+
+    /// Opens the ends of the call.
+    fn open(&self) -> Outcome<sound::Sound> {
+        self.sound.open(if self.seconds.is_some() { AtEnd::Repeat } else { AtEnd::HangUp })
+    }
+}
+
 pub(crate) async fn run(command: Voice) -> Outcome {
     match command {
         Voice::Answer(args) => answer::run(args).await,
         Voice::Call(args) => call::run(args).await,
+        Voice::Test(args) => trial::run(args).await,
+        Voice::Devices(args) => devices::run(&args),
     }
 }

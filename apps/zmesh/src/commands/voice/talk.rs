@@ -7,11 +7,15 @@ use serde_json::{json, to_value};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use zmesh_overlay::{DatagramCircuit, Node};
-use zmesh_voice::call::EndReason;
-use zmesh_voice::runner::{AudioEnds, CallError, CallOptions, CallReport, CallUpdate, HangUp, Party, run_call};
+use zmesh_voice::audio::AudioEnds;
+use zmesh_voice::audio::device::Notice;
+use zmesh_voice::call::{EndReason, Role};
+use zmesh_voice::runner::{CallError, CallOptions, CallReport, CallUpdate, HangUp, LegCircuits, Party, run_call};
 
+use super::Common;
+use super::keyboard::Keyboard;
 use super::meter::Meter;
-use super::{Common, ends};
+use super::sound::{self, Sound};
 use crate::failure::{Failure, Outcome};
 use crate::stop::Stop;
 use crate::term;
@@ -26,14 +30,24 @@ const UPDATES: usize = 64;
 
 /// One end of a call, ready to speak.
 pub(super) struct Speaker {
+    pub(super) node: Node,
     pub(super) circuit: Arc<DatagramCircuit>,
     pub(super) party: Party,
-    pub(super) audio: AudioEnds,
+    pub(super) sound: Sound,
 }
 
 /// Talks until somebody hangs up.
 pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> Outcome {
-    let Speaker { circuit, party, audio } = speaker;
+    let Speaker { node, circuit, party, sound: Sound { ends, mut notices, key } } = speaker;
+    let role = match party {
+        Party::Caller(_) => Role::Caller,
+        Party::Answerer(..) => Role::Answerer,
+    };
+    let legs = LegCircuits::new(node, Arc::clone(&circuit), role, common.mode(), common.hops.into())
+        .map_err(|error| Failure::failed("the call cannot be made", error, "try again"))?;
+    let legs = Arc::new(legs);
+    let mut keyboard = key.map(Keyboard::watch).transpose()?;
+    name_devices(&ends, common.json);
     let hang_up = HangUp::new();
     let options = CallOptions {
         join_within: Some(JOIN),
@@ -42,8 +56,11 @@ pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> O
         ..CallOptions::default()
     };
     let (sender, mut updates) = mpsc::channel(UPDATES);
-    let mut call = std::pin::pin!(run_call(Arc::clone(&circuit), party, audio, options, sender));
+    let mut call = std::pin::pin!(run_call(Arc::clone(&legs), party, ends, options, sender));
     let mut meter = Meter::new();
+    if keyboard.is_some() {
+        meter.key(false);
+    }
     let mut stopping = false;
     let ended = loop {
         tokio::select! {
@@ -53,10 +70,14 @@ pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> O
                 hang_up.hang_up();
             }
             ended = &mut call => break ended,
+            Some(on) = switched(&mut keyboard) => tell_key(on, &mut meter, common.json),
+            Some(notice) = notices.recv() => tell_device(&notice, &mut meter, common.json),
             Some(update) = updates.recv() => tell(&update, &mut meter, common.json),
         }
     };
     meter.clear();
+    // The terminal is put back before anything more is said.
+    drop(keyboard);
     let report = match ended {
         Ok(report) => report,
         Err(CallError::NotConnected(EndReason::HungUp)) if stopping => return Ok(()),
@@ -65,7 +86,7 @@ pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> O
     if common.json {
         term::json(&json!({
             "stopped": true,
-            "path": path(&circuit),
+            "path": path(&legs.active()),
             "build_ms": millis(circuit.build_time()),
             "report": to_value(&report).unwrap_or_default(),
         }));
@@ -76,6 +97,52 @@ pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> O
         return Ok(());
     }
     Err(Failure::failed("the call broke off", report.ended, "call again with a new invite"))
+}
+
+/// Waits for the key to be switched; for ever where there is none.
+pub(super) async fn switched(keyboard: &mut Option<Keyboard>) -> Option<bool> {
+    match keyboard {
+        Some(keyboard) => keyboard.switched.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Says which devices are used.
+pub(super) fn name_devices(ends: &AudioEnds, json: bool) {
+    let names = [("microphone", ends.input.device_name()), ("loudspeaker", ends.output.device_name())];
+    for (what, name) in names {
+        match name {
+            Some(name) if json => term::json(&json!({ "device": what, "name": name })),
+            Some(name) => term::progress(format_args!("{what}: {name}")),
+            None => {}
+        }
+    }
+}
+
+/// Says that a device has come or gone.
+pub(super) fn tell_device(notice: &Notice, meter: &mut Meter, json: bool) {
+    meter.clear();
+    if json {
+        let (what, event, name) = match notice {
+            Notice::Using { what, name } => (what, "using", Some(name)),
+            Notice::Lost { what, name } => (what, "lost", Some(name)),
+            Notice::Waiting { what } => (what, "waiting", None),
+            _ => return,
+        };
+        term::json(&json!({ "device": what.to_string(), "event": event, "name": name }));
+    } else if matches!(notice, Notice::Using { .. }) {
+        term::progress(notice);
+    } else {
+        term::warning(notice);
+    }
+}
+
+pub(super) fn tell_key(on: bool, meter: &mut Meter, json: bool) {
+    if json {
+        term::json(&json!({ "talking": on }));
+    } else {
+        meter.key(on);
+    }
 }
 
 /// Closes the node's circuits.
@@ -103,6 +170,10 @@ fn tell(update: &CallUpdate, meter: &mut Meter, json: bool) {
             term::progress("read them to each other; if they differ, hang up (Ctrl-C)");
         }
         CallUpdate::Reading(reading) => meter.show(reading),
+        CallUpdate::Path(news) => {
+            meter.clear();
+            term::progress(&news.words);
+        }
         CallUpdate::Ended { reason } => {
             meter.clear();
             term::progress(reason);
@@ -123,9 +194,9 @@ fn summary(report: &CallReport) {
     ));
 }
 
-fn failure(error: CallError) -> Failure {
+pub(super) fn failure(error: CallError) -> Failure {
     match error {
-        CallError::Audio(error) => ends::unusable(&error),
+        CallError::Audio(error) => sound::unusable(&error),
         error => Failure::failed("the call did not come about", error, "ask for a new invite and call again"),
     }
 }

@@ -167,7 +167,7 @@ impl World {
                     }
                     Event::Report { flow, feedback } => {
                         let state = &mut self.flows[flow];
-                        let report = state.sent.feedback(self.now, &feedback).expect("honest");
+                        let report = state.sent.feedback(self.now, &feedback, |_, _| ()).expect("honest");
                         let next = state.sent.next_counter();
                         state.congestion.on_report(self.now, &report, next);
                     }

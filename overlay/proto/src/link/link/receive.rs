@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::Link;
 use crate::link::clock::{MILLI, Nanos};
 use crate::link::control::Arrival;
+use crate::link::repair::Repair;
 use crate::link::session::{Refusal, Session};
 use crate::link::shared::Shared;
 use crate::link::types::{Control, Inbound};
@@ -87,6 +88,36 @@ impl Link {
                     shared.counters.cells_received += 2;
                     eliciting = true;
                 }
+                Frame::Source { id, cell } => {
+                    eliciting = true;
+                    if self.takes_source(now, id, cell, shared) {
+                        inbox.push(Inbound::Cell(self.id, Cell::read(cell)));
+                        shared.counters.cells_received += 1;
+                    } else {
+                        shared.counters.cells_twice += 1;
+                    }
+                    shared.counters.cells_repaired += self.recover(inbox);
+                }
+                Frame::Repair { vector, symbol } => {
+                    eliciting = true;
+                    if self.takes_repair(now, &vector, symbol, &mut shared.repair_work) {
+                        shared.counters.cells_repaired += self.recover(inbox);
+                    } else {
+                        shared.counters.repairs_refused += 1;
+                    }
+                }
+                Frame::Again { back, first, second } => {
+                    eliciting = true;
+                    let count = 1 + u64::from(second.is_some());
+                    if self.takes_again(header.counter, back) {
+                        inbox.push(Inbound::Cell(self.id, Cell::read(first)));
+                        inbox.extend(second.map(|second| Inbound::Cell(self.id, Cell::read(second))));
+                        shared.counters.cells_received += count;
+                        shared.counters.cells_repaired += count;
+                    } else {
+                        shared.counters.cells_twice += count;
+                    }
+                }
                 Frame::Ping(id) => {
                     self.pong_due = Some(id);
                     eliciting = true;
@@ -123,12 +154,19 @@ impl Link {
         }
         self.heard_from(now, from, HEADER_LEN + len + TAG_LEN, highest, pong, shared);
         if let Some(feedback) = reports {
-            match self.sent.feedback(now, &feedback) {
+            let Repair { sender, encoder, .. } = &mut self.repair;
+            let see = |counter, fate| {
+                if let Some(sender) = sender {
+                    sender.see(now, counter, fate, encoder);
+                }
+            };
+            match self.sent.feedback(now, &feedback, see) {
                 Ok(report) => {
                     if report.acked > 0 {
                         self.absurd = 0;
                     }
                     self.congestion.on_report(now, &report, self.sent.next_counter());
+                    self.after_report(now, &report, shared);
                 }
                 Err(_) => {
                     shared.counters.feedback_absurd += 1;

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use super::Link;
+use super::repair::Leaving;
 use crate::link::clock::Nanos;
 use crate::link::shared::Shared;
-use crate::wire::cell::Cell;
 use crate::wire::datagram::{HEADER_LEN, L_LEN, L_PLAIN, S_LEN, S_PLAIN, TAG_LEN};
 use crate::wire::frame::{Frame, FrameWriter};
 
@@ -15,23 +15,34 @@ impl Link {
         self.up && self.congestion.can_send(now)
     }
 
-    /// Seals one or two cells. Every cell that is sent on a link passes here, so a later repair code takes its symbols
-    /// from here.
-    pub(in crate::link) fn send_cells(&mut self, now: Nanos, shared: &mut Shared, first: &Cell, second: Option<&Cell>) {
+    /// Seals one or two cells. Every cell that is sent on a link passes here.
+    pub(in crate::link) fn send_cells(
+        &mut self,
+        now: Nanos,
+        shared: &mut Shared,
+        first: Leaving<'_>,
+        second: Option<Leaving<'_>>,
+    ) {
         if !self.up {
             return;
         }
+        shared.counters.cells_sent += 1 + u64::from(second.is_some());
+        if self.repair.sender.is_some() {
+            return match second {
+                Some(second) => self.send_protected(now, shared, &[first, second]),
+                None => self.send_protected(now, shared, &[first]),
+            };
+        }
         let plain_len = if second.is_some() { L_PLAIN } else { S_PLAIN };
         let mut writer = FrameWriter::new(&mut shared.plain[..plain_len]);
-        writer.cells(first, second);
+        writer.cells(first.0, second.map(|(second, _)| second));
         self.ride_along(now, &mut writer);
         writer.pad();
-        shared.counters.cells_sent += 1 + u64::from(second.is_some());
         self.seal(now, shared, plain_len, true);
     }
 
     /// Fills spare bytes with what waits to be reported.
-    fn ride_along(&mut self, now: Nanos, writer: &mut FrameWriter<'_>) {
+    pub(super) fn ride_along(&mut self, now: Nanos, writer: &mut FrameWriter<'_>) {
         // A short datagram with a cell has room for one of the two only: an overdue ACK goes first.
         let urgent = self.ack_due.is_some_and(|due| due <= now);
         if urgent && writer.push(&self.inbox.ack()) {
@@ -56,6 +67,7 @@ impl Link {
             return;
         }
         self.challenge(now, shared);
+        self.flush_repair(now, shared);
         // Control frames keep to the node's rate: answers to a flood of set-ups must not take it from the cells.
         while shared.rate_allows(now) && self.outbox.is_due(now, self.congestion.can_send(now)) {
             if !self.flush_one(now, shared) {
@@ -128,7 +140,7 @@ impl Link {
     }
 
     /// Seals the first `plain_len` bytes of the shared plaintext.
-    fn seal(&mut self, now: Nanos, shared: &mut Shared, plain_len: usize, eliciting: bool) {
+    pub(super) fn seal(&mut self, now: Nanos, shared: &mut Shared, plain_len: usize, eliciting: bool) {
         self.seal_to(now, shared, plain_len, eliciting, self.address);
     }
 

@@ -43,6 +43,7 @@ impl Link {
         consider(self.congestion.blackout_at());
         consider(self.ignored_until());
         consider(self.pace_wake);
+        consider(self.repair_due());
         consider(self.candidate.and_then(|candidate| candidate.ping_at()));
         earliest
     }
@@ -98,6 +99,7 @@ impl Link {
         if let Some((session, _)) = self.previous.take_if(|(_, erase)| *erase <= now) {
             return Due::Forget(session.local_index);
         }
+        self.end_repair(now);
         if self.pace_wake.is_some_and(|at| at <= now) {
             self.pace_wake = None;
         }

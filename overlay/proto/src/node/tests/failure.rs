@@ -81,3 +81,39 @@ fn builds_through_dead_relays_fail_with_a_reason() {
         assert!(world.no_circuits());
     }
 }
+
+#[test]
+fn a_watched_circuit_is_suspect_long_before_it_is_given_up() {
+    for dead in 0..3 {
+        let mut world = World::new(&Plan::default());
+        let circuit = world.build(4, &[0, 1, 2]);
+        world.deliver(4, circuit, 2, b"hello");
+        world.run_for(Duration::from_millis(100));
+        let now = world.now;
+        world.node(4).watch(now, circuit, Some(Duration::from_millis(50)));
+        world.members[dead].dead = true;
+        let began = world.now;
+        world.node(4).send(began, circuit, b"anybody there?").unwrap();
+        world.wait(4, Duration::from_secs(2), "suspicion", |event| {
+            matches!(event, Event::CircuitSuspect { .. }).then_some(())
+        });
+        let took = world.now - began;
+        assert!((Duration::from_millis(400)..Duration::from_millis(450)).contains(&took), "relay {dead}: {took:?}");
+    }
+}
+
+#[test]
+fn a_watched_circuit_that_answers_is_not_suspect() {
+    let mut world = World::new(&Plan::default());
+    let circuit = world.build(4, &[0, 1, 2]);
+    let now = world.now;
+    world.node(4).watch(now, circuit, Some(Duration::from_millis(50)));
+    // Nobody at the far end says anything: only probes are answered, and one cell in twenty is lost.
+    world.loss = 5;
+    for _ in 0..300 {
+        let now = world.now;
+        world.node(4).send(now, circuit, b"nobody answers").unwrap();
+        world.run_for(Duration::from_millis(100));
+    }
+    assert!(!world.members[4].events.iter().any(|event| matches!(event, Event::CircuitSuspect { .. })));
+}

@@ -333,6 +333,7 @@ fn network(keys: &[RelayKeys], rng: &mut ChaCha12Rng) -> Network {
             addresses: vec![address(index)],
             exit: None,
             meeting: true,
+            cache: false,
         };
         draft.add(Descriptor::create(keys, &info, Terms::from_now(UNIX)).unwrap()).unwrap();
     }

@@ -188,7 +188,12 @@ impl<O: Copy> Neighbours<O> {
                     metrics.queue.note(popped.waited);
                 }
                 metrics.cells_sent += 1 + u64::from(pair.is_some());
-                links.send_cells(now, neighbour.link, first, pair.map(|_| &*second));
+                links.send_queued(
+                    now,
+                    neighbour.link,
+                    (first, popped.sparse),
+                    pair.map(|pair| (&*second, pair.sparse)),
+                );
                 if popped.waited < STALLED {
                     neighbour.moved = Some(now);
                 }

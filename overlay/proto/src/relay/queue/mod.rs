@@ -22,6 +22,10 @@ const KEEP_CELLS: usize = 4;
 const FAT_BATCH: usize = 64;
 /// Flows among which the fattest is sought.
 const FAT_SAMPLE: usize = 64;
+/// A flow is slow while it gets at most so many cells in one to two of these spans: 80 in a second, a call has 50. A
+/// download that finds the queue empty is served from the list of new flows as well, but it is not slow.
+const SLOW_CELLS: u16 = 16;
+const SLOW_SPAN: Duration = Duration::from_millis(100);
 
 /// One flow's index in its [`FairQueue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +60,7 @@ pub struct PushDrops {
 /// How a cell left the queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Popped {
-    /// Whether its flow was sparse: served from the list of new flows. Repair protects such cells first.
+    /// Whether its flow is sparse: served from the list of new flows, and slow for a while. Links protect such cells.
     pub sparse: bool,
     /// How long it waited.
     pub waited: Duration,
@@ -85,6 +89,9 @@ struct Flow<C> {
     deficit: u32,
     codel: Codel,
     last_push: Option<Instant>,
+    /// When the present span of counting began, and the cells in it and in the one before.
+    span: Option<Instant>,
+    counts: [u16; 2],
 }
 
 /// The cells that wait for one link, fairly by circuit.
@@ -125,8 +132,15 @@ impl<C: Copy> FairQueue<C> {
 
     /// A new flow for one circuit. It lives until [`Self::remove_flow`].
     pub fn add_flow(&mut self) -> FlowId {
-        let flow =
-            Flow { cells: VecDeque::new(), place: Place::Idle, deficit: 0, codel: Codel::default(), last_push: None };
+        let flow = Flow {
+            cells: VecDeque::new(),
+            place: Place::Idle,
+            deficit: 0,
+            codel: Codel::default(),
+            last_push: None,
+            span: None,
+            counts: [0; 2],
+        };
         if let Some(index) = self.free.pop() {
             self.flows[index as usize] = flow;
             return FlowId(index);
@@ -169,6 +183,7 @@ impl<C: Copy> FairQueue<C> {
         }
         flow.cells.push_back(Waiting { cell, since: now });
         flow.last_push = Some(now);
+        flow.count(now);
         self.cells += 1;
         let len = flow.cells.len();
         if flow.place == Place::Idle {
@@ -210,7 +225,7 @@ impl<C: Copy> FairQueue<C> {
             }
             if let Some(waited) = flow.take(&self.codel, now, &mut self.cells, codel_drops, out) {
                 flow.deficit -= 1;
-                return Some(Popped { sparse, waited });
+                return Some(Popped { sparse: sparse && flow.is_slow(), waited });
             }
             // An empty new flow goes through the old list once, so that it cannot jump the queue again and again.
             self.unlist(sparse);
@@ -324,6 +339,20 @@ impl<C: Copy> FairQueue<C> {
 }
 
 impl<C: Copy> Flow<C> {
+    /// Counts a cell that comes now.
+    fn count(&mut self, now: Instant) {
+        let age = self.span.map_or(2 * SLOW_SPAN, |span| now.saturating_duration_since(span));
+        if age >= SLOW_SPAN {
+            self.counts = [0, if age < 2 * SLOW_SPAN { self.counts[0] } else { 0 }];
+            self.span = Some(now);
+        }
+        self.counts[0] = self.counts[0].saturating_add(1);
+    }
+
+    fn is_slow(&self) -> bool {
+        self.counts[0].saturating_add(self.counts[1]) <= SLOW_CELLS
+    }
+
     /// Copies the first cell that CoDel lets pass straight to where it is needed; says how long it waited.
     fn take(
         &mut self,

@@ -23,10 +23,11 @@ pub const LIFETIME_MAX: u64 = 62 * 86_400;
 const VERSION: u8 = 1;
 const FLAG_MEETING: u8 = 1;
 const FLAG_EXIT: u8 = 2;
+const FLAG_CACHE: u8 = 4;
 const EXIT_V4: u8 = 1;
 const EXIT_V6: u8 = 2;
 
-/// The exit's TLS key and the proof that the relay holds it.
+/// The TLS key of an exit or of a relay that keeps chunks, and the proof that the relay holds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ExitKey {
     pub(super) key: [u8; 32],
@@ -64,7 +65,8 @@ impl Body {
             onion_keys: secrets.iter().map(|s| s.public().to_bytes()).collect(),
             onion_proof: proof::prove_onion(&identity, onion_first, secrets),
             info: info.clone(),
-            exit: info.exit.as_ref().map(|_| ExitKey { key: keys.exit_public(), proof: keys.prove_exit() }),
+            exit: (info.exit.is_some() || info.cache)
+                .then(|| ExitKey { key: keys.exit_public(), proof: keys.prove_exit() }),
         };
         body.check()?;
         Ok(body)
@@ -93,18 +95,17 @@ impl Body {
             w.ip(address.ip());
             w.u16(address.port());
         }
-        let meeting = if self.info.meeting { FLAG_MEETING } else { 0 };
-        match (&self.info.exit, &self.exit) {
-            (Some(summary), Some(exit)) => {
-                w.u8(meeting | FLAG_EXIT);
-                w.put(&exit.key);
-                w.put(&exit.proof);
-                let v4 = if summary.v4 { EXIT_V4 } else { 0 };
-                let v6 = if summary.v6 { EXIT_V6 } else { 0 };
-                w.u8(v4 | v6);
-                summary.ports.write(w);
-            }
-            _ => w.u8(meeting),
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        w.u8(flag(self.info.meeting, FLAG_MEETING)
+            | flag(self.info.exit.is_some(), FLAG_EXIT)
+            | flag(self.info.cache, FLAG_CACHE));
+        if let Some(exit) = &self.exit {
+            w.put(&exit.key);
+            w.put(&exit.proof);
+        }
+        if let Some(summary) = &self.info.exit {
+            w.u8(flag(summary.v4, EXIT_V4) | flag(summary.v6, EXIT_V6));
+            summary.ports.write(w);
         }
     }
 
@@ -125,15 +126,18 @@ impl Body {
         let addresses = (0..r.count8(ADDRESSES_MAX)?)
             .map(|_| Ok(SocketAddr::new(r.ip()?, r.u16()?)))
             .collect::<Result<_, Error>>()?;
-        let flags = flags(r, FLAG_MEETING | FLAG_EXIT)?;
-        let (summary, exit) = if flags & FLAG_EXIT == 0 {
-            (None, None)
-        } else {
-            let key = ExitKey { key: r.array()?, proof: r.array()? };
-            let versions = self::flags(r, EXIT_V4 | EXIT_V6)?;
-            let summary =
-                ExitSummary { v4: versions & EXIT_V4 != 0, v6: versions & EXIT_V6 != 0, ports: PortSet::read(r)? };
-            (Some(summary), Some(key))
+        let flags = flags(r, FLAG_MEETING | FLAG_EXIT | FLAG_CACHE)?;
+        let exit = match flags & (FLAG_EXIT | FLAG_CACHE) {
+            0 => None,
+            _ => Some(ExitKey { key: r.array()?, proof: r.array()? }),
+        };
+        let summary = match flags & FLAG_EXIT {
+            0 => None,
+            _ => {
+                let versions = self::flags(r, EXIT_V4 | EXIT_V6)?;
+                let (v4, v6) = (versions & EXIT_V4 != 0, versions & EXIT_V6 != 0);
+                Some(ExitSummary { v4, v6, ports: PortSet::read(r)? })
+            }
         };
         let body = Self {
             identity,
@@ -151,6 +155,7 @@ impl Body {
                 addresses,
                 exit: summary,
                 meeting: flags & FLAG_MEETING != 0,
+                cache: flags & FLAG_CACHE != 0,
             },
             exit,
         };

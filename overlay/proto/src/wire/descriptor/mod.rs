@@ -85,7 +85,7 @@ pub enum AnnouncedKey {
     Link,
     /// The schedule of onion keys.
     Onion,
-    /// The exit's TLS key.
+    /// The TLS key of an exit or of a relay that keeps chunks.
     Exit,
 }
 
@@ -116,6 +116,8 @@ pub struct DescriptorInfo {
     pub exit: Option<ExitSummary>,
     /// Whether it splices circuits that meet here.
     pub meeting: bool,
+    /// Whether it keeps chunks and gives them to whoever asks.
+    pub cache: bool,
 }
 
 /// What an exit accepts, in short: a guide for path choice. Its policy decides each request.
@@ -277,7 +279,7 @@ impl Descriptor {
         self.body.terms
     }
 
-    /// The Ed25519 key of the exit's TLS, if the relay is an exit.
+    /// The Ed25519 key of the relay's TLS, if it is an exit or keeps chunks.
     #[must_use]
     pub fn exit_key(&self) -> Option<[u8; 32]> {
         self.body.exit.map(|exit| exit.key)

@@ -12,6 +12,7 @@ fn rich() -> DescriptorInfo {
         addresses: vec!["192.0.2.7:9001".parse().unwrap(), "[2001:db8::7]:9001".parse().unwrap()],
         exit: Some(exit(&[80, 443], true)),
         meeting: true,
+        cache: true,
         ..info(1)
     }
 }
@@ -31,6 +32,22 @@ fn a_descriptor_round_trips() {
     assert_eq!(Descriptor::from_text(made.to_text().as_bytes()).unwrap(), made);
     // A function of keys and terms: exporting twice gives the same file.
     assert_eq!(Descriptor::create(&keys, &rich(), terms()).unwrap(), made);
+}
+
+#[test]
+fn who_keeps_chunks_announces_the_key_of_its_tls() {
+    let keys = keys(1);
+    for (cache, exits) in [(false, false), (false, true), (true, false), (true, true)] {
+        let said = DescriptorInfo { cache, exit: exits.then(|| exit(&[443], false)), ..info(1) };
+        let made = Descriptor::create(&keys, &said, terms()).unwrap();
+        let read = Descriptor::decode(made.as_bytes()).unwrap();
+        assert_eq!(read.info(), &said);
+        assert_eq!(read.exit_key(), (cache || exits).then(|| keys.exit_public()));
+    }
+    // One that does neither has the bytes that it had before there were chunks.
+    let plain = Descriptor::create(&keys, &info(1), terms()).unwrap();
+    let caches = Descriptor::create(&keys, &DescriptorInfo { cache: true, ..info(1) }, terms()).unwrap();
+    assert_eq!(caches.as_bytes().len() - plain.as_bytes().len(), 96);
 }
 
 #[test]
@@ -62,6 +79,7 @@ fn the_longest_descriptor_fits() {
             ports: PortSet::new((0..32u16).map(|n| 10 * n + 1..=10 * n + 2)).unwrap(),
         }),
         meeting: true,
+        cache: true,
     };
     let terms = Terms { expires: NOW + LIFETIME_MAX, ..terms() };
     let made = Descriptor::create(&keys(1), &longest, terms).unwrap();

@@ -7,7 +7,7 @@ const REPLY: [u8; SETUP_REPLY_LEN] = [4; SETUP_REPLY_LEN];
 const CELL: [u8; CELL_LEN] = [5; CELL_LEN];
 
 fn feedback() -> impl Strategy<Value = Feedback> {
-    (any::<u32>(), any::<u32>(), any::<u32>(), any::<u16>(), any::<u128>()).prop_map(
+    (any::<u32>(), any::<u16>(), any::<u32>(), any::<u16>(), any::<u128>()).prop_map(
         |(highest, received, arrived, delay, bitmap)| Feedback {
             highest,
             received,
@@ -30,6 +30,12 @@ fn frame() -> impl Strategy<Value = Frame<'static>> {
         any::<(u32, u32, u8)>().prop_map(|(id, circuit, reason)| Frame::Destroy { id, circuit, reason }),
         any::<(u32, u64)>().prop_map(|(through, beyond)| Frame::Ack { through, beyond }),
         any::<u8>().prop_map(|reason| Frame::Close { reason }),
+        any::<u16>().prop_map(|id| Frame::Source { id, cell: &CELL }),
+        (any::<u16>(), any::<u64>(), 0..zmesh_fec::vector::SEEDS).prop_map(|(first, mask, seed)| {
+            Frame::Repair { vector: Vector::new(first, mask | 1, seed).expect("well-formed"), symbol: &CELL }
+        }),
+        any::<(u16, bool)>()
+            .prop_map(|(back, two)| { Frame::Again { back, first: &CELL, second: two.then_some(&CELL) } }),
     ]
 }
 
@@ -45,7 +51,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_end_in_frames_or_one_error(bytes in proptest::collection::vec(0u8..14, 0..1300)) {
+    fn any_bytes_end_in_frames_or_one_error(bytes in proptest::collection::vec(0u8..16, 0..1300)) {
         let mut errors = 0;
         for (step, frame) in Frames::new(&bytes).enumerate() {
             prop_assert!(step <= bytes.len() && errors == 0, "an error is the last item");
@@ -57,7 +63,9 @@ proptest! {
 #[test]
 fn a_short_datagram_holds_a_cell_or_a_setup_and_feedback() {
     let setup = Frame::Setup { id: 1, circuit: 2, packet: &PACKET };
-    for first in [Frame::Cells1(&CELL), setup] {
+    let source = Frame::Source { id: 1, cell: &CELL };
+    let again = Frame::Again { back: 1, first: &CELL, second: None };
+    for first in [Frame::Cells1(&CELL), source, again, setup] {
         let mut plain = [0; S_PLAIN];
         let mut writer = FrameWriter::new(&mut plain);
         assert!(writer.push(&first) && writer.feedback(&Feedback::default()));
@@ -67,6 +75,19 @@ fn a_short_datagram_holds_a_cell_or_a_setup_and_feedback() {
     assert!(writer.push(&Frame::Cells2(&CELL, &CELL)) && writer.feedback(&Feedback::default()));
     assert!(writer.push(&Frame::Ack { through: 1, beyond: 2 }));
     assert!(!writer.push(&setup), "a set-up does not fit beside two cells");
+    let repair = Frame::Repair { vector: Vector::new(1, 1, 1).expect("well-formed"), symbol: &CELL };
+    let long = [[source, repair], [source, source], [source, again], [again, Frame::Cells1(&CELL)]];
+    for [first, second] in long {
+        let mut plain = [0; L_PLAIN];
+        let mut writer = FrameWriter::new(&mut plain);
+        assert!(writer.push(&first) && writer.push(&second) && writer.feedback(&Feedback::default()));
+    }
+    let mut plain = [0; L_PLAIN];
+    let mut writer = FrameWriter::new(&mut plain);
+    assert!(writer.push(&Frame::Again { back: 1, first: &CELL, second: Some(&CELL) }));
+    assert!(writer.feedback(&Feedback::default()));
+    let mut plain = [0; S_PLAIN];
+    assert!(FrameWriter::new(&mut plain).push(&repair), "a repair alone is short");
 }
 
 #[test]
@@ -74,7 +95,11 @@ fn unknown_types_cut_frames_and_dirty_padding_are_errors() {
     fn first(bytes: &[u8]) -> Option<Result<Frame<'_>, FrameError>> {
         Frames::new(bytes).next()
     }
-    assert_eq!(first(&[10, 0, 0]), Some(Err(FrameError::Kind(10))));
+    assert_eq!(first(&[15, 0, 0]), Some(Err(FrameError::Kind(15))));
+    for cut in [SOURCE, AGAIN1, AGAIN2] {
+        assert_eq!(first(&[&[cut], &[0; 511][..]].concat()), Some(Err(FrameError::Truncated)));
+    }
+    assert!(matches!(first(&[&[REPAIR], &[0; 523][..]].concat()), Some(Err(FrameError::Vector(_)))), "no first cell");
     assert_eq!(first(&[PING, 0, 0]), Some(Err(FrameError::Truncated)));
     assert_eq!(first(&[PAD, 0, 1]), Some(Err(FrameError::Padding)));
     assert_eq!(first(&[PAD, 0, 0]), None);

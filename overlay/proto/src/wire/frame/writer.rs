@@ -1,7 +1,11 @@
 //! Writes frames into a datagram's plaintext.
 
-use super::{ACK, CELLS1, CELLS2, CLOSE, DESTROY, FEEDBACK, PING, PONG, SETUP, SETUP_REPLY};
+use super::{
+    ACK, AGAIN1, AGAIN2, CELLS1, CELLS2, CLOSE, DESTROY, FEEDBACK, PING, PONG, REPAIR, SETUP, SETUP_REPLY, SOURCE,
+};
 use super::{Feedback, Frame};
+use zmesh_fec::Vector;
+
 use crate::wire::cell::{CELL_LEN, Cell};
 
 /// Fills a buffer with frames. What does not fit is refused and leaves the buffer as it was.
@@ -61,7 +65,26 @@ impl<'a> FrameWriter<'a> {
             }
             Frame::Ack { through, beyond } => self.parts::<12>(ACK, &[&through.to_be_bytes(), &beyond.to_be_bytes()]),
             Frame::Close { reason } => self.frame::<1>(CLOSE, |out| *out = [*reason]),
+            Frame::Source { id, cell } => self.parts::<{ 2 + CELL_LEN }>(SOURCE, &[&id.to_be_bytes(), *cell]),
+            Frame::Repair { vector, symbol } => {
+                self.parts::<{ Vector::LEN + CELL_LEN }>(REPAIR, &[&vector.encode(), *symbol])
+            }
+            Frame::Again { back, first, second: None } => {
+                self.parts::<{ 2 + CELL_LEN }>(AGAIN1, &[&back.to_be_bytes(), *first])
+            }
+            Frame::Again { back, first, second: Some(second) } => {
+                self.parts::<{ 2 + 2 * CELL_LEN }>(AGAIN2, &[&back.to_be_bytes(), *first, *second])
+            }
         }
+    }
+
+    /// Writes a SOURCE frame straight from the cell; `false` when it does not fit.
+    pub fn source(&mut self, id: u16, cell: &Cell) -> bool {
+        self.frame::<{ 2 + CELL_LEN }>(SOURCE, |out| {
+            let [high, low, body @ ..] = out;
+            [*high, *low] = id.to_be_bytes();
+            cell.write(body);
+        })
     }
 
     /// Writes a FEEDBACK frame; `false` when it does not fit.

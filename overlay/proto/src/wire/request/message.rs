@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::VERSION;
+use super::chunk::{ChunkRef, SymbolRun, read_count};
 use super::host::{Host, HostName, NAME_MAX, read_name};
 use crate::wire::codec::{Error, ErrorKind, Reader, Writer};
 
@@ -20,12 +21,18 @@ const CONNECT: u8 = 1;
 const RESOLVE: u8 = 2;
 const RESOLVE_PTR: u8 = 3;
 const BIND_UDP: u8 = 4;
+const GIVE: u8 = 5;
+const KEEP: u8 = 6;
 
 const FAILED: u8 = 0;
 const CONNECTED: u8 = 1;
 const ADDRESSES: u8 = 2;
 const NAMES: u8 = 3;
 const BOUND: u8 = 4;
+const SYMBOLS: u8 = 5;
+const SEND: u8 = 6;
+const HELD: u8 = 7;
+const STORED: u8 = 8;
 
 /// What an origin asks at the start of a stream. Its `Debug` names the kind only.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -53,6 +60,10 @@ pub enum Request {
         /// [`UdpDatagram`](super::UdpDatagram)s, so that the first datagram need not wait for the response.
         flow: u32,
     },
+    /// Give symbols of a chunk.
+    Symbols(SymbolRun),
+    /// Keep a chunk. Its bytes follow once the relay asks for them.
+    Keep(ChunkRef),
 }
 
 impl Request {
@@ -78,6 +89,14 @@ impl Request {
             Self::BindUdp { flow } => {
                 w.u8(BIND_UDP);
                 w.u32(*flow);
+            }
+            Self::Symbols(run) => {
+                w.u8(GIVE);
+                run.write(&mut w);
+            }
+            Self::Keep(chunk) => {
+                w.u8(KEEP);
+                chunk.write(&mut w);
             }
         }
         w.finish()
@@ -112,6 +131,8 @@ impl Request {
             RESOLVE => read_name(r).map(|host| Self::Resolve { host }),
             RESOLVE_PTR => r.ip().map(|ip| Self::ResolvePtr { ip }),
             BIND_UDP => r.u32().map(|flow| Self::BindUdp { flow }),
+            GIVE => SymbolRun::read(r).map(Self::Symbols),
+            KEEP => ChunkRef::read(r).map(Self::Keep),
             _ => Err(kind_at.error(ErrorKind::Invalid)),
         }
     }
@@ -128,6 +149,17 @@ pub enum Response {
     Names(Vec<HostName>),
     /// The UDP flow is open. SOCKS wants an address to show; an exit behind a translator may give a private one.
     Bound(SocketAddr),
+    /// So many symbols of [`SYMBOL_LEN`](zmesh_fec::chunk::SYMBOL_LEN) bytes follow, as many as were asked for.
+    Symbols {
+        /// How many, 1 to [`SYMBOLS_MAX`](super::SYMBOLS_MAX).
+        count: u16,
+    },
+    /// Send the chunk.
+    Send,
+    /// The relay has the chunk: nothing is to be sent.
+    Held,
+    /// The chunk came whole and is kept.
+    Stored,
     /// It could not be done.
     Failed(Failure),
 }
@@ -163,6 +195,18 @@ pub enum Failure {
     /// Something at the exit failed.
     #[error("the exit failed")]
     Internal = 9,
+    /// The relay does not hold the chunk.
+    #[error("the relay does not hold the chunk")]
+    Absent = 10,
+    /// The relay takes no more chunks from this circuit, or none at all now.
+    #[error("the relay has no room for the chunk now")]
+    Full = 11,
+    /// The chunk's place is at other relays.
+    #[error("the chunk belongs to other relays")]
+    Elsewhere = 12,
+    /// The bytes that came are not the chunk that was announced.
+    #[error("the bytes are not the chunk that was announced")]
+    Mismatch = 13,
 }
 
 impl Failure {
@@ -179,6 +223,10 @@ impl Failure {
             7 => Self::Unsupported,
             8 => Self::Malformed,
             9 => Self::Internal,
+            10 => Self::Absent,
+            11 => Self::Full,
+            12 => Self::Elsewhere,
+            13 => Self::Mismatch,
             _ => return None,
         })
     }
@@ -220,6 +268,13 @@ impl Response {
                 w.ip(address.ip());
                 w.u16(address.port());
             }
+            Self::Symbols { count } => {
+                w.u8(SYMBOLS);
+                w.u16(*count);
+            }
+            Self::Send => w.u8(SEND),
+            Self::Held => w.u8(HELD),
+            Self::Stored => w.u8(STORED),
             Self::Addresses(_) | Self::Names(_) => {
                 w.u8(FAILED);
                 w.u8(Failure::NameNotFound.code());
@@ -270,6 +325,10 @@ impl Response {
                 let ip = r.ip()?;
                 Ok(Self::Bound(SocketAddr::new(ip, r.u16()?)))
             }
+            SYMBOLS => read_count(r).map(|count| Self::Symbols { count }),
+            SEND => Ok(Self::Send),
+            HELD => Ok(Self::Held),
+            STORED => Ok(Self::Stored),
             _ => Err(kind_at.error(ErrorKind::Invalid)),
         }
     }
@@ -282,6 +341,8 @@ impl fmt::Debug for Request {
             Self::Resolve { .. } => "Resolve([redacted])",
             Self::ResolvePtr { .. } => "ResolvePtr([redacted])",
             Self::BindUdp { .. } => "BindUdp",
+            Self::Symbols(_) => "Symbols([redacted])",
+            Self::Keep(_) => "Keep([redacted])",
         })
     }
 }
@@ -293,6 +354,10 @@ impl fmt::Debug for Response {
             Self::Addresses(_) => f.write_str("Addresses([redacted])"),
             Self::Names(_) => f.write_str("Names([redacted])"),
             Self::Bound(_) => f.write_str("Bound([redacted])"),
+            Self::Symbols { count } => write!(f, "Symbols({count})"),
+            Self::Send => f.write_str("Send"),
+            Self::Held => f.write_str("Held"),
+            Self::Stored => f.write_str("Stored"),
             Self::Failed(failure) => write!(f, "Failed({failure:?})"),
         }
     }

@@ -24,12 +24,20 @@ fn any_host() -> impl Strategy<Value = Host> {
     prop_oneof![any_name().prop_map(Host::Name), any_ip().prop_map(Host::Ip)]
 }
 
+fn any_chunk() -> impl Strategy<Value = ChunkRef> {
+    (any::<[u8; 32]>(), any::<[u8; 16]>(), prop::sample::select(Class::ALL.to_vec()))
+        .prop_map(|(id, shelf, class)| ChunkRef { id: ChunkId(id), shelf: Shelf(shelf), class })
+}
+
 fn any_request() -> impl Strategy<Value = Request> {
     prop_oneof![
         (any_host(), 1..=u16::MAX).prop_map(|(host, port)| Request::Connect { host, port }),
         any_name().prop_map(|host| Request::Resolve { host }),
         any_ip().prop_map(|ip| Request::ResolvePtr { ip }),
         any::<u32>().prop_map(|flow| Request::BindUdp { flow }),
+        (any_chunk(), 0..zmesh_fec::chunk::REPAIRS, 1..=SYMBOLS_MAX)
+            .prop_map(|(chunk, first, count)| Request::Symbols(SymbolRun { chunk, first, count })),
+        any_chunk().prop_map(Request::Keep),
     ]
 }
 
@@ -39,7 +47,9 @@ fn any_response() -> impl Strategy<Value = Response> {
         prop::collection::vec(any_ip(), 1..=ADDRESSES_MAX).prop_map(Response::Addresses),
         prop::collection::vec(any_name(), 1..=NAMES_MAX).prop_map(Response::Names),
         (any_ip(), any::<u16>()).prop_map(|(ip, port)| Response::Bound(SocketAddr::new(ip, port))),
-        (1..=9u8).prop_map(|code| Response::Failed(Failure::from_code(code).unwrap())),
+        (1..=SYMBOLS_MAX).prop_map(|count| Response::Symbols { count }),
+        prop::sample::select(vec![Response::Send, Response::Held, Response::Stored]),
+        (1..=13u8).prop_map(|code| Response::Failed(Failure::from_code(code).unwrap())),
     ]
 }
 

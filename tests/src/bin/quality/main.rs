@@ -1,0 +1,119 @@
+//! `make quality`: speech through every profile and setting, in virtual time, and what the ear gets of it.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run in a terminal")]
+
+mod calls;
+mod peers;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use zmesh_netem::{NAMES, Profile};
+use zmesh_tests::quality::report::QualityTable;
+use zmesh_tests::quality::score::Scorer;
+use zmesh_tests::quality::setting::{SETTINGS, Setting};
+use zmesh_tests::quality::speech::Speech;
+
+/// Measures the quality of calls over emulated networks, in virtual time, and prints one table.
+///
+/// Example: zmesh-quality --profile mobile --setting shipped --setting nothing
+#[derive(Debug, Parser)]
+pub struct Options {
+    /// Measure only this profile: a name, or the path of a profile file (can be given again).
+    #[arg(long)]
+    profile: Vec<String>,
+    /// Measure only this setting (can be given again).
+    #[arg(long)]
+    setting: Vec<Setting>,
+    /// How long both people talk.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// The dice of every run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// One-way delay between two relays, ms.
+    #[arg(long, default_value_t = 10)]
+    relay_delay: u64,
+    /// A Python with the packages of tests/quality/requirements.txt; without it there are no scores.
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// A directory of WAV files to talk with, instead of the shipped speech (or set ZMESH_SPEECH_DIR).
+    #[arg(long)]
+    speech: Option<PathBuf>,
+    /// Keep what was said and heard in this directory.
+    #[arg(long)]
+    keep: Option<PathBuf>,
+    /// Measure a call over a private Tor network on the same profiles instead; needs root and Debian's tor.
+    #[arg(long)]
+    peers: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    part: Option<peers::Part>,
+}
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
+
+fn main() -> ExitCode {
+    match measure(&Options::parse()) {
+        Ok(table) => {
+            println!("{table}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("zmesh-quality: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(options: &Options) -> Result<String, AnyError> {
+    let profiles = profiles(&options.profile)?;
+    let settings = if options.setting.is_empty() { SETTINGS.to_vec() } else { options.setting.clone() };
+    let speech = match options.speech.clone().or_else(|| std::env::var_os("ZMESH_SPEECH_DIR").map(PathBuf::from)) {
+        Some(directory) => Speech::from_directory(&directory)?,
+        None => Speech::shipped()?,
+    };
+    if let Some(part) = &options.part {
+        return peers::part(part, &speech);
+    }
+    let temporary = tempfile::Builder::new().prefix("zmesh-quality-").tempdir()?;
+    let directory = options.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
+    std::fs::create_dir_all(&directory)?;
+    let scorer = options.python.clone().map(Scorer::new);
+    let check = scorer.as_ref().map(|scorer| scorer.check(&speech, &directory)).transpose()?;
+    let talk = Duration::from_secs(options.seconds);
+    let (directory, scorer, speech) = (directory.as_path(), scorer.as_ref(), &speech);
+    let rows = if options.peers {
+        let peers = peers::Peers { talk, seed: options.seed, speech, directory, scorer };
+        profiles.iter().map(|(name, profile)| peers.tor(name, profile)).collect::<Result<_, _>>()?
+    } else {
+        let between_relays = Duration::from_millis(options.relay_delay);
+        let series = calls::Series { talk, between_relays, seed: options.seed, speech, directory, scorer };
+        series.measure(&profiles, &settings)?
+    };
+    let table = QualityTable { rows };
+    if options.json {
+        return Ok(serde_json::to_string_pretty(&table)?);
+    }
+    let check = check.map(|check| format!("The scorers on known damage:\n{check}\n")).unwrap_or_default();
+    Ok(format!("{check}{} s of talk in each direction, seed {}\n\n{table}", options.seconds, options.seed))
+}
+
+fn profiles(wanted: &[String]) -> Result<Vec<(String, Profile)>, AnyError> {
+    let names: Vec<String> = if wanted.is_empty() { NAMES.map(str::to_owned).to_vec() } else { wanted.to_vec() };
+    names
+        .into_iter()
+        .map(|name| match Profile::builtin(&name) {
+            Some(profile) => Ok((name, profile)),
+            None => {
+                let text = std::fs::read_to_string(&name).map_err(|error| {
+                    format!("{name} is neither a profile ({}) nor a file: {error}", NAMES.join(", "))
+                })?;
+                Ok((name, Profile::parse(&text)?))
+            }
+        })
+        .collect()
+}
