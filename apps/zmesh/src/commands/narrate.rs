@@ -37,7 +37,9 @@ pub(super) async fn follow(node: &Node, json: bool) {
                     "a second path stands by; it shares {shared} of its relays with the first: the network is small"
                 ),
             ),
-            Ok(NodeEvent::Moved) => ("moved", "moved to another path: the one in use stopped answering".to_owned()),
+            Ok(NodeEvent::Moved) => {
+                ("moved", "moved to another path: the one in use stopped answering or got worse".to_owned())
+            }
             Ok(NodeEvent::Rebuilding) => ("rebuilding", "a path was lost; another one is being built".to_owned()),
             Ok(_) | Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return std::future::pending().await,
