@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::{AbortHandle, JoinSet};
-use zmesh_proto::seeding::fetch::{Event, Fetch, Judgement, Refusal, Shortage, Totals};
 use zmesh_proto::seeding::ChunkRef;
+use zmesh_proto::seeding::fetch::{Event, Fetch, Judgement, Refusal, Shortage, Totals};
 
 use super::Liars;
 use super::lanes::is_small;
@@ -152,9 +152,8 @@ impl Gather {
                     self.fetch.handle_refusal(clock::now(), ask.number, Refusal::Lost);
                     continue;
                 };
-                let asked = self.tasks.spawn(async move {
-                    Happened::Answered(ask.number, circuit.symbols(ask.run).await)
-                });
+                let asked =
+                    self.tasks.spawn(async move { Happened::Answered(ask.number, circuit.symbols(ask.run).await) });
                 self.asks.insert(ask.number, asked);
             }
             let mut idle = true;
@@ -196,8 +195,7 @@ impl Gather {
         let origin = Arc::clone(&self.origin);
         let others: Vec<RelayId> = self.circuits.values().filter_map(|circuit| circuit.guard()).collect();
         let way = self.way;
-        self.tasks.spawn(async move {
-            Happened::Connected(relay, SeederCircuit::open(&origin, relay, way, &others).await)
-        });
+        self.tasks
+            .spawn(async move { Happened::Connected(relay, SeederCircuit::open(&origin, relay, way, &others).await) });
     }
 }

@@ -228,12 +228,7 @@ impl Keeper {
         }
     }
 
-    async fn insert(
-        &self,
-        chunk: ChunkRef,
-        source: Source,
-        bytes: Vec<u8>,
-    ) -> Result<Result<(), Refusal>, Failure> {
+    async fn insert(&self, chunk: ChunkRef, source: Source, bytes: Vec<u8>) -> Result<Result<(), Refusal>, Failure> {
         let store = Arc::clone(&self.store);
         let kept = spawn_blocking(move || {
             if bytes.len() != chunk.class.len() || ChunkId::of(&bytes) != chunk.id {

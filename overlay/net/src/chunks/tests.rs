@@ -11,7 +11,8 @@ use super::ChunkStore;
 use super::store::{ChunkMetrics, Store};
 
 fn chunk(seed: u8, class: Class) -> (ChunkRef, Vec<u8>) {
-    let bytes: Vec<u8> = (0..class.len()).map(|at| (at as u8).wrapping_mul(seed).wrapping_add((at >> 8) as u8)).collect();
+    let bytes: Vec<u8> =
+        (0..class.len()).map(|at| (at as u8).wrapping_mul(seed).wrapping_add((at >> 8) as u8)).collect();
     let id = ChunkId::of(&bytes);
     (ChunkRef { id, shelf: id.shelf(), class }, bytes)
 }
