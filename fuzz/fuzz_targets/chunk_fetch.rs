@@ -94,7 +94,9 @@ fuzz_target!(|steps: Vec<Step>| {
                         assert!(chunk == *wanted[&index], "a wrong chunk got out");
                         wanted.remove(&index);
                     }
-                    Event::Failed { index, .. } => drop(wanted.remove(&index)),
+                    Event::Failed { index, .. } => {
+                        wanted.remove(&index);
+                    }
                     Event::Cancel { number } => asks.retain(|ask| ask.number != number),
                     _ => {}
                 }
