@@ -64,7 +64,7 @@ async fn measure(
                 assert!(got == data, "a fetched file is the published one");
                 let overhead = 100.0 * (fetched.symbols as f64 / fetched.needed as f64 - 1.0);
                 let rate = LEN as f64 / 1e6 / seconds;
-                println!("{what:28} {rate:8.2} {overhead:7.1} % {:9} {:6}", fetched.seeders, fetched.liars);
+                println!("{what:28} {rate:8.2} {overhead:7.1} % {:9} {:6}", fetched.circuits, fetched.liars);
             }
             Err(error) => println!("{what:28} {error}"),
         }

@@ -210,6 +210,14 @@ impl Fetch {
         self.look_at_all();
     }
 
+    /// The circuit to a seeder was given up for want of use: no fault of the seeder's, and there may be another one later.
+    pub fn release(&mut self, id: RelayId) {
+        if let Some(seeder) = self.seeders.get_mut(&id).filter(|seeder| seeder.link == Link::Up) {
+            seeder.link = Link::Idle;
+            self.forget_questions(id);
+        }
+    }
+
     /// A question to ask now.
     pub fn poll_ask(&mut self, now: Instant) -> Option<Ask> {
         for (index, wanted) in &mut self.wanted {
