@@ -20,6 +20,8 @@ pub struct Heard {
     pub played: u64,
     /// Frames brought back from later messages.
     pub recovered: u64,
+    /// Frames brought back from a description of the sound (DRED).
+    pub described: u64,
     /// Frames that came after their turn.
     pub late: u64,
     /// Steps of 20 ms that were made up.
@@ -47,6 +49,7 @@ impl Heard {
             expected: listener.stats.frames_expected,
             played: frames.played,
             recovered: frames.recovered,
+            described: frames.described,
             late: frames.late,
             concealed: frames.concealed,
             concealed_share,
@@ -215,12 +218,13 @@ impl fmt::Display for QualityTable {
 pub fn minute_line(minute: u64, end: &str, stats: &CallStats) -> String {
     let frames = stats.frames;
     format!(
-        "minute {minute}, {end}: {} messages of {} came, {} frames played, {} from later messages, {} made up, {} late, {} lost; \
+        "minute {minute}, {end}: {} messages of {} came, {} frames played, {} from later messages, {} from DRED, {} made up, {} late, {} lost; \
          held back {:?}, target {:?}, round trip {:?}",
         stats.messages_received,
         stats.frames_expected,
         frames.played,
         frames.recovered,
+        frames.described,
         frames.concealed,
         frames.late,
         frames.lost,

@@ -182,6 +182,7 @@ impl Peers<'_> {
                 expected: count("frames_expected"),
                 played: count("frames_played"),
                 recovered: count("frames_recovered"),
+                described: count("frames_described"),
                 late: count("frames_late"),
                 concealed: count("frames_concealed"),
                 concealed_share: share("concealed"),
