@@ -207,7 +207,7 @@ impl Peers<'_> {
             seconds: self.talk.as_secs_f64(),
             heard,
             added_p99_ms: None,
-            kbit_s: [f64::NAN; 2],
+            kbit_s: None,
             ended_early,
         })
     }
