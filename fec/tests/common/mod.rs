@@ -14,7 +14,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The whole document.
 #[must_use]
-pub fn document() -> Value {
+pub(crate) fn document() -> Value {
     json!({
         "about": "specs/fec.md; check.py follows it",
         "products": products(),

@@ -96,6 +96,9 @@ fn kills(mode: Mode, delay: Option<(u64, u64)>, rounds: u64) -> Figures {
             for (side, gap) in gaps.into_iter().enumerate() {
                 let report = scene.report(side);
                 let (lost, unmended) = report.missing(3);
+                if mode == Mode::Doubled && lost > 0 {
+                    println!("doubled, seed {seed}, victim {victim}, side {side}: {:?}", report.lost());
+                }
                 figures.ended += usize::from(gap >= secs(3));
                 figures.gaps.push(gap);
                 figures.lost.push(lost);

@@ -60,6 +60,8 @@ const BAD_SHARE: f64 = 0.8;
 const GOOD_SHARE: f64 = 0.95;
 /// … for this long is given up.
 const BAD_FOR: Duration = Duration::from_secs(10);
+/// A standby speaks at least this often where the call's class allows it: 80 ms hold two messages of 40 ms.
+const STANDBY_EVERY: Duration = Duration::from_millis(80);
 /// What may wait to be said, done or told.
 const QUEUE_MAX: usize = 64;
 
@@ -210,7 +212,8 @@ impl Legs {
         self.sealed_since.get_or_insert(now);
         let newest = opened.counter >= self.highest;
         self.highest = self.highest.max(opened.counter);
-        self.hearing.hear(now, place, opened.counter, self.interval);
+        let (interval, stride) = (self.interval, self.stride());
+        self.hearing.hear(now, place, opened.counter, interval, stride);
         if newest {
             self.peer = opened.head;
             for (place, grade) in opened.head.report.into_iter().enumerate() {
@@ -258,9 +261,10 @@ impl Legs {
         out.into_iter().flatten()
     }
 
-    /// Every how many messages the standby carries one: so that it speaks at least each 60 ms, or with every message.
+    /// Every how many messages the standby carries one, so that it speaks about every 60 ms: 3, 2 or 1.
     fn stride(&self) -> u64 {
-        if self.interval > FRAME { 1 } else { STRIDE }
+        let fits = u64::try_from(STANDBY_EVERY.as_micros() / self.interval.as_micros().max(1)).unwrap_or(1);
+        fits.clamp(1, STRIDE)
     }
 
     /// How this side hears each of the two, for the other.

@@ -10,7 +10,7 @@ use zmesh_proto::seeding::ChunkRef;
 
 use super::Liars;
 use super::lanes::is_small;
-use super::seeder::SeederCircuit;
+use super::seeder::{SeederCircuit, Way};
 use crate::api::CircuitError;
 use crate::origin::Origin;
 use crate::{RelayId, clock};
@@ -37,7 +37,7 @@ pub(super) enum Gathered {
 pub(super) struct Gather {
     origin: Arc<Origin>,
     liars: Arc<Liars>,
-    hops: usize,
+    way: Way,
     fetch: Fetch,
     circuits: HashMap<RelayId, Arc<SeederCircuit>>,
     used: usize,
@@ -46,7 +46,7 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub(super) fn new(origin: Arc<Origin>, liars: Arc<Liars>, hops: usize) -> Self {
+    pub(super) fn new(origin: Arc<Origin>, liars: Arc<Liars>, way: Way) -> Self {
         let mut fetch = Fetch::new();
         for liar in liars.now() {
             fetch.shun(liar);
@@ -54,7 +54,7 @@ impl Gather {
         Self {
             origin,
             liars,
-            hops,
+            way,
             fetch,
             circuits: HashMap::new(),
             used: 0,
@@ -195,9 +195,9 @@ impl Gather {
         }
         let origin = Arc::clone(&self.origin);
         let others: Vec<RelayId> = self.circuits.values().filter_map(|circuit| circuit.guard()).collect();
-        let hops = self.hops;
+        let way = self.way;
         self.tasks.spawn(async move {
-            Happened::Connected(relay, SeederCircuit::open(&origin, relay, hops, &others).await)
+            Happened::Connected(relay, SeederCircuit::open(&origin, relay, way, &others).await)
         });
     }
 }

@@ -1,0 +1,121 @@
+//! A relay's store on a real disk.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use zmesh_fec::chunk::decode;
+use zmesh_proto::seeding::cache::{Refusal, Source};
+use zmesh_proto::seeding::{ChunkId, ChunkRef, Class, SymbolRun};
+
+use super::ChunkStore;
+use super::store::{ChunkMetrics, Store};
+
+fn chunk(seed: u8, class: Class) -> (ChunkRef, Vec<u8>) {
+    let bytes: Vec<u8> = (0..class.len()).map(|at| (at as u8).wrapping_mul(seed).wrapping_add((at >> 8) as u8)).collect();
+    let id = ChunkId::of(&bytes);
+    (ChunkRef { id, shelf: id.shelf(), class }, bytes)
+}
+
+fn store(path: &Path, room: u64) -> Store {
+    let mut config = ChunkStore::new(path.to_owned());
+    config.room = room;
+    Store::open(&config).expect("opens")
+}
+
+fn metrics(store: &Store) -> ChunkMetrics {
+    let mut metrics = ChunkMetrics::default();
+    store.fill(&mut metrics);
+    metrics
+}
+
+fn run(chunk: ChunkRef) -> SymbolRun {
+    SymbolRun { chunk, first: 7, count: chunk.class.sources() + 4 }
+}
+
+fn files(path: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for stage in ["trial", "kept"] {
+        files.extend(fs::read_dir(path.join(stage)).expect("a directory").map(|entry| entry.expect("a file").path()));
+    }
+    files
+}
+
+fn gives(store: &Store, of: (ChunkRef, &[u8])) -> bool {
+    let Some(symbols) = store.symbols(&run(of.0), Source(99)) else { return false };
+    let numbered = symbols.chunks(1024).zip(7u32..).map(|(symbol, number)| (number, symbol));
+    decode(of.0.class.sources(), numbered).as_deref() == Some(of.1)
+}
+
+#[test]
+fn a_restart_keeps_the_cache() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (kept, trial) = (chunk(1, Class::Page), chunk(2, Class::Note));
+    let first = store(folder.path(), 16 << 20);
+    first.insert(kept.0, Source(1), &kept.1).expect("taken");
+    first.insert(trial.0, Source(1), &trial.1).expect("taken");
+    assert_eq!(first.insert(trial.0, Source(2), &trial.1), Err(Refusal::Held));
+    assert!(gives(&first, (kept.0, &kept.1)));
+    assert_eq!(files(folder.path()).len(), 2);
+    assert!(folder.path().join("kept").read_dir().expect("a directory").next().is_some(), "it was asked for");
+    let before = metrics(&first);
+    drop(first);
+    // Leftovers of a crash, and whatever else cannot be a chunk, go.
+    fs::write(folder.path().join("trial/0123.new"), b"half").expect("written");
+    let second = store(folder.path(), 16 << 20);
+    assert_eq!(metrics(&second).chunks, before.chunks);
+    assert_eq!(metrics(&second).chunk_bytes, before.chunk_bytes);
+    assert_eq!(files(folder.path()).len(), 2);
+    assert!(gives(&second, (kept.0, &kept.1)) && gives(&second, (trial.0, &trial.1)));
+    assert_eq!(second.kept_after(None, 9).len(), 2);
+}
+
+#[test]
+fn damaged_files_are_found_and_dropped() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (one, two) = (chunk(3, Class::Page), chunk(5, Class::Note));
+    let first = store(folder.path(), 16 << 20);
+    first.insert(one.0, Source(1), &one.1).expect("taken");
+    first.insert(two.0, Source(1), &two.1).expect("taken");
+    drop(first);
+    for file in files(folder.path()) {
+        let mut bytes = fs::read(&file).expect("readable");
+        if bytes.len() > 8_000 {
+            // One byte of the contents.
+            bytes[9_000] ^= 1;
+        } else {
+            bytes.truncate(100);
+        }
+        fs::write(&file, bytes).expect("written");
+    }
+    let second = store(folder.path(), 16 << 20);
+    assert_eq!(metrics(&second).chunks, 1, "a file that is too short is no chunk");
+    assert!(!gives(&second, (one.0, &one.1)));
+    assert_eq!((metrics(&second).chunks, metrics(&second).chunks_damaged), (0, 1));
+    assert!(files(folder.path()).is_empty());
+    // And it can be kept again.
+    second.insert(one.0, Source(1), &one.1).expect("taken");
+    assert!(gives(&second, (one.0, &one.1)));
+}
+
+#[test]
+fn the_disk_is_bounded_and_a_smaller_room_keeps_the_newest() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let room = 2 << 20;
+    let full = store(folder.path(), room);
+    let chunks: Vec<_> = (1..=200u8).map(|seed| chunk(seed, Class::Page)).collect();
+    for (at, (chunk, bytes)) in chunks.iter().enumerate() {
+        let _ = full.insert(*chunk, Source(at as u64 / 8), bytes);
+        if at % 3 == 0 {
+            let _ = full.symbols(&run(*chunk), Source(1_000));
+        }
+    }
+    let on_disk: u64 = files(folder.path()).iter().map(|file| fs::metadata(file).expect("a file").len()).sum();
+    assert!(on_disk <= room && on_disk > room / 2, "{on_disk}");
+    let counted = metrics(&full);
+    assert_eq!(counted.chunks, files(folder.path()).len());
+    assert_eq!(counted.chunks + usize::try_from(counted.chunks_evicted).expect("few"), 200);
+    drop(full);
+    let smaller = store(folder.path(), room / 2);
+    assert!(metrics(&smaller).chunk_bytes <= room / 2);
+    assert_eq!(metrics(&smaller).chunks, files(folder.path()).len());
+}

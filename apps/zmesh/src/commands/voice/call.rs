@@ -10,8 +10,8 @@ use zmesh_proto::wire::document::Document;
 use zmesh_voice::invite::{Invite, InviteError};
 use zmesh_voice::runner::Party;
 
-use super::talk::{self, Speaker};
 use super::Common;
+use super::talk::{self, Speaker};
 use crate::commands::narrate::narrate;
 use crate::failure::{self, Failure, Outcome, not_started};
 use crate::invite_line::{self, InviteLine};
@@ -53,7 +53,8 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
     };
     let outcome = match outcome {
         Ok(Some(circuit)) => {
-            let speaker = Speaker { circuit: Arc::new(circuit), party: Party::Caller(line.invite), sound };
+            let party = Party::Caller(line.invite);
+            let speaker = Speaker { node: node.clone(), circuit: Arc::new(circuit), party, sound };
             if args.common.json {
                 term::json(&json!({
                     "ready": true,

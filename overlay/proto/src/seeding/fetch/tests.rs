@@ -226,7 +226,8 @@ fn four_honest_seeders_share_the_work() {
 #[test]
 fn a_slow_seeder_holds_nobody_up() {
     let quick = fetch(&[Manner::Honest(50); 3], &[Class::Full; 8]);
-    let ran = fetch(&[Manner::Honest(50), Manner::Honest(3_000), Manner::Honest(50), Manner::Honest(50)], &[Class::Full; 8]);
+    let ran =
+        fetch(&[Manner::Honest(50), Manner::Honest(3_000), Manner::Honest(50), Manner::Honest(50)], &[Class::Full; 8]);
     assert_eq!(ran.done.len(), 8);
     assert!(ran.took < quick.took + Duration::from_millis(1_000), "{:?} instead of {:?}", ran.took, quick.took);
     assert!(ran.totals.symbols < 8 * 258 + 8 * u64::from(BATCH), "{:?}", ran.totals);
