@@ -182,6 +182,7 @@ impl Peers<'_> {
                 expected: count("frames_expected"),
                 played: count("frames_played"),
                 recovered: count("frames_recovered"),
+                described: count("frames_described"),
                 late: count("frames_late"),
                 concealed: count("frames_concealed"),
                 concealed_share: share("concealed"),
@@ -206,7 +207,7 @@ impl Peers<'_> {
             seconds: self.talk.as_secs_f64(),
             heard,
             added_p99_ms: None,
-            kbit_s: [f64::NAN; 2],
+            kbit_s: None,
             ended_early,
         })
     }
