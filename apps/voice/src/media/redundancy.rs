@@ -68,7 +68,12 @@ impl Plan {
     pub fn new(class: Class, means: Means, loss: LossReport) -> Self {
         let frames = usize::from(class.frames());
         let with_dred = means.dred && loss.share >= DRED_FROM;
-        let dred_bytes = if with_dred { DRED_BYTES } else { 0 };
+        let dred_bytes = match class {
+            _ if !with_dred => 0,
+            Class::Ms20 | Class::Ms40 => DRED_BYTES,
+            // Six frames of the least size fit beside it: one copy of each.
+            Class::Ms60 => DRED_BYTES - 6,
+        };
         let mut copies = if means.copies { COPIES_FROM.iter().filter(|from| loss.share >= **from).count() } else { 0 };
         let frame = |copies: usize| {
             let places = frames * (1 + copies);
