@@ -64,15 +64,7 @@ impl AudioEnds {
     /// These two, the sound as it is.
     #[must_use]
     pub fn new(input: Input, output: Output) -> Self {
-        Self {
-            input,
-            output,
-            gain: Gain::new(0.0),
-            capture: None,
-            render: None,
-            kept_input: None,
-            kept_output: None,
-        }
+        Self { input, output, gain: Gain::new(0.0), capture: None, render: None, kept_input: None, kept_output: None }
     }
 
     /// The same, with the input's sound processed.

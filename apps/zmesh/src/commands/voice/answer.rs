@@ -10,8 +10,8 @@ use zmesh_overlay::{DatagramCircuit, Meet, MeetingSpec, Node, RelayId};
 use zmesh_voice::invite::Invite;
 use zmesh_voice::runner::Party;
 
-use super::talk::{self, Speaker};
 use super::Common;
+use super::talk::{self, Speaker};
 use crate::commands::narrate::narrate;
 use crate::failure::{self, Failure, Outcome, not_started};
 use crate::invite_line;

@@ -10,8 +10,8 @@ use zmesh_proto::wire::document::Document;
 use zmesh_voice::invite::{Invite, InviteError};
 use zmesh_voice::runner::Party;
 
-use super::talk::{self, Speaker};
 use super::Common;
+use super::talk::{self, Speaker};
 use crate::commands::narrate::narrate;
 use crate::failure::{self, Failure, Outcome, not_started};
 use crate::invite_line::{self, InviteLine};

@@ -46,11 +46,8 @@ mod unix {
         fn open() -> io::Result<Terminal> {
             // Stdin may be a file with the invite; the person sits at the terminal all the same.
             let stdin = io::stdin();
-            let file = if stdin.is_terminal() {
-                stdin.as_fd().try_clone_to_owned()?
-            } else {
-                File::open("/dev/tty")?.into()
-            };
+            let file =
+                if stdin.is_terminal() { stdin.as_fd().try_clone_to_owned()? } else { File::open("/dev/tty")?.into() };
             let before = tcgetattr(&file)?;
             let mut keys = before.clone();
             // Ctrl-C still ends the call.

@@ -162,6 +162,9 @@ mod tests {
         assert!(file.settings(None).is_nothing());
         let said = SoundArgs { processing: Some(Processing { noise: true, ..Processing::NONE }), ..file };
         assert!(said.settings(None).noise && !said.settings(None).gain);
-        assert!(matches!(none().settings(Some(TalkKey::new())).talk, Talk::Key(_)), "the key goes before voice activity");
+        assert!(
+            matches!(none().settings(Some(TalkKey::new())).talk, Talk::Key(_)),
+            "the key goes before voice activity"
+        );
     }
 }

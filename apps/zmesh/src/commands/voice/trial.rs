@@ -85,11 +85,14 @@ struct Loop {
 async fn join(node: &Node, hops: u8) -> Outcome<Loop> {
     let hops = usize::from(hops);
     let relay = node.meeting_relay().map_err(|error| {
-        Failure::failed("there is nowhere to meet", error, "use a network whose relays splice meetings (zmesh network show)")
+        Failure::failed(
+            "there is nowhere to meet",
+            error,
+            "use a network whose relays splice meetings (zmesh network show)",
+        )
     })?;
     let expires = unix_now() + GOOD_FOR;
-    let (invite, key) =
-        Invite::create(node.network().network_id().0, relay.0, expires, &mut randomness::generator()?);
+    let (invite, key) = Invite::create(node.network().network_id().0, relay.0, expires, &mut randomness::generator()?);
     term::progress(format_args!("building two circuits of {hops} and {} relays that meet", hops + 1));
     let back = build(node, Meet::wait(*invite.cookie()), MeetingSpec::chosen(relay).hops(hops)).await?;
     let out = build(node, Meet::join(*invite.cookie()), MeetingSpec::given(relay).hops(hops + 1)).await?;
@@ -167,7 +170,10 @@ fn tell(update: &CallUpdate, args: &TestArgs, meter: &mut Meter, push: bool) {
                 term::json(&json!({ "ready": true, "role": "voice test", "seconds": args.seconds }));
             } else {
                 let how = if push { "press space and speak" } else { "speak" };
-                term::progress(format_args!("{how}: for {} s you hear what the other side of a call would", args.seconds));
+                term::progress(format_args!(
+                    "{how}: for {} s you hear what the other side of a call would",
+                    args.seconds
+                ));
             }
         }
         CallUpdate::Reading(reading) if !args.json => meter.show(reading),
