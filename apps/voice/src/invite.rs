@@ -1,7 +1,7 @@
 //! The invite: one line of text with everything that is needed to reach somebody once.
 //!
 //! ```text
-//! zmesh:call/1/‹base32, lower case, no padding, of the 124 bytes below›
+//! zmesh:call/2/‹base32, lower case, no padding, of the 125 bytes below›
 //!
 //!   0  network   32  identifier of the network in which the call takes place
 //!  32  relay     16  identifier of the meeting relay
@@ -9,10 +9,12 @@
 //!  64  key       32  X25519 public key of the side that answers, made for this call only
 //!  96  secret    16  shared secret that the meeting relay never sees
 //! 112  expires    8  Unix time in seconds, big-endian
-//! 120  checksum   4  first bytes of SHA-256("zmesh call invite 1" ‖ the 120 bytes before)
+//! 120  class      1  0: a message every 20 ms · 1: every 40 ms · 2: every 60 ms
+//! 121  checksum   4  first bytes of SHA-256("zmesh call invite 2" ‖ the 121 bytes before)
 //! ```
 //! Base32 survives being retyped, and chat programs that take `_` or `*` for formatting (decision 0061).
 
+use crate::media::class::Class;
 use data_encoding::BASE32_NOPAD;
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
@@ -23,9 +25,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 /// What every invite starts with, whatever its version.
 const SCHEME: &str = "zmesh:call/";
-const VERSION: &str = "1";
-const CHECKSUM_CONTEXT: &[u8] = b"zmesh call invite 1";
-const BODY_LEN: usize = 120;
+const VERSION: &str = "2";
+const CHECKSUM_CONTEXT: &[u8] = b"zmesh call invite 2";
+const BODY_LEN: usize = 121;
 const CHECKSUM_LEN: usize = 4;
 const BYTES_LEN: usize = BODY_LEN + CHECKSUM_LEN;
 /// Text longer than this is no invite; nothing is decoded.
@@ -36,11 +38,11 @@ const TEXT_MAX: usize = 512;
 #[non_exhaustive]
 pub enum InviteError {
     /// The text does not look like an invite at all.
-    #[error("this is not a zMesh invite: an invite is one line that starts with \"zmesh:call/1/\"")]
+    #[error("this is not a zMesh invite: an invite is one line that starts with \"zmesh:call/2/\"")]
     NotAnInvite,
     /// The invite is of a version that this program does not know.
     #[error(
-        "this invite is of version {found}, and this program knows version 1: update the older of the two programs"
+        "this invite is of version {found}, and this program knows version 2: update the older of the two programs"
     )]
     WrongVersion {
         /// The version that it names, at most eight characters of it.
@@ -49,6 +51,9 @@ pub enum InviteError {
     /// Characters are missing, added or changed.
     #[error("this invite is damaged (a part is missing or changed): copy the whole line again")]
     Damaged,
+    /// It asks for a rate class that this program does not know.
+    #[error("this invite asks for a rate that this program does not know: update this program")]
+    UnknownClass,
     /// Its time is over.
     #[error("this invite expired {ago} seconds ago: ask for a new one")]
     Expired {
@@ -69,6 +74,8 @@ pub struct Invite {
     key: [u8; 32],
     secret: [u8; 16],
     expires: u64,
+    #[zeroize(skip)]
+    class: Class,
 }
 
 /// The private half of an invite. It stays with the side that answers.
@@ -86,7 +93,14 @@ impl Invite {
         rng.fill_bytes(&mut cookie);
         rng.fill_bytes(&mut secret);
         let key = answer_key.public();
-        (Self { network, relay, cookie, key, secret, expires }, answer_key)
+        (Self { network, relay, cookie, key, secret, expires, class: Class::default() }, answer_key)
+    }
+
+    /// The same invite for a call of another class. Only its maker can choose: both sides must hold the same one.
+    #[must_use]
+    pub fn with_class(mut self, class: Class) -> Self {
+        self.class = class;
+        self
     }
 
     /// Reads an invite and checks that it has not expired at `unix_now` (seconds). White space around the line is ignored, and so is the
@@ -140,6 +154,12 @@ impl Invite {
         self.expires
     }
 
+    /// How often the call's messages leave, in both directions.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
     /// The whole line, secrets included, for handing over.
     #[must_use]
     pub fn to_line(&self) -> Zeroizing<String> {
@@ -162,12 +182,13 @@ impl Invite {
 
     /// What both sides must agree on before the handshake: everything in the invite but the secret.
     pub(crate) fn prologue(&self) -> Vec<u8> {
-        let mut prologue = b"zmesh call 1".to_vec();
+        let mut prologue = b"zmesh call 2".to_vec();
         prologue.extend_from_slice(&self.network);
         prologue.extend_from_slice(&self.relay);
         prologue.extend_from_slice(&self.cookie);
         prologue.extend_from_slice(&self.key);
         prologue.extend_from_slice(&self.expires.to_be_bytes());
+        prologue.push(self.class.to_byte());
         prologue
     }
 
@@ -178,17 +199,19 @@ impl Invite {
         bytes[64..96].copy_from_slice(&self.key);
         bytes[96..112].copy_from_slice(&self.secret);
         bytes[112..120].copy_from_slice(&self.expires.to_be_bytes());
+        bytes[120] = self.class.to_byte();
     }
 
-    fn read_body(bytes: &[u8; BYTES_LEN]) -> Self {
-        Self {
+    fn read_body(bytes: &[u8; BYTES_LEN]) -> Result<Self, InviteError> {
+        Ok(Self {
             network: part(bytes, 0),
             relay: part(bytes, 32),
             cookie: part(bytes, 48),
             key: part(bytes, 64),
             secret: part(bytes, 96),
             expires: u64::from_be_bytes(part(bytes, 112)),
-        }
+            class: Class::from_byte(bytes[120]).map_err(|_| InviteError::UnknownClass)?,
+        })
     }
 }
 
@@ -228,7 +251,7 @@ impl FromStr for Invite {
         if checksum(&bytes[..BODY_LEN]) != bytes[BODY_LEN..] {
             return Err(InviteError::Damaged);
         }
-        Ok(Self::read_body(&bytes))
+        Self::read_body(&bytes)
     }
 }
 

@@ -2,7 +2,7 @@
 //! enough, so that the line is all that is needed.
 //!
 //! ```text
-//! zmesh:call/1/‹invite›#‹base32 of the network document, lower case, no padding›
+//! zmesh:call/2/‹invite›#‹base32 of the network document, lower case, no padding›
 //! ```
 //!
 //! The invite pins the network's id, which is a hash over its name and signers, and the document has to carry their

@@ -260,7 +260,7 @@ fn ports_in_use_are_named() {
 fn bad_invites_are_refused() {
     let folder = Folder::new();
     folder.write("network", &network(4, 1));
-    let other = "zmesh:call/1/aaaa";
+    let other = "zmesh:call/2/aaaa";
     for (invite, code, says) in [
         ("hello", 2, "not a zMesh invite"),
         ("", 2, "not a zMesh invite"),

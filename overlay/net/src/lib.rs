@@ -20,7 +20,8 @@ mod tests;
 
 pub use api::*;
 pub use chunks::{
-    Address, AddressError, ChunkError, ChunkMetrics, ChunkOptions, ChunkProgress, ChunkStore, Fetched, Published, Shortage,
+    Address, AddressError, ChunkError, ChunkMetrics, ChunkOptions, ChunkProgress, ChunkStore, Fetched, Published,
+    Shortage,
 };
 pub use zmesh_proto::directory::Network;
 pub use zmesh_proto::keys::RelayKeys;

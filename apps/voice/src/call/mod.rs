@@ -1,5 +1,6 @@
 //! One call, as a sans-IO state machine.
 
+mod aside;
 mod commitment;
 mod session;
 mod stats;
@@ -9,6 +10,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use aside::AsideError;
 pub use session::{MESSAGE_LEN, Message};
 pub use stats::CallStats;
 pub(crate) use stats::LOOK_AHEAD;
@@ -16,10 +18,13 @@ pub use types::{CallEvent, EndReason, Patience, Role, SetupError};
 pub use words::Words;
 
 use crate::invite::{AnswerKey, Invite};
+use crate::media::class::Class;
 use crate::media::frame::{Echo, NONCE_LEN, VoiceFrame};
 use crate::media::player::Player;
+use crate::media::redundancy::Means;
 use crate::media::sender::Sender;
 use crate::media::{FRAME, Pcm};
+use aside::Asides;
 use commitment::Nonce;
 use session::{ANSWER, Accepted, FRAME as SEALED_FRAME, HELLO, Hello, Session, WAITING};
 use stats::Tally;
@@ -30,6 +35,8 @@ use std::time::Duration;
 const GOODBYES: u8 = 5;
 /// Handshake messages that are tried between two slots: each costs a public-key operation.
 const TRIALS_PER_SLOT: u8 = 4;
+/// Slots between two looks at how long the path is: one second.
+const LOOK_AT_PATH: u32 = 50;
 /// A pause longer than this is skipped instead of being sent later: the machine slept.
 const MAX_CATCH_UP: Duration = Duration::from_millis(500);
 
@@ -37,8 +44,9 @@ const MAX_CATCH_UP: Duration = Duration::from_millis(500);
 ///
 /// Sans-IO. Time is the [`Duration`] since that moment. The driver
 /// - hands every received datagram to [`Call::handle_datagram`];
-/// - at [`Call::next_slot`], and for each slot that is due, calls [`Call::poll_transmit`] with the 20 ms of sound that ended then, and
-///   sends what comes back: exactly one message of [`MESSAGE_LEN`] bytes for each slot, in every state until the call has ended;
+/// - at [`Call::next_slot`], every 20 ms, and for each slot that is due, calls [`Call::poll_transmit`] with the 20 ms of sound that ended
+///   then, and sends what comes back: exactly one message of [`MESSAGE_LEN`] bytes at the end of each interval of the call's class, in every
+///   state until the call has ended;
 /// - at [`Call::next_playout`] calls [`Call::play`] and plays what comes back;
 /// - takes [`Call::poll_event`] until it is empty after each of these.
 ///
@@ -47,6 +55,8 @@ const MAX_CATCH_UP: Duration = Duration::from_millis(500);
 pub struct Call {
     role: Role,
     patience: Patience,
+    class: Class,
+    means: Means,
     phase: Phase,
     player: Player,
     slot: u32,
@@ -56,6 +66,7 @@ pub struct Call {
     heard: Option<(u64, Duration)>,
     /// The caller's nonce, shown in every frame until one of the answerer comes: that side sends none before it has the nonce.
     nonce: Option<Nonce>,
+    asides: Asides,
     tally: Tally,
     events: VecDeque<CallEvent>,
 }
@@ -96,7 +107,7 @@ impl Call {
     pub fn caller(invite: Invite, patience: Patience) -> Result<Self, SetupError> {
         let nonce = Nonce::random().map_err(|_| SetupError::Randomness)?;
         let hello = Hello::new(&invite, nonce).map_err(|_| SetupError::Key)?;
-        Self::new(Role::Caller, Phase::Calling { invite, hello }, patience)
+        Self::new(Role::Caller, invite.class(), Phase::Calling { invite, hello }, patience)
     }
 
     /// The side that made the invite. The key is used up: one call, one caller, who must come before the invite expires. `unix_now` is the
@@ -109,20 +120,23 @@ impl Call {
             return Err(SetupError::Key);
         }
         let expires = Duration::from_secs(invite.expires().saturating_sub(unix_now));
-        Self::new(Role::Answerer, Phase::Waiting { invite, key, expires }, patience)
+        Self::new(Role::Answerer, invite.class(), Phase::Waiting { invite, key, expires }, patience)
     }
 
-    fn new(role: Role, phase: Phase, patience: Patience) -> Result<Self, SetupError> {
+    fn new(role: Role, class: Class, phase: Phase, patience: Patience) -> Result<Self, SetupError> {
         Ok(Self {
             role,
             patience,
+            class,
+            means: Means::default(),
             phase,
-            player: Player::new()?,
+            player: Player::new(class)?,
             slot: 0,
             trials: TRIALS_PER_SLOT,
             last_heard: Duration::ZERO,
             heard: None,
             nonce: None,
+            asides: Asides::default(),
             tally: Tally::default(),
             events: VecDeque::new(),
         })
@@ -132,6 +146,34 @@ impl Call {
     #[must_use]
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// How often its messages leave, as the invite says.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The same call, with other means against loss: for measurements.
+    #[must_use]
+    pub fn with_means(mut self, means: Means) -> Self {
+        self.means = means;
+        self
+    }
+
+    /// Sends a few bytes to the other side's program beside the sound: they take the place of copies until they have come, in order and
+    /// each once. What is not sent when the call ends is lost.
+    ///
+    /// # Errors
+    /// [`AsideError`] if there are none or more than 64, or if 16 asides wait already.
+    pub fn push_aside(&mut self, bytes: &[u8]) -> Result<(), AsideError> {
+        self.asides.push(bytes)
+    }
+
+    /// Asides of this side that the other has not confirmed yet.
+    #[must_use]
+    pub fn unconfirmed_asides(&self) -> usize {
+        self.asides.unconfirmed()
     }
 
     /// Takes in a datagram. Whatever it holds, at worst it is counted as rejected.
@@ -237,7 +279,7 @@ impl Call {
     }
 
     fn connect(&mut self, now: Duration, session: Box<Session>, nonce: &[u8; NONCE_LEN]) -> bool {
-        let Ok(sender) = Sender::new(self.slot) else { return false };
+        let Ok(sender) = Sender::new(self.slot, self.class, self.means) else { return false };
         self.events.push_back(CallEvent::Connected(Words::new(session.hash(), nonce)));
         self.last_heard = now;
         self.phase = Phase::Talking { session, sender };
@@ -250,13 +292,19 @@ impl Call {
             self.heard = Some((voice.sent, now));
         }
         self.tally.received(now, voice);
+        if let Phase::Talking { sender, .. } = &mut self.phase {
+            sender.report(self.tally.peer());
+        }
+        if let Some(bytes) = self.asides.listen(voice) {
+            self.events.push_back(CallEvent::Aside(bytes));
+        }
         self.player.insert(now, voice);
         if voice.goodbye && !matches!(self.phase, Phase::Closing { .. }) {
             self.end(EndReason::PeerHungUp);
         }
     }
 
-    /// When the next message is due; `None` once the call has ended.
+    /// When the next 20 ms of sound are due; `None` once the call has ended. A message leaves at the last slot of each interval.
     #[must_use]
     pub fn next_slot(&self) -> Option<Duration> {
         (!self.has_ended()).then(|| FRAME * (self.slot + 1))
@@ -277,17 +325,31 @@ impl Call {
         missed
     }
 
-    /// The message of the slot that is due at `now`, with the 20 ms of `sound` that ended then; `None` if no slot is due.
+    /// Takes the 20 ms of `sound` that ended at the slot that is due at `now`, and gives the message of that slot; `None` if no slot is
+    /// due, or if the interval of the class goes on.
     pub fn poll_transmit(&mut self, now: Duration, sound: &Pcm) -> Option<Message> {
         let due = self.next_slot().filter(|due| *due <= now)?;
         self.trials = TRIALS_PER_SLOT;
         self.check_patience(now);
-        let message = self.message(now, due, sound)?;
+        if self.has_ended() {
+            return None;
+        }
         if self.slot == 0 && self.role == Role::Caller {
             self.events.push_back(CallEvent::Ringing);
         }
+        if let Phase::Talking { sender, .. } = &mut self.phase {
+            self.tally.frames_sent += u64::from(sender.encode(sound).is_ok());
+        }
         self.slot += 1;
         self.tally.slot(&self.player, self.slot);
+        if self.slot.is_multiple_of(LOOK_AT_PATH) {
+            self.player.set_path(self.class.interval() + LOOK_AHEAD + self.tally.one_way());
+        }
+        if !self.slot.is_multiple_of(u32::from(self.class.frames())) {
+            return None;
+        }
+        let message = self.message(now, due)?;
+        self.tally.messages_sent += 1;
         Some(message)
     }
 
@@ -304,11 +366,12 @@ impl Call {
         }
     }
 
-    fn message(&mut self, now: Duration, due: Duration, sound: &Pcm) -> Option<Message> {
+    fn message(&mut self, now: Duration, due: Duration) -> Option<Message> {
         let mut voice = VoiceFrame {
             sent: u64::try_from(due.as_micros()).unwrap_or(u64::MAX),
             echo: self.echo(now),
             loss: self.tally.loss_byte(),
+            burst: self.tally.burst_byte(),
             nonce: self.nonce.as_ref().map(|nonce| *nonce.bytes()),
             ..VoiceFrame::default()
         };
@@ -321,9 +384,9 @@ impl Call {
             }
             Phase::Answered { accepted, .. } => Some(accepted.answer),
             Phase::Talking { session, sender } => {
-                if let Ok((sequence, frames)) = sender.frame(sound) {
+                self.asides.fill(&mut voice);
+                if let Some((sequence, frames)) = sender.pack(voice.room()) {
                     (voice.sequence, voice.frames) = (sequence, frames);
-                    self.tally.frames_sent += 1;
                 }
                 session.seal(&voice.encode()).ok()
             }

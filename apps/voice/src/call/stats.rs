@@ -3,6 +3,7 @@
 use crate::media::frame::VoiceFrame;
 use crate::media::jitter::JitterCounts;
 use crate::media::player::Player;
+use crate::media::redundancy::LossReport;
 use crate::media::{FRAME, micros};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,7 +21,7 @@ pub(crate) const LOOK_AHEAD: Duration = Duration::from_micros(6_500);
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct CallStats {
-    /// Messages sent, one a slot.
+    /// Messages sent, one for each interval of the class.
     pub messages_sent: u64,
     /// Frames of sound sent.
     pub frames_sent: u64,
@@ -54,22 +55,31 @@ impl CallStats {
     }
 }
 
+/// Messages that were sent to this side, messages that came, and gaps, up to one moment.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    expected: u64,
+    received: u64,
+    gaps: u64,
+}
+
 /// Counts while a call runs.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) frames_sent: u64,
     pub(super) rejected: u64,
-    messages_sent: u64,
+    pub(super) messages_sent: u64,
     messages_received: u64,
-    peer_loss: u8,
+    peer: LossReport,
     round_trips: VecDeque<i64>,
-    looks: VecDeque<(u64, u64)>,
+    looks: VecDeque<Look>,
 }
 
 impl Tally {
     pub(super) fn received(&mut self, now: Duration, voice: &VoiceFrame) {
         self.messages_received += 1;
-        self.peer_loss = voice.loss;
+        self.peer =
+            LossReport { share: f64::from(voice.loss) / 255.0, burst: (f64::from(voice.burst) / 16.0).max(1.0) };
         let Some(echo) = voice.echo else { return };
         // Both numbers are the other side's word: any value must do no harm.
         let trip = i64::try_from(echo.sent)
@@ -84,20 +94,49 @@ impl Tally {
     }
 
     pub(super) fn slot(&mut self, player: &Player, slot: u32) {
-        self.messages_sent += 1;
         if slot.is_multiple_of(LOOK_EVERY) {
             if self.looks.len() > LOOKS {
                 self.looks.pop_front();
             }
-            self.looks.push_back((player.expected(), player.counts().received));
+            let JitterCounts { received, gaps, .. } = player.counts();
+            self.looks.push_back(Look { expected: player.expected(), received, gaps });
         }
     }
 
     fn recent_loss(&self) -> f64 {
         match (self.looks.front(), self.looks.back()) {
-            (Some(old), Some(new)) => share_missing(new.0.saturating_sub(old.0), new.1.saturating_sub(old.1)),
+            (Some(old), Some(new)) => {
+                share_missing(new.expected.saturating_sub(old.expected), new.received.saturating_sub(old.received))
+            }
             _ => 0.0,
         }
+    }
+
+    /// Mean length of the gaps of the last five seconds in messages; 0 without any.
+    fn recent_burst(&self) -> f64 {
+        let (Some(old), Some(new)) = (self.looks.front(), self.looks.back()) else { return 0.0 };
+        let expected = new.expected.saturating_sub(old.expected);
+        let missing = expected.saturating_sub(new.received.saturating_sub(old.received));
+        match new.gaps.saturating_sub(old.gaps) {
+            0 => 0.0,
+            gaps => missing as f64 / gaps as f64,
+        }
+    }
+
+    /// What the other side says of the messages that it got.
+    pub(super) fn peer(&self) -> LossReport {
+        self.peer
+    }
+
+    /// Half the median round trip of the last five seconds, as far as known.
+    pub(super) fn one_way(&self) -> Duration {
+        self.round_trip().unwrap_or_default() / 2
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        let mut trips: Vec<_> = self.round_trips.iter().copied().collect();
+        trips.sort_unstable();
+        trips.get(trips.len() / 2).map(|trip| Duration::from_micros(trip.unsigned_abs()))
     }
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the share lies between 0 and 1")]
@@ -105,21 +144,23 @@ impl Tally {
         (self.recent_loss() * 255.0).round() as u8
     }
 
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a byte")]
+    pub(super) fn burst_byte(&self) -> u8 {
+        (self.recent_burst() * 16.0).round().clamp(0.0, 255.0) as u8
+    }
+
     pub(super) fn stats(&self, player: &Player) -> CallStats {
-        let mut trips: Vec<_> = self.round_trips.iter().copied().collect();
-        trips.sort_unstable();
-        let round_trip = trips.get(trips.len() / 2).map(|trip| Duration::from_micros(trip.unsigned_abs()));
         CallStats {
             messages_sent: self.messages_sent,
             frames_sent: self.frames_sent,
             messages_received: self.messages_received,
             rejected: self.rejected,
-            frames_expected: player.expected(),
+            frames_expected: player.expected_frames(),
             frames: player.counts(),
             loss: share_missing(player.expected(), player.counts().received),
             recent_loss: self.recent_loss(),
-            peer_loss: f64::from(self.peer_loss) / 255.0,
-            round_trip,
+            peer_loss: self.peer.share,
+            round_trip: self.round_trip(),
             held_back: player.held_back(),
             target: player.target(),
         }

@@ -1,5 +1,6 @@
 //! What somebody on the way, or with half an invite, can and cannot do.
 
+mod asides;
 mod handshake;
 
 use super::commitment::Nonce;
@@ -26,9 +27,9 @@ fn altered(invite: &Invite, at: usize) -> Invite {
     let line = invite.to_line().to_ascii_uppercase();
     let mut bytes = BASE32_NOPAD.decode(&line.as_bytes()[13..]).unwrap();
     bytes[at] ^= 1;
-    let digest = Sha256::new().chain_update(b"zmesh call invite 1").chain_update(&bytes[..120]).finalize();
-    bytes[120..].copy_from_slice(&digest[..4]);
-    format!("zmesh:call/1/{}", BASE32_NOPAD.encode(&bytes)).parse().unwrap()
+    let digest = Sha256::new().chain_update(b"zmesh call invite 2").chain_update(&bytes[..121]).finalize();
+    bytes[121..].copy_from_slice(&digest[..4]);
+    format!("zmesh:call/2/{}", BASE32_NOPAD.encode(&bytes)).parse().unwrap()
 }
 
 fn new_hello(invite: &Invite) -> Hello {
@@ -129,8 +130,8 @@ fn frames_open_once_in_any_order() {
 #[test]
 fn a_wrong_secret_key_or_anything_else_in_the_invite_stops_the_handshake() {
     let (invite, key) = invite(1);
-    // Network, relay, cookie, answerer's key, secret, expiry.
-    for at in [0, 32, 48, 64, 96, 119] {
+    // Network, relay, cookie, answerer's key, secret, expiry, class.
+    for at in [0, 32, 48, 64, 96, 119, 120] {
         let Ok(hello) = Hello::new(&altered(&invite, at), Nonce::random().unwrap()) else { continue };
         assert!(session::accept(&invite, &key, hello.message()).is_err(), "byte {at}");
     }
@@ -166,8 +167,13 @@ fn the_meeting_relay_reads_nothing_from_its_record() {
         pair.slot();
     }
     // The frames that went out are known: look for them, and try keys of other handshakes, even of the same invite.
-    let mut sender = crate::media::sender::Sender::new(0).unwrap();
-    let spoken: Vec<_> = (0..50).map(|_| sender.frame(&tone()).unwrap().1[0]).collect();
+    let mut sender = crate::media::sender::Sender::new(0, Class::Ms20, Means::default()).unwrap();
+    let spoken: Vec<_> = (0..50)
+        .map(|_| {
+            sender.encode(&tone()).unwrap();
+            sender.pack(426).unwrap().1[0].opus.clone()
+        })
+        .collect();
     let (mut caller, mut answerer) = sessions(1);
     let frames: Vec<_> = pair.record.iter().filter(|message| message[0] == SEALED).collect();
     assert!(frames.len() > 90);

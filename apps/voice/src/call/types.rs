@@ -3,6 +3,7 @@
 use super::words::Words;
 use crate::media::codec::CodecError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How patient a call is.
@@ -69,13 +70,15 @@ impl fmt::Display for EndReason {
 }
 
 /// What a call has to tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallEvent {
     /// The caller's first message went out.
     Ringing,
     /// Both sides hold the same keys; sound flows. Both people should see the same words. Nobody could choose them any more.
     Connected(Words),
+    /// The other side's program says something to this side's: 1 to 64 bytes, each aside once and in order.
+    Aside(Arc<[u8]>),
     /// The call is over.
     Ended(EndReason),
 }

@@ -11,8 +11,8 @@ fn sample() -> (Invite, AnswerKey) {
 fn an_invite_survives_its_line() {
     let (invite, key) = sample();
     let line = invite.to_line();
-    assert!(line.starts_with("zmesh:call/1/"));
-    assert_eq!(line.len(), 13 + 199);
+    assert!(line.starts_with("zmesh:call/2/"));
+    assert_eq!(line.len(), 13 + 200);
     assert!(line.bytes().all(|byte| byte.is_ascii_graphic()));
     let read = Invite::parse(&line, 1_999).unwrap();
     assert_eq!(read, invite);
@@ -37,12 +37,12 @@ fn each_fault_has_its_own_error() {
     assert_eq!(Invite::parse("zmesh:call/", 0), Err(InviteError::NotAnInvite));
     assert_eq!(Invite::parse("zmesh:call/x/aa", 0), Err(InviteError::NotAnInvite));
     assert_eq!(Invite::parse(&"z".repeat(10_000), 0), Err(InviteError::NotAnInvite));
-    let newer = line.replacen("/1/", "/2/", 1);
-    assert_eq!(Invite::parse(&newer, 0), Err(InviteError::WrongVersion { found: "2".into() }));
+    let newer = line.replacen("/2/", "/3/", 1);
+    assert_eq!(Invite::parse(&newer, 0), Err(InviteError::WrongVersion { found: "3".into() }));
     assert_eq!(Invite::parse(&line[..line.len() - 1], 0), Err(InviteError::Damaged));
     assert_eq!(Invite::parse(&format!("{}a", *line), 0), Err(InviteError::Damaged));
-    assert_eq!(Invite::parse("zmesh:call/1/", 0), Err(InviteError::Damaged));
-    assert_eq!(Invite::parse("zmesh:call/1/ä", 0), Err(InviteError::Damaged));
+    assert_eq!(Invite::parse("zmesh:call/2/", 0), Err(InviteError::Damaged));
+    assert_eq!(Invite::parse("zmesh:call/2/ä", 0), Err(InviteError::Damaged));
     assert_eq!(Invite::parse(&line, 2_000), Err(InviteError::Expired { ago: 0 }));
     assert_eq!(Invite::parse(&line, 2_060), Err(InviteError::Expired { ago: 60 }));
 }
@@ -82,7 +82,7 @@ proptest! {
 
     #[test]
     fn any_code_is_an_invite_or_an_error(code in "[a-z2-7]{0,220}") {
-        let line = format!("zmesh:call/1/{code}");
+        let line = format!("zmesh:call/2/{code}");
         prop_assert!(line.parse::<Invite>().is_err());
     }
 }

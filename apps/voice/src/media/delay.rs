@@ -1,23 +1,23 @@
-//! How long to hold frames back: the target of the jitter buffer, from what arrived lately.
+//! How long to hold frames back: the target of the jitter buffer, from when frames became playable lately.
 //!
-//! Two observations add up (decision 0063):
-//! - **lateness**: how much later than the fastest of the last 8 s each message came. The target covers all but the worst two; messages
-//!   that pile up behind a late one count with it as one event, so that a single stall does not cost seconds of delay;
-//! - **gaps**: how many messages in a row went missing. A lost frame comes back as a copy in a later message, one frame later per message
-//!   lost; waiting for it pays when it saves more concealment than it costs delay. Without loss this part is zero.
+//! For each of the last 400 frames it is known how long after its fastest possible arrival it could be played, whatever brought it: its own
+//! message, late by jitter or by repair on a link or over a slower path; a copy in a later message; DRED in a later message. The target is
+//! the delay that costs least, by the E-model (ITU-T G.107): what waiting costs the conversation, against what frames that come too late
+//! cost the sound (decision 0111). The single worst event of the time is left out, so that one stall does not cost seconds of delay.
 
 use super::FRAME_MICROS;
-use super::frame::EARLIER_FRAMES;
 use std::collections::VecDeque;
 
-const EARLIER_FRAMES_U32: u32 = 3;
-const _: () = assert!(EARLIER_FRAMES == 3);
-/// Messages that the estimate looks back on: 8 s.
+/// Frames that the estimate looks back on: 8 s.
 const MEMORY: usize = 400;
-/// Late messages among [`MEMORY`] that the target leaves uncovered.
-const OUTLIERS: usize = 2;
-/// With fewer arrivals than this the start target holds: 0.5 s.
+/// With fewer frames than this the start target holds: 0.5 s.
 const WARM_UP: usize = 25;
+/// Frames that a share is a share of at least: 2 s.
+const YOUNG: usize = 100;
+/// Frames after which a step of the whole path is believed: 1 s.
+const STEP_AFTER: usize = 50;
+/// How far the frames after a step must lie from all before it, µs.
+const STEP_CLEAR: i64 = 10_000;
 /// Held back on top of what was observed, for the coarseness of timers.
 const MARGIN: i64 = 3_000;
 /// The target before anything is known: one frame.
@@ -26,19 +26,49 @@ pub const START_TARGET: i64 = FRAME_MICROS;
 const PILED_UP: i64 = 15_000;
 /// No lateness beyond this is waited for.
 pub const MAX_LATENESS: i64 = 200_000;
-/// What one frame of added delay must save, as a share of frames concealed: 1 in 300.
-const WORTH: u32 = 300;
+/// Points of R that one percent of concealed frames costs: 95 / Bpl (G.107, equation 7-29) with Bpl = 25.1, the robustness of G.711 with
+/// concealment (G.113, appendix I). No value for Opus is published.
+const R_PER_PERCENT: f64 = 3.8;
+/// What a frame out of DRED costs as a share of what a concealed one costs.
+const DRED_COST: f64 = 0.25;
+/// Points of R that each millisecond of delay costs, and costs more beyond [`KNEE_MS`] (G.107, approximation of Id by Cole and Rosenbluth).
+const R_PER_MS: f64 = 0.024;
+const R_PER_MS_BEYOND: f64 = 0.11;
+const KNEE_MS: f64 = 177.3;
+
+/// When one frame became playable.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    /// Transit of what brought the frame itself, µs.
+    exact: Option<i64>,
+    /// Transit of the first DRED that describes it, µs.
+    described: Option<i64>,
+    /// The event that this belongs to: messages that piled up behind one another share it.
+    event: u32,
+}
+
+impl Entry {
+    fn first(&self) -> Option<i64> {
+        match (self.exact, self.described) {
+            (Some(exact), Some(described)) => Some(exact.min(described)),
+            (exact, described) => exact.or(described),
+        }
+    }
+}
 
 /// Watches arrivals and says how long to wait.
 #[derive(Clone, Debug, Default)]
 pub struct DelayEstimate {
-    transits: VecDeque<i64>,
-    previous: Option<i64>,
-    /// For each message that came after all others: its number, and how many were missing right before it.
-    gaps: VecDeque<(u32, u8)>,
+    /// One for each frame from number `front` on.
+    entries: VecDeque<Entry>,
+    front: u32,
+    /// Transits of the last two messages, the newest first.
+    previous: [Option<i64>; 2],
+    event: u32,
     base: i64,
     lateness: i64,
-    wait_for_copies: i64,
+    /// Mouth to ear without the jitter buffer, ms.
+    path_ms: f64,
 }
 
 impl DelayEstimate {
@@ -48,40 +78,127 @@ impl DelayEstimate {
         Self::default()
     }
 
-    /// Takes in the transit time of one message (µs, clocks of both ends differ by an unknown constant).
-    pub fn arrival(&mut self, transit: i64) {
-        if self.transits.len() == MEMORY {
-            self.transits.pop_front();
-        }
-        let piled_up = self.previous.is_some_and(|previous| transit <= previous.saturating_sub(PILED_UP));
-        self.previous = Some(transit);
-        self.transits.push_back(if piled_up { transit.min(self.base) } else { transit });
-        let mut sorted: Vec<i64> = self.transits.iter().copied().collect();
-        sorted.sort_unstable();
-        self.base = sorted[0];
-        let rank = sorted.len() - 1 - OUTLIERS.min(sorted.len() / 20);
-        self.lateness = sorted[rank].saturating_sub(self.base).min(MAX_LATENESS);
+    /// Says what mouth to ear takes without the jitter buffer, µs: the longer, the dearer is waiting.
+    pub fn set_path(&mut self, micros: i64) {
+        self.path_ms = micros.clamp(0, 10_000_000) as f64 / 1_000.0;
     }
 
-    /// Takes in that message `sequence` arrived and `missing` messages right before it are absent (0 when it follows the last one).
-    pub fn gap(&mut self, sequence: u32, missing: u32) {
-        if self.gaps.len() == MEMORY {
-            self.gaps.pop_front();
+    /// Takes in the transit of one message, by its newest frame (µs; the clocks of both ends differ by an unknown constant). Comes before
+    /// what the message brought.
+    pub fn message(&mut self, transit: i64) {
+        let piled_up = self.previous[0].is_some_and(|previous| transit <= previous.saturating_sub(PILED_UP));
+        self.previous = [Some(transit), self.previous[0]];
+        if !piled_up {
+            self.event = self.event.wrapping_add(1);
         }
-        self.gaps.push_back((sequence, u8::try_from(missing).unwrap_or(u8::MAX)));
-        self.weigh();
     }
 
-    /// Takes in that message `sequence` was not lost but overtaken. It counts as late, by its transit, and no longer as missing.
-    pub fn overtaken(&mut self, sequence: u32) {
-        if let Some((_, missing)) = self.gaps.iter_mut().find(|(after, _)| *after > sequence) {
-            *missing = missing.saturating_sub(1);
+    /// Takes in that frame `number` itself was there after `transit`. Only the first time counts.
+    pub fn exact(&mut self, number: u32, transit: i64) {
+        let event = self.event;
+        if let Some(entry) = self.entry(number)
+            && entry.exact.is_none()
+        {
+            (entry.exact, entry.event) = (Some(transit), event);
         }
-        self.weigh();
     }
 
-    fn weigh(&mut self) {
-        self.wait_for_copies = FRAME_MICROS * i64::from(worthwhile_wait(&self.gaps));
+    /// Takes in that DRED which describes frame `number` was there after `transit`. Only the first time counts.
+    pub fn described(&mut self, number: u32, transit: i64) {
+        let event = self.event;
+        if let Some(entry) = self.entry(number)
+            && entry.first().is_none()
+        {
+            (entry.described, entry.event) = (Some(transit), event);
+        }
+    }
+
+    fn entry(&mut self, number: u32) -> Option<&mut Entry> {
+        let end = self.front.saturating_add(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        if self.entries.is_empty() || number >= end.saturating_add(400) {
+            self.entries.clear();
+            self.front = number;
+        }
+        let index = usize::try_from(number.checked_sub(self.front)?).ok()?;
+        while self.entries.len() <= index {
+            self.entries.push_back(Entry::default());
+        }
+        let surplus = self.entries.len().saturating_sub(MEMORY);
+        self.entries.drain(..surplus);
+        self.front += u32::try_from(surplus).unwrap_or(0);
+        self.entries.get_mut(index.checked_sub(surplus)?)
+    }
+
+    /// Weighs what has been taken in. Comes after the last of a message.
+    pub fn weigh(&mut self) {
+        self.forget_before_step();
+        let Some(base) = self.entries.iter().filter_map(|entry| entry.exact).min() else { return };
+        self.base = base;
+        let worst = self.entries.iter().max_by_key(|entry| entry.first());
+        let left_out = worst.map(|entry| entry.event);
+        // Each frame asks for some delay; getting it saves what concealing the frame would cost.
+        let mut asked: Vec<(i64, f64)> = Vec::with_capacity(self.entries.len());
+        for entry in self.entries.iter().filter(|entry| Some(entry.event) != left_out) {
+            match (entry.described, entry.exact) {
+                (Some(described), Some(exact)) if described < exact => {
+                    asked.push((described - base, 1.0 - DRED_COST));
+                    asked.push((exact - base, DRED_COST));
+                }
+                (_, Some(exact)) => asked.push((exact - base, 1.0)),
+                (Some(described), None) => asked.push((described - base, 1.0 - DRED_COST)),
+                (None, None) => {}
+            }
+        }
+        asked.sort_unstable_by_key(|(delay, _)| *delay);
+        self.lateness = self.cheapest(&asked);
+    }
+
+    /// The delay of those asked for that costs least. `asked` is sorted.
+    fn cheapest(&self, asked: &[(i64, f64)]) -> i64 {
+        // Under two seconds, frames not heard of yet count as good ones, so that a young call is not led by its first mishap.
+        let points = R_PER_PERCENT * 100.0 / self.entries.len().max(YOUNG) as f64;
+        let mut missed: f64 = asked.iter().map(|(_, weight)| weight).sum();
+        let mut best = (f64::INFINITY, 0);
+        let mut at = 0;
+        while at < asked.len() {
+            let delay = asked[at].0;
+            while at < asked.len() && asked[at].0 == delay {
+                missed -= asked[at].1;
+                at += 1;
+            }
+            let cost = missed * points + self.cost_of(delay);
+            if cost < best.0 - 1e-9 {
+                best = (cost, delay);
+            }
+            if delay >= MAX_LATENESS {
+                break;
+            }
+        }
+        best.1.clamp(0, MAX_LATENESS)
+    }
+
+    fn cost_of(&self, delay: i64) -> f64 {
+        let total = self.path_ms + delay as f64 / 1_000.0;
+        R_PER_MS * total + R_PER_MS_BEYOND * (total - KNEE_MS).max(0.0)
+    }
+
+    /// When all frames of the last second lie clearly apart from all before them, the path is another one, and the old one says nothing.
+    fn forget_before_step(&mut self) {
+        let Some(start) = self.entries.len().checked_sub(STEP_AFTER).filter(|start| *start >= STEP_AFTER / 2) else {
+            return;
+        };
+        let range = |entries: &mut dyn Iterator<Item = &Entry>| {
+            entries.filter_map(|entry| entry.exact).fold(None, |range: Option<(i64, i64)>, exact| {
+                Some(range.map_or((exact, exact), |(low, high)| (low.min(exact), high.max(exact))))
+            })
+        };
+        let (old, new) = (range(&mut self.entries.range(..start)), range(&mut self.entries.range(start..)));
+        if let (Some((low, high)), Some((new_low, new_high))) = (old, new)
+            && (new_low > high + STEP_CLEAR || new_high < low - STEP_CLEAR)
+        {
+            self.entries.drain(..start);
+            self.front += u32::try_from(start).unwrap_or(0);
+        }
     }
 
     /// The transit of the fastest message lately, µs.
@@ -93,9 +210,10 @@ impl DelayEstimate {
     /// How long after the fastest possible arrival a frame should be played, µs.
     #[must_use]
     pub fn target(&self) -> i64 {
-        let observed = self.lateness + MARGIN;
-        let steady = if self.transits.len() < WARM_UP { observed.max(START_TARGET) } else { observed };
-        steady + self.wait_for_copies
+        // Two late ones in a row: the next will hardly be quicker, so it would be wrong to hurry towards it.
+        let of_late = self.previous[0].min(self.previous[1]).map_or(0, |transit| transit.saturating_sub(self.base));
+        let observed = self.lateness.max(of_late.min(MAX_LATENESS)) + MARGIN;
+        if self.entries.len() < WARM_UP { observed.max(START_TARGET) } else { observed }
     }
 
     /// Lateness that the target covers, µs.
@@ -103,15 +221,4 @@ impl DelayEstimate {
     pub fn lateness(&self) -> i64 {
         self.lateness
     }
-}
-
-/// The number of frames to wait that minimises concealed frames + delay × worth.
-fn worthwhile_wait(gaps: &VecDeque<(u32, u8)>) -> u32 {
-    let total: u32 = gaps.iter().map(|(_, missing)| 1 + u32::from(*missing)).sum();
-    (0..=EARLIER_FRAMES_U32)
-        .min_by_key(|wait| {
-            let lost: u32 = gaps.iter().map(|(_, missing)| u32::from(*missing).saturating_sub(*wait)).sum();
-            lost * WORTH + total * wait
-        })
-        .unwrap_or(0)
 }

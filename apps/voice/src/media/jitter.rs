@@ -1,13 +1,15 @@
 //! The jitter buffer: which frame is played next, and what happens when it is not there.
 //!
 //! Frames lie in order of their number. At each step the next one is played if it is there, from its own message or as a copy out of a
-//! later one. If it is missing and nothing newer came, the buffer *holds*: it conceals without giving the frame up, so that a late frame
-//! still plays and the delay grows by exactly what was needed. If newer frames are there, the missing one is given up. The target of
-//! [`DelayEstimate`] says how far the delay should be; [`JitterBuffer::excess`] tells the player how much to stretch or shorten.
+//! later one. If it is missing but a later packet describes it (DRED), that is played. If nothing newer came, or the delay is still shorter
+//! than its target, the buffer *holds*: it conceals without giving the frame up, so that a late frame still plays and the delay grows by
+//! exactly what was needed. Otherwise the missing frame is given up. The target of [`DelayEstimate`] says how far the delay should be;
+//! [`JitterBuffer::excess`] tells the player how much to stretch or shorten.
 //!
 //! Memory: at most [`CAPACITY`] frames, whatever arrives.
 
-use super::codec::OpusFrame;
+use super::class::Class;
+use super::codec::{DRED_REACH, OpusFrame, has_dred};
 use super::delay::DelayEstimate;
 use super::frame::VoiceFrame;
 use super::window::ReplayWindow;
@@ -21,8 +23,10 @@ pub const CAPACITY: u32 = 64;
 const MAX_HOLD: u32 = 5;
 /// Delay above the target at which frames are left out at once instead of being played faster, µs.
 const TOO_FAR_BEHIND: i64 = 120_000;
+/// Delay under the target at which a missing frame is waited for although newer ones are there, µs.
+const WORTH_HOLDING: i64 = -FRAME_MICROS / 2;
 
-/// What to play for the next 20 ms.
+/// What to play next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing has arrived yet: silence.
@@ -36,7 +40,18 @@ pub enum Step {
         /// It comes from the copy in a later message.
         recovered: bool,
     },
-    /// Something made up.
+    /// Missing frames after the description in a later packet.
+    Recover {
+        /// Number of the first of them.
+        sequence: u32,
+        /// The packet with the description.
+        packet: OpusFrame,
+        /// How many frames after the first missing one the packet lies.
+        distance: u32,
+        /// How many frames to play from it.
+        take: u32,
+    },
+    /// 20 ms made up.
     Conceal,
 }
 
@@ -47,27 +62,34 @@ pub struct JitterCounts {
     pub received: u64,
     /// Messages that arrived again.
     pub duplicates: u64,
-    /// Messages whose own frame came after its turn.
+    /// Messages whose own newest frame came after its turn.
     pub late: u64,
-    /// Frames played, recovered ones included.
+    /// Frames played, recovered and described ones included.
     pub played: u64,
     /// Frames played from the copy in a later message.
     pub recovered: u64,
+    /// Frames played from the description in a later packet (DRED).
+    pub described: u64,
     /// Steps of 20 ms that were made up.
     pub concealed: u64,
     /// Frames never played: lost without a copy, late, or left out to catch up.
     pub lost: u64,
+    /// Gaps in the messages: how often one came after another than the one before it.
+    pub gaps: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Stored {
     frame: OpusFrame,
     copy: bool,
+    dred: bool,
 }
 
 /// Orders frames and times them. Sans-IO: `now` comes in, [`Step`]s go out.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct JitterBuffer {
+    /// New frames in each message.
+    frames: u32,
     stored: BTreeMap<u32, Stored>,
     /// The frame whose turn is next; nothing has arrived while `None`.
     next: Option<u32>,
@@ -80,48 +102,74 @@ pub struct JitterBuffer {
 }
 
 impl JitterBuffer {
-    /// An empty buffer.
+    /// An empty buffer for a call of this class.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(class: Class) -> Self {
+        Self {
+            frames: u32::from(class.frames()),
+            stored: BTreeMap::new(),
+            next: None,
+            first: 0,
+            newest: 0,
+            seen: ReplayWindow::new(),
+            delay: DelayEstimate::new(),
+            held: 0,
+            counts: JitterCounts::default(),
+        }
     }
 
     /// Takes in a voice frame that arrived at `now`. Returns whether it was the first one with sound.
     pub fn insert(&mut self, now: Duration, voice: &VoiceFrame) -> bool {
-        let Some((own, copies)) = voice.frames.split_first() else { return false };
+        let Some(newest) = voice.frames.first() else { return false };
         let sequence = voice.sequence;
         if !self.seen.insert(u64::from(sequence)) {
             self.counts.duplicates += 1;
             return false;
         }
         self.counts.received += 1;
-        self.delay.arrival(micros(now) - i64::from(sequence) * FRAME_MICROS);
-        let Some(next) = self.next else {
-            (self.first, self.newest, self.next) = (sequence, sequence, Some(sequence));
-            self.stored.insert(sequence, Stored { frame: *own, copy: false });
-            return true;
-        };
-        if sequence > self.newest {
-            self.delay.gap(sequence, sequence - self.newest - 1);
+        self.delay.message(transit(now, sequence));
+        let begins = self.next.is_none();
+        // The frames of the first message all play; copies in it are of a time before the call was heard.
+        let start = sequence.saturating_sub(self.frames - 1);
+        let mut next = *self.next.get_or_insert(start);
+        if begins {
+            (self.first, self.newest) = (sequence, sequence);
+        } else if sequence > self.newest {
+            self.counts.gaps += u64::from(sequence - self.newest > self.frames);
             self.newest = sequence;
-        } else {
-            self.delay.overtaken(sequence);
         }
-        let mut next = next;
         if sequence.saturating_sub(next) >= CAPACITY {
             next = self.jump(next, sequence - CAPACITY / 4);
         }
-        if sequence < next {
-            self.counts.late += 1;
-        } else {
-            self.stored.insert(sequence, Stored { frame: *own, copy: false });
-        }
-        for (number, frame) in (0..sequence).rev().zip(copies) {
+        self.counts.late += u64::from(sequence < next);
+        for carried in &voice.frames {
+            let Some(number) = sequence.checked_sub(u32::from(carried.back)) else { continue };
+            if begins && number < start {
+                continue;
+            }
+            self.delay.exact(number, transit(now, number));
+            let own = u32::from(carried.back) < self.frames;
             if number >= next {
-                self.stored.entry(number).or_insert(Stored { frame: *frame, copy: true });
+                let dred = own && has_dred(&carried.opus);
+                let stored = Stored { frame: carried.opus.clone(), copy: !own, dred };
+                let known = self.stored.entry(number).or_insert_with(|| stored.clone());
+                if own && known.copy {
+                    *known = stored;
+                }
             }
         }
-        false
+        if !begins && has_dred(&newest.opus) {
+            for number in sequence.saturating_sub(DRED_REACH).max(self.first)..sequence {
+                self.delay.described(number, transit(now, number));
+            }
+        }
+        self.delay.weigh();
+        begins
+    }
+
+    /// Says what mouth to ear takes without this buffer.
+    pub fn set_path(&mut self, delay: Duration) {
+        self.delay.set_path(micros(delay));
     }
 
     /// Gives up everything before `to`: the sender is far ahead of what is being played.
@@ -147,19 +195,24 @@ impl JitterBuffer {
         while !self.stored.contains_key(&next) && !self.stored.is_empty() && self.excess(position) >= FRAME_MICROS {
             next = self.jump(next, next + 1);
         }
-        if let Some(Stored { frame, copy }) = self.stored.remove(&next) {
-            self.advance(next);
+        if let Some(Stored { frame, copy, .. }) = self.stored.remove(&next) {
+            self.advance(next, 1);
             self.counts.played += 1;
             self.counts.recovered += u64::from(copy);
             return Step::Play { sequence: next, frame, recovered: copy };
         }
+        if let Some(step) = self.describe(next) {
+            return step;
+        }
         self.counts.concealed += 1;
-        if self.stored.is_empty() && self.held < MAX_HOLD && self.excess(position) < TOO_FAR_BEHIND {
+        let excess = self.excess(position);
+        let wait = if self.stored.is_empty() { excess < TOO_FAR_BEHIND } else { excess <= WORTH_HOLDING };
+        if wait && self.held < MAX_HOLD {
             self.held += 1;
         } else {
             // Keep the count of held steps while nothing comes: holding is for a spike, not for an outage.
             let held = self.held;
-            self.advance(next);
+            self.advance(next, 1);
             self.counts.lost += 1;
             if self.stored.is_empty() {
                 self.held = held;
@@ -168,8 +221,22 @@ impl JitterBuffer {
         Step::Conceal
     }
 
-    fn advance(&mut self, from: u32) {
-        self.next = Some(from.saturating_add(1));
+    /// The frames from `next` to the first one that is there, if a packet that is there describes them.
+    fn describe(&mut self, next: u32) -> Option<Step> {
+        let first_there = *self.stored.first_key_value()?.0;
+        let (at, packet) = self
+            .stored
+            .range(..=next.saturating_add(DRED_REACH))
+            .find_map(|(number, stored)| stored.dred.then(|| (*number, stored.frame.clone())))?;
+        let take = first_there - next;
+        self.advance(next, take);
+        self.counts.played += u64::from(take);
+        self.counts.described += u64::from(take);
+        Some(Step::Recover { sequence: next, packet, distance: at - next, take })
+    }
+
+    fn advance(&mut self, from: u32, by: u32) {
+        self.next = Some(from.saturating_add(by));
         self.held = 0;
     }
 
@@ -207,7 +274,13 @@ impl JitterBuffer {
     /// Messages that the other side sent between the first and the newest one heard of, both included.
     #[must_use]
     pub fn expected(&self) -> u64 {
-        if self.next.is_some() { u64::from(self.newest - self.first) + 1 } else { 0 }
+        if self.next.is_some() { u64::from((self.newest.saturating_sub(self.first)) / self.frames) + 1 } else { 0 }
+    }
+
+    /// Frames of sound in those messages.
+    #[must_use]
+    pub fn expected_frames(&self) -> u64 {
+        self.expected() * u64::from(self.frames)
     }
 
     /// Frames in the buffer.
@@ -221,4 +294,9 @@ impl JitterBuffer {
     pub fn is_empty(&self) -> bool {
         self.stored.is_empty()
     }
+}
+
+/// What passed from the time of frame `number` to `now`, µs; the clocks of both ends differ by an unknown constant.
+fn transit(now: Duration, number: u32) -> i64 {
+    micros(now) - i64::from(number) * FRAME_MICROS
 }

@@ -1,17 +1,21 @@
 //! The audio path of a call, sans-IO: no clock, no thread, no device.
 //!
-//! Outwards: PCM → [`codec::Encoder`] → [`sender::Sender`] adds copies of earlier frames → [`frame::VoiceFrame`], constant size.
+//! Outwards: PCM → [`codec::Encoder`] → [`sender::Sender`] adds copies of earlier frames by its [`redundancy::Plan`] →
+//! [`frame::VoiceFrame`], constant size, one every [`class::Class::interval`].
 //! Inwards: [`frame::VoiceFrame`] → [`jitter::JitterBuffer`] decides what is played when → [`player::Player`] decodes, conceals and
 //! stretches → PCM. Time is a [`Duration`] since the start of the call, always handed in.
 
 use std::time::Duration;
 
+pub mod class;
 pub mod codec;
 pub mod delay;
+pub mod drift;
 pub mod frame;
 pub mod jitter;
 pub mod level;
 pub mod player;
+pub mod redundancy;
 pub mod sender;
 pub mod stretch;
 pub mod window;
@@ -23,7 +27,7 @@ mod tests;
 pub const SAMPLE_RATE: u32 = 48_000;
 /// Samples in one frame of 20 ms.
 pub const FRAME_SAMPLES: usize = 960;
-/// How long a frame lasts: 20 ms. Also the time between two messages of a call.
+/// How long a frame lasts: 20 ms.
 pub const FRAME: Duration = Duration::from_millis(20);
 /// [`FRAME`] in microseconds.
 pub const FRAME_MICROS: i64 = 20_000;

@@ -3,6 +3,7 @@
 //! [`Player::play`] is called whenever the instant [`Player::position`] has come. It appends about 20 ms of sound and moves the position by
 //! exactly as much. Every sample between the start of the call and the position is thus accounted for: sound, concealment or silence.
 
+use super::class::Class;
 use super::codec::{CodecError, Decoder};
 use super::delay::START_TARGET;
 use super::frame::VoiceFrame;
@@ -14,7 +15,7 @@ use std::time::Duration;
 /// Delay above the target from which on frames are shortened, µs.
 const SHORTEN_ABOVE: i64 = 4_000;
 /// Delay under the target from which on frames are lengthened, µs.
-const LENGTHEN_BELOW: i64 = -2_500;
+const LENGTHEN_BELOW: i64 = -1_500;
 /// Delay above the target at which every frame is shortened, not only every second one, µs.
 const HURRY_ABOVE: i64 = 40_000;
 
@@ -34,13 +35,13 @@ pub struct Player {
 }
 
 impl Player {
-    /// A player at the start of the timeline.
+    /// A player at the start of the timeline, for a call of this class.
     ///
     /// # Errors
     /// [`CodecError::Setup`] if Opus cannot be set up.
-    pub fn new() -> Result<Self, CodecError> {
+    pub fn new(class: Class) -> Result<Self, CodecError> {
         Ok(Self {
-            jitter: JitterBuffer::new(),
+            jitter: JitterBuffer::new(class),
             decoder: Decoder::new()?,
             position: 0,
             begin: None,
@@ -65,7 +66,7 @@ impl Player {
         duration_of(self.position)
     }
 
-    /// Appends the next stretch of sound to `out`, at most 32.5 ms of it, and moves the position.
+    /// Appends the next stretch of sound to `out`, at most 120 ms of it and mostly 20, and moves the position.
     pub fn play(&mut self, out: &mut Vec<i16>) {
         let before = out.len();
         match self.begin {
@@ -94,6 +95,16 @@ impl Player {
                     self.conceal();
                 }
                 self.stretch(self.lag - self.jitter.target(), out);
+            }
+            Step::Recover { sequence, packet, distance, take } => {
+                self.lag = self.jitter.lag_of(sequence, position);
+                if self.decoder.recover(&packet, distance, take, out).is_err() {
+                    self.damaged += 1;
+                    for _ in 0..take {
+                        self.conceal();
+                        out.extend_from_slice(&self.pcm[..]);
+                    }
+                }
             }
         }
     }
@@ -145,6 +156,17 @@ impl Player {
     #[must_use]
     pub fn expected(&self) -> u64 {
         self.jitter.expected()
+    }
+
+    /// Frames of sound in those messages.
+    #[must_use]
+    pub fn expected_frames(&self) -> u64 {
+        self.jitter.expected_frames()
+    }
+
+    /// Says what mouth to ear takes without the jitter buffer: the longer, the dearer is waiting.
+    pub fn set_path(&mut self, delay: Duration) {
+        self.jitter.set_path(delay);
     }
 
     /// Frames that arrived whole but were not Opus.

@@ -13,6 +13,7 @@ use zmesh_proto::wire::request::Failure;
 
 use super::gather::{Gather, Gathered};
 use super::lanes::Lanes;
+use super::seeder::Way;
 use super::store::{ChunkMetrics, Store};
 use super::{ChunkStore, Liars, reseed};
 use crate::api::NodeError;
@@ -38,7 +39,7 @@ const MISSED: Duration = Duration::from_secs(300);
 const MISSED_MAX: usize = 4096;
 
 /// Relays of its own choice on circuits of its own.
-pub(super) const OWN_HOPS: usize = 2;
+const OWN_HOPS: usize = 2;
 
 /// Chunks that wait to be passed on.
 const QUEUE: usize = 4096;
@@ -129,6 +130,11 @@ impl Keeper {
 
     pub(super) fn origin(&self) -> Option<Arc<Origin>> {
         self.origin.get()?.upgrade()
+    }
+
+    /// How the relay's own circuits go.
+    pub(super) fn way(&self) -> Way {
+        Way { hops: OWN_HOPS, me: Some(self.me) }
     }
 
     /// The other relays that may keep a chunk, best first; `None` if this relay is not among those that may.
@@ -222,12 +228,7 @@ impl Keeper {
         }
     }
 
-    async fn insert(
-        &self,
-        chunk: ChunkRef,
-        source: Source,
-        bytes: Vec<u8>,
-    ) -> Result<Result<(), Refusal>, Failure> {
+    async fn insert(&self, chunk: ChunkRef, source: Source, bytes: Vec<u8>) -> Result<Result<(), Refusal>, Failure> {
         let store = Arc::clone(&self.store);
         let kept = spawn_blocking(move || {
             if bytes.len() != chunk.class.len() || ChunkId::of(&bytes) != chunk.id {
@@ -267,7 +268,7 @@ impl Keeper {
         }
         let keeper = Arc::clone(self);
         tokio::spawn(async move {
-            let mut gather = Gather::new(origin, Arc::clone(&keeper.liars), OWN_HOPS);
+            let mut gather = Gather::new(origin, Arc::clone(&keeper.liars), keeper.way());
             gather.want(0, chunk, others);
             let gathered = gather.next().await;
             drop(gather);

@@ -141,8 +141,6 @@ pub fn open(key: &FileKey, place: Place, mut chunk: Vec<u8>) -> Result<Vec<u8>, 
     let at = chunk.len().checked_sub(TAG_LEN).ok_or(SealError::DoesNotOpen)?;
     let tag = Tag::clone_from_slice(&chunk.split_off(at));
     let cipher = ChaCha20Poly1305::new((&*key.0).into());
-    cipher
-        .decrypt_in_place_detached(&place.nonce(), CONTEXT, &mut chunk, &tag)
-        .map_err(|_| SealError::DoesNotOpen)?;
+    cipher.decrypt_in_place_detached(&place.nonce(), CONTEXT, &mut chunk, &tag).map_err(|_| SealError::DoesNotOpen)?;
     Ok(chunk)
 }

@@ -15,7 +15,7 @@ fn ended(call: &mut Call) -> Option<EndReason> {
     std::iter::from_fn(|| call.poll_event()).find_map(|event| match event {
         CallEvent::Ended(reason) => Some(reason),
         CallEvent::Connected(_) => panic!("no words may be shown"),
-        CallEvent::Ringing => None,
+        CallEvent::Ringing | CallEvent::Aside(_) => None,
     })
 }
 

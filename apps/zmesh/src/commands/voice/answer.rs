@@ -81,7 +81,8 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
         () = stop.wait() => Ok(()),
         circuit = joined => match circuit {
             Ok(circuit) => {
-                let speaker = Speaker { circuit: Arc::new(circuit), party: Party::Answerer(invite, key), sound };
+                let party = Party::Answerer(invite, key);
+                let speaker = Speaker { node: node.clone(), circuit: Arc::new(circuit), party, sound };
                 talk::run(speaker, &args.common, &mut stop).await
             }
             Err(failure) => Err(failure),

@@ -53,7 +53,8 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
     };
     let outcome = match outcome {
         Ok(Some(circuit)) => {
-            let speaker = Speaker { circuit: Arc::new(circuit), party: Party::Caller(line.invite), sound };
+            let party = Party::Caller(line.invite);
+            let speaker = Speaker { node: node.clone(), circuit: Arc::new(circuit), party, sound };
             if args.common.json {
                 term::json(&json!({
                     "ready": true,
@@ -146,9 +147,9 @@ mod tests {
     #[test]
     fn the_first_line_is_read_and_no_more() {
         for (input, line, left) in [
-            ("zmesh:call/1/a\nnext\n", "zmesh:call/1/a", "next\n"),
-            ("\n \r\n  zmesh:call/1/a \r\n", "zmesh:call/1/a", ""),
-            ("zmesh:call/1/a", "zmesh:call/1/a", ""),
+            ("zmesh:call/2/a\nnext\n", "zmesh:call/2/a", "next\n"),
+            ("\n \r\n  zmesh:call/2/a \r\n", "zmesh:call/2/a", ""),
+            ("zmesh:call/2/a", "zmesh:call/2/a", ""),
             ("\n\n", "", ""),
             ("", "", ""),
         ] {

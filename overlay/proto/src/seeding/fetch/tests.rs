@@ -226,7 +226,8 @@ fn four_honest_seeders_share_the_work() {
 #[test]
 fn a_slow_seeder_holds_nobody_up() {
     let quick = fetch(&[Manner::Honest(50); 3], &[Class::Full; 8]);
-    let ran = fetch(&[Manner::Honest(50), Manner::Honest(3_000), Manner::Honest(50), Manner::Honest(50)], &[Class::Full; 8]);
+    let ran =
+        fetch(&[Manner::Honest(50), Manner::Honest(3_000), Manner::Honest(50), Manner::Honest(50)], &[Class::Full; 8]);
     assert_eq!(ran.done.len(), 8);
     assert!(ran.took < quick.took + Duration::from_millis(1_000), "{:?} instead of {:?}", ran.took, quick.took);
     assert!(ran.totals.symbols < 8 * 258 + 8 * u64::from(BATCH), "{:?}", ran.totals);
@@ -283,6 +284,22 @@ fn who_is_shunned_is_not_asked() {
     assert_eq!(fetch.poll_connect(), None);
     assert!(matches!(fetch.poll_event(), Some(Event::Failed { index: 0, shortage }) if shortage.liars == 1));
     assert_eq!(fetch.pending(), 0);
+}
+
+#[test]
+fn a_circuit_that_was_given_up_can_come_back_any_number_of_times() {
+    let world = World::new(&[Manner::Honest(1)], &[Class::Note]);
+    let mut fetch = Fetch::new();
+    fetch.want(0, world.chunks[0].0, vec![relay(0)]);
+    for _ in 0..10 {
+        assert_eq!(fetch.poll_connect(), Some(relay(0)));
+        assert_eq!(fetch.poll_connect(), None);
+        fetch.handle_connected(relay(0));
+        let ask = fetch.poll_ask(Instant::now()).unwrap();
+        fetch.release(relay(0));
+        assert_eq!(fetch.poll_event(), Some(Event::Cancel { number: ask.number }));
+    }
+    assert_eq!(fetch.pending(), 1);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use zmesh_fec::chunk::{MARGIN, REPAIRS};
 use zmesh_sphinx::RelayId;
 
-use super::attempt::{Attempt, Judgement, Outcome, Run, distinct};
 use super::Shortage;
+use super::attempt::{Attempt, Judgement, Outcome, Run, distinct};
 use crate::seeding::placement::first_symbol;
 use crate::seeding::{ChunkRef, SymbolRun};
 
@@ -68,9 +68,7 @@ impl Wanted {
                 let out: usize = self.from.values().map(|from| usize::from(from.out)).sum();
                 self.distinct(None) + out
             }
-            Phase::Test(id) => {
-                self.distinct(Some(&id)) + self.from.get(&id).map_or(0, |from| usize::from(from.out))
-            }
+            Phase::Test(id) => self.distinct(Some(&id)) + self.from.get(&id).map_or(0, |from| usize::from(from.out)),
         };
         u16::try_from(self.goal().saturating_sub(have)).unwrap_or(u16::MAX)
     }
