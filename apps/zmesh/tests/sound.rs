@@ -305,6 +305,7 @@ fn options_about_sound_are_checked() {
         &["voice", "answer", "--microphone", "a", "--input", "a.wav"],
         &["voice", "call", "--speaker", "a", "--output", "a.wav"],
         &["voice", "test", "--seconds", "0"],
+        &["voice", "answer", "--class", "30"],
     ] {
         assert_eq!(folder.run(wrong).code, 2, "{wrong:?}");
     }
