@@ -98,7 +98,7 @@ fn a_stray_loss_costs_nothing() {
 }
 
 #[test]
-fn it_begins_within_a_second_of_loss_and_ends_after_it() {
+fn it_begins_soon_after_loss_does_and_ends_after_it() {
     let mut adapt = Adapt::new(AdaptConfig::default());
     let (mut now, mut counter) = (0, 0);
     run(&mut adapt, &mut Channel::new(5, 0.0, 1.0), &mut now, &mut counter, 1, 10);

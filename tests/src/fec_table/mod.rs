@@ -295,8 +295,9 @@ mod tests {
 
     #[test]
     fn no_contender_beats_the_bound_and_nothing_is_added_without_loss() {
-        let lines: Vec<Line> = SCENARIOS.iter().filter(|s| s.links == 1).flat_map(|one| scenario(one, 2)).collect();
-        assert!(lines.len() > 20);
+        let chosen = SCENARIOS.iter().filter(|s| s.links == 1 && ["clean", "wifi"].contains(&s.profile));
+        let lines: Vec<Line> = chosen.flat_map(|one| scenario(one, 1)).collect();
+        assert!(lines.len() > 15);
         for line in lines.iter().filter(|line| line.scenario.starts_with("clean")) {
             assert_eq!((line.overhead, line.residual), (0.0, [0.0; 3]), "{line:?}");
         }
