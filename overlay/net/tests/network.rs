@@ -11,7 +11,8 @@ use tokio::time::{sleep, timeout};
 use zmesh_overlay::egress::EgressError;
 use zmesh_overlay::testnet::{Testnet, TestnetConfig};
 use zmesh_overlay::{
-    CircuitError, ConnectErrorKind, IsolationToken, MESSAGE_MAX, Meet, MeetingSpec, Node, NodeError, PathSpec, UdpError,
+    CircuitError, ConnectErrorKind, IsolationToken, MESSAGE_MAX, Meet, MeetingSpec, Node, NodeError, NodeEvent,
+    PathSpec, UdpError,
 };
 
 /// A bound on everything that should take milliseconds, so that a hang is a failure and not a wait.
@@ -269,6 +270,13 @@ async fn an_exit_with_the_wrong_key_is_refused() {
     testnet.shutdown().await;
 }
 
+/// Reads on for a while.
+async fn keep_reading(stream: &mut zmesh_overlay::Stream, time: Duration) {
+    let mut buffer = vec![0; 1 << 16];
+    let read = async { while stream.read(&mut buffer).await.is_ok_and(|len| len > 0) {} };
+    let _ = timeout(time, read).await;
+}
+
 /// Downloads through a session while one relay of its path is killed; true if the download goes on.
 async fn kill_under_a_download(hop: usize) -> bool {
     let mut testnet = testnet(TestnetConfig { relays: 8, exits: 3, ..TestnetConfig::default() }).await;
@@ -281,15 +289,24 @@ async fn kill_under_a_download(hop: usize) -> bool {
         }
     });
     let session = node.isolated(IsolationToken::fresh());
+    let mut events = node.events();
     let mut stream = session.connect(address).await.expect("connected");
     let mut buffer = vec![0; 1 << 16];
     stream.read_exact(&mut buffer).await.expect("it flows");
+    // Until a second circuit stands by.
+    let standby = async { while !matches!(events.recv().await, Ok(NodeEvent::Standby { .. })) {} };
+    timeout(SOON, async { tokio::join!(standby, keep_reading(&mut stream, Duration::from_secs(2))) })
+        .await
+        .expect("a standby");
     let victim = stream.path()[hop].id;
     assert!(testnet.kill(victim).await);
     let killed = Instant::now();
+    let (mut last, mut silence) = (killed, Duration::ZERO);
     // What was under way still arrives; then the flow stops, and then it goes on or ends.
     let goes_on = loop {
         assert!(killed.elapsed() < Duration::from_secs(6), "neither an error nor recovery");
+        silence = silence.max(last.elapsed());
+        last = Instant::now();
         match timeout(Duration::from_secs(6), stream.read(&mut buffer)).await {
             Err(_) => panic!("a read hangs after a relay was killed"),
             Ok(Err(_) | Ok(0)) => break false,
@@ -299,6 +316,7 @@ async fn kill_under_a_download(hop: usize) -> bool {
             Ok(Ok(_)) => {}
         }
     };
+    println!("relay {hop} killed under a download: silence for {:.2?}", silence.max(last.elapsed()));
     // The session itself works on in any case.
     let again = timeout(SOON, session.connect(address)).await.expect("in time");
     assert!(again.is_ok(), "{again:?}");

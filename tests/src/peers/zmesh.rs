@@ -93,6 +93,17 @@ impl Ready {
         }
     }
 
+    /// Waits for the next line of JSON that fits, for so long; lines before it are gone.
+    pub fn wait_for(&mut self, patience: Duration, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+        let begun = Instant::now();
+        loop {
+            let line = self.lines.recv_timeout(patience.saturating_sub(begun.elapsed())).ok()?;
+            if let Some(value) = serde_json::from_str::<Value>(&line).ok().filter(&fits) {
+                return Some(value);
+            }
+        }
+    }
+
     /// Tells it to stop and gives its last word: the line with `"stopped": true`, if it said one.
     pub fn stop(&mut self) -> Option<Value> {
         self.process.terminate(GRACE);

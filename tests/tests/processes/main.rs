@@ -4,6 +4,7 @@
 mod capture;
 mod failures;
 mod floods;
+mod healing;
 mod programs;
 mod queues;
 

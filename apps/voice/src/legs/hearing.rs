@@ -1,6 +1,6 @@
 //! How well one side hears the other by each of two legs, judged by the frames themselves.
 //!
-//! Messages whose counter is a multiple of [`STRIDE`] go by both legs, so each of them compares the two: whether it
+//! Messages whose counter is a multiple of the stride ([`STRIDE`] or less) go by both legs, so each of them compares the two: whether it
 //! came by this leg at all, and whether it came in time, no later than [`TIMELY`] after the other copy. A loss that
 //! both legs share (the access link, the other side's microphone) tells nothing about either and counts against
 //! neither.
@@ -8,7 +8,7 @@
 use crate::media::window::ReplayWindow;
 use std::time::Duration;
 
-/// Every third message goes by the standby, too.
+/// Every third message goes by the standby, too, or every second or each in the slower classes.
 pub(super) const STRIDE: u64 = 3;
 /// A copy that comes later than this after the first one is of little use to a jitter buffer.
 const TIMELY: Duration = Duration::from_millis(40);
@@ -105,13 +105,13 @@ impl Hearing {
     }
 
     /// A message came.
-    pub(super) fn hear(&mut self, now: Duration, place: usize, counter: u64, interval: Duration) {
+    pub(super) fn hear(&mut self, now: Duration, place: usize, counter: u64, interval: Duration, stride: u64) {
         self.ears[place].hear(now, counter, interval);
         if self.compare_from == u64::MAX && self.ears.iter().all(|ear| ear.last.is_some()) {
             // What went out before the new leg was there went by one leg only; a moment more, for copies under way.
-            self.compare_from = self.ears.iter().map(|ear| ear.highest).max().unwrap_or(0) + 2 * STRIDE;
+            self.compare_from = self.ears.iter().map(|ear| ear.highest).max().unwrap_or(0) + 2 * stride;
         }
-        if !counter.is_multiple_of(STRIDE) || counter < self.compare_from {
+        if !counter.is_multiple_of(stride) || counter < self.compare_from {
             return;
         }
         match self.open.iter_mut().find(|open| open.counter == counter) {

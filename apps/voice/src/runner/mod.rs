@@ -3,6 +3,7 @@
 //! One task does it all. Slots and playouts stand on an absolute schedule from the start of the call, so that nothing drifts: a turn that
 //! wakes late catches up with exactly the slots that it missed.
 
+mod legs;
 mod overlay;
 mod report;
 mod transport;
@@ -10,6 +11,7 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
+pub use legs::{LegCircuits, PathNews};
 pub use report::{CallReport, CallUpdate, Reading};
 pub use transport::{DatagramTransport, TransportError};
 
@@ -176,6 +178,8 @@ struct Runner<T> {
     connected_at: Option<Duration>,
     ended: Option<EndReason>,
     late_playouts: u64,
+    /// What the transport has to say, for which there was no room.
+    unsaid: Option<Vec<u8>>,
 }
 
 /// Levels of one direction: since the last reading, and over the whole call.
@@ -217,6 +221,7 @@ impl<T: DatagramTransport> Runner<T> {
             connected_at: None,
             ended: None,
             late_playouts: 0,
+            unsaid: None,
         }
     }
 
@@ -325,8 +330,12 @@ impl<T: DatagramTransport> Runner<T> {
         while let Some(event) = self.call.poll_event() {
             let update = match event {
                 CallEvent::Ringing => CallUpdate::Ringing,
-                CallEvent::Aside(_) => continue,
+                CallEvent::Aside(said) => {
+                    self.transport.handle_aside(&said);
+                    continue;
+                }
                 CallEvent::Connected(words) => {
+                    self.transport.connected(self.call.class().interval());
                     self.words = Some(words);
                     self.connected_at = Some(self.start.elapsed());
                     CallUpdate::Connected { words: words.to_string() }
@@ -337,6 +346,21 @@ impl<T: DatagramTransport> Runner<T> {
                 }
             };
             let _ = self.updates.try_send(update);
+        }
+        self.speak_of_paths();
+    }
+
+    /// Moves what the two transports say to each other, and tells what happened to the paths.
+    fn speak_of_paths(&mut self) {
+        while let Some(said) = self.unsaid.take().or_else(|| self.transport.poll_aside()) {
+            if self.call.push_aside(&said).is_err() {
+                // There is no room now; in a slot or two there will be.
+                self.unsaid = Some(said);
+                break;
+            }
+        }
+        while let Some(news) = self.transport.poll_news() {
+            let _ = self.updates.try_send(CallUpdate::Path(news));
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a call tells while it runs and when it is over.
 
 use crate::call::{CallStats, EndReason, LOOK_AHEAD, Role, Words};
-use crate::runner::OUTPUT_LEAD;
+use crate::runner::{OUTPUT_LEAD, PathNews};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ pub enum CallUpdate {
     },
     /// Once a second.
     Reading(Reading),
+    /// The paths under the call changed.
+    Path(PathNews),
     /// It is over.
     Ended {
         /// Why.

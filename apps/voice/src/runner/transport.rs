@@ -1,7 +1,9 @@
 //! What a call needs of the circuit under it.
 
+use super::legs::PathNews;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The circuit is gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +35,27 @@ pub trait DatagramTransport: Send {
     /// # Cancel safety
     /// Must be cancel safe: it is dropped and called again at every turn.
     fn recv(&self) -> impl Future<Output = Result<Vec<u8>, TransportError>> + Send;
+
+    /// The call's channel stands, with a message in each `interval`: from here on the two transports can speak to each other
+    /// beside the sound.
+    fn connected(&self, interval: Duration) {
+        let _ = interval;
+    }
+
+    /// The other side's transport says this.
+    fn handle_aside(&self, bytes: &[u8]) {
+        let _ = bytes;
+    }
+
+    /// Something to say to the other side's transport, at most [`crate::legs::AGREE_MAX`] bytes.
+    fn poll_aside(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Something that happened to the paths under the call.
+    fn poll_news(&self) -> Option<PathNews> {
+        None
+    }
 }
 
 /// Shared between the call and somebody who looks at the circuit meanwhile.
@@ -47,5 +70,21 @@ impl<T: DatagramTransport + Sync> DatagramTransport for Arc<T> {
 
     fn recv(&self) -> impl Future<Output = Result<Vec<u8>, TransportError>> + Send {
         T::recv(self)
+    }
+
+    fn connected(&self, interval: Duration) {
+        T::connected(self, interval);
+    }
+
+    fn handle_aside(&self, bytes: &[u8]) {
+        T::handle_aside(self, bytes);
+    }
+
+    fn poll_aside(&self) -> Option<Vec<u8>> {
+        T::poll_aside(self)
+    }
+
+    fn poll_news(&self) -> Option<PathNews> {
+        T::poll_news(self)
     }
 }

@@ -33,7 +33,7 @@ impl DatagramCircuit {
     pub(crate) async fn meet(origin: &Arc<Origin>, meet: Meet, spec: &MeetingSpec) -> Result<Self, CircuitError> {
         let mut queue = Arc::new(MessageQueue::default());
         let carrier = origin
-            .build(&Wanted::meeting(spec), &[], |_| {
+            .build(&Wanted::meeting(spec), &spec.apart, |_| {
                 queue = Arc::new(MessageQueue::default());
                 Sink::Queue(Arc::clone(&queue))
             })

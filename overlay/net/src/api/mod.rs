@@ -16,7 +16,7 @@ pub use meeting::{DatagramCircuit, MESSAGE_MAX};
 pub use node::{Node, NodeBuilder, NodeEvent};
 pub use relay::{Relay, RelayBuilder, RelayHandle, RelayMetrics};
 pub use session::Session;
-pub use spec::{DEFAULT_HOPS, HopInfo, IsolationToken, Meet, MeetingSpec, PathSpec};
+pub use spec::{DEFAULT_HOPS, HopInfo, IsolationToken, Meet, MeetingSpec, PathSpec, Rebuilds};
 pub use stream::Stream;
 pub use udp::UdpSocket;
 pub use zmesh_proto::path::GuardReport;

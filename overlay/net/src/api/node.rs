@@ -11,7 +11,9 @@ use zmesh_proto::link::{LinkConfig, LocalIdentity};
 use zmesh_proto::node::NodeConfig;
 use zmesh_proto::path::GuardReport;
 
-use super::{Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Session};
+use super::{
+    Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Rebuilds, Session,
+};
 use crate::chunks::{self, Address, ChunkError, ChunkOptions, ChunkProgress, Fetched, Liars, Published};
 use crate::origin::Origin;
 use crate::shard::{self, Started};
@@ -48,7 +50,7 @@ pub enum NodeEvent {
         /// How many inner relays it shares with the one in use, because the network has too few.
         shared: usize,
     },
-    /// A session goes on by the circuit that stood by: the one in use stopped answering.
+    /// A session goes on by the circuit that stood by: the one in use stopped answering, or got worse than this one.
     Moved,
 }
 
@@ -248,6 +250,15 @@ impl Node {
     /// [`CircuitError::NoPath`] if the network has none.
     pub fn meeting_relay(&self) -> Result<RelayId, CircuitError> {
         self.inner.origin.choose_meeting()
+    }
+
+    /// Chooses a further relay that splices circuits for a call that has `apart` in use already: from the few of `rebuilds`,
+    /// and none of `apart` where the network has others.
+    ///
+    /// # Errors
+    /// As [`Node::meeting_relay`].
+    pub fn another_meeting_relay(&self, apart: &[RelayId], rebuilds: &Rebuilds) -> Result<RelayId, CircuitError> {
+        self.inner.origin.choose_another_meeting(apart, &rebuilds.0)
     }
 
     /// Circuit events from now on. A reader that lags loses the oldest.

@@ -2,8 +2,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use zmesh_proto::path::{RESERVE_DEFAULT, Reserve};
 
 use crate::RelayId;
+use crate::origin::SharedReserve;
 
 /// The usual number of relays that an origin chooses for itself.
 pub const DEFAULT_HOPS: usize = 3;
@@ -73,25 +77,64 @@ impl Default for PathSpec {
 }
 
 /// The path of a circuit that ends at a meeting relay, which splices it to another one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct MeetingSpec {
     pub(crate) relay: RelayId,
     pub(crate) hops: usize,
     pub(crate) exclude: Vec<RelayId>,
+    pub(crate) apart: Vec<RelayId>,
+    pub(crate) rebuilds: Option<Rebuilds>,
+}
+
+/// The few relays from which the further circuits of one call are built, the first not included: whoever makes circuits
+/// fail on purpose must not make their origin try the whole network. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Rebuilds(pub(crate) SharedReserve);
+
+impl Rebuilds {
+    /// A set for one call. Its relays are drawn at the first use.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(Reserve::new(RESERVE_DEFAULT))))
+    }
+}
+
+impl Default for Rebuilds {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl MeetingSpec {
+    fn new(relay: RelayId, hops: usize) -> Self {
+        Self { relay, hops, exclude: Vec::new(), apart: Vec::new(), rebuilds: None }
+    }
+
+    /// Relays that the path uses only where the network has no others: those of another circuit for the same purpose.
+    #[must_use]
+    pub fn apart_from(mut self, relays: impl IntoIterator<Item = RelayId>) -> Self {
+        self.apart.extend(relays);
+        self
+    }
+
+    /// A further circuit of a call, over relays of these few.
+    #[must_use]
+    pub fn rebuilt(mut self, rebuilds: &Rebuilds) -> Self {
+        self.rebuilds = Some(rebuilds.clone());
+        self
+    }
+
     /// A meeting relay of one's own choice (see [`Node::meeting_relay`](crate::Node::meeting_relay)): it counts among
     /// the path's hops.
     #[must_use]
     pub fn chosen(relay: RelayId) -> Self {
-        Self { relay, hops: DEFAULT_HOPS, exclude: Vec::new() }
+        Self::new(relay, DEFAULT_HOPS)
     }
 
     /// A meeting relay that somebody else chose: it comes on top of the relays of one's own choice.
     #[must_use]
     pub fn given(relay: RelayId) -> Self {
-        Self { relay, hops: DEFAULT_HOPS + 1, exclude: Vec::new() }
+        Self::new(relay, DEFAULT_HOPS + 1)
     }
 
     /// How many relays in all, the meeting relay included.

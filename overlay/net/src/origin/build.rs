@@ -52,7 +52,8 @@ impl Wanted {
     /// To a meeting relay.
     pub(crate) fn meeting(spec: &MeetingSpec) -> Self {
         let last = LastHop::Meeting(spec.relay);
-        Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone(), reserve: None }
+        let reserve = spec.rebuilds.as_ref().map(|rebuilds| Arc::clone(&rebuilds.0));
+        Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone(), reserve }
     }
 
     /// Built again, or as a standby: the inner relays come from the session's few.
@@ -61,9 +62,10 @@ impl Wanted {
         self
     }
 
-    /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice.
-    pub(crate) fn cache(relay: RelayId, hops: usize) -> Self {
-        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude: Vec::new(), reserve: None }
+    /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice, of which none is `without`.
+    pub(crate) fn cache(relay: RelayId, hops: usize, without: Option<RelayId>) -> Self {
+        let exclude = without.into_iter().collect();
+        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude, reserve: None }
     }
 }
 
@@ -140,6 +142,34 @@ impl Origin {
         });
         let path = drawn.map_err(|error| CircuitError::NoPath(error.to_string()))?;
         path.last().copied().ok_or(CircuitError::BadPath("the path is empty"))
+    }
+
+    /// Chooses a relay that splices meetings, from the few of one call, and not one of `apart` nor a guard where there are
+    /// others.
+    pub(crate) fn choose_another_meeting(
+        &self,
+        apart: &[RelayId],
+        reserve: &SharedReserve,
+    ) -> Result<RelayId, CircuitError> {
+        let network = self.network();
+        let hops = if network.is_test_network() { 1 } else { 2 };
+        let mut avoid = self.guards();
+        avoid.extend_from_slice(apart);
+        let mut rng = self.choice().rng.fork();
+        let few = {
+            let mut reserve = reserve.lock().unwrap_or_else(PoisonError::into_inner);
+            reserve.pick(clock::now(), &network, &avoid, 1, &mut rng)
+        };
+        let mut last = None;
+        for exclude in [&avoid[..], apart] {
+            let request = PathRequest { hops, last: LastHop::AnyMeeting, exclude, guard: None };
+            match select_within(&network, &request, &few, &mut rng) {
+                Ok(path) => return path.last().copied().ok_or(CircuitError::BadPath("the path is empty")),
+                Err(error) => last = Some(error),
+            }
+        }
+        tracing::debug!(error = ?last, "none of the few relays of this call can splice; another is taken");
+        self.choose_meeting()
     }
 
     /// Builds a circuit, trying other paths when one fails. `sink` says where the messages of a path's circuit go.

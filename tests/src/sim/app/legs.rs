@@ -60,15 +60,20 @@ impl LegReport {
         longest
     }
 
+    /// The numbers of the messages that never came, between the first that did and the last but 20: a leg that has just come up
+    /// may be faster than the other, so what the other carries is still under way.
+    #[must_use]
+    pub fn lost(&self) -> Vec<u64> {
+        let first = self.received.keys().next().copied().unwrap_or_default();
+        let last = self.received.keys().next_back().copied().unwrap_or_default();
+        (first..last.saturating_sub(20)).filter(|number| !self.received.contains_key(number)).collect()
+    }
+
     /// Messages that never came, between the first and the last that did; and those of them that none of the `copies` messages
     /// behind them could make good.
     #[must_use]
     pub fn missing(&self, copies: u64) -> (u64, u64) {
-        let (Some((first, _)), Some((last, _))) = (self.received.first_key_value(), self.received.last_key_value())
-        else {
-            return (0, 0);
-        };
-        let lost: Vec<u64> = (*first..*last).filter(|number| !self.received.contains_key(number)).collect();
+        let lost = self.lost();
         let unmended = lost.iter().filter(|number| !(1..=copies).any(|on| self.received.contains_key(&(*number + on))));
         (lost.len() as u64, unmended.count() as u64)
     }

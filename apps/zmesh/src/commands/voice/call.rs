@@ -53,7 +53,8 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
     };
     let outcome = match outcome {
         Ok(Some(circuit)) => {
-            let speaker = Speaker { circuit: Arc::new(circuit), party: Party::Caller(line.invite), sound };
+            let party = Party::Caller(line.invite);
+            let speaker = Speaker { node: node.clone(), circuit: Arc::new(circuit), party, sound };
             if args.common.json {
                 term::json(&json!({
                     "ready": true,

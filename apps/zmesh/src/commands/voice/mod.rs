@@ -12,6 +12,8 @@ mod trial;
 use clap::{Args, Subcommand};
 use zmesh_voice::audio::AtEnd;
 
+use zmesh_voice::legs::Mode;
+
 use crate::failure::Outcome;
 
 /// The two ends of a call, and what one can try alone.
@@ -51,6 +53,13 @@ pub(crate) struct Common {
     /// Hang up after so many seconds. An --input that is shorter starts again.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: Option<u32>,
+    /// Send every frame of sound by two paths at once, so that a relay that dies is not heard at all. Twice the traffic; without
+    /// it a second path stands by and takes a third more.
+    #[arg(long, conflicts_with = "one_path")]
+    double: bool,
+    /// One path and no second one: less traffic and fewer relays that see a call, and the call ends with any of them.
+    #[arg(long)]
+    one_path: bool,
     /// Say as JSON, one value a line, what happens, and the figures of the call at its end.
     #[arg(long)]
     json: bool,
@@ -59,6 +68,15 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// How many paths the call takes, and what they carry.
+    fn mode(&self) -> Mode {
+        match (self.one_path, self.double) {
+            (true, _) => Mode::Single,
+            (_, true) => Mode::Doubled,
+            _ => Mode::Standby,
+        }
+    }
+
     /// Opens the ends of the call.
     fn open(&self) -> Outcome<sound::Sound> {
         self.sound.open(if self.seconds.is_some() { AtEnd::Repeat } else { AtEnd::HangUp })

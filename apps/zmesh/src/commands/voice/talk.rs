@@ -9,8 +9,8 @@ use tokio::time::timeout;
 use zmesh_overlay::{DatagramCircuit, Node};
 use zmesh_voice::audio::AudioEnds;
 use zmesh_voice::audio::device::Notice;
-use zmesh_voice::call::EndReason;
-use zmesh_voice::runner::{CallError, CallOptions, CallReport, CallUpdate, HangUp, Party, run_call};
+use zmesh_voice::call::{EndReason, Role};
+use zmesh_voice::runner::{CallError, CallOptions, CallReport, CallUpdate, HangUp, LegCircuits, Party, run_call};
 
 use super::Common;
 use super::keyboard::Keyboard;
@@ -30,6 +30,7 @@ const UPDATES: usize = 64;
 
 /// One end of a call, ready to speak.
 pub(super) struct Speaker {
+    pub(super) node: Node,
     pub(super) circuit: Arc<DatagramCircuit>,
     pub(super) party: Party,
     pub(super) sound: Sound,
@@ -37,7 +38,14 @@ pub(super) struct Speaker {
 
 /// Talks until somebody hangs up.
 pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> Outcome {
-    let Speaker { circuit, party, sound: Sound { ends, mut notices, key } } = speaker;
+    let Speaker { node, circuit, party, sound: Sound { ends, mut notices, key } } = speaker;
+    let role = match party {
+        Party::Caller(_) => Role::Caller,
+        Party::Answerer(..) => Role::Answerer,
+    };
+    let legs = LegCircuits::new(node, Arc::clone(&circuit), role, common.mode(), common.hops.into())
+        .map_err(|error| Failure::failed("the call cannot be made", error, "try again"))?;
+    let legs = Arc::new(legs);
     let mut keyboard = key.map(Keyboard::watch).transpose()?;
     name_devices(&ends, common.json);
     let hang_up = HangUp::new();
@@ -48,7 +56,7 @@ pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> O
         ..CallOptions::default()
     };
     let (sender, mut updates) = mpsc::channel(UPDATES);
-    let mut call = std::pin::pin!(run_call(Arc::clone(&circuit), party, ends, options, sender));
+    let mut call = std::pin::pin!(run_call(Arc::clone(&legs), party, ends, options, sender));
     let mut meter = Meter::new();
     if keyboard.is_some() {
         meter.key(false);
@@ -78,7 +86,7 @@ pub(super) async fn run(speaker: Speaker, common: &Common, stop: &mut Stop) -> O
     if common.json {
         term::json(&json!({
             "stopped": true,
-            "path": path(&circuit),
+            "path": path(&legs.active()),
             "build_ms": millis(circuit.build_time()),
             "report": to_value(&report).unwrap_or_default(),
         }));
@@ -162,6 +170,10 @@ fn tell(update: &CallUpdate, meter: &mut Meter, json: bool) {
             term::progress("read them to each other; if they differ, hang up (Ctrl-C)");
         }
         CallUpdate::Reading(reading) => meter.show(reading),
+        CallUpdate::Path(news) => {
+            meter.clear();
+            term::progress(&news.words);
+        }
         CallUpdate::Ended { reason } => {
             meter.clear();
             term::progress(reason);

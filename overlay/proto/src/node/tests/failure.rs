@@ -88,7 +88,7 @@ fn a_watched_circuit_is_suspect_long_before_it_is_given_up() {
         let mut world = World::new(&Plan::default());
         let circuit = world.build(4, &[0, 1, 2]);
         world.deliver(4, circuit, 2, b"hello");
-        world.run_for(Duration::from_secs(1));
+        world.run_for(Duration::from_millis(100));
         let now = world.now;
         world.node(4).watch(now, circuit, Some(Duration::from_millis(50)));
         world.members[dead].dead = true;
