@@ -22,6 +22,8 @@ const HELD_MAX: usize = 64;
 pub enum Step {
     /// The origin sends a cell.
     Cell,
+    /// The origin sends a cell of a sparse circuit, which is protected once something was lost.
+    Sparse,
     /// The origin sends a control frame.
     Control,
     /// The relay sends a cell on the link that the origin opened.
@@ -110,6 +112,10 @@ pub fn play(steps: &[Step]) {
             Step::Cell if origin.links.can_send(now, link) => {
                 sent[0] += 1;
                 origin.links.send_cells(now, link, &cell(0), None);
+            }
+            Step::Sparse if origin.links.can_send(now, link) => {
+                sent[0] += 1;
+                origin.links.send_queued(now, link, (&cell(0), true), None);
             }
             Step::CellBack => {
                 if let Some(back) = relay.link.filter(|link| relay.links.can_send(now, *link)) {

@@ -234,7 +234,7 @@ impl Sent {
             return;
         };
         let known_at = self.entry(known).map(|entry| entry.at);
-        let stretched = |least: u64| least * 3u64.pow(self.patience) >> self.patience;
+        let stretched = |least: u64| (least * 3u64.pow(self.patience)) >> self.patience;
         let (count, time) = (stretched(REORDER_COUNT), stretched(REORDER_TIME));
         while let Some(front) = self.entries.front() {
             let late =

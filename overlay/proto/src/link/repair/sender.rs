@@ -15,8 +15,8 @@ use crate::link::sent::Fate;
 const AGAIN_PERCENT: u32 = 30;
 /// Datagrams that may be sent again at once after a while without loss.
 const AGAIN_BURST: u32 = 64;
-/// A cell is sent again so often at most: at 1 % loss once leaves one packet of QUIC in 1,600 lost over three links,
-/// which halves a download; twice leaves none (decision 0102).
+/// A cell is sent again so often at most: at 1 % loss once leaves one packet of QUIC in about 1,700 lost over three links
+/// (decision 0102).
 const MOST_TRIES: u32 = 2;
 /// A cell is worth sending again for a round trip and a half, and so much more, after it left; …
 const AGAIN_WITHIN: Nanos = 60 * MILLI;

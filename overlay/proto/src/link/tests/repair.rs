@@ -99,24 +99,28 @@ fn memory_for_repair_comes_with_loss_and_goes_with_it() {
 fn inflated_loss_reports_buy_no_more_than_the_cap() {
     let (mut net, a, b) = net(true).linked();
     net.log.clear();
+    // It says nothing of its own accord.
+    net.b.alive = false;
     let cells = 500u32;
     for number in 0..cells {
-        net.a.links.send_queued(net.now, a, (&cell(7, 2 * number), true), None);
-        net.a.links.send_queued(net.now, a, (&cell(8, 2 * number + 1), false), None);
-        net.run(Duration::from_millis(15));
+        // The one that leaves first is reported as lost.
+        for sparse in [number % 2 == 0, number % 2 == 1] {
+            net.a.links.send_queued(net.now, a, (&cell(7, number), sparse), None);
+        }
+        net.run(Duration::from_millis(1));
         // The highest counter, and none below it.
         let sent = net.a.links.stats(a).expect("up").datagrams_sent;
         let highest = u32::try_from(sent - 1).expect("few");
         let frame = [&[crate::wire::frame::FEEDBACK][..], &highest.to_be_bytes(), &[0; 23]].concat();
         net.b.links.forge(net.now, b, &frame);
-        net.run(Duration::from_millis(5));
+        net.run(Duration::from_millis(19));
     }
     let counters = net.a.links.counters();
     let (repairs, again) = (counters.repairs_sent, counters.cells_again);
     println!("{cells} sparse and {cells} other cells: {repairs} repairs, {again} sent again");
     // Two repairs for each protected cell; of all datagrams 30 % again, and 64 at once.
     assert!(repairs <= 2 * u64::from(cells) + 16 && repairs > 100);
-    assert!(again <= u64::from(2 * cells) * 30 / 100 + 64 && again > 100);
+    assert!(again <= u64::from(2 * cells) * 30 / 100 + 64 && again > 64);
 }
 
 /// A peer that asks for as much decoding as it can.
@@ -132,7 +136,7 @@ fn hostile_repairs_cost_bounded_work_and_memory() {
         let id = u16::try_from(sent % 60_000 * 2 % 65_536).expect("below 2^16");
         let source = [&[crate::wire::frame::SOURCE][..], &id.to_be_bytes(), &[1; 512]].concat();
         net.a.links.forge(net.now, a, &source);
-        for _ in 0..8 {
+        for _ in 0..24 {
             let mut symbol = [0; 512];
             rng.fill_bytes(&mut symbol);
             let vector =

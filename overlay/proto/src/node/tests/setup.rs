@@ -52,7 +52,8 @@ fn circuits_build_and_carry_messages_although_datagrams_are_lost() {
         arrived +=
             world.members[2].events.drain(..).filter(|event| matches!(event, Event::LocalMessage { .. })).count();
     }
-    assert!((100..190).contains(&arrived), "three links of 10 % loss: {arrived} of 200");
+    // Without repair about 146 (0.9³) would come; the first are lost before the links know that they lose any.
+    assert!((175..=200).contains(&arrived), "three links of 10 % loss: {arrived} of 200");
 }
 
 #[test]
