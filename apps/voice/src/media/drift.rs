@@ -24,6 +24,9 @@ const SMOOTH: f64 = 0.02;
 /// Sound that waits at most; older is dropped: the machine slept.
 const WAIT_MAX: usize = 6 * FRAME_SAMPLES;
 
+/// What is added to the wait that is aimed at each time it was too short, in samples: 5 ms.
+const RAISE: f64 = 240.0;
+
 /// Brings sound of one clock to another.
 #[derive(Debug)]
 pub struct Follower {
@@ -51,7 +54,8 @@ pub struct FollowerCounts {
 }
 
 impl Follower {
-    /// A follower that tries to keep `aim` samples waiting after each frame. It must be at least what comes in one go, or frames run short.
+    /// A follower that tries to keep `aim` samples waiting after each frame. It should be at least
+    /// half of what comes in one go; each time a frame runs short it is raised by 5 ms, to 60 ms at most.
     #[must_use]
     pub fn new(aim: usize) -> Self {
         Self {
@@ -84,8 +88,12 @@ impl Follower {
         let needed = |follower: &Self| (follower.place + FRAME_SAMPLES as f64 * (1.0 + BEND_MAX)) as usize + TAPS;
         let ready = needed(self) + if self.started { 0 } else { self.aim as usize };
         if self.waiting.len() < ready {
-            self.counts.starved += u64::from(self.started);
-            self.started = false;
+            if self.started {
+                // What comes in one go is more than was thought: more must wait.
+                self.counts.starved += 1;
+                self.aim = (self.aim + RAISE).min(WAIT_MAX as f64 / 2.0);
+                (self.started, self.wait) = (false, None);
+            }
             pcm.fill(0);
             return false;
         }

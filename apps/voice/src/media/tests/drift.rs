@@ -79,6 +79,18 @@ fn a_pause_of_the_machine_is_forgotten_and_a_silent_device_gives_silence() {
     assert_eq!(pcm, SILENCE);
 }
 
+#[test]
+fn large_blocks_of_a_device_raise_the_wait_until_no_frame_runs_short() {
+    for block in [960, 1_024, 2_048] {
+        let mut follower = Follower::new(480);
+        run(200.0, block, 60, &mut follower);
+        let early = follower.counts().starved;
+        run(200.0, block, 60, &mut follower);
+        // The second run begins with a step of its own; after that nothing runs short any more.
+        assert!(early <= 6 && follower.counts().starved - early <= 2, "{block}: {early} {:?}", follower.counts());
+    }
+}
+
 proptest! {
     #[test]
     fn any_order_of_pushes_and_pulls_is_bounded(events in prop::collection::vec((0_usize..3_000, prop::bool::ANY), 1..200)) {
