@@ -71,6 +71,11 @@ impl Follower {
     }
 
     /// Takes in sound as it comes.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "places and waits are small and not negative"
+    )]
     pub fn push(&mut self, samples: &[i16]) {
         self.waiting.extend(samples);
         let surplus = self.waiting.len().saturating_sub(WAIT_MAX + TAPS);
@@ -84,6 +89,11 @@ impl Follower {
     }
 
     /// Hands out the next 20 ms; silence until enough has come. Returns whether it is sound.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "places and waits are small and not negative"
+    )]
     pub fn pull(&mut self, pcm: &mut Pcm) -> bool {
         let needed = |follower: &Self| (follower.place + FRAME_SAMPLES as f64 * (1.0 + BEND_MAX)) as usize + TAPS;
         let ready = needed(self) + if self.started { 0 } else { self.aim as usize };
@@ -140,6 +150,11 @@ impl Follower {
 }
 
 /// The sample at `place` after `samples[HALF - 1]`.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "places and waits are small and not negative"
+)]
 pub(super) fn interpolate(weights: &[[f32; TAPS]], samples: &[i16], place: f64) -> i16 {
     let whole = place as usize;
     let fine = (place - whole as f64) * PHASES as f64;
@@ -155,6 +170,7 @@ pub(super) fn interpolate(weights: &[[f32; TAPS]], samples: &[i16], place: f64) 
 }
 
 /// Weights of the samples around each place: a sinc under a Blackman window, brought to a sum of 1.
+#[allow(clippy::cast_possible_truncation, reason = "weights between −1 and 1")]
 pub(super) fn weights() -> Box<[[f32; TAPS]]> {
     use std::f64::consts::PI;
     (0..=PHASES)

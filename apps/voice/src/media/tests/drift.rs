@@ -1,5 +1,12 @@
 //! Clocks that differ.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::print_stdout,
+    reason = "a test on numbers of samples, which shows its figures"
+)]
+
 use super::*;
 use crate::media::drift::{Follower, FollowerCounts, HALF, interpolate, weights};
 
