@@ -281,9 +281,12 @@ fn copies_and_dred_each_lower_what_is_made_up() {
 #[test]
 #[ignore = "prints a table in a few minutes"]
 fn table_of_means() {
-    for (loss, burst) in [(0.05, 1.5), (0.10, 2.0), (0.20, 3.0)] {
+    for (loss, burst) in [(0.05, 1.5), (0.10, 2.0)] {
         for class in Class::ALL {
             for (name, means) in MEANS {
+                if class != Class::Ms20 && means != Means::default() {
+                    continue;
+                }
                 let (concealed, lost, described, held) = row(loss, burst, class, means, 1);
                 println!(
                     "| {:.0} % / {burst} | {class} | {name} | {:.2} % | {:.2} % | {:.2} % | {:.0} ms |",

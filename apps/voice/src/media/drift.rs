@@ -24,6 +24,9 @@ const SMOOTH: f64 = 0.02;
 /// Sound that waits at most; older is dropped: the machine slept.
 const WAIT_MAX: usize = 6 * FRAME_SAMPLES;
 
+/// What is added to the wait that is aimed at each time it was too short, in samples: 5 ms.
+const RAISE: f64 = 240.0;
+
 /// Brings sound of one clock to another.
 #[derive(Debug)]
 pub struct Follower {
@@ -51,7 +54,8 @@ pub struct FollowerCounts {
 }
 
 impl Follower {
-    /// A follower that tries to keep `aim` samples waiting after each frame. It must be at least what comes in one go, or frames run short.
+    /// A follower that tries to keep `aim` samples waiting after each frame. It should be at least
+    /// half of what comes in one go; each time a frame runs short it is raised by 5 ms, to 60 ms at most.
     #[must_use]
     pub fn new(aim: usize) -> Self {
         Self {
@@ -67,6 +71,11 @@ impl Follower {
     }
 
     /// Takes in sound as it comes.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "places and waits are small and not negative"
+    )]
     pub fn push(&mut self, samples: &[i16]) {
         self.waiting.extend(samples);
         let surplus = self.waiting.len().saturating_sub(WAIT_MAX + TAPS);
@@ -80,12 +89,21 @@ impl Follower {
     }
 
     /// Hands out the next 20 ms; silence until enough has come. Returns whether it is sound.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "places and waits are small and not negative"
+    )]
     pub fn pull(&mut self, pcm: &mut Pcm) -> bool {
         let needed = |follower: &Self| (follower.place + FRAME_SAMPLES as f64 * (1.0 + BEND_MAX)) as usize + TAPS;
         let ready = needed(self) + if self.started { 0 } else { self.aim as usize };
         if self.waiting.len() < ready {
-            self.counts.starved += u64::from(self.started);
-            self.started = false;
+            if self.started {
+                // What comes in one go is more than was thought: more must wait.
+                self.counts.starved += 1;
+                self.aim = (self.aim + RAISE).min(WAIT_MAX as f64 / 2.0);
+                (self.started, self.wait) = (false, None);
+            }
             pcm.fill(0);
             return false;
         }
@@ -132,6 +150,11 @@ impl Follower {
 }
 
 /// The sample at `place` after `samples[HALF - 1]`.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "places and waits are small and not negative"
+)]
 pub(super) fn interpolate(weights: &[[f32; TAPS]], samples: &[i16], place: f64) -> i16 {
     let whole = place as usize;
     let fine = (place - whole as f64) * PHASES as f64;
@@ -147,6 +170,7 @@ pub(super) fn interpolate(weights: &[[f32; TAPS]], samples: &[i16], place: f64) 
 }
 
 /// Weights of the samples around each place: a sinc under a Blackman window, brought to a sum of 1.
+#[allow(clippy::cast_possible_truncation, reason = "weights between −1 and 1")]
 pub(super) fn weights() -> Box<[[f32; TAPS]]> {
     use std::f64::consts::PI;
     (0..=PHASES)

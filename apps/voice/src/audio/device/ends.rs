@@ -3,13 +3,14 @@
 use super::keeper::{Keeper, Pace};
 use super::stream::{Loudspeakers, Microphones, RING};
 use super::{DeviceError, Kind, Wanted};
-use crate::media::{FRAME_SAMPLES, Pcm};
+use crate::media::Pcm;
+use crate::media::drift::Follower;
 use rtrb::{Consumer, Producer};
 use std::fmt;
 use std::time::Instant;
 
-/// More than this waiting from a microphone is dropped: its clock is faster than ours, or the machine stood still.
-const INPUT_MOST: usize = 3 * FRAME_SAMPLES;
+/// What should wait of a microphone's sound after each frame: 10 ms, more if the device hands it over in larger blocks.
+const INPUT_LEVEL: usize = 480;
 /// What should be waiting for a loudspeaker right after a frame was written: a frame and 10 ms.
 const OUTPUT_LEVEL: i64 = 1_440;
 /// How far the level may stray before playout is moved, in samples: 5 ms.
@@ -33,8 +34,9 @@ pub struct DeviceInput {
     keeper: Keeper<Consumer<i16>>,
     name: String,
     ring: Option<Consumer<i16>>,
-    starved: u64,
-    dropped: u64,
+    /// Brings the device's clock to ours.
+    follower: Follower,
+    fresh: Vec<i16>,
 }
 
 impl DeviceInput {
@@ -44,7 +46,7 @@ impl DeviceInput {
     /// [`DeviceError`] if there is none, none of that name, or it cannot be used.
     pub fn open(wanted: Wanted) -> Result<Self, DeviceError> {
         let (keeper, name) = Keeper::start(Kind::Microphone, wanted, Microphones, Pace::default())?;
-        Ok(Self { keeper, name, ring: None, starved: 0, dropped: 0 })
+        Ok(Self { keeper, name, ring: None, follower: Follower::new(INPUT_LEVEL), fresh: Vec::new() })
     }
 
     /// The device that was opened, as people call it.
@@ -62,25 +64,20 @@ impl DeviceInput {
 
     fn renew(&mut self) {
         if let Some(ring) = self.keeper.changed() {
+            // Another device has another clock.
             self.ring = Some(ring);
+            self.follower = Follower::new(INPUT_LEVEL);
         }
     }
 
     pub(in crate::audio) fn read(&mut self, pcm: &mut Pcm) {
         self.renew();
-        let waiting = self.ring.as_ref().map_or(0, Consumer::slots);
-        if waiting > INPUT_MOST {
-            for _ in 0..waiting - FRAME_SAMPLES {
-                let _ = self.ring.as_mut().map(Consumer::pop);
-            }
-            self.dropped += (waiting - FRAME_SAMPLES) as u64;
+        self.fresh.clear();
+        if let Some(ring) = &mut self.ring {
+            self.fresh.extend(std::iter::from_fn(|| ring.pop().ok()));
         }
-        for sample in pcm {
-            *sample = self.ring.as_mut().and_then(|ring| ring.pop().ok()).unwrap_or_else(|| {
-                self.starved += 1;
-                0
-            });
-        }
+        self.follower.push(&self.fresh);
+        self.follower.pull(pcm);
     }
 
     /// The device's clock.
@@ -154,8 +151,7 @@ impl fmt::Debug for DeviceInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeviceInput")
             .field("name", &self.name)
-            .field("starved", &self.starved)
-            .field("dropped", &self.dropped)
+            .field("counts", &self.follower.counts())
             .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,12 @@
 //! Clocks that differ.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::print_stdout,
+    reason = "a test on numbers of samples, which shows its figures"
+)]
+
 use super::*;
 use crate::media::drift::{Follower, FollowerCounts, HALF, interpolate, weights};
 
@@ -77,6 +84,18 @@ fn a_pause_of_the_machine_is_forgotten_and_a_silent_device_gives_silence() {
     }
     assert_eq!(follower.counts().starved, 1);
     assert_eq!(pcm, SILENCE);
+}
+
+#[test]
+fn large_blocks_of_a_device_raise_the_wait_until_no_frame_runs_short() {
+    for block in [960, 1_024, 2_048] {
+        let mut follower = Follower::new(480);
+        run(200.0, block, 60, &mut follower);
+        let early = follower.counts().starved;
+        run(200.0, block, 60, &mut follower);
+        // The second run begins with a step of its own; after that nothing runs short any more.
+        assert!(early <= 6 && follower.counts().starved - early <= 2, "{block}: {early} {:?}", follower.counts());
+    }
 }
 
 proptest! {
