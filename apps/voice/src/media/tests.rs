@@ -1,3 +1,5 @@
+#![allow(clippy::print_stdout, reason = "the figures of the specification")]
+
 use super::class::Class;
 use super::codec::{CodecError, Decoder, Encoder, OpusFrame, PACKET_MAX, PACKET_MIN, Shape, has_dred};
 use super::frame::{
