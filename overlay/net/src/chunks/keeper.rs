@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 use zmesh_proto::seeding::cache::{Pace, Refusal, Source};
-use zmesh_proto::seeding::placement::ranking;
+use zmesh_proto::seeding::placement::{COPIES, ranking};
 use zmesh_proto::seeding::{ChunkId, ChunkRef, Class, SymbolRun};
 use zmesh_proto::wire::request::Failure;
 
@@ -262,6 +262,10 @@ impl Keeper {
     /// Fetches a chunk from other relays, if it is one of those that this relay may keep, for those who ask later.
     fn pull(self: &Arc<Self>, chunk: ChunkRef) {
         let Some(origin) = self.origin() else { return };
+        // Only those that should keep it look for it, so that one question in vain does not go on from relay to relay.
+        if !ranking(&origin.network(), &chunk.shelf).iter().take(COPIES).any(|relay| *relay == self.me) {
+            return;
+        }
         let Some(others) = self.others(&origin, &chunk) else { return };
         if !self.begin(chunk.id) {
             return;

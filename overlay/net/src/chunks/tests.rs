@@ -186,7 +186,9 @@ mod served {
             }
         };
         assert!(matches!(refused, KeepError::Refused(Failure::Full)), "{refused:?}");
-        assert_eq!(taken, ((16 << 20) - 2 * 4096) / (256 * 1024 + 4096), "the note counts too");
+        // The note counts too, unless another relay has asked for it by now.
+        let cost = 256 * 1024 + 4096;
+        assert!([(16 << 20) / cost, ((16 << 20) - 8192) / cost].contains(&taken), "{taken}");
         drop(circuit);
         started.shutdown().await;
         testnet.shutdown().await;

@@ -250,9 +250,35 @@ impl Shared {
         channel.nudge();
     }
 
-    /// The standby takes over.
-    fn move_to(&self, fresh: Arc<Carrier>, socket: &CircuitSocket, channel: &Channel) -> (Arc<Carrier>, Watch) {
+    /// Builds another circuit under the connection, or ends both.
+    async fn rebuild_or_end(
+        &self,
+        reason: &str,
+        socket: &Arc<CircuitSocket>,
+        standby: &Standby,
+        channel: &Arc<Channel>,
+    ) -> Option<(Arc<Carrier>, Watch)> {
+        self.state.send_replace(State::Moving);
+        match self.rebuild(socket, standby).await {
+            Ok(fresh) => {
+                let fresh = Arc::new(fresh);
+                self.carry_by(&fresh, socket, channel);
+                self.state.send_replace(State::Up(Arc::clone(channel)));
+                let watch = Watch::new(fresh.path.len());
+                Some((fresh, watch))
+            }
+            Err(error) => {
+                self.end(CircuitError::Closed(format!("{reason}; no other circuit to the exit: {error}")));
+                channel.connection.close(codes::CIRCUIT, reason.as_bytes());
+                None
+            }
+        }
+    }
+
+    /// The standby takes over. It is watched closely, too: if it is as silent, the exit is what died.
+    async fn move_to(&self, fresh: Arc<Carrier>, socket: &CircuitSocket, channel: &Channel) -> (Arc<Carrier>, Watch) {
         self.carry_by(&fresh, socket, channel);
+        self.shard.command(Command::Watch { circuit: fresh.circuit.id, rtt: fresh.took }).await;
         if let Some(origin) = self.origin.upgrade() {
             origin.tell(NodeEvent::Moved);
         }
@@ -276,6 +302,9 @@ async fn asked_to_close(close: &mut watch::Receiver<bool>) {
     let _ = close.wait_for(|close| *close).await;
 }
 
+/// A standby that falls silent so soon after it took over died of the same cause.
+const SAME_DEATH: Duration = Duration::from_secs(3);
+
 /// How often a session looks whether a standby is to be built.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -297,6 +326,7 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
     shared.state.send_replace(State::Up(Arc::clone(&channel)));
     let mut standby = Standby::new(shared.exit, shared.spec.clone());
     let mut watch = Watch::new(carrier.path.len());
+    let mut moved: Option<Instant> = None;
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -326,7 +356,15 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
                 match standby.take() {
                     Some(fresh) => {
                         shared.died(&carrier);
-                        (carrier, watch) = shared.move_to(fresh, &socket, &channel);
+                        moved = Some(clock::now());
+                        (carrier, watch) = shared.move_to(fresh, &socket, &channel).await;
+                    }
+                    None if moved.take().is_some_and(|at| clock::now().duration_since(at) < SAME_DEATH) => {
+                        let reason = "the exit stopped answering on two circuits";
+                        match shared.rebuild_or_end(reason, &socket, &standby, &channel).await {
+                            Some(fresh) => (carrier, watch) = fresh,
+                            None => return,
+                        }
                     }
                     None => tokio::select! {
                         _ = carrier.circuit.state.closed() => {}
@@ -345,21 +383,12 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
                 }
                 shared.died(&carrier);
                 if let Some(fresh) = standby.take() {
-                    (carrier, watch) = shared.move_to(fresh, &socket, &channel);
+                    (carrier, watch) = shared.move_to(fresh, &socket, &channel).await;
                     continue;
                 }
-                shared.state.send_replace(State::Moving);
-                match shared.rebuild(&socket, &standby).await {
-                    Ok(fresh) => {
-                        carrier = Arc::new(fresh);
-                        watch = Watch::new(carrier.path.len());
-                        shared.carry_by(&carrier, &socket, &channel);
-                        shared.state.send_replace(State::Up(Arc::clone(&channel)));
-                    }
-                    Err(error) => {
-                        shared.end(CircuitError::Closed(format!("{reason}; no other circuit to the exit: {error}")));
-                        return channel.connection.close(codes::CIRCUIT, reason.as_bytes());
-                    }
+                match shared.rebuild_or_end(&reason, &socket, &standby, &channel).await {
+                    Some(fresh) => (carrier, watch) = fresh,
+                    None => return,
                 }
             }
             _ = look.tick() => {
@@ -367,7 +396,7 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
                     .ready()
                     .is_some_and(|other| watch.look(&shared.shard, &channel.connection, &carrier, other));
                 if worse && let Some(fresh) = standby.take() {
-                    (carrier, watch) = shared.move_to(fresh, &socket, &channel);
+                    (carrier, watch) = shared.move_to(fresh, &socket, &channel).await;
                 }
             }
         }

@@ -301,8 +301,13 @@ impl Fetch {
         let Some(wanted) = self.wanted.get_mut(&index) else { return };
         let usable = |id: &RelayId| self.seeders.get(id).is_some_and(Seeder::is_usable);
         let (done, liars) = wanted.judged(judgement, usable);
+        let sources = wanted.chunk.class.sources();
+        // Who lied is said before the chunk is given: nobody listens after the last one.
+        for liar in liars {
+            self.convict(liar);
+        }
         if let Some(chunk) = done {
-            self.totals.useful += u64::from(wanted.chunk.class.sources());
+            self.totals.useful += u64::from(sources);
             self.wanted.remove(&index);
             let idle: Vec<u64> = self.out.iter().filter(|(_, out)| out.index == index).map(|(n, _)| *n).collect();
             for number in idle {
@@ -314,9 +319,6 @@ impl Fetch {
                 self.events.push_back(Event::Cancel { number });
             }
             self.events.push_back(Event::Done { index, chunk });
-        }
-        for liar in liars {
-            self.convict(liar);
         }
         self.look_at_all();
     }
