@@ -4,6 +4,7 @@
 //! [`Follower`] takes what the microphone gives and hands out frames of 20 ms of the machine's time. It watches how much sound waits and
 //! bends the rate by a hair, so that the wait neither grows nor runs out. What it hands out is interpolated with a windowed sinc, without
 //! steps. Playout needs no such thing: the jitter buffer stretches (decision 0112).
+#![allow(clippy::cast_possible_truncation, reason = "places and weights within a few frames of sound")]
 
 use super::{FRAME_SAMPLES, Pcm, to_sample};
 use std::collections::VecDeque;

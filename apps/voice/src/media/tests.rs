@@ -1,3 +1,5 @@
+#![allow(clippy::print_stdout, reason = "the figures of the specification")]
+
 use super::class::Class;
 use super::codec::{OpusFrame, PACKET_MAX, PACKET_MIN};
 use super::frame::{

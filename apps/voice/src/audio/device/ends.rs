@@ -4,12 +4,12 @@ use super::keeper::{Keeper, Pace};
 use super::stream::{Loudspeakers, Microphones, RING};
 use super::{DeviceError, Kind, Wanted};
 use crate::media::Pcm;
-use crate::media::drift::Follower;
+use crate::media::drift::{Follower, FollowerCounts};
 use rtrb::{Consumer, Producer};
 use std::fmt;
 use std::time::Instant;
 
-/// What should wait of a microphone's sound after each frame: 10 ms, more if the device hands it over in larger blocks.
+/// What should be left of a microphone's sound when a frame was taken, in samples: 10 ms, two of its buffers.
 const INPUT_LEVEL: usize = 480;
 /// What should be waiting for a loudspeaker right after a frame was written: a frame and 10 ms.
 const OUTPUT_LEVEL: i64 = 1_440;
@@ -34,7 +34,7 @@ pub struct DeviceInput {
     keeper: Keeper<Consumer<i16>>,
     name: String,
     ring: Option<Consumer<i16>>,
-    /// Brings the device's clock to ours.
+    /// Brings the device's clock to the call's.
     follower: Follower,
     fresh: Vec<i16>,
 }
@@ -46,7 +46,7 @@ impl DeviceInput {
     /// [`DeviceError`] if there is none, none of that name, or it cannot be used.
     pub fn open(wanted: Wanted) -> Result<Self, DeviceError> {
         let (keeper, name) = Keeper::start(Kind::Microphone, wanted, Microphones, Pace::default())?;
-        Ok(Self { keeper, name, ring: None, follower: Follower::new(INPUT_LEVEL), fresh: Vec::new() })
+        Ok(Self { keeper, name, ring: None, follower: Follower::new(INPUT_LEVEL), fresh: Vec::with_capacity(RING) })
     }
 
     /// The device that was opened, as people call it.
@@ -55,29 +55,35 @@ impl DeviceInput {
         &self.name
     }
 
+    /// Drops what was picked up before.
     pub(in crate::audio) fn start(&mut self) {
-        self.renew();
-        if let Some(ring) = &mut self.ring {
-            while ring.pop().is_ok() {}
-        }
+        self.fetch();
+        self.follower = Follower::new(INPUT_LEVEL);
     }
 
-    fn renew(&mut self) {
+    /// Takes in what the device has given since the last time.
+    fn fetch(&mut self) {
         if let Some(ring) = self.keeper.changed() {
-            // Another device has another clock.
             self.ring = Some(ring);
+            // Another device, another clock.
             self.follower = Follower::new(INPUT_LEVEL);
         }
-    }
-
-    pub(in crate::audio) fn read(&mut self, pcm: &mut Pcm) {
-        self.renew();
         self.fresh.clear();
         if let Some(ring) = &mut self.ring {
             self.fresh.extend(std::iter::from_fn(|| ring.pop().ok()));
         }
+    }
+
+    pub(in crate::audio) fn read(&mut self, pcm: &mut Pcm) {
+        self.fetch();
         self.follower.push(&self.fresh);
         self.follower.pull(pcm);
+    }
+
+    /// What could not be taken in smoothly from the device in use.
+    #[must_use]
+    pub fn counts(&self) -> FollowerCounts {
+        self.follower.counts()
     }
 
     /// The device's clock.
@@ -149,10 +155,7 @@ impl DeviceOutput {
 
 impl fmt::Debug for DeviceInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeviceInput")
-            .field("name", &self.name)
-            .field("counts", &self.follower.counts())
-            .finish_non_exhaustive()
+        f.debug_struct("DeviceInput").field("name", &self.name).field("counts", &self.counts()).finish_non_exhaustive()
     }
 }
 
