@@ -58,6 +58,20 @@ fuzz: ## Build every fuzz target and run each for FUZZ_RUNS inputs
 bench: build setup-bench ## One table: ours beside its peers, measured in the same run
 	$(CARGO) run --release --locked -p zmesh-tests --bin zmesh-bench
 
+# Python packages that judge sound, apart from those of the system.
+QUALITY_PYTHON := target/quality-venv/bin/python
+QUALITY_ARGS ?=
+
+$(QUALITY_PYTHON): tests/quality/requirements.txt
+	@.ci/packages build quality
+	python3 -m venv target/quality-venv
+	$(QUALITY_PYTHON) -m pip install --quiet --requirement tests/quality/requirements.txt
+	@touch $(QUALITY_PYTHON)
+
+.PHONY: quality
+quality: $(QUALITY_PYTHON) ## Calls over bad networks, in virtual time: PESQ, ViSQOL, delay, what is made up (QUALITY_ARGS="--profile mobile")
+	$(CARGO) run --release --locked -p zmesh-tests --bin zmesh-quality -- --python $(QUALITY_PYTHON) $(QUALITY_ARGS)
+
 # The switches by which the cryptographic crates leave the processor's AES and carry-less multiplication unused.
 PORTABLE := --cfg aes_backend="soft" --cfg polyval_backend="soft" --cfg aes_force_soft --cfg polyval_force_soft
 MATRIX_ARGS ?=
@@ -72,6 +86,7 @@ matrix: setup ## Hops x loss repair x loss x native or portable: throughput, ech
 .PHONY: vectors
 vectors: ## Write specs/vectors anew (a test checks that they match)
 	$(CARGO) run --locked -p zmesh-sphinx --example vectors
+	$(CARGO) run --locked -p zmesh-fec --example vectors
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -128,7 +128,7 @@ impl Decoder {
             let id = first + u64::from(offset);
             let coefficient = vector.coefficient(vector.first().wrapping_add(offset));
             match self.span.get(id) {
-                Some(known) => row.subtract(known, coefficient),
+                Some(known) => self.rows.subtract(&mut row, known, coefficient),
                 None => row.set(id, coefficient),
             }
         }
@@ -166,12 +166,27 @@ impl Decoder {
         if self.span.expire(now, self.keep) {
             self.rows.forget_before(self.span.base());
         }
+        if self.recovered.is_empty() && self.span.memory() == 0 {
+            self.recovered = VecDeque::new();
+        }
     }
 
     /// What it has met.
     #[must_use]
     pub const fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.span.memory() + self.rows.memory() + self.recovered.capacity() * size_of::<(u16, Symbol)>()
+    }
+
+    /// Multiply-adds of whole symbols that repairs have cost so far: what a hostile neighbour can spend of ours.
+    #[must_use]
+    pub const fn work(&self) -> u64 {
+        self.rows.work()
     }
 
     /// The id on a line without end, taken to be the one nearest to the newest.
@@ -214,7 +229,7 @@ impl Decoder {
     fn restart(&mut self) {
         self.started = false;
         self.span = Span::default();
-        self.rows = Rows::default();
+        self.rows.forget_before(u64::MAX);
         self.seen = Seen::default();
     }
 }

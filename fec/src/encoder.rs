@@ -114,6 +114,12 @@ impl Encoder {
         self.window.iter().filter(|sent| !sent.done).count()
     }
 
+    /// Bytes on the heap.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.window.capacity() * size_of::<Sent>()
+    }
+
     fn oldest(&self) -> u16 {
         // At most 64 symbols are in the window.
         #[allow(clippy::cast_possible_truncation, reason = "at most WINDOW")]

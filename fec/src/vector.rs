@@ -147,6 +147,48 @@ mod tests {
         }
     }
 
+    /// Whether a square system over the field has no solution.
+    fn is_singular(mut matrix: Vec<Vec<u8>>) -> bool {
+        for column in 0..matrix.len() {
+            let Some(pivot) = (column..matrix.len()).find(|row| matrix[*row][column] != 0) else { return true };
+            matrix.swap(column, pivot);
+            let unit = matrix[column].clone();
+            for row in &mut matrix[column + 1..] {
+                let factor = field::mul(row[column], field::inv(unit[column]));
+                field::add_scaled(row, &unit, factor);
+            }
+        }
+        false
+    }
+
+    #[test]
+    fn no_system_of_ours_fails_and_some_of_vandermonde_do() {
+        let powers: Vec<u8> = std::iter::successors(Some(1), |power| Some(field::mul(*power, 2))).take(255).collect();
+        let mut state = 1u64;
+        let mut dice = |most: u64| {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            u16::try_from((state >> 33) % most).unwrap()
+        };
+        let (mut ours, mut vandermonde) = (0, 0);
+        for _ in 0..5_000 {
+            let (first, repair) = (dice(65_536), dice(60_000));
+            let mut lost: Vec<u16> = (0..64).map(|offset| first.wrapping_add(offset)).collect();
+            while lost.len() > 4 {
+                lost.swap_remove(usize::from(dice(64)) % lost.len());
+            }
+            let matrix = |element: &dyn Fn(u16, u16) -> u8| -> Vec<Vec<u8>> {
+                [0, 1, 3, 6].map(|after| lost.iter().map(|id| element(*id, repair + after)).collect()).to_vec()
+            };
+            ours += u32::from(is_singular(matrix(&|id, repair| {
+                Vector::new(0, 1, (repair % u16::from(SEEDS)).to_be_bytes()[1]).unwrap().coefficient(id)
+            })));
+            vandermonde +=
+                u32::from(is_singular(matrix(&|id, repair| powers[(usize::from(id) * usize::from(repair)) % 255])));
+        }
+        assert_eq!(ours, 0);
+        assert!((5..60).contains(&vandermonde), "{vandermonde} of 5,000");
+    }
+
     #[test]
     fn no_coefficient_is_zero() {
         for seed in 0..SEEDS {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Follows 01-sphinx.md and 02-cells.md, and nothing else, through setup.json, cells.json and hctr2.json.
+"""Follows 01-sphinx.md, 02-cells.md and fec.md, and nothing else, through setup.json, cells.json, hctr2.json and fec.json.
 
 A second implementation for reading and checking: plain Python, no packages, slow, not constant-time. Run it without arguments.
 """
@@ -326,6 +326,119 @@ def check_cells(vectors, hops):
                 assert link == {"body": body.hex(), "number": lane << 30 | (hop.start + counter) % 2**30}
 
 
+# --- repair: fec.md ---------------------------------------------------------------------------------------------------------------
+
+
+def field_product(a, b):
+    """Section 2."""
+    product = 0
+    for bit in range(8):
+        if b >> bit & 1:
+            product ^= a << bit
+    for bit in range(14, 7, -1):
+        if product >> bit & 1:
+            product ^= 0x11D << (bit - 8)
+    return product
+
+
+def field_inverse(a):
+    return next(b for b in range(256) if field_product(a, b) == 1)
+
+
+def elements(symbol):
+    """Bit j of element k is bit k mod 8 of byte 64 j + k div 8."""
+    return [sum((symbol[64 * j + k // 8] >> k % 8 & 1) << j for j in range(8)) for k in range(512)]
+
+
+def from_elements(values):
+    symbol = bytearray(512)
+    for k, value in enumerate(values):
+        for j in range(8):
+            symbol[64 * j + k // 8] |= (value >> j & 1) << k % 8
+    return bytes(symbol)
+
+
+def scaled(coefficient, symbol):
+    products = [field_product(coefficient, element) for element in range(256)]
+    return from_elements([products[element] for element in elements(symbol)])
+
+
+def coefficients_of(vector):
+    """Section 3: id to coefficient."""
+    first, mask, seed = int.from_bytes(vector[:2], "big"), int.from_bytes(vector[2:10], "big"), vector[10]
+    assert len(vector) == 11 and mask & 1 and seed < 192
+    ids = [(first + offset) % 2**16 for offset in range(64) if mask >> offset & 1]
+    return {at: field_inverse(at % 64 ^ 64 + seed) for at in ids}
+
+
+def solve(equations):
+    """All unknowns that are determined, by elimination from scratch: [(coefficients, symbol)] to {id: symbol}."""
+    rows = [(dict(coefficients), symbol) for coefficients, symbol in equations]
+    done = []
+    while rows:
+        coefficients, symbol = rows.pop()
+        coefficients = {at: c for at, c in coefficients.items() if c}
+        if not coefficients:
+            assert symbol == bytes(512), "contradiction"
+            continue
+        pivot = next(iter(coefficients))
+        scale = field_inverse(coefficients[pivot])
+        unit = {at: field_product(scale, c) for at, c in coefficients.items()}, scaled(scale, symbol)
+
+        def reduced(row):
+            factor = row[0].get(pivot, 0)
+            ids = set(row[0]) | set(unit[0])
+            rest = {at: row[0].get(at, 0) ^ field_product(factor, unit[0].get(at, 0)) for at in ids}
+            return rest, xor(row[1], scaled(factor, unit[1]))
+
+        rows, done = [reduced(row) for row in rows], [reduced(row) for row in done] + [unit]
+    alone = [([at for at, c in coefficients.items() if c], symbol) for coefficients, symbol in done]
+    return {ids[0]: symbol for ids, symbol in alone if len(ids) == 1}
+
+
+def check_repair(vectors):
+    for a, b, product in vectors["products"]:
+        assert field_product(a, b) == product
+    for vector in vectors["symbol_products"]:
+        assert scaled(vector["coefficient"], hexed(vector["symbol"])).hex() == vector["product"]
+    for vector in vectors["coefficients"]:
+        assert coefficients_of(hexed(vector["vector"])) == dict(zip(vector["ids"], vector["coefficients"]))
+    for vector in vectors["window_updates"]:
+        update = hexed(vector["update"])
+        first, held = int.from_bytes(update[:2], "big"), int.from_bytes(update[2:], "big")
+
+        def is_done(at):
+            ahead = (at - first) % 2**16
+            return ahead >= 2**15 or 1 <= ahead <= 64 and held >> ahead - 1 & 1 == 1
+
+        assert [at for at in vector["asked"] if is_done(at)] == vector["done"]
+
+    sent = vectors["exchange"]["sent"]
+    sources = {datagram["id"]: hexed(datagram["symbol"]) for datagram in sent if "id" in datagram}
+    for datagram in sent:
+        if "vector" in datagram:
+            total = bytes(512)
+            for at, coefficient in coefficients_of(hexed(datagram["vector"])).items():
+                total = xor(total, scaled(coefficient, sources[at]))
+            assert total.hex() == datagram["symbol"]
+    known, repairs = {}, []
+    for arrival in vectors["exchange"]["arrivals"]:
+        datagram = sent[arrival["datagram"]]
+        if "id" in datagram:
+            assert arrival["new"] == (datagram["id"] not in known)
+            known[datagram["id"]] = hexed(datagram["symbol"])
+        else:
+            repairs.append((coefficients_of(hexed(datagram["vector"])), hexed(datagram["symbol"])))
+        equations = []
+        for coefficients, symbol in repairs:
+            for at in coefficients.keys() & known.keys():
+                symbol = xor(symbol, scaled(coefficients[at], known[at]))
+            equations.append(({at: c for at, c in coefficients.items() if at not in known}, symbol))
+        recovered = solve(equations)
+        known.update(recovered)
+        assert {one["id"]: one["symbol"] for one in arrival["recovered"]} == {at: s.hex() for at, s in recovered.items()}
+
+
 def main():
     load = lambda name: json.loads((HERE / name).read_text())
     for vector in load("hctr2.json")["vectors"]:
@@ -334,7 +447,8 @@ def main():
         assert cipher.encrypt(tweak, plain) == encrypted and cipher.decrypt(tweak, encrypted) == plain
     circuits = [check_set_up(vector) for vector in load("setup.json")["set_ups"]]
     check_cells(load("cells.json"), circuits[2])
-    print("hctr2.json, setup.json and cells.json agree with the documents")
+    check_repair(load("fec.json"))
+    print("hctr2.json, setup.json, cells.json and fec.json agree with the documents")
 
 
 if __name__ == "__main__":

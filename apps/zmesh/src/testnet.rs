@@ -266,6 +266,10 @@ fn config_text(nickname: &str, listen: SocketAddr, advertise: SocketAddr, exit: 
          streams = 1024\n\
          connects_per_minute = 60000\n\
          lookups_per_minute = 60000\n\
-         test_network = true\n"
+         test_network = true\n\
+         \n\
+         [chunks]\n\
+         megabytes = 64\n\
+         put_bytes_per_second = 67108864\n"
     )
 }

@@ -30,8 +30,7 @@ impl Row {
         Row { pivot: 0, coefficients: [0; SPAN], symbol: *symbol }
     }
 
-    /// Takes out a known symbol.
-    pub(super) fn subtract(&mut self, known: &Symbol, coefficient: u8) {
+    fn subtract(&mut self, known: &Symbol, coefficient: u8) {
         planes::add_scaled(&mut self.symbol, known, coefficient);
     }
 
@@ -57,15 +56,26 @@ impl Row {
 /// The equations. A row's pivot is its lowest unknown and stands in no other row. So every unknown that is given up, lowest ids first, is
 /// the pivot of a row that goes with it, or is in rows whose own pivots went before.
 #[derive(Debug, Default)]
-pub(super) struct Rows(Vec<Row>);
+pub(super) struct Rows {
+    rows: Vec<Row>,
+    /// Multiply-adds of symbols so far.
+    work: u64,
+}
 
 impl Rows {
+    /// Takes a known symbol out of an equation that is being made.
+    pub(super) fn subtract(&mut self, row: &mut Row, known: &Symbol, coefficient: u8) {
+        row.subtract(known, coefficient);
+        self.work += 1;
+    }
+
     /// Adds an equation between ids of the span that begins at `base`.
     pub(super) fn insert(&mut self, mut row: Row, base: u64) -> Outcome {
-        for other in &self.0 {
+        for other in &self.rows {
             let coefficient = row.at(other.pivot);
             if coefficient != 0 {
                 row.add(other, coefficient);
+                self.work += 1;
             }
         }
         let Some(pivot) = (base..base + SPAN as u64).find(|id| row.at(*id) != 0) else {
@@ -76,26 +86,29 @@ impl Rows {
         let scale = field::inv(row.at(pivot));
         field::scale(&mut row.coefficients, scale);
         planes::scale(&mut row.symbol, scale);
-        for other in &mut self.0 {
+        self.work += 1;
+        for other in &mut self.rows {
             let coefficient = other.at(pivot);
             if coefficient != 0 {
                 other.add(&row, coefficient);
+                self.work += 1;
             }
         }
-        if self.0.len() == MOST_ROWS {
+        if self.rows.len() == MOST_ROWS {
             self.forget_oldest();
         }
-        self.0.push(row);
+        self.rows.push(row);
         Outcome::Kept
     }
 
     /// A symbol arrived after all: it is no unknown any more.
     pub(super) fn substitute(&mut self, id: u64, symbol: &Symbol) {
         let mut freed = None;
-        for (index, row) in self.0.iter_mut().enumerate() {
+        for (index, row) in self.rows.iter_mut().enumerate() {
             let coefficient = row.at(id);
             if coefficient != 0 {
                 row.subtract(symbol, coefficient);
+                self.work += 1;
                 row.set(id, 0);
                 if row.pivot == id {
                     freed = Some(index);
@@ -104,36 +117,46 @@ impl Rows {
         }
         if let Some(index) = freed {
             // Its rest is still an equation, with another pivot. It cannot contradict: the others do not follow from it.
-            let row = self.0.swap_remove(index);
+            let row = self.rows.swap_remove(index);
             self.insert(row, id);
         }
     }
 
     /// Takes out an equation with a single unknown, which is the answer.
     pub(super) fn take_solved(&mut self) -> Option<(u64, Symbol)> {
-        let index = self.0.iter().position(Row::is_solved)?;
-        let row = self.0.swap_remove(index);
+        let index = self.rows.iter().position(Row::is_solved)?;
+        let row = self.rows.swap_remove(index);
         Some((row.pivot, row.symbol))
     }
 
     /// Unknowns below `base` are given up, and the equations that need them.
     pub(super) fn forget_before(&mut self, base: u64) {
-        self.0.retain(|row| row.pivot >= base);
-        if self.0.is_empty() {
-            self.0 = Vec::new();
+        self.rows.retain(|row| row.pivot >= base);
+        if self.rows.is_empty() {
+            self.rows = Vec::new();
         }
     }
 
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.rows.capacity() * size_of::<Row>()
+    }
+
+    /// Multiply-adds of symbols so far.
+    pub(super) const fn work(&self) -> u64 {
+        self.work
+    }
+
     fn forget_oldest(&mut self) {
-        let oldest = self.0.iter().enumerate().min_by_key(|(_, row)| row.pivot).map(|(index, _)| index);
+        let oldest = self.rows.iter().enumerate().min_by_key(|(_, row)| row.pivot).map(|(index, _)| index);
         if let Some(index) = oldest {
-            self.0.swap_remove(index);
+            self.rows.swap_remove(index);
         }
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.rows.len()
     }
 }
 

@@ -121,6 +121,13 @@ impl Span {
         self.slots.len()
     }
 
+    /// Bytes on the heap.
+    pub(super) fn memory(&self) -> usize {
+        self.pool.capacity() * size_of::<Symbol>()
+            + self.slots.capacity() * size_of::<Slot>()
+            + self.free.capacity() * size_of::<u16>()
+    }
+
     /// Bytes of symbols that are allocated.
     #[cfg(test)]
     pub(super) fn allocated(&self) -> usize {

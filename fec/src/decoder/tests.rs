@@ -244,8 +244,25 @@ fn memory_follows_use_and_is_given_back() {
         "{}: a call has 14 cells within 260",
         decoder.span.allocated()
     );
+    assert!(decoder.memory() >= decoder.span.allocated());
     decoder.expire(1000 * 20 + RESTART + KEEP);
-    assert_eq!(decoder.span.allocated(), 0);
+    while decoder.poll().is_some() {}
+    assert_eq!(decoder.memory(), 0);
+}
+
+#[test]
+fn a_call_needs_little_memory() {
+    // The times of a link: 120 ms, and 200 ms for repairs that come late.
+    let (mut encoder, mut decoder) = (Encoder::new(120), Decoder::new(320));
+    for number in 0..500 {
+        let id = encoder.push(number * 20, &symbol(number));
+        assert!(decoder.source(number * 20, id, &symbol(number)));
+        let mut out = [0; SYMBOL_LEN];
+        let vector = encoder.repair(number * 20 + 7, &mut out).unwrap();
+        decoder.repair(number * 20 + 7, &vector, &out);
+    }
+    assert!(encoder.memory() <= 4_300, "{}", encoder.memory());
+    assert!(decoder.memory() <= 19_000, "{}", decoder.memory());
 }
 
 #[derive(Debug, Clone)]
@@ -332,6 +349,7 @@ proptest! {
         let mut now = 0;
         for (is_source, base, near, mask, seed, wait) in packets {
             now += wait;
+            let before = decoder.work();
             let id = if mask & 0x700 == 0 { base } else { near };
             if is_source {
                 let _ = decoder.source(now, id, &symbol(u64::from(id)));
@@ -340,7 +358,8 @@ proptest! {
             }
             prop_assert!(decoder.rows.len() <= MOST_ROWS);
             prop_assert!(decoder.span.slots() <= SPAN);
-            prop_assert!(decoder.span.allocated() <= 2 * SPAN * SYMBOL_LEN);
+            prop_assert!(decoder.memory() <= 200_000, "{}", decoder.memory());
+            prop_assert!(decoder.work() - before <= 65 + 3 * MOST_ROWS as u64, "{}", decoder.work() - before);
             prop_assert!(decoder.recovered.len() <= SPAN);
             let _ = decoder.window_update();
         }

@@ -87,5 +87,5 @@ fn memory_is_given_back_after_a_second_of_silence() {
     encoder.expire(DEADLINE + 1);
     assert!(encoder.window.capacity() > 0, "a call's next cell needs it again");
     encoder.expire(IDLE + 1);
-    assert_eq!(encoder.window.capacity(), 0);
+    assert_eq!(encoder.memory(), 0);
 }

@@ -24,7 +24,7 @@ mod conditions;
 mod dice;
 mod loss;
 mod pipe;
-mod profile;
+pub mod profile;
 mod timeline;
 
 pub use conditions::{Conditions, Flaw};

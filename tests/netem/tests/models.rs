@@ -58,7 +58,7 @@ fn check_runs(loss: Loss, r: f64) {
     let all = f64::from(found.iter().sum::<u32>());
     near("runs", all, counters.loss_runs as f64, 1.0);
     for (index, count) in found.iter().take(6).enumerate() {
-        let expected = r * (1.0 - r).powi(i32::try_from(index).unwrap());
+        let expected = r * (1.0 - r).powi(i32::try_from(index).expect("a short run"));
         // Four standard deviations of a share of that many runs.
         let tolerance = 4.0 * (expected * (1.0 - expected) / all).sqrt();
         near(&format!("runs of {}", index + 1), f64::from(*count) / all, expected, tolerance);

@@ -15,13 +15,13 @@ fn any() -> SocketAddr {
 }
 
 async fn socket() -> UdpSocket {
-    UdpSocket::bind(any()).await.unwrap()
+    UdpSocket::bind(any()).await.expect("loopback works")
 }
 
 /// A server that sends everything back, and tells how many clients it saw.
 async fn reflector() -> SocketAddr {
     let server = socket().await;
-    let address = server.local_addr().unwrap();
+    let address = server.local_addr().expect("loopback works");
     tokio::spawn(async move {
         let mut buffer = [0; 2_048];
         while let Ok((length, from)) = server.recv_from(&mut buffer).await {
@@ -33,7 +33,7 @@ async fn reflector() -> SocketAddr {
 
 async fn receive(socket: &UdpSocket) -> Option<Vec<u8>> {
     let mut buffer = [0; 2_048];
-    let length = timeout(PATIENCE, socket.recv(&mut buffer)).await.ok()?.unwrap();
+    let length = timeout(PATIENCE, socket.recv(&mut buffer)).await.ok()?.expect("loopback works");
     Some(buffer[..length].to_vec())
 }
 

@@ -27,7 +27,6 @@ AvoidDiskWrites 1
 SafeLogging 0
 DisableDebuggerAttachment 0
 ShutdownWaitLength 0
-Address 127.0.0.1
 AssumeReachable 1
 PathsNeededToBuildCircuits 0.67
 TestingDirAuthVoteExit *
@@ -66,13 +65,35 @@ pub struct TorNetwork {
     authorities: Vec<Process>,
     socks: SocketAddr,
     control: PathBuf,
+    /// What every torrc begins with.
+    common: String,
     directory: TempDir,
     took: Duration,
+}
+
+/// Where the daemons of a network run.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The address of authorities and relays.
+    pub address: Ipv4Addr,
+    /// What stands before the command of an authority or relay: `ip netns exec NAME`, or nothing.
+    pub servers: Vec<String>,
+    /// What stands before the command of the client.
+    pub client: Vec<String>,
+}
+
+impl Place {
+    /// This machine's loopback.
+    #[must_use]
+    pub fn here() -> Place {
+        Place { address: Ipv4Addr::LOCALHOST, servers: Vec::new(), client: Vec::new() }
+    }
 }
 
 /// One daemon before it runs.
 struct Plan {
     nickname: String,
+    address: Ipv4Addr,
     directory: PathBuf,
     or_port: u16,
     dir_port: u16,
@@ -93,6 +114,14 @@ impl TorNetwork {
     /// # Errors
     /// When tor is not installed, a key cannot be made, or the client is not ready within `patience`.
     pub fn start(patience: Duration) -> Result<TorNetwork, Error> {
+        TorNetwork::start_at(&Place::here(), patience)
+    }
+
+    /// The same network elsewhere.
+    ///
+    /// # Errors
+    /// As [`TorNetwork::start`].
+    pub fn start_at(place: &Place, patience: Duration) -> Result<TorNetwork, Error> {
         let begun = Instant::now();
         let tor = find_program("tor").ok_or(Error::Missing("tor"))?;
         let gencert = find_program("tor-gencert").ok_or(Error::Missing("tor-gencert"))?;
@@ -103,12 +132,12 @@ impl TorNetwork {
 
         let ports = free_ports::<{ 2 * AUTHORITIES + RELAYS + 1 }>()?;
         let authorities = (0..AUTHORITIES)
-            .map(|i| Plan::new(&directory, format!("auth{i}"), ports[2 * i], ports[2 * i + 1]))
+            .map(|i| Plan::new(&directory, place.address, format!("auth{i}"), ports[2 * i], ports[2 * i + 1]))
             .collect::<Result<Vec<_>, _>>()?;
         let relays = (0..RELAYS)
-            .map(|i| Plan::new(&directory, format!("relay{i}"), ports[2 * AUTHORITIES + i], 0))
+            .map(|i| Plan::new(&directory, place.address, format!("relay{i}"), ports[2 * AUTHORITIES + i], 0))
             .collect::<Result<Vec<_>, _>>()?;
-        let client = Plan::new(&directory, "client".to_owned(), 0, 0)?;
+        let client = Plan::new(&directory, place.address, "client".to_owned(), 0, 0)?;
         let socks = SocketAddr::from((Ipv4Addr::LOCALHOST, ports[2 * AUTHORITIES + RELAYS]));
 
         let mut common = COMMON.to_owned();
@@ -122,23 +151,48 @@ impl TorNetwork {
             relay.write_torrc(&[&common, EXIT])?;
         }
         let control = client.directory.join("control");
-        client.write_torrc(&[
-            &common,
-            &format!("SocksPort {socks}\nControlSocket {}\nConnectionPadding 0\n", control.display()),
-        ])?;
+        client.write_torrc(&[&common, &client.client_lines(socks)])?;
 
         let mut network = TorNetwork {
-            authorities: authorities.iter().map(|plan| plan.start(&tor)).collect::<Result<_, _>>()?,
-            relays: relays.iter().map(|plan| plan.start(&tor)).collect::<Result<_, _>>()?,
-            client: client.start(&tor)?,
+            authorities: authorities.iter().map(|plan| plan.start(&tor, &place.servers)).collect::<Result<_, _>>()?,
+            relays: relays.iter().map(|plan| plan.start(&tor, &place.servers)).collect::<Result<_, _>>()?,
+            client: client.start(&tor, &place.client)?,
             socks,
             control,
+            common,
             directory,
             took: Duration::ZERO,
         };
         network.wait_until_ready(&client.log(), begun + patience, patience)?;
         network.took = begun.elapsed();
         Ok(network)
+    }
+
+    /// Starts one more client, with `before` before its command, and waits until it has a circuit: the process and its SOCKS port.
+    ///
+    /// # Errors
+    /// As [`TorNetwork::start`].
+    pub fn add_client(
+        &self,
+        name: &str,
+        before: &[String],
+        patience: Duration,
+    ) -> Result<(Process, SocketAddr), Error> {
+        let tor = find_program("tor").ok_or(Error::Missing("tor"))?;
+        let [port] = free_ports::<1>()?;
+        let socks = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let plan = Plan::new(&self.directory, Ipv4Addr::LOCALHOST, name.to_owned(), 0, 0)?;
+        plan.write_torrc(&[&self.common, &plan.client_lines(socks)])?;
+        let client = plan.start(&tor, before)?;
+        let until = Instant::now() + patience;
+        while !fs::read_to_string(plan.log()).unwrap_or_default().contains("Bootstrapped 100%") {
+            if Instant::now() > until {
+                let (program, seconds) = (format!("tor {name}"), patience.as_secs());
+                return Err(Error::NotReady { program, seconds, last: last_line(&plan.log()) });
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        Ok((client, socks))
     }
 
     /// Where the client's SOCKS port is.
@@ -259,14 +313,20 @@ impl TorNetwork {
 }
 
 impl Plan {
-    fn new(root: &TempDir, nickname: String, or_port: u16, dir_port: u16) -> Result<Plan, Error> {
+    fn new(root: &TempDir, address: Ipv4Addr, nickname: String, or_port: u16, dir_port: u16) -> Result<Plan, Error> {
         let directory = root.path().join(&nickname);
         fs::create_dir_all(directory.join("keys")).map_err(Error::io("making a directory"))?;
         for path in [&directory, &directory.join("keys")] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o700))
                 .map_err(Error::io("restricting a directory"))?;
         }
-        Ok(Plan { nickname, directory, or_port, dir_port })
+        Ok(Plan { nickname, address, directory, or_port, dir_port })
+    }
+
+    /// What a client's torrc says beside the common part.
+    fn client_lines(&self, socks: SocketAddr) -> String {
+        let control = self.directory.join("control");
+        format!("SocksPort {socks}\nControlSocket {}\nConnectionPadding 0\n", control.display())
     }
 
     fn log(&self) -> PathBuf {
@@ -286,10 +346,10 @@ impl Plan {
             self.log().display()
         ));
         if self.or_port != 0 {
-            text.push_str(&format!("ORPort 127.0.0.1:{}\nSocksPort 0\n", self.or_port));
+            text.push_str(&format!("Address {0}\nORPort {0}:{1}\nSocksPort 0\n", self.address, self.or_port));
         }
         if self.dir_port != 0 {
-            text.push_str(&format!("DirPort 127.0.0.1:{}\n", self.dir_port));
+            text.push_str(&format!("DirPort {}:{}\n", self.address, self.dir_port));
         }
         fs::write(self.torrc(), text).map_err(Error::io("writing a torrc"))
     }
@@ -299,7 +359,7 @@ impl Plan {
         let keys = self.directory.join("keys");
         let mut child = Command::new(gencert)
             .args(["--create-identity-key", "--passphrase-fd", "0", "-m", "12"])
-            .args(["-a", &format!("127.0.0.1:{}", self.dir_port)])
+            .args(["-a", &format!("{}:{}", self.address, self.dir_port)])
             .arg("-i")
             .arg(keys.join("authority_identity_key"))
             .arg("-s")
@@ -345,15 +405,23 @@ impl Plan {
                 said: format!("{said}{}", String::from_utf8_lossy(&output.stderr)),
             })?;
         Ok(format!(
-            "DirAuthority {} orport={} no-v2 v3ident={v3_identity} 127.0.0.1:{} {fingerprint}\n",
-            self.nickname, self.or_port, self.dir_port
+            "DirAuthority {} orport={} no-v2 v3ident={v3_identity} {}:{} {fingerprint}\n",
+            self.nickname, self.or_port, self.address, self.dir_port
         ))
     }
 
-    fn start(&self, tor: &Path) -> Result<Process, Error> {
+    fn start(&self, tor: &Path, before: &[String]) -> Result<Process, Error> {
+        let mut command = match before.split_first() {
+            Some((first, more)) => {
+                let mut command = Command::new(first);
+                command.args(more).arg(tor);
+                command
+            }
+            None => Command::new(tor),
+        };
         Process::start(
             &self.nickname,
-            Command::new(tor)
+            command
                 .args(["--defaults-torrc", "/nonexistent", "-f"])
                 .arg(self.torrc())
                 .stdin(Stdio::null())

@@ -1,8 +1,6 @@
 //! One end of a real call as an app of a simulated node: the voice application's own state machines, fed with speech, its sound recorded.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use zmesh_proto::node::{CircuitId, Event, Meet, MeetingOutcome, Node};
@@ -16,6 +14,9 @@ use crate::sim::node::App;
 
 /// Time until a meeting relay is asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Asides that may wait in the call at a time.
+const MOST_ASIDES: usize = 16;
 
 /// What one end said and heard, on the clock of the simulation.
 #[derive(Debug, Clone, Default)]
@@ -51,20 +52,6 @@ pub struct Relays {
     pub cookie: [u8; 16],
 }
 
-/// What the two ends tell each other about legs. It goes past the network: what a real call says inside its frames is too little to matter.
-#[derive(Debug, Clone, Default)]
-pub struct Notes(Rc<RefCell<[VecDeque<Vec<u8>>; 2]>>);
-
-impl Notes {
-    fn say(&self, role: Role, note: Vec<u8>) {
-        self.0.borrow_mut()[usize::from(role == Role::Caller)].push_back(note);
-    }
-
-    fn hear(&self, role: Role) -> Option<Vec<u8>> {
-        self.0.borrow_mut()[usize::from(role == Role::Answerer)].pop_front()
-    }
-}
-
 /// A circuit of a leg.
 #[derive(Debug)]
 struct LegCircuit {
@@ -83,7 +70,6 @@ pub struct VoiceEnd {
     epoch: Instant,
     call: Call,
     legs: Legs,
-    notes: Notes,
     relays: Relays,
     taken: usize,
     circuits: BTreeMap<LegId, LegCircuit>,
@@ -98,20 +84,13 @@ pub struct VoiceEnd {
 impl VoiceEnd {
     /// An end of `call` over `legs`; `epoch` is the start of the simulation. It says `speech` from `offset` samples on.
     #[must_use]
-    pub fn new(
-        call: Call,
-        legs: Legs,
-        notes: Notes,
-        relays: Relays,
-        speech: (Speech, usize),
-        epoch: Instant,
-    ) -> VoiceEnd {
+    pub fn new(call: Call, mut legs: Legs, relays: Relays, speech: (Speech, usize), epoch: Instant) -> VoiceEnd {
         let (speech, offset) = speech;
+        legs.set_interval(call.class().interval());
         VoiceEnd {
             epoch,
             call,
             legs,
-            notes,
             relays,
             taken: 0,
             circuits: BTreeMap::new(),
@@ -186,15 +165,16 @@ impl VoiceEnd {
                     self.tape.connected = Some(now.saturating_duration_since(self.epoch));
                     self.legs.connected(at);
                 }
+                CallEvent::Aside(aside) => self.legs.handle_aside(at, &aside),
                 CallEvent::Ended(reason) => self.ended = Some(reason),
                 _ => {}
             }
         }
-        while let Some(note) = self.legs.poll_aside() {
-            self.notes.say(self.call.role(), note);
-        }
-        while let Some(note) = self.notes.hear(self.call.role()) {
-            self.legs.handle_aside(at, &note);
+        // What finds no room would find none in the program either: the legs say it again.
+        while self.call.unconfirmed_asides() < MOST_ASIDES
+            && let Some(aside) = self.legs.poll_aside()
+        {
+            let _ = self.call.push_aside(&aside);
         }
         while let Some(step) = self.legs.poll_step() {
             match step {

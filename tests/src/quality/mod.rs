@@ -2,6 +2,7 @@
 
 pub mod emodel;
 pub mod end;
+pub mod peers;
 pub mod report;
 pub mod run;
 pub mod score;

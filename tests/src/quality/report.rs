@@ -7,7 +7,7 @@ use zmesh_voice::call::CallStats;
 use zmesh_voice::measure::MouthToEar;
 
 use super::emodel;
-use super::run::{Outcome, Side};
+use super::run::{Outcome, Side, tape_delay};
 use super::score::Score;
 use super::speech::Speech;
 
@@ -20,6 +20,8 @@ pub struct Heard {
     pub played: u64,
     /// Frames brought back from later messages.
     pub recovered: u64,
+    /// Frames brought back from a description of the sound (DRED).
+    pub described: u64,
     /// Frames that came after their turn.
     pub late: u64,
     /// Steps of 20 ms that were made up.
@@ -40,13 +42,14 @@ impl Heard {
     /// What `listener` heard of `talker`.
     #[must_use]
     pub fn new(talker: &Side, listener: &Side, speech: &Speech) -> Heard {
-        let mouth_to_ear = Outcome::mouth_to_ear(&talker.tape, &listener.tape, speech, None);
+        let mouth_to_ear = tape_delay(&talker.tape, &listener.tape, speech, None);
         let frames = listener.stats.frames;
         let concealed_share = concealed_share(&listener.stats);
         Heard {
             expected: listener.stats.frames_expected,
             played: frames.played,
             recovered: frames.recovered,
+            described: frames.described,
             late: frames.late,
             concealed: frames.concealed,
             concealed_share,
@@ -80,8 +83,8 @@ pub struct Row {
     pub heard: [Heard; 2],
     /// 99th percentile of mouth-to-ear beyond that of the same call over the same profile without loss, ms.
     pub added_p99_ms: Option<f64>,
-    /// What the caller's access link carried up and down, kbit/s, IPv4 and UDP headers included.
-    pub kbit_s: [f64; 2],
+    /// What the caller's access link carried up and down, kbit/s, IPv4 and UDP headers included; not measured for peers.
+    pub kbit_s: Option<[f64; 2]>,
     /// Whether the call was over before its time.
     pub ended_early: bool,
 }
@@ -105,7 +108,7 @@ impl Row {
             seconds,
             heard: [Heard::new(caller, answerer, speech), Heard::new(answerer, caller, speech)],
             added_p99_ms: None,
-            kbit_s: [caller.up, caller.down].map(|bytes| bytes * 8.0 / 1_000.0),
+            kbit_s: Some([caller.up, caller.down].map(|bytes| bytes * 8.0 / 1_000.0)),
             ended_early: caller.ended.is_some() || answerer.ended.is_some(),
         }
     }
@@ -185,7 +188,7 @@ impl QualityTable {
             number(row.p99_ms(), 0),
             row.added_p99_ms.map_or("–".to_owned(), |added| format!("{added:+.0}")),
             number(rating, 1),
-            format!("{:.0}, {:.0}", row.kbit_s[0], row.kbit_s[1]),
+            row.kbit_s.map_or("–".to_owned(), |[up, down]| format!("{up:.0}, {down:.0}")),
         ]
     }
 }
@@ -215,12 +218,13 @@ impl fmt::Display for QualityTable {
 pub fn minute_line(minute: u64, end: &str, stats: &CallStats) -> String {
     let frames = stats.frames;
     format!(
-        "minute {minute}, {end}: {} messages of {} came, {} frames played, {} from later messages, {} made up, {} late, {} lost; \
+        "minute {minute}, {end}: {} messages of {} came, {} frames played, {} from later messages, {} from DRED, {} made up, {} late, {} lost; \
          held back {:?}, target {:?}, round trip {:?}",
         stats.messages_received,
         stats.frames_expected,
         frames.played,
         frames.recovered,
+        frames.described,
         frames.concealed,
         frames.late,
         frames.lost,

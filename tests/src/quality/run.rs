@@ -13,7 +13,7 @@ use zmesh_voice::legs::{Legs, SEED_LEN, Seed};
 use zmesh_voice::measure::{MouthToEar, Track, mouth_to_ear};
 use zmesh_voice::media::SAMPLE_RATE;
 
-use super::end::{Notes, Relays, Tape, VoiceEnd};
+use super::end::{Relays, Tape, VoiceEnd};
 use super::setting::Setting;
 use super::speech::Speech;
 use crate::sim::HostId;
@@ -87,18 +87,16 @@ pub struct Outcome {
     pub fingerprint: u64,
 }
 
-impl Outcome {
-    /// What `listener` heard of `talker`, as the delays between the two tapes: of everything, or of the `last` so much that was said.
-    #[must_use]
-    pub fn mouth_to_ear(talker: &Tape, listener: &Tape, speech: &Speech, last: Option<Duration>) -> Option<MouthToEar> {
-        let said = samples_of_frames(talker.said);
-        let from = last.map_or(0, |last| said.saturating_sub(samples_in(last)));
-        let said = speech.stretch(talker.offset, from, said - from);
-        let start = talker.start + Duration::from_secs_f64(from as f64 / f64::from(SAMPLE_RATE));
-        let mouth = Track { samples: &said, start_unix_micros: micros(start) };
-        let ear = Track { samples: &listener.heard, start_unix_micros: micros(listener.heard_from()) };
-        mouth_to_ear(mouth, ear)
-    }
+/// How long sound took between two tapes: all of it, or the `last` so much that was said.
+#[must_use]
+pub fn tape_delay(talker: &Tape, listener: &Tape, speech: &Speech, last: Option<Duration>) -> Option<MouthToEar> {
+    let said = samples_of_frames(talker.said);
+    let from = last.map_or(0, |last| said.saturating_sub(samples_in(last)));
+    let said = speech.stretch(talker.offset, from, said - from);
+    let start = talker.start + Duration::from_secs_f64(from as f64 / f64::from(SAMPLE_RATE));
+    let mouth = Track { samples: &said, start_unix_micros: micros(start) };
+    let ear = Track { samples: &listener.heard, start_unix_micros: micros(listener.heard_from()) };
+    mouth_to_ear(mouth, ear)
 }
 
 /// Runs the call of `plan`. Calls `each_minute` after every minute of talk with the figures of both ends.
@@ -115,20 +113,20 @@ pub fn run(plan: &Plan<'_>, mut each_minute: impl FnMut(u64, &CallStats, &CallSt
     let (invite, key) = Invite::create([7; 32], meeting[0].0, UNIX_START + 3_600, &mut rng);
     let patience = Patience { handshake: TO_CONNECT, ..Patience::default() };
     let cookie = *invite.cookie();
-    let (notes, legs) = (Notes::default(), plan.setting.legs);
+    let Setting { legs, means, class, .. } = plan.setting;
     let relays = |own: [&[usize]; 2]| Relays {
         own: own.map(|path| world.path(path)).to_vec(),
         meeting: meeting.clone(),
         cookie,
     };
     let (callers, answerers) = (relays([&[0, 1], &[5, 6]]), relays([&[3, 4], &[7, 8]]));
-    let answer = Call::answerer(invite.clone(), key, patience, UNIX_START)?;
-    let ask = Call::caller(invite, patience)?;
+    let invite = invite.with_class(class);
+    let answer = Call::answerer(invite.clone(), key, patience, UNIX_START)?.with_means(means);
+    let ask = Call::caller(invite, patience)?.with_means(means);
     let half = plan.speech.cycle_len() / 2;
     let seed = Seed::new(world.draw_seed()[..SEED_LEN].try_into().unwrap_or([9; SEED_LEN]));
-    let answerer =
-        VoiceEnd::new(answer, Legs::answerer(legs, seed), notes.clone(), answerers, (plan.speech.clone(), half), epoch);
-    let caller = VoiceEnd::new(ask, Legs::caller(legs), notes, callers, (plan.speech.clone(), 0), epoch);
+    let answerer = VoiceEnd::new(answer, Legs::answerer(legs, seed), answerers, (plan.speech.clone(), half), epoch);
+    let caller = VoiceEnd::new(ask, Legs::caller(legs), callers, (plan.speech.clone(), 0), epoch);
     let answerer = world.add_origin_with(answerer, |config| tune(RELAYS, config));
     let caller = world.add_origin_with(caller, |config| tune(RELAYS + 1, config));
     world.impair(plan.profile, caller, answerer);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use zmesh_netem::Profile;
 use zmesh_tests::quality::report::{concealed_share, minute_line};
-use zmesh_tests::quality::run::{BETWEEN_RELAYS, Outcome, Plan, run};
+use zmesh_tests::quality::run::{BETWEEN_RELAYS, Outcome, Plan, run, tape_delay};
 use zmesh_tests::quality::setting::Setting;
 use zmesh_tests::quality::speech::Speech;
 
@@ -61,7 +61,7 @@ fn ten_minutes(name: &str, again: u64, made_up: f64, p50: f64, p99: f64) {
     let (caller, answerer) = (&report.outcome.caller, &report.outcome.answerer);
     for (who, talker, listener) in [("answerer", caller, answerer), ("caller", answerer, caller)] {
         let share = concealed_share(&listener.stats);
-        let found = Outcome::mouth_to_ear(&talker.tape, &listener.tape, &speech, Some(secs(SEARCHED)));
+        let found = tape_delay(&talker.tape, &listener.tape, &speech, Some(secs(SEARCHED)));
         println!("{name}, the {who} hears: {:.3} % made up, {found:?}", share * 100.0);
         assert_eq!(listener.ended, None, "{name}: the call is over");
         // 30,000 messages each way, whatever happens to them.

@@ -134,7 +134,7 @@ pub(crate) fn echo(material: &Material) {
 }
 
 pub(crate) fn level(material: &Material) {
-    println!("\nGain control. Level of speaking; the first 3 s apart, for it starts with 15 dB.\n");
+    println!("\nGain control. Level of speaking; the first 3 s apart, for it has to adapt first.\n");
     println!(
         "| in | out, first 3 s | out, from then on | samples at full scale | noise in pauses at 20 dB SNR, in → out |"
     );

@@ -68,7 +68,12 @@ impl Plan {
     pub fn new(class: Class, means: Means, loss: LossReport) -> Self {
         let frames = usize::from(class.frames());
         let with_dred = means.dred && loss.share >= DRED_FROM;
-        let dred_bytes = if with_dred { DRED_BYTES } else { 0 };
+        let dred_bytes = match class {
+            _ if !with_dred => 0,
+            Class::Ms20 | Class::Ms40 => DRED_BYTES,
+            // Six frames of the least size fit beside it: one copy of each.
+            Class::Ms60 => DRED_BYTES - 6,
+        };
         let mut copies = if means.copies { COPIES_FROM.iter().filter(|from| loss.share >= **from).count() } else { 0 };
         let frame = |copies: usize| {
             let places = frames * (1 + copies);
@@ -89,18 +94,18 @@ impl Plan {
             },
             // A frame that is not the newest has DRED too, as libopus goes, but for loss 0 it gets next to nothing, and it is cut off.
             others: Shape { bytes, dred, loss_percent: if with_dred { 0 } else { loss_percent } },
-            copies: spacing(copies, reach(loss) / f64::from(class.frames())),
+            copies: spacing(copies, reach(loss).min(REACH_MAX / f64::from(class.frames()))),
         }
     }
 }
 
-/// How many messages in a row must be bridged so that all but [`RESIDUAL`] of the messages are, in a Gilbert channel; in frames.
+/// How many messages in a row must be bridged so that all but [`RESIDUAL`] of the messages are, in a Gilbert channel.
 fn reach(loss: LossReport) -> f64 {
     let stay = 1.0 - 1.0 / loss.burst.max(1.0);
     if loss.share <= RESIDUAL || stay < 0.05 {
         return 1.0;
     }
-    ((RESIDUAL / loss.share).ln() / stay.ln()).clamp(1.0, REACH_MAX)
+    ((RESIDUAL / loss.share).ln() / stay.ln()).max(1.0)
 }
 
 /// `copies` distances, the last of them `reach` messages or as near as it can be.

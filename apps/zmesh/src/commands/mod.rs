@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod chunk;
 mod config;
 mod demo;
 mod keys;
@@ -29,6 +30,9 @@ pub(crate) enum Command {
     /// A private call between two people.
     #[command(subcommand, after_help = "Example:\n  zmesh voice answer --network network")]
     Voice(voice::Voice),
+    /// Publish a file for whoever is given its address, or fetch one; relays keep it and cannot read it.
+    #[command(subcommand, after_help = "Example:\n  zmesh chunk put notes.pdf")]
+    Chunk(chunk::Chunk),
     /// A network of relay processes on this machine, to try things on.
     Testnet(testnet::Args),
     /// Run a relay: forward for others.
@@ -50,6 +54,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Demo(args) => block_on(demo::run(args)),
         Command::Proxy(args) => block_on(proxy::run(args)),
         Command::Voice(command) => block_on(voice::run(command)),
+        Command::Chunk(command) => block_on(chunk::run(command)),
         Command::Testnet(args) => block_on(testnet::run(args)),
         Command::Relay(args) => block_on(relay::run(args)),
         Command::Keys(command) => keys::run(command),

@@ -68,6 +68,9 @@ pub(crate) async fn run(args: Args) -> Outcome {
     if let Some(exit) = exit {
         builder = builder.egress(exit);
     }
+    if let Some(store) = config.chunks.store() {
+        builder = builder.chunks(store);
+    }
     let relay = builder.start().await.map_err(not_started)?;
     ready(&config, &id.to_string(), &relay.local_addresses(), args.json);
 
@@ -106,6 +109,7 @@ fn ready(config: &RelayConfig, id: &str, addresses: &[SocketAddr], json: bool) {
             "addresses": addresses,
             "exit": config.exit.enabled,
             "meeting": config.meeting,
+            "chunks": config.chunks.enabled,
         }));
         return;
     }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use zmesh_overlay::ChunkStore;
 use zmesh_proto::wire::descriptor::DescriptorInfo;
 
 use crate::exit;
@@ -40,6 +41,8 @@ pub struct RelayConfig {
     #[serde(default)]
     pub(crate) exit: ExitConfig,
     #[serde(default)]
+    pub(crate) chunks: ChunksConfig,
+    #[serde(default)]
     pub(crate) limits: Limits,
 }
 
@@ -56,6 +59,32 @@ pub(crate) struct ExitConfig {
     pub(crate) lookups_per_minute: u32,
     pub(crate) bytes_per_second: u64,
     pub(crate) test_network: bool,
+}
+
+/// The `[chunks]` table.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ChunksConfig {
+    pub(crate) enabled: bool,
+    pub(crate) directory: PathBuf,
+    megabytes: u64,
+    put_bytes_per_second: u64,
+}
+
+impl Default for ChunksConfig {
+    fn default() -> ChunksConfig {
+        ChunksConfig { enabled: true, directory: "chunks".into(), megabytes: 256, put_bytes_per_second: 2_097_152 }
+    }
+}
+
+impl ChunksConfig {
+    /// What the relay is to keep, if anything.
+    pub(crate) fn store(&self) -> Option<ChunkStore> {
+        let mut store = ChunkStore::new(self.directory.clone());
+        store.room = self.megabytes << 20;
+        store.put_rate = self.put_bytes_per_second;
+        self.enabled.then_some(store)
+    }
 }
 
 /// The `[limits]` table.
@@ -112,7 +141,7 @@ impl RelayConfig {
         let bytes = files::read(path, "configuration", next)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| wrong(path, "it is not UTF-8 text"))?;
         let mut config = RelayConfig::parse(text).map_err(|why| wrong(path, why))?;
-        for file in [&mut config.keys, &mut config.network, &mut config.state] {
+        for file in [&mut config.keys, &mut config.network, &mut config.state, &mut config.chunks.directory] {
             *file = files::beside(path, file);
         }
         Ok(config)
@@ -147,6 +176,9 @@ impl RelayConfig {
         }
         if !(1..=1_000_000).contains(&self.limits.circuits) {
             return Err("limits.circuits: write a number from 1 to 1000000".to_owned());
+        }
+        if !(4..=16_777_216).contains(&self.chunks.megabytes) {
+            return Err("chunks.megabytes: write a number from 4 to 16777216".to_owned());
         }
         self.country_code()?;
         exit::policy(&self.exit, [])?;

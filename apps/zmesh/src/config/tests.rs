@@ -25,6 +25,9 @@ fn the_template_shows_every_key() {
         "state",
         "meeting",
         "enabled",
+        "directory",
+        "megabytes",
+        "put_bytes_per_second",
         "policy",
         "ipv4",
         "ipv6",
@@ -52,6 +55,8 @@ fn errors_name_the_key_and_the_line() {
         (("[exit]", "[exit"), "line "),
         (("accept *:80\"", "allow *:80\""), "exit.policy: rule 2: "),
         (("circuits = 16384", "circuits = 0"), "limits.circuits: "),
+        (("megabytes = 256", "megabytes = 3"), "chunks.megabytes: "),
+        (("directory = \"chunks\"", "folder = \"chunks\""), "unknown field `folder`"),
         (("circuits = 16384", "circuits = 1000001"), "limits.circuits: "),
         (("ipv4 = true", "ipv4 = 1"), "invalid type: integer `1`, expected a boolean"),
     ] {

@@ -10,7 +10,7 @@ use zmesh_proto::seeding::fetch::{Event, Fetch, Judgement, Refusal, Shortage, To
 
 use super::Liars;
 use super::lanes::is_small;
-use super::seeder::SeederCircuit;
+use super::seeder::{SeederCircuit, Way};
 use crate::api::CircuitError;
 use crate::origin::Origin;
 use crate::{RelayId, clock};
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 enum Happened {
     Connected(RelayId, Result<Arc<SeederCircuit>, CircuitError>),
-    Ended(RelayId),
+    Ended(RelayId, usize),
     Answered(u64, Result<Vec<u8>, Refusal>),
     Judged(Box<Judgement>),
 }
@@ -37,16 +37,17 @@ pub(super) enum Gathered {
 pub(super) struct Gather {
     origin: Arc<Origin>,
     liars: Arc<Liars>,
-    hops: usize,
+    way: Way,
     fetch: Fetch,
-    circuits: HashMap<RelayId, Arc<SeederCircuit>>,
+    /// With the number of each: how many there were with it.
+    circuits: HashMap<RelayId, (usize, Arc<SeederCircuit>)>,
     used: usize,
     asks: HashMap<u64, AbortHandle>,
     tasks: JoinSet<Happened>,
 }
 
 impl Gather {
-    pub(super) fn new(origin: Arc<Origin>, liars: Arc<Liars>, hops: usize) -> Self {
+    pub(super) fn new(origin: Arc<Origin>, liars: Arc<Liars>, way: Way) -> Self {
         let mut fetch = Fetch::new();
         for liar in liars.now() {
             fetch.shun(liar);
@@ -54,7 +55,7 @@ impl Gather {
         Self {
             origin,
             liars,
-            hops,
+            way,
             fetch,
             circuits: HashMap::new(),
             used: 0,
@@ -69,7 +70,11 @@ impl Gather {
 
     /// Lets go of circuits to relays that are none of these.
     pub(super) fn keep_circuits(&mut self, seeders: &[RelayId]) {
-        self.circuits.retain(|relay, _| seeders.contains(relay));
+        let idle: Vec<RelayId> = self.circuits.keys().filter(|relay| !seeders.contains(relay)).copied().collect();
+        for relay in idle {
+            self.circuits.remove(&relay);
+            self.fetch.release(relay);
+        }
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -114,10 +119,11 @@ impl Gather {
             Happened::Connected(relay, Ok(circuit)) => {
                 self.used += 1;
                 let end = circuit.end();
-                self.circuits.insert(relay, circuit);
+                let number = self.used;
+                self.circuits.insert(relay, (number, circuit));
                 self.tasks.spawn(async move {
                     end.await;
-                    Happened::Ended(relay)
+                    Happened::Ended(relay, number)
                 });
                 self.fetch.handle_connected(relay);
             }
@@ -125,8 +131,10 @@ impl Gather {
                 tracing::debug!(%error, "no circuit to a seeder");
                 self.fetch.handle_lost(relay);
             }
-            Happened::Ended(relay) => {
-                if self.circuits.remove(&relay).is_some() {
+            Happened::Ended(relay, number) => {
+                // Another one may stand in its place by now.
+                if self.circuits.get(&relay).is_some_and(|(current, _)| *current == number) {
+                    self.circuits.remove(&relay);
                     self.fetch.handle_lost(relay);
                 }
             }
@@ -148,7 +156,7 @@ impl Gather {
                 self.connect(relay);
             }
             while let Some(ask) = self.fetch.poll_ask(clock::now()) {
-                let Some(circuit) = self.circuits.get(&ask.seeder).map(Arc::clone) else {
+                let Some(circuit) = self.circuits.get(&ask.seeder).map(|(_, circuit)| Arc::clone(circuit)) else {
                     self.fetch.handle_refusal(clock::now(), ask.number, Refusal::Lost);
                     continue;
                 };
@@ -193,9 +201,9 @@ impl Gather {
             return self.fetch.handle_connected(relay);
         }
         let origin = Arc::clone(&self.origin);
-        let others: Vec<RelayId> = self.circuits.values().filter_map(|circuit| circuit.guard()).collect();
-        let hops = self.hops;
+        let others: Vec<RelayId> = self.circuits.values().filter_map(|(_, circuit)| circuit.guard()).collect();
+        let way = self.way;
         self.tasks
-            .spawn(async move { Happened::Connected(relay, SeederCircuit::open(&origin, relay, hops, &others).await) });
+            .spawn(async move { Happened::Connected(relay, SeederCircuit::open(&origin, relay, way, &others).await) });
     }
 }

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 use zmesh_proto::seeding::cache::{Pace, Refusal, Source};
-use zmesh_proto::seeding::placement::ranking;
+use zmesh_proto::seeding::placement::{COPIES, ranking};
 use zmesh_proto::seeding::{ChunkId, ChunkRef, Class, SymbolRun};
 use zmesh_proto::wire::request::Failure;
 
 use super::gather::{Gather, Gathered};
 use super::lanes::Lanes;
+use super::seeder::Way;
 use super::store::{ChunkMetrics, Store};
 use super::{ChunkStore, Liars, reseed};
 use crate::api::NodeError;
@@ -38,7 +39,7 @@ const MISSED: Duration = Duration::from_secs(300);
 const MISSED_MAX: usize = 4096;
 
 /// Relays of its own choice on circuits of its own.
-pub(super) const OWN_HOPS: usize = 2;
+const OWN_HOPS: usize = 2;
 
 /// Chunks that wait to be passed on.
 const QUEUE: usize = 4096;
@@ -129,6 +130,11 @@ impl Keeper {
 
     pub(super) fn origin(&self) -> Option<Arc<Origin>> {
         self.origin.get()?.upgrade()
+    }
+
+    /// How the relay's own circuits go.
+    pub(super) fn way(&self) -> Way {
+        Way { hops: OWN_HOPS, me: Some(self.me) }
     }
 
     /// The other relays that may keep a chunk, best first; `None` if this relay is not among those that may.
@@ -256,13 +262,17 @@ impl Keeper {
     /// Fetches a chunk from other relays, if it is one of those that this relay may keep, for those who ask later.
     fn pull(self: &Arc<Self>, chunk: ChunkRef) {
         let Some(origin) = self.origin() else { return };
+        // Only those that should keep it look for it, so that one question in vain does not go on from relay to relay.
+        if !ranking(&origin.network(), &chunk.shelf).iter().take(COPIES).any(|relay| *relay == self.me) {
+            return;
+        }
         let Some(others) = self.others(&origin, &chunk) else { return };
         if !self.begin(chunk.id) {
             return;
         }
         let keeper = Arc::clone(self);
         tokio::spawn(async move {
-            let mut gather = Gather::new(origin, Arc::clone(&keeper.liars), OWN_HOPS);
+            let mut gather = Gather::new(origin, Arc::clone(&keeper.liars), keeper.way());
             gather.want(0, chunk, others);
             let gathered = gather.next().await;
             drop(gather);

@@ -14,7 +14,7 @@ use zmesh_proto::seeding::root::{FILE_MAX, PART_LEN, Root, WHOLE_MAX};
 use zmesh_proto::seeding::seal::{FileKey, Place, SHELF_PARTS, seal};
 use zmesh_proto::seeding::{ChunkId, ChunkRef, Shelf};
 
-use super::seeder::{KeepError, Kept, SeederCircuit};
+use super::seeder::{KeepError, Kept, SeederCircuit, Way};
 use super::{ChunkError, ChunkOptions, ChunkProgress, Published};
 use crate::api::CircuitError;
 use crate::origin::Origin;
@@ -38,7 +38,7 @@ pub(crate) async fn publish(
     mut progress: impl FnMut(ChunkProgress),
 ) -> Result<Published, ChunkError> {
     let key = FileKey::generate(&mut entropy::rng());
-    let givers = Arc::new(Givers::new(Arc::clone(origin), options));
+    let givers = Arc::new(Givers::new(Arc::clone(origin), Way { hops: options.hops, me: None }));
     let mut under_way = JoinSet::new();
     let mut told = ChunkProgress::default();
     let mut fewest = usize::MAX;
@@ -60,7 +60,7 @@ pub(crate) async fn publish(
             if under_way.len() >= WINDOW {
                 fewest = fewest.min(landed(&mut under_way, &mut told, &givers, &mut progress).await?);
             }
-            under_way.spawn(give(Arc::clone(&givers), ids.len(), piece.len(), chunk, bytes.into()));
+            under_way.spawn(give(Arc::clone(&givers), options.copies, ids.len(), piece.len(), chunk, bytes.into()));
             if number % SHELF_PARTS == 0 {
                 givers.forget_but(&[chunk.shelf, key.shelf(number.saturating_sub(1))]);
             }
@@ -84,7 +84,7 @@ pub(crate) async fn publish(
     let id = ChunkId::of(&bytes);
     let address = Address::new(id, class, key);
     let of_root = if whole { usize::try_from(len).unwrap_or(0) } else { 0 };
-    under_way.spawn(give(Arc::clone(&givers), ids.len() + 1, of_root, address.root(), bytes.into()));
+    under_way.spawn(give(Arc::clone(&givers), options.copies, ids.len() + 1, of_root, address.root(), bytes.into()));
     told.total = Some(len);
     fewest = fewest.min(landed(&mut under_way, &mut told, &givers, &mut progress).await?);
     Ok(Published { address, len, chunks: ids.len() + 1, copies: fewest })
@@ -120,7 +120,7 @@ async fn landed(
 }
 
 /// Gives a chunk to as many of its relays as are wanted, the next ones in place of those that do not take it.
-async fn give(givers: Arc<Givers>, number: usize, len: usize, chunk: ChunkRef, bytes: Bytes) -> Landing {
+async fn give(givers: Arc<Givers>, wanted: usize, number: usize, len: usize, chunk: ChunkRef, bytes: Bytes) -> Landing {
     let ranked = ranking(&givers.origin.network(), &chunk.shelf);
     if ranked.is_empty() {
         return Err(ChunkError::NoSeeders);
@@ -129,7 +129,7 @@ async fn give(givers: Arc<Givers>, number: usize, len: usize, chunk: ChunkRef, b
     let mut tasks = JoinSet::new();
     let (mut copies, mut reason) = (0, String::new());
     loop {
-        while copies + tasks.len() < givers.options.copies {
+        while copies + tasks.len() < wanted {
             let Some(relay) = next.next() else { break };
             tasks.spawn(give_one(Arc::clone(&givers), relay, chunk, bytes.clone()));
         }
@@ -166,13 +166,13 @@ type Cell = Arc<OnceCell<Arc<SeederCircuit>>>;
 /// The circuits of one publication: one for each relay and shelf, so that no relay sees two shelves on one circuit.
 pub(super) struct Givers {
     origin: Arc<Origin>,
-    options: ChunkOptions,
+    way: Way,
     circuits: Mutex<HashMap<(Shelf, RelayId), Cell>>,
 }
 
 impl Givers {
-    pub(super) fn new(origin: Arc<Origin>, options: ChunkOptions) -> Self {
-        Self { origin, options, circuits: Mutex::default() }
+    pub(super) fn new(origin: Arc<Origin>, way: Way) -> Self {
+        Self { origin, way, circuits: Mutex::default() }
     }
 
     fn len(&self) -> usize {
@@ -186,7 +186,7 @@ impl Givers {
             let guards = circuits.values().filter_map(|cell| cell.get()?.guard()).collect::<Vec<_>>();
             (Arc::clone(circuits.entry((shelf, relay)).or_default()), guards)
         };
-        let open = || SeederCircuit::open(&self.origin, relay, self.options.hops, &others);
+        let open = || SeederCircuit::open(&self.origin, relay, self.way, &others);
         cell.get_or_try_init(open).await.map(Arc::clone)
     }
 

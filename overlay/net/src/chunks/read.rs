@@ -11,6 +11,7 @@ use zmesh_proto::seeding::seal::{Place, open};
 use zmesh_proto::seeding::{ChunkId, ChunkRef};
 
 use super::gather::{Gather, Gathered};
+use super::seeder::Way;
 use super::{ChunkError, ChunkOptions, ChunkProgress, Fetched, Liars};
 use crate::RelayId;
 use crate::origin::Origin;
@@ -30,7 +31,7 @@ pub(crate) async fn read(
     options: ChunkOptions,
     mut progress: impl FnMut(ChunkProgress),
 ) -> Result<Fetched, ChunkError> {
-    let mut gather = Gather::new(Arc::clone(origin), Arc::clone(liars), options.hops);
+    let mut gather = Gather::new(Arc::clone(origin), Arc::clone(liars), Way { hops: options.hops, me: None });
     let seeders = |chunk: &ChunkRef| -> Result<Vec<RelayId>, ChunkError> {
         let mut ranked = ranking(&origin.network(), &chunk.shelf);
         ranked.truncate(options.seeders);
@@ -62,7 +63,7 @@ pub(crate) async fn read(
         chunks: 1 + parts.ids.len(),
         symbols: totals.symbols,
         needed: totals.useful,
-        seeders: gather.used(),
+        circuits: gather.used(),
         liars: totals.liars,
     })
 }

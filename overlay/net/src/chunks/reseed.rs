@@ -13,8 +13,7 @@ use zmesh_proto::seeding::cache::Pace;
 use zmesh_proto::seeding::placement::COPIES;
 use zmesh_proto::seeding::{ChunkId, ChunkRef, Shelf};
 
-use super::ChunkOptions;
-use super::keeper::{Keeper, OWN_HOPS};
+use super::keeper::Keeper;
 use super::publish::Givers;
 use super::seeder::{KeepError, Kept};
 use crate::clock;
@@ -65,7 +64,7 @@ pub(super) async fn run(keeper: Weak<Keeper>) {
 
 async fn round(keeper: &Arc<Keeper>, due: Vec<ChunkRef>, pace: &mut Pace) {
     let Some(origin) = keeper.origin() else { return };
-    let givers = Givers::new(Arc::clone(&origin), ChunkOptions::default().hops(OWN_HOPS));
+    let givers = Givers::new(Arc::clone(&origin), keeper.way());
     for chunk in due {
         let Some(others) = keeper.others(&origin, &chunk) else { continue };
         let store = Arc::clone(&keeper.store);
@@ -79,7 +78,13 @@ async fn round(keeper: &Arc<Keeper>, due: Vec<ChunkRef>, pace: &mut Pace) {
                 tokio::time::sleep(LOOK).await;
             }
             // One circuit to each relay: what it is offered tells that a relay offers it, whatever the circuit.
-            let Ok(circuit) = givers.circuit(Shelf([0; 16]), relay).await else { continue };
+            let circuit = match givers.circuit(Shelf([0; 16]), relay).await {
+                Ok(circuit) => circuit,
+                Err(error) => {
+                    tracing::debug!(%error, "no circuit to another relay that keeps chunks");
+                    continue;
+                }
+            };
             match circuit.keep(chunk, &bytes).await {
                 Ok(Kept::Held) => holders += 1,
                 Ok(Kept::Stored) => {

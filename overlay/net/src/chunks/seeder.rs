@@ -22,6 +22,15 @@ const KEEP: Duration = Duration::from_secs(30);
 /// How long a circuit to a seeder may take, with its repetitions and QUIC on top.
 const OPEN: Duration = Duration::from_secs(20);
 
+/// How circuits to seeders go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    /// Relays of one's own choice before the seeder.
+    pub(super) hops: usize,
+    /// The relay that this is, if it is one: it never stands on a circuit of its own.
+    pub(super) me: Option<RelayId>,
+}
+
 /// A circuit with QUIC over it, for one fetch or one publication and nothing else.
 pub(super) struct SeederCircuit {
     carrier: Carrier,
@@ -55,31 +64,38 @@ impl SeederCircuit {
     pub(super) async fn open(
         origin: &Arc<Origin>,
         relay: RelayId,
-        hops: usize,
+        way: Way,
         others: &[RelayId],
     ) -> Result<Arc<Self>, CircuitError> {
-        timeout(OPEN, Self::connect(origin, relay, hops, others)).await.unwrap_or(Err(CircuitError::Timeout))
+        timeout(OPEN, Self::connect(origin, relay, way, others)).await.unwrap_or(Err(CircuitError::Timeout))
     }
 
     async fn connect(
         origin: &Arc<Origin>,
         relay: RelayId,
-        hops: usize,
+        way: Way,
         others: &[RelayId],
     ) -> Result<Arc<Self>, CircuitError> {
         let network = origin.network();
         let key = network.relay(&relay).filter(|relay| relay.is_cache()).and_then(|relay| relay.exit_key());
         let key = key.ok_or(CircuitError::BadPath("the relay keeps no chunks"))?;
         // A small test network may have no other relay to stand before this one.
-        let hops = hops.min(network.relays().len().saturating_sub(1));
+        let ends = 1 + usize::from(way.me.is_some());
+        let hops = way.hops.min(network.relays().len().saturating_sub(ends));
         let socket = CircuitSocket::origin(Arc::clone(&origin.shard), relay);
         let avoid = busy_guards(&origin.guards(), others);
-        let carrier = origin.build(&Wanted::cache(relay, hops), &avoid, |_| Sink::Quic(Arc::clone(&socket))).await?;
+        let carrier =
+            origin.build(&Wanted::cache(relay, hops, way.me), &avoid, |_| Sink::Quic(Arc::clone(&socket))).await?;
         let channel = tokio::select! {
             opened = Channel::open(&origin.shard.runtime, socket, relay, &key) => opened?,
             reason = carrier.circuit.state.closed() => return Err(CircuitError::Closed(reason)),
         };
         Ok(Arc::new(Self { carrier, channel }))
+    }
+
+    #[cfg(all(test, feature = "testnet"))]
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     /// The circuit's first relay.

@@ -62,9 +62,10 @@ impl Wanted {
         self
     }
 
-    /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice.
-    pub(crate) fn cache(relay: RelayId, hops: usize) -> Self {
-        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude: Vec::new(), reserve: None }
+    /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice, of which none is `without`.
+    pub(crate) fn cache(relay: RelayId, hops: usize, without: Option<RelayId>) -> Self {
+        let exclude = without.into_iter().collect();
+        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude, reserve: None }
     }
 }
 

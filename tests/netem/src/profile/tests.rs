@@ -29,6 +29,17 @@ fn the_profiles_that_come_along_are_what_they_are_called() {
     assert!(Profile::builtin("nonsense").is_none());
 }
 
+/// The developer's guide shows one profile with every setting.
+#[test]
+fn the_profile_in_the_guide_is_one() {
+    let guide = include_str!("../../../../specs/guide/developer.md");
+    let text =
+        guide.split("```text\npeople both").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let profile = Profile::parse(&format!("people both{text}")).unwrap();
+    assert_eq!(profile.caller.up.steps().len(), 2);
+    assert_eq!(profile.caller.up.repeat(), Some(Duration::from_secs(20)));
+}
+
 #[test]
 fn steps_keep_what_they_do_not_name() {
     let text = "caller up # the worse one\n delay 20ms\n jitter 5ms every 20ms unordered\n\n at 1.5s\n  loss 2.5%\n";

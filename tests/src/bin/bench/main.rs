@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run in a terminal")]
 
 mod api;
+mod call;
 mod end_to_end;
 mod links;
 mod primitives;
@@ -9,6 +10,7 @@ mod primitives;
 use std::process::ExitCode;
 
 use clap::Parser;
+use zmesh_tests::fec_table::{self, Comparison};
 use zmesh_tests::table::Table;
 
 /// Measures zMesh beside its peers and prints one table.
@@ -36,6 +38,10 @@ enum Part {
     Primitives,
     /// Real processes, beside a private Tor network.
     EndToEnd,
+    /// What a call costs each side, and how long sound takes.
+    Call,
+    /// Link repair, beside block codes over emulated networks.
+    Repair,
 }
 
 fn main() -> ExitCode {
@@ -51,8 +57,17 @@ fn main() -> ExitCode {
     if wants(Part::EndToEnd) {
         table.rows.extend(end_to_end::rows(options.quick, options.zmesh.as_deref()));
     }
+    if wants(Part::Call) {
+        table.rows.extend(call::rows(options.quick, options.zmesh.as_deref()));
+    }
+    let repair = wants(Part::Repair).then(|| Comparison::measure(options.quick));
+    if let Some(repair) = &repair {
+        table.rows.extend(fec_table::primitives(options.quick));
+        table.rows.extend(repair.rows());
+    }
     if options.json {
         let mut json = table.to_json();
+        json["repair"] = serde_json::json!(repair);
         json["cores"] = cores.into();
         json["load_average_at_start"] = load.into();
         println!("{json}");
@@ -61,6 +76,9 @@ fn main() -> ExitCode {
             "{cores} cores; load average at the start {load}, so other work on this machine took part if it is not near 0"
         );
         println!("{table}");
+        if let Some(repair) = repair {
+            println!("{repair}");
+        }
     }
     ExitCode::SUCCESS
 }

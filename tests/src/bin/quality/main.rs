@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that people run in a terminal")]
 
 mod calls;
+mod peers;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,9 +44,14 @@ pub struct Options {
     /// Keep what was said and heard in this directory.
     #[arg(long)]
     keep: Option<PathBuf>,
+    /// Measure a call over a private Tor network on the same profiles instead; needs root and Debian's tor.
+    #[arg(long)]
+    peers: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(subcommand)]
+    part: Option<peers::Part>,
 }
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
@@ -70,20 +76,25 @@ fn measure(options: &Options) -> Result<String, AnyError> {
         Some(directory) => Speech::from_directory(&directory)?,
         None => Speech::shipped()?,
     };
+    if let Some(part) = &options.part {
+        return peers::part(part, &speech);
+    }
     let temporary = tempfile::Builder::new().prefix("zmesh-quality-").tempdir()?;
     let directory = options.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
     std::fs::create_dir_all(&directory)?;
     let scorer = options.python.clone().map(Scorer::new);
     let check = scorer.as_ref().map(|scorer| scorer.check(&speech, &directory)).transpose()?;
-    let series = calls::Series {
-        talk: Duration::from_secs(options.seconds),
-        between_relays: Duration::from_millis(options.relay_delay),
-        seed: options.seed,
-        speech: &speech,
-        directory: &directory,
-        scorer: scorer.as_ref(),
+    let talk = Duration::from_secs(options.seconds);
+    let (directory, scorer, speech) = (directory.as_path(), scorer.as_ref(), &speech);
+    let rows = if options.peers {
+        let peers = peers::Peers { talk, seed: options.seed, speech, directory, scorer };
+        profiles.iter().map(|(name, profile)| peers.tor(name, profile)).collect::<Result<_, _>>()?
+    } else {
+        let between_relays = Duration::from_millis(options.relay_delay);
+        let series = calls::Series { talk, between_relays, seed: options.seed, speech, directory, scorer };
+        series.measure(&profiles, &settings)?
     };
-    let table = QualityTable { rows: series.measure(&profiles, &settings)? };
+    let table = QualityTable { rows };
     if options.json {
         return Ok(serde_json::to_string_pretty(&table)?);
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout_at};
 use zmesh_overlay::{DatagramCircuit, Meet, MeetingSpec, Node, RelayId};
 use zmesh_voice::invite::Invite;
+use zmesh_voice::media::class::Class;
 use zmesh_voice::runner::Party;
 
 use super::Common;
@@ -35,6 +36,10 @@ pub(crate) struct AnswerArgs {
     /// For how many minutes the invite holds.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_440))]
     minutes: u64,
+    /// How often a message leaves, in ms, both ways and all through the call: 20, 40 or 60. The longer, the less traffic and the more
+    /// delay. Whoever watches either of you can tell which it is.
+    #[arg(long, value_name = "MS", default_value = "20")]
+    class: Class,
     /// Leave the network document out of the invite: a short line, for people who have the document.
     #[arg(long)]
     short: bool,
@@ -51,6 +56,7 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
     let network = node.network().network_id().0;
     let expires = unix_now() + args.minutes * 60;
     let (invite, key) = Invite::create(network, relay.0, expires, &mut randomness::generator()?);
+    let invite = invite.with_class(args.class);
 
     term::progress(format_args!("building a circuit of {} relays", args.common.hops));
     let waiting = Waiting { node: node.clone(), relay, cookie: *invite.cookie(), hops: args.common.hops.into() };

@@ -8,8 +8,9 @@
 //! Any symbols will do, so a seeder is never waited for: each is asked for a few symbols at a time, those that answer soon
 //! are asked more often, and what a late one owes is asked of others. A chunk that does not have its name was spoilt by
 //! somebody: then one seeder after the other has to give the whole chunk alone. One that cannot is a liar, for certain,
-//! and is asked for nothing any more; the first that can gives the chunk, which shows all other liars. So a liar costs at
-//! most one chunk's symbols and two attempts in all, and no wrong byte gets out (decision 0142).
+//! and is asked for nothing any more; the first that can gives the chunk, which shows all other liars. So in
+//! each chunk that is under way when it lies, a liar costs at most that chunk's symbols once more and two attempts, and
+//! nothing afterwards; and no wrong byte gets out (decision 0142).
 
 mod attempt;
 mod seeder;
@@ -209,6 +210,14 @@ impl Fetch {
         self.look_at_all();
     }
 
+    /// The circuit to a seeder was given up for want of use: no fault of the seeder's, and there may be another one later.
+    pub fn release(&mut self, id: RelayId) {
+        if let Some(seeder) = self.seeders.get_mut(&id).filter(|seeder| seeder.link == Link::Up) {
+            seeder.link = Link::Idle;
+            self.forget_questions(id);
+        }
+    }
+
     /// A question to ask now.
     pub fn poll_ask(&mut self, now: Instant) -> Option<Ask> {
         for (index, wanted) in &mut self.wanted {
@@ -292,8 +301,13 @@ impl Fetch {
         let Some(wanted) = self.wanted.get_mut(&index) else { return };
         let usable = |id: &RelayId| self.seeders.get(id).is_some_and(Seeder::is_usable);
         let (done, liars) = wanted.judged(judgement, usable);
+        let sources = wanted.chunk.class.sources();
+        // Who lied is said before the chunk is given: nobody listens after the last one.
+        for liar in liars {
+            self.convict(liar);
+        }
         if let Some(chunk) = done {
-            self.totals.useful += u64::from(wanted.chunk.class.sources());
+            self.totals.useful += u64::from(sources);
             self.wanted.remove(&index);
             let idle: Vec<u64> = self.out.iter().filter(|(_, out)| out.index == index).map(|(n, _)| *n).collect();
             for number in idle {
@@ -305,9 +319,6 @@ impl Fetch {
                 self.events.push_back(Event::Cancel { number });
             }
             self.events.push_back(Event::Done { index, chunk });
-        }
-        for liar in liars {
-            self.convict(liar);
         }
         self.look_at_all();
     }
