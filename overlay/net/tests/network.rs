@@ -1,5 +1,7 @@
 //! A whole network in one process: what a program sees through the circuit socket API.
 
+#![allow(clippy::print_stdout, reason = "figures that a reader of the test's output wants to see")]
+
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
