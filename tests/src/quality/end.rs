@@ -84,7 +84,7 @@ pub struct VoiceEnd {
 impl VoiceEnd {
     /// An end of `call` over `legs`; `epoch` is the start of the simulation. It says `speech` from `offset` samples on.
     #[must_use]
-    pub fn new(call: Call, legs: Legs, relays: Relays, speech: (Speech, usize), epoch: Instant) -> VoiceEnd {
+    pub fn new(call: Call, mut legs: Legs, relays: Relays, speech: (Speech, usize), epoch: Instant) -> VoiceEnd {
         let (speech, offset) = speech;
         legs.set_interval(call.class().interval());
         VoiceEnd {

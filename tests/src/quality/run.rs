@@ -125,8 +125,7 @@ pub fn run(plan: &Plan<'_>, mut each_minute: impl FnMut(u64, &CallStats, &CallSt
     let ask = Call::caller(invite, patience)?.with_means(means);
     let half = plan.speech.cycle_len() / 2;
     let seed = Seed::new(world.draw_seed()[..SEED_LEN].try_into().unwrap_or([9; SEED_LEN]));
-    let answerer =
-        VoiceEnd::new(answer, Legs::answerer(legs, seed), notes.clone(), answerers, (plan.speech.clone(), half), epoch);
+    let answerer = VoiceEnd::new(answer, Legs::answerer(legs, seed), answerers, (plan.speech.clone(), half), epoch);
     let caller = VoiceEnd::new(ask, Legs::caller(legs), callers, (plan.speech.clone(), 0), epoch);
     let answerer = world.add_origin_with(answerer, |config| tune(RELAYS, config));
     let caller = world.add_origin_with(caller, |config| tune(RELAYS + 1, config));
