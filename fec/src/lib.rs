@@ -2,7 +2,7 @@
 //!
 //! A link protects some of its cells by *repairs*: linear combinations, over GF(2⁸), of the cells that it sent within a deadline. The code
 //! is a sliding window after Tetrys (RFC 9407): no blocks, so a repair can be made at any moment from whatever is in the window, and the
-//! receiver solves as soon as it has as many equations as unknowns. What arrives is delivered at once; nothing waits for the code.
+//! receiver solves as soon as it has as many equations as unknowns (decision 0093). What arrives is delivered at once; nothing waits for the code.
 //!
 //! | module | what it holds |
 //! |---|---|

@@ -12,8 +12,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rand_chacha::ChaCha12Rng;
+use rand_core::SeedableRng as _;
 use serde_json::Value;
 use support::Folder;
+use zmesh_proto::seeding::address::Address;
+use zmesh_proto::seeding::seal::FileKey;
+use zmesh_proto::seeding::{ChunkId, Class};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -387,4 +392,47 @@ fn the_demo_runs_over_bad_access_links() {
         let cost = &report["call"]["cost"][end];
         assert!(cost["memory_bytes"].as_u64() > Some(0) && cost["core_share"].is_f64(), "{cost}");
     }
+}
+
+#[test]
+fn a_file_outlives_its_publisher_and_some_of_the_relays() {
+    let folder = Folder::new();
+    let net = testnet(&folder);
+    let network = net.network().to_owned();
+    let file: Vec<u8> =
+        (0..600_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).take(600_000).collect();
+    std::fs::write(folder.path("file"), &file).expect("written");
+    // The publisher is a process that has ended when this returns.
+    let put = folder.succeeds(&["chunk", "put", "file", "--network", &network, "--json"]);
+    let put: Value = serde_json::from_str(&put).expect("JSON");
+    assert_eq!(
+        (put["bytes"].as_u64(), put["chunks"].as_u64(), put["copies"].as_u64()),
+        (Some(600_000), Some(4), Some(4))
+    );
+    let address = put["address"].as_str().expect("an address").to_owned();
+    let relays = net.ready["relays"].as_array().expect("relays");
+    for relay in &relays[..2] {
+        signal("-KILL", u32::try_from(relay["process"].as_u64().expect("a process")).expect("a process"));
+    }
+    folder.write("address", &address);
+    let got = folder.run_with(&["chunk", "get", "--out", "got", "--network", &network, "--json"], "address");
+    assert_eq!(got.code, 0, "{}", got.stderr);
+    assert!(std::fs::read(folder.path("got")).expect("it is there") == file, "byte by byte");
+    let got: Value = serde_json::from_str(&got.stdout).expect("JSON");
+    assert_eq!((got["bytes"].as_u64(), got["liars"].as_u64()), (Some(600_000), Some(0)));
+    assert!(!folder.path("got.part").exists());
+
+    // What goes wrong says what, why and what to do.
+    let line = folder.fails(&["chunk", "get", &address, "--out", "got", "--network", &network], 2);
+    assert!(line.contains("it exists"), "{line}");
+    let damaged = format!("{}b", &address[..address.len() - 1]);
+    let line = folder.fails(&["chunk", "get", &damaged, "--out", "other", "--network", &network], 2);
+    assert!(line.contains("the address is damaged"), "{line}");
+    let nowhere = FileKey::generate(&mut ChaCha12Rng::from_seed([3; 32]));
+    let unknown = Address::new(ChunkId([7; 32]), Class::Note, nowhere).to_line();
+    let line = folder.fails(&["chunk", "get", &unknown, "--out", "other", "--network", &network], 1);
+    assert!(line.contains("relays that may hold it") && line.contains("0 of 4 symbols found"), "{line}");
+    folder.unchanged();
+    let line = folder.fails(&["chunk", "put", "nothing", "--network", &network], 2);
+    assert!(line.contains("cannot read nothing"), "{line}");
 }

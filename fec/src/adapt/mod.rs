@@ -1,4 +1,4 @@
-//! How many repairs to send, and when.
+//! How many repairs to send, and when (decision 0092).
 
 mod loss;
 mod need;

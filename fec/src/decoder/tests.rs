@@ -250,6 +250,21 @@ fn memory_follows_use_and_is_given_back() {
     assert_eq!(decoder.memory(), 0);
 }
 
+#[test]
+fn a_call_needs_little_memory() {
+    // The times of a link: 120 ms, and 200 ms for repairs that come late.
+    let (mut encoder, mut decoder) = (Encoder::new(120), Decoder::new(320));
+    for number in 0..500 {
+        let id = encoder.push(number * 20, &symbol(number));
+        assert!(decoder.source(number * 20, id, &symbol(number)));
+        let mut out = [0; SYMBOL_LEN];
+        let vector = encoder.repair(number * 20 + 7, &mut out).unwrap();
+        decoder.repair(number * 20 + 7, &vector, &out);
+    }
+    assert!(encoder.memory() <= 4_300, "{}", encoder.memory());
+    assert!(decoder.memory() <= 19_000, "{}", decoder.memory());
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     /// A symbol is sent; in how many copies it arrives, and after how many events.

@@ -11,7 +11,7 @@ use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
 use zmesh_fec::{SYMBOL_LEN, Symbol};
 
 use super::path::Link;
-use super::stats::{Meter, Run};
+use super::stats::{Meter, Run, Work};
 use super::tetrys::content;
 
 /// How cells are put into blocks.
@@ -133,7 +133,7 @@ struct Block {
 /// When the code brings a wrong cell.
 pub(super) fn run(link: &mut Link<'_>, cells: &[(u64, usize)], count: usize, shape: Shape, code: &mut dyn Code) -> Run {
     let mut run = Run { delivered: vec![None; count], sources: cells.len() as u64, repairs: 0, busy: Duration::ZERO };
-    let mut meter = Meter::new();
+    let mut meter = Meter::default();
     // A block that is not full at the end goes without repairs.
     let mut sends = Vec::new();
     let mut blocks = Vec::new();
@@ -146,7 +146,7 @@ pub(super) fn run(link: &mut Link<'_>, cells: &[(u64, usize)], count: usize, sha
         if chunk.len() == shape.cells {
             let symbols: Vec<Symbol> = block.cells.iter().map(|cell| content(*cell)).collect();
             let last = chunk.last().map_or(0, |(at, _)| *at);
-            for (index, repair) in meter.time(|| code.encode(&symbols)).into_iter().enumerate() {
+            for (index, repair) in meter.time(Work::MakeRepair, || code.encode(&symbols)).into_iter().enumerate() {
                 let wait = shape.spread * (index as u64 + 1) / (shape.repairs as u64 + 1);
                 run.repairs += 1;
                 sends.push((last + wait, number, index, Some(repair)));
@@ -170,7 +170,8 @@ pub(super) fn run(link: &mut Link<'_>, cells: &[(u64, usize)], count: usize, sha
 fn receive(run: &mut Run, block: &mut Block, shape: Shape, code: &mut dyn Code, meter: &mut Meter) {
     block.arrivals.sort_by_key(|(at, ..)| *at);
     let contents: Vec<Symbol> = block.cells.iter().map(|cell| content(*cell)).collect();
-    let (mut here, mut repairs): (Vec<(usize, &Symbol)>, Vec<(usize, &[u8])>) = (Vec::new(), Vec::new());
+    let mut here: Vec<(usize, &Symbol)> = Vec::new();
+    let mut repairs: Vec<(usize, &[u8])> = Vec::new();
     for (at, index, repair) in &block.arrivals {
         match repair {
             None => {
@@ -185,7 +186,7 @@ fn receive(run: &mut Run, block: &mut Block, shape: Shape, code: &mut dyn Code, 
         if here.len() + repairs.len() < shape.cells {
             continue;
         }
-        let Some(restored) = meter.time(|| code.decode(&here, &repairs)) else { continue };
+        let Some(restored) = meter.time(Work::TakeRepair, || code.decode(&here, &repairs)) else { continue };
         for (index, cell) in block.cells.iter().enumerate() {
             if let Some(symbol) = restored.get(&index) {
                 assert_eq!(symbol.as_slice(), contents[index], "a wrong cell");

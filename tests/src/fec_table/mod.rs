@@ -141,19 +141,15 @@ impl Stage {
 
     /// The shape that loses least at 40 ms at this redundancy, found with a code that needs no more than k of k + r.
     fn best_shape(&self, redundancy: f64) -> Shape {
-        let shapes = (1..=24).filter_map(|cells| {
-            let repairs = redundancy * cells as f64;
-            let whole = (repairs.round() - repairs).abs() < 1e-9;
-            let span = self.interval * cells;
+        let shapes = (1..=24_u16).filter_map(|cells| {
+            let repairs =
+                (0..=8 * cells).find(|repairs| (f64::from(*repairs) - redundancy * f64::from(cells)).abs() < 1e-9)?;
+            let span = self.interval * u64::from(cells);
             // A block that is longer than the last deadline is no use.
-            (whole && span <= 60 * MILLISECOND).then_some((cells, repairs.round(), span))
+            (span <= 60 * MILLISECOND).then_some((cells.into(), repairs.into(), span))
         });
         let spreads = shapes.flat_map(|(cells, repairs, span)| {
-            [MILLISECOND, self.interval, span].map(|spread| Shape {
-                cells: cells as usize,
-                repairs: repairs as usize,
-                spread,
-            })
+            [MILLISECOND, self.interval, span].map(|spread| Shape { cells, repairs, spread })
         });
         let judged = spreads.map(|shape| (self.blocks(shape, &mut Ideal(shape)).residual, shape));
         let best = judged.min_by(|(a, _), (b, _)| {

@@ -8,6 +8,7 @@ use crate::micro::{Timing, interleave};
 use crate::table::{Row, Target, Unit};
 
 /// Products of every two elements: the way that looks up each byte.
+#[allow(clippy::cast_possible_truncation, reason = "rows and columns are below 256")]
 static PRODUCTS: [[u8; 256]; 256] = {
     let mut all = [[0; 256]; 256];
     let mut row = 0;
@@ -46,7 +47,7 @@ fn by_words(target: &mut Symbol, source: &Symbol, coefficient: u8) {
 }
 
 fn symbol(number: usize) -> Symbol {
-    std::array::from_fn(|i| (i * 31 + number * 97) as u8)
+    std::array::from_fn(|i| (i * 31 + number * 97).to_le_bytes()[0])
 }
 
 /// The figures: nanoseconds of each operation.
@@ -55,7 +56,7 @@ pub fn rows(quick: bool) -> Vec<Row> {
     let rounds = if quick { 15 } else { 101 };
     let source = symbol(1);
     // Coefficients as they come, so that branches on them are guessed as badly as in use.
-    let coefficients: Vec<u8> = (1..=255u32).map(|i| (i.wrapping_mul(0x9e37_79b1) >> 24) as u8 | 1).collect();
+    let coefficients: Vec<u8> = (1..=255u32).map(|i| i.wrapping_mul(0x9e37_79b1).to_be_bytes()[0] | 1).collect();
     let mut targets = [symbol(2); 4];
     let [a, b, c, d] = &mut targets;
     let each = |add: fn(&mut Symbol, &Symbol, u8), target: &mut Symbol| {
@@ -118,8 +119,8 @@ fn code_losses(cells: usize, losses: usize, rounds: usize) -> (f64, f64) {
     // A decoder that has everything but the lost ones, and one that gets the repairs too: the difference is the decoding.
     let feed = |with: bool| {
         let mut decoder = Decoder::new(u64::MAX);
-        for (id, symbol) in symbols.iter().enumerate().skip(losses) {
-            let _ = decoder.source(0, id as u16, symbol);
+        for (id, symbol) in (0..).zip(&symbols).skip(losses) {
+            let _ = decoder.source(0, id, symbol);
         }
         for (vector, symbol) in repairs.iter().filter(|_| with) {
             decoder.repair(0, vector, symbol);

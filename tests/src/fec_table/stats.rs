@@ -48,48 +48,57 @@ impl Run {
         added.sort_unstable();
         let count = added.len().max(1);
         let later = |limit: u64| count - added.partition_point(|delay| *delay <= limit);
-        let at = |share: f64| match added.get((share * count as f64) as usize).copied() {
+        let at = |percent: usize| match added.get(percent * count / 100).copied() {
             None | Some(u64::MAX) => f64::INFINITY,
             Some(delay) => delay as f64 / MILLISECOND as f64,
         };
         Figures {
             residual: DEADLINES.map(|ms| later(ms * MILLISECOND) as f64 / count as f64),
             overhead: self.repairs as f64 / self.sources.max(1) as f64,
-            p50: at(0.5),
-            p99: at(0.99),
+            p50: at(50),
+            p99: at(99),
             cpu: self.busy.as_nanos() as f64 / self.sources.max(1) as f64,
         }
     }
 }
 
-/// Adds up short stretches of time, without what asking the clock takes.
-#[derive(Debug)]
+/// What takes time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Work {
+    Push,
+    MakeRepair,
+    TakeSource,
+    TakeRepair,
+    Report,
+}
+
+/// Adds up short stretches of time, without what asking the clock takes: the median of each kind of work times its number, so that what
+/// else the processor did in between does not count.
+#[derive(Debug, Default)]
 pub(super) struct Meter {
-    total: Duration,
-    stretches: u32,
-    cost: Duration,
+    stretches: [Vec<Duration>; 5],
 }
 
 impl Meter {
-    pub(super) fn new() -> Meter {
-        const TRIES: u32 = 10_000;
-        let begun = Instant::now();
-        for _ in 0..TRIES {
-            std::hint::black_box(Instant::now().elapsed());
-        }
-        // Of a call's cost about one half falls between the two readings.
-        Meter { total: Duration::ZERO, stretches: 0, cost: begun.elapsed() / TRIES / 2 }
-    }
-
-    pub(super) fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+    pub(super) fn time<T>(&mut self, kind: Work, work: impl FnOnce() -> T) -> T {
         let begun = Instant::now();
         let result = work();
-        self.total += begun.elapsed();
-        self.stretches += 1;
+        self.stretches[kind as usize].push(begun.elapsed());
         result
     }
 
-    pub(super) fn total(&self) -> Duration {
-        self.total.saturating_sub(self.cost * self.stretches)
+    pub(super) fn total(self) -> Duration {
+        let mut nothing: Vec<Duration> = (0..1_000).map(|_| std::hint::black_box(Instant::now()).elapsed()).collect();
+        let cost = median(&mut nothing);
+        let of_kind = |mut stretches: Vec<Duration>| {
+            let count = u32::try_from(stretches.len()).unwrap_or(u32::MAX);
+            median(&mut stretches).saturating_sub(cost) * count
+        };
+        self.stretches.into_iter().map(of_kind).sum()
     }
+}
+
+fn median(stretches: &mut [Duration]) -> Duration {
+    stretches.sort_unstable();
+    stretches.get(stretches.len() / 2).copied().unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use zmesh_fec::{Adapt, AdaptConfig, Decoder, Encoder, SYMBOL_LEN, Symbol, Vector};
 
 use super::path::{Link, MILLISECOND};
-use super::stats::{Meter, Run};
+use super::stats::{Meter, Run, Work};
 
 /// The encoder's deadline, and how long the receiver keeps symbols.
 const DEADLINE: u64 = 60 * MILLISECOND;
@@ -74,7 +74,7 @@ pub(super) fn run(link: &mut Link<'_>, cells: &[(u64, usize)], count: usize, red
     let mut run = Run { delivered: vec![None; count], sources: 0, repairs: 0, busy: std::time::Duration::ZERO };
     let (mut encoder, mut decoder) = (Encoder::new(DEADLINE), Decoder::new(KEEP));
     let mut adapt = Adapt::new(AdaptConfig::default());
-    let mut meter = Meter::new();
+    let mut meter = Meter::default();
     let mut sim = Sim { link, events: BinaryHeap::new(), order: 0, counter: 0 };
     let mut credit = 0.0;
     if let Some((at, _)) = cells.first() {
@@ -85,7 +85,7 @@ pub(super) fn run(link: &mut Link<'_>, cells: &[(u64, usize)], count: usize, red
             Event::Cell(index) => {
                 let cell = cells[index].1;
                 run.sources += 1;
-                let id = meter.time(|| {
+                let id = meter.time(Work::Push, || {
                     let id = encoder.push(now, &content(cell));
                     if redundancy == Redundancy::Adaptive {
                         adapt.handle_source(now);
@@ -95,8 +95,11 @@ pub(super) fn run(link: &mut Link<'_>, cells: &[(u64, usize)], count: usize, red
                 sim.send(now, Some(id), Packet::Source { id, cell });
                 if let Redundancy::Fixed(share, interval) = redundancy {
                     credit += share;
-                    let due = credit as u64;
-                    credit -= due as f64;
+                    let mut due = 0;
+                    while credit >= 1.0 {
+                        credit -= 1.0;
+                        due += 1;
+                    }
                     (1..=due).for_each(|i| sim.at(now + interval * i / (due + 1), Event::Repair));
                 } else if let Some(due) = adapt.next_repair() {
                     sim.at(due.max(now), Event::Repair);
@@ -115,20 +118,22 @@ pub(super) fn run(link: &mut Link<'_>, cells: &[(u64, usize)], count: usize, red
                     }
                 }
                 let mut symbol = Box::new([0; SYMBOL_LEN]);
-                if let Some(vector) = meter.time(|| encoder.repair(now, &mut symbol)) {
+                if let Some(vector) = meter.time(Work::MakeRepair, || encoder.repair(now, &mut symbol)) {
                     run.repairs += 1;
                     sim.send(now, None, Packet::Repair { vector: vector.encode(), symbol });
                 }
             }
             Event::Arrived(Packet::Source { id, cell }) => {
-                if meter.time(|| decoder.source(now, id, &content(cell))) {
+                if meter.time(Work::TakeSource, || decoder.source(now, id, &content(cell))) {
                     assert!(run.delivered[cell].replace(now).is_none(), "cell {cell} twice");
                 }
             }
             Event::Arrived(Packet::Repair { vector, symbol }) => {
-                meter.time(|| Vector::decode(&vector).map(|vector| decoder.repair(now, &vector, &symbol)).ok());
+                meter.time(Work::TakeRepair, || {
+                    Vector::decode(&vector).map(|vector| decoder.repair(now, &vector, &symbol)).ok()
+                });
             }
-            Event::Reported { counter, id, arrived } => meter.time(|| {
+            Event::Reported { counter, id, arrived } => meter.time(Work::Report, || {
                 if redundancy == Redundancy::Adaptive {
                     adapt.handle_outcome(now, counter, arrived);
                 }

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 use zmesh_tests::sim::HostId;
-use zmesh_tests::sim::app::{LegCall, LegPaths, LegReport};
+use zmesh_tests::sim::app::{BulkClient, BulkServer, LegCall, LegPaths, LegReport};
+use zmesh_tests::sim::node::App;
 use zmesh_tests::sim::wire::Path;
-use zmesh_tests::topology::World;
+use zmesh_tests::topology::{Tune, World};
 use zmesh_voice::call::Role;
 use zmesh_voice::legs::{LegEvent, Mode};
 
@@ -30,7 +31,11 @@ struct Scene {
 impl Scene {
     /// A call over these relays; leg k takes the five from 5 k on. Every pair of hosts has a delay of its own.
     fn new(seed: u64, mode: Mode, delay: Option<(u64, u64)>) -> Scene {
-        let mut world = world_with(seed, RELAYS, Path::delay(ms(10)), |_| no_app());
+        Scene::tuned(seed, mode, delay, |_, _| {})
+    }
+
+    fn tuned(seed: u64, mode: Mode, delay: Option<(u64, u64)>, tune: Tune) -> Scene {
+        let mut world = World::new(seed, RELAYS, Path::delay(ms(10)), tune, |_| no_app());
         let paths = |numbers: [usize; 2]| LegPaths {
             own: (0..3).map(|leg| world.path(&numbers.map(|at| leg * LEG + at))).collect(),
             meeting: (0..3).map(|leg| world.id(leg * LEG + 2)).collect(),
@@ -96,9 +101,6 @@ fn kills(mode: Mode, delay: Option<(u64, u64)>, rounds: u64) -> Figures {
             for (side, gap) in gaps.into_iter().enumerate() {
                 let report = scene.report(side);
                 let (lost, unmended) = report.missing(3);
-                if mode == Mode::Doubled && lost > 0 {
-                    println!("doubled, seed {seed}, victim {victim}, side {side}: {:?}", report.lost());
-                }
                 figures.ended += usize::from(gap >= secs(3));
                 figures.gaps.push(gap);
                 figures.lost.push(lost);
@@ -191,8 +193,8 @@ fn a_standby_costs_a_third_and_its_rate_is_constant() {
 fn the_path_under_a_leg_may_degrade_and_is_left_without_flapping() {
     let degrade = [Path::delay(ms(10)).loss(0.4), Path::delay(ms(160)), Path::delay(ms(10)).loss(0.2).jitter(ms(80))];
     for worse in degrade {
-        let mut scene = Scene::new(9, Mode::Standby, None);
-        // What is lost must not be made good on the link, or there is nothing to leave.
+        // What is lost must not be made good on the link, or there is little to leave.
+        let mut scene = Scene::tuned(9, Mode::Standby, None, |_, config| config.link.repair = false);
         scene.world.run_for(secs(4));
         let (one, other) = (scene.world.relays[0], scene.world.relays[1]);
         scene.world.sim.set_paths(one, other, worse);
@@ -224,4 +226,26 @@ fn a_side_may_change_its_address() {
             assert!(scene.report(side).ended.is_none());
         }
     }
+}
+
+#[test]
+fn a_download_goes_on_when_its_reader_changes_address() {
+    let mut world = world_with(11, 4, Path::delay(ms(10)), |number| -> Box<dyn App> {
+        if number == 2 { Box::new(BulkServer::new([5; 32])) } else { no_app() }
+    });
+    let path = world.path(&[0, 1, 2]);
+    let reader = world.add_origin(BulkClient::new(path, [9; 32]));
+    world.run_for(secs(3));
+    let fresh = world.free_address();
+    world.sim.readdress(reader, fresh);
+    let (mut last, mut silence, mut longest) = (world.app::<BulkClient>(reader).bytes, Duration::ZERO, Duration::ZERO);
+    for _ in 0..500 {
+        world.run_for(ms(10));
+        let bytes = world.app::<BulkClient>(reader).bytes;
+        silence = if bytes > last { Duration::ZERO } else { silence + ms(10) };
+        (last, longest) = (bytes, longest.max(silence));
+    }
+    println!("address changed under a download: silence {longest:?}");
+    assert!(longest <= secs(1), "{longest:?}");
+    assert!(world.app::<BulkClient>(reader).closed.is_none());
 }

@@ -2,7 +2,7 @@
 
 use crate::sounds::{Material, add, scale, with_noise};
 use std::time::Instant;
-use zmesh_voice::media::codec::Encoder;
+use zmesh_voice::media::codec::{Encoder, Shape};
 use zmesh_voice::media::{FRAME_SAMPLES, Pcm, SILENCE, to_sample};
 use zmesh_voice::process::gate::TalkKey;
 use zmesh_voice::process::{Processor, Settings, Talk};
@@ -112,7 +112,7 @@ pub(crate) fn encoding(material: &Material) {
         let mut times = Vec::new();
         for frame in sound.iter().cycle().take(2_000) {
             let start = Instant::now();
-            encoder.encode(frame).expect("20 ms");
+            encoder.encode(frame, Shape { bytes: 160, dred: 0, loss_percent: 0 }).expect("20 ms");
             times.push(start.elapsed().as_secs_f64() * 1e6);
         }
         let (median, most) = quantiles(times);

@@ -1,10 +1,11 @@
 //! The two ends of a call's sound, with what is done to it in between.
 
 use super::{AtEnd, AudioError, Input, Output};
-use crate::media::level::Gain;
-use crate::media::{Pcm, SAMPLE_RATE};
+use crate::media::level::{Gain, Meter};
+use crate::media::{Pcm, SAMPLE_RATE, duration_of};
 use crate::process::{Processor, Settings};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The most that is kept for measurement of either end: ten minutes.
 const KEPT_MOST: usize = 600 * SAMPLE_RATE as usize;
@@ -24,7 +25,7 @@ pub struct AudioEnds {
     capture: Option<Shared<Processor>>,
     /// The same processor, which hears what is given out.
     render: Option<Shared<Processor>>,
-    kept_input: Option<Shared<Vec<i16>>>,
+    kept_input: Option<(Shared<Vec<i16>>, Shared<Meter>)>,
     kept_output: Option<Shared<Vec<i16>>>,
 }
 
@@ -33,13 +34,29 @@ pub struct AudioEnds {
 pub struct Kept {
     input: Shared<Vec<i16>>,
     output: Shared<Vec<i16>>,
+    level: Shared<Meter>,
+    delay: Duration,
 }
 
 impl Kept {
-    /// What came in, before anything was done to it, and what went out.
+    /// What came in, after it was processed, and what went out.
+    ///
+    /// After it, because noise suppression and echo cancellation turn phases: what comes out no longer fits what went in, sample by sample.
     #[must_use]
     pub fn take(&self) -> (Vec<i16>, Vec<i16>) {
         (std::mem::take(&mut *lock(&self.input)), std::mem::take(&mut *lock(&self.output)))
+    }
+
+    /// The level of what came in, before it was processed, in dBFS.
+    #[must_use]
+    pub fn level_dbfs(&self) -> f32 {
+        lock(&self.level).dbfs()
+    }
+
+    /// For how long processing held back what came in: to be added to delays that are measured from [`Kept::take`].
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        self.delay
     }
 }
 
@@ -62,12 +79,18 @@ impl AudioEnds {
     /// What the ear hears stays the reference of the mouth's echo canceller, and both are kept for measurement, ten minutes at most.
     #[must_use]
     pub fn apart(self) -> (Self, Self, Kept) {
-        let kept = Kept { input: Shared::default(), output: Shared::default() };
+        let delay = self.capture.as_ref().map_or(0, |processor| lock(processor).delay());
+        let kept = Kept {
+            input: Shared::default(),
+            output: Shared::default(),
+            level: Shared::default(),
+            delay: duration_of(delay as u64),
+        };
         let mouth = Self {
             input: self.input,
             gain: self.gain,
             capture: self.capture,
-            kept_input: Some(Arc::clone(&kept.input)),
+            kept_input: Some((Arc::clone(&kept.input), Arc::clone(&kept.level))),
             ..Self::new(Input::silence(), Output::Discard)
         };
         let ear = Self {
@@ -87,11 +110,14 @@ impl AudioEnds {
     /// Fills `pcm` with the next 20 ms of the input. Returns false once the input is over and the call shall end.
     pub(crate) fn read(&mut self, pcm: &mut Pcm) -> bool {
         let goes_on = self.input.read(pcm);
-        keep(self.kept_input.as_ref(), pcm);
         self.gain.apply(pcm);
+        if let Some((_, level)) = &self.kept_input {
+            lock(level).listen(pcm);
+        }
         if let Some(processor) = &self.capture {
             lock(processor).capture(pcm);
         }
+        keep(self.kept_input.as_ref().map(|(kept, _)| kept), pcm);
         goes_on
     }
 

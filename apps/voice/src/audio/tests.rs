@@ -152,4 +152,14 @@ fn mouth_and_ear_can_be_set_apart_and_are_kept() {
     assert_eq!(*heard.lock().unwrap(), [7; 100], "the mouth hears nothing");
     let (input, output) = kept.take();
     assert_eq!((input.len(), &output[..]), (1_920, &[7; 100][..]));
+    assert!(kept.level_dbfs() < -70.0 && kept.delay().is_zero());
+
+    let ends = AudioEnds::new(Input::recording(tone::sine(440.0, 0.5, 96_000), AtEnd::Silence), Output::Discard);
+    let (mut mouth, _, kept) = ends.processed(crate::process::Settings::default()).apart();
+    for _ in 0..100 {
+        mouth.read(&mut pcm);
+    }
+    assert!((kept.level_dbfs() + 9.0).abs() < 0.5, "before processing: {}", kept.level_dbfs());
+    assert_eq!(kept.take().0[95_040..], pcm, "after it");
+    assert!(kept.delay() > std::time::Duration::from_millis(10));
 }

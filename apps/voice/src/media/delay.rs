@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 const MEMORY: usize = 400;
 /// With fewer frames than this the start target holds: 0.5 s.
 const WARM_UP: usize = 25;
+/// Frames that a share is a share of at least: 2 s.
+const YOUNG: usize = 100;
 /// Frames after which a step of the whole path is believed: 1 s.
 const STEP_AFTER: usize = 50;
 /// How far the frames after a step must lie from all before it, µs.
@@ -24,8 +26,9 @@ pub const START_TARGET: i64 = FRAME_MICROS;
 const PILED_UP: i64 = 15_000;
 /// No lateness beyond this is waited for.
 pub const MAX_LATENESS: i64 = 200_000;
-/// Points of R that one percent of concealed frames costs: 95 / Bpl with a robustness Bpl of about 48 (G.107, equation 7-29).
-const R_PER_PERCENT: f64 = 2.0;
+/// Points of R that one percent of concealed frames costs: 95 / Bpl (G.107, equation 7-29) with Bpl = 25.1, the robustness of G.711 with
+/// concealment (G.113, appendix I). No value for Opus is published.
+const R_PER_PERCENT: f64 = 3.8;
 /// What a frame out of DRED costs as a share of what a concealed one costs.
 const DRED_COST: f64 = 0.25;
 /// Points of R that each millisecond of delay costs, and costs more beyond [`KNEE_MS`] (G.107, approximation of Id by Cole and Rosenbluth).
@@ -59,7 +62,8 @@ pub struct DelayEstimate {
     /// One for each frame from number `front` on.
     entries: VecDeque<Entry>,
     front: u32,
-    previous: Option<i64>,
+    /// Transits of the last two messages, the newest first.
+    previous: [Option<i64>; 2],
     event: u32,
     base: i64,
     lateness: i64,
@@ -82,8 +86,8 @@ impl DelayEstimate {
     /// Takes in the transit of one message, by its newest frame (µs; the clocks of both ends differ by an unknown constant). Comes before
     /// what the message brought.
     pub fn message(&mut self, transit: i64) {
-        let piled_up = self.previous.is_some_and(|previous| transit <= previous.saturating_sub(PILED_UP));
-        self.previous = Some(transit);
+        let piled_up = self.previous[0].is_some_and(|previous| transit <= previous.saturating_sub(PILED_UP));
+        self.previous = [Some(transit), self.previous[0]];
         if !piled_up {
             self.event = self.event.wrapping_add(1);
         }
@@ -151,8 +155,8 @@ impl DelayEstimate {
 
     /// The delay of those asked for that costs least. `asked` is sorted.
     fn cheapest(&self, asked: &[(i64, f64)]) -> i64 {
-        // Frames not heard of yet count as good ones, so that a young call is not led by its first mishap.
-        let points = R_PER_PERCENT * 100.0 / MEMORY as f64;
+        // Under two seconds, frames not heard of yet count as good ones, so that a young call is not led by its first mishap.
+        let points = R_PER_PERCENT * 100.0 / self.entries.len().max(YOUNG) as f64;
         let mut missed: f64 = asked.iter().map(|(_, weight)| weight).sum();
         let mut best = (f64::INFINITY, 0);
         let mut at = 0;
@@ -206,7 +210,9 @@ impl DelayEstimate {
     /// How long after the fastest possible arrival a frame should be played, µs.
     #[must_use]
     pub fn target(&self) -> i64 {
-        let observed = self.lateness + MARGIN;
+        // Two late ones in a row: the next will hardly be quicker, so it would be wrong to hurry towards it.
+        let of_late = self.previous[0].min(self.previous[1]).map_or(0, |transit| transit.saturating_sub(self.base));
+        let observed = self.lateness.max(of_late.min(MAX_LATENESS)) + MARGIN;
         if self.entries.len() < WARM_UP { observed.max(START_TARGET) } else { observed }
     }
 

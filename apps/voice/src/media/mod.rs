@@ -10,6 +10,7 @@ use std::time::Duration;
 pub mod class;
 pub mod codec;
 pub mod delay;
+pub mod drift;
 pub mod frame;
 pub mod jitter;
 pub mod level;

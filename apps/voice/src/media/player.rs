@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Delay above the target from which on frames are shortened, µs.
 const SHORTEN_ABOVE: i64 = 4_000;
 /// Delay under the target from which on frames are lengthened, µs.
-const LENGTHEN_BELOW: i64 = -2_500;
+const LENGTHEN_BELOW: i64 = -1_500;
 /// Delay above the target at which every frame is shortened, not only every second one, µs.
 const HURRY_ABOVE: i64 = 40_000;
 

@@ -12,6 +12,11 @@ const KEPT: usize = 24;
 /// Messages for which a plan against more loss is kept after the loss went down: 10 s at one every 20 ms.
 const HOLD: u32 = 500;
 
+/// Messages for which a call is protected before reports count: 3 s at one every 20 ms.
+const YOUNG: u32 = 150;
+/// The loss that is planned for meanwhile.
+const UNKNOWN: LossReport = LossReport { share: 0.05, burst: 1.5 };
+
 /// Encodes sound and keeps the last frames for their copies.
 ///
 /// [`Sender::encode`] takes every 20 ms; [`Sender::pack`] gives what a message carries, after as many frames as the class has.
@@ -35,14 +40,15 @@ impl Sender {
     /// # Errors
     /// [`CodecError::Setup`] if Opus cannot be set up.
     pub fn new(first: u32, class: Class, means: Means) -> Result<Self, CodecError> {
-        let planned = LossReport::default();
+        // Nothing is known yet: the first seconds are protected as against a bad wireless link.
+        let planned = UNKNOWN;
         Ok(Self {
             encoder: Encoder::new()?,
             class,
             means,
             plan: Plan::new(class, means, planned),
             planned,
-            hold: 0,
+            hold: YOUNG,
             next: first,
             fresh: Vec::with_capacity(3),
             earlier: VecDeque::with_capacity(KEPT + 3),

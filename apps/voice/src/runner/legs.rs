@@ -275,8 +275,10 @@ async fn blame(circuit: &DatagramCircuit, cause: Cause) -> String {
     }
     let hops = circuit.path().len();
     for hop in 0..hops {
-        if matches!(timeout(ASK, circuit.ping(hop)).await, Ok(Ok(_))) {
-            continue;
+        match timeout(ASK, circuit.ping(hop)).await {
+            Ok(Ok(_)) => continue,
+            Ok(Err(_)) => return "the circuit under it ended".to_owned(),
+            Err(_) => {}
         }
         return match hop {
             hop if hop + 1 == hops => "the meeting relay stopped answering".to_owned(),

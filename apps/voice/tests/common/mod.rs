@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use zmesh_voice::call::{Call, CallEvent, Message, Patience};
 use zmesh_voice::invite::Invite;
+use zmesh_voice::media::class::Class;
+use zmesh_voice::media::redundancy::Means;
 use zmesh_voice::media::{FRAME_SAMPLES, Pcm, SILENCE};
 
 /// The network between the two, the same in both directions.
@@ -29,6 +31,8 @@ pub struct Pipe {
     pub repeat: f64,
     /// Datagrams sent in `[at, at + for)` arrive together at the end of that time.
     pub stalls: Vec<(Duration, Duration)>,
+    /// From each of these instants on the delay is another one, as after a move to another circuit.
+    pub moves: Vec<(Duration, Duration)>,
     /// Nothing arrives at all.
     pub cut: bool,
     pub seed: u64,
@@ -43,6 +47,7 @@ impl Default for Pipe {
             burst: 1.0,
             repeat: 0.0,
             stalls: Vec::new(),
+            moves: Vec::new(),
             cut: false,
             seed: 1,
         }
@@ -60,6 +65,8 @@ pub struct End {
     pub held_back: Vec<Duration>,
     /// How much later than the world's clock this end's call began.
     pub offset: Duration,
+    /// How much faster this end's clock runs than the world's: 300e-6 is 300 parts in a million.
+    pub skew: f64,
     at: usize,
 }
 
@@ -73,6 +80,7 @@ impl End {
             sent: Vec::new(),
             held_back: Vec::new(),
             offset: Duration::ZERO,
+            skew: 0.0,
             at: 0,
         }
     }
@@ -91,12 +99,20 @@ impl End {
 
     fn next_event(&self) -> Duration {
         let playout = self.call.next_playout();
-        self.offset + self.call.next_slot().map_or(playout, |slot| slot.min(playout))
+        let next = self.call.next_slot().map_or(playout, |slot| slot.min(playout));
+        // A little on top, so that rounding never leaves the clock just before the event.
+        let rounding = if self.skew == 0.0 { Duration::ZERO } else { Duration::from_nanos(100) };
+        self.offset + next.div_f64(1.0 + self.skew) + rounding
+    }
+
+    /// This end's clock when the world's shows `now`; `None` before its call began.
+    fn clock(&self, now: Duration) -> Option<Duration> {
+        now.checked_sub(self.offset).map(|since| if self.skew == 0.0 { since } else { since.mul_f64(1.0 + self.skew) })
     }
 
     fn handle(&mut self, now: Duration, datagram: &[u8]) {
         // Before its call began nobody was there to receive.
-        if let Some(now) = now.checked_sub(self.offset) {
+        if let Some(now) = self.clock(now) {
             self.call.handle_datagram(now, datagram);
         }
     }
@@ -126,10 +142,15 @@ pub fn speech() -> Vec<i16> {
 
 impl World {
     pub fn new(pipe: Pipe, voice: Vec<i16>) -> Self {
+        Self::with(pipe, voice, Class::Ms20, Means::default())
+    }
+
+    pub fn with(pipe: Pipe, voice: Vec<i16>, class: Class, means: Means) -> Self {
         let mut rng = ChaCha12Rng::seed_from_u64(pipe.seed);
         let (invite, key) = Invite::create([1; 32], [2; 16], u64::MAX, &mut rng);
-        let caller = Call::caller(invite.clone(), Patience::default()).unwrap();
-        let answerer = Call::answerer(invite, key, Patience::default(), 0).unwrap();
+        let invite = invite.with_class(class);
+        let caller = Call::caller(invite.clone(), Patience::default()).unwrap().with_means(means);
+        let answerer = Call::answerer(invite, key, Patience::default(), 0).unwrap().with_means(means);
         Self {
             now: Duration::ZERO,
             ends: [End::new(caller, voice.clone()), End::new(answerer, voice)],
@@ -155,7 +176,8 @@ impl World {
         }
         let copies = if self.chance(self.pipe.repeat) { 2 } else { 1 };
         for _ in 0..copies {
-            let mut at = self.now + self.pipe.delay;
+            let moved = self.pipe.moves.iter().rev().find(|(from, _)| *from <= self.now);
+            let mut at = self.now + moved.map_or(self.pipe.delay, |(_, delay)| *delay);
             if !self.pipe.jitter.is_zero() {
                 at += self.pipe.jitter.mul_f64(f64::from(self.rng.next_u32()) / 4_294_967_296.0);
             }
@@ -191,7 +213,7 @@ impl World {
     }
 
     fn turn(&mut self, side: usize) {
-        let Some(now) = self.now.checked_sub(self.ends[side].offset) else { return };
+        let Some(now) = self.ends[side].clock(self.now) else { return };
         if self.ends[side].call.next_slot().is_some_and(|due| due <= now) {
             let sound = self.ends[side].next_sound();
             if let Some(message) = self.ends[side].call.poll_transmit(now, &sound) {

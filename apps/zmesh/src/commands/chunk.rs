@@ -154,12 +154,12 @@ async fn get(address: Option<String>, common: &Common, out: &Path) -> Outcome {
             "chunks": fetched.chunks,
             "symbols": fetched.symbols,
             "symbols_needed": fetched.needed,
-            "circuits": fetched.seeders,
+            "circuits": fetched.circuits,
             "liars": fetched.liars,
             "seconds": begun.elapsed().as_secs_f64(),
         }));
     } else {
-        term::line(format_args!("{}: {} bytes over {} circuits", out.display(), fetched.len, fetched.seeders));
+        term::line(format_args!("{}: {} bytes over {} circuits", out.display(), fetched.len, fetched.circuits));
     }
     Ok(())
 }

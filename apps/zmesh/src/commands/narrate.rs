@@ -1,8 +1,10 @@
-//! Words while circuits are built: a path that fails costs seconds, and nobody should wonder.
+//! Words while circuits are built and while they heal: a path that fails costs seconds, and nobody should wonder.
 
 use std::future::Future;
 
-use zmesh_overlay::{Node, NodeEvent};
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use zmesh_overlay::{GuardReport, Node, NodeEvent};
 
 use crate::term;
 
@@ -21,4 +23,43 @@ pub(super) async fn narrate<T>(node: &Node, work: impl Future<Output = T>) -> T 
             }
         }
     }
+}
+
+/// Says what happens to the paths of sessions, in words or as JSON, for as long as it is polled.
+pub(super) async fn follow(node: &Node, json: bool) {
+    let mut events = node.events();
+    loop {
+        let (event, words) = match events.recv().await {
+            Ok(NodeEvent::Standby { shared: 0 }) => ("standby", "a second path stands by".to_owned()),
+            Ok(NodeEvent::Standby { shared }) => (
+                "standby",
+                format!(
+                    "a second path stands by; it shares {shared} of its relays with the first: the network is small"
+                ),
+            ),
+            Ok(NodeEvent::Moved) => {
+                ("moved", "moved to another path: the one in use stopped answering or got worse".to_owned())
+            }
+            Ok(NodeEvent::Rebuilding) => ("rebuilding", "a path was lost; another one is being built".to_owned()),
+            Ok(_) | Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return std::future::pending().await,
+        };
+        if json {
+            term::json(&json!({ "path_event": event, "words": words }));
+        } else {
+            term::progress(words);
+        }
+    }
+}
+
+/// How the guards of this run do: circuits that came up through each, and those that failed at it or behind it.
+pub(super) fn guards(node: &Node) -> Vec<Value> {
+    let network = node.network();
+    let guard = |report: &GuardReport| {
+        let nickname = network.relay(&report.id).map(|relay| relay.nickname().to_owned());
+        let tried = report.successes + report.failures;
+        let rate = if tried == 0 { 0.0 } else { report.failures as f64 / tried as f64 };
+        json!({ "relay": nickname, "circuits": report.successes, "failed": report.failures, "failure_rate": rate })
+    };
+    node.guard_reports().iter().map(guard).collect()
 }

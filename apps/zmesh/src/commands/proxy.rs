@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use zmesh_overlay::{Circuit, Node, PathSpec};
 use zmesh_proxy::{Circuits, Server, Token};
 
-use super::narrate::narrate;
+use super::narrate::{follow, guards, narrate};
 use crate::failure::{Failure, Outcome, no_circuit, not_started};
 use crate::files;
 use crate::network_file::NetworkOption;
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Relays in a circuit.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
     hops: u8,
-    /// Say as JSON, one value a line, when it is usable, and its circuits when it stops.
+    /// Say as JSON, one value a line, when it is usable, what happens to its paths, and its circuits and guards when it stops.
     #[arg(long)]
     json: bool,
     #[arg(long, hide = true)]
@@ -63,10 +63,11 @@ pub(crate) async fn run(args: Args) -> Outcome {
         biased;
         () = stop.wait() => Ok(()),
         outcome = serve(&node, server, address, &circuits, args.json) => outcome,
+        () = follow(&node, args.json) => Ok(()),
     };
     if args.json && outcome.is_ok() {
         let circuits: Vec<Value> = circuits.circuits().iter().map(circuit_json).collect();
-        term::json(&json!({ "stopped": true, "circuits": circuits }));
+        term::json(&json!({ "stopped": true, "circuits": circuits, "guards": guards(&node) }));
     }
     let _ = timeout(GOODBYE, node.shutdown()).await;
     outcome

@@ -50,7 +50,7 @@ pub enum NodeEvent {
         /// How many inner relays it shares with the one in use, because the network has too few.
         shared: usize,
     },
-    /// A session goes on by the circuit that stood by: the one in use stopped answering.
+    /// A session goes on by the circuit that stood by: the one in use stopped answering, or got worse than this one.
     Moved,
 }
 

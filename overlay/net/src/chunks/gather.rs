@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::{AbortHandle, JoinSet};
-use zmesh_proto::seeding::fetch::{Event, Fetch, Judgement, Refusal, Shortage, Totals};
 use zmesh_proto::seeding::ChunkRef;
+use zmesh_proto::seeding::fetch::{Event, Fetch, Judgement, Refusal, Shortage, Totals};
 
 use super::Liars;
 use super::lanes::is_small;
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 enum Happened {
     Connected(RelayId, Result<Arc<SeederCircuit>, CircuitError>),
-    Ended(RelayId),
+    Ended(RelayId, usize),
     Answered(u64, Result<Vec<u8>, Refusal>),
     Judged(Box<Judgement>),
 }
@@ -39,7 +39,8 @@ pub(super) struct Gather {
     liars: Arc<Liars>,
     way: Way,
     fetch: Fetch,
-    circuits: HashMap<RelayId, Arc<SeederCircuit>>,
+    /// With the number of each: how many there were with it.
+    circuits: HashMap<RelayId, (usize, Arc<SeederCircuit>)>,
     used: usize,
     asks: HashMap<u64, AbortHandle>,
     tasks: JoinSet<Happened>,
@@ -69,7 +70,11 @@ impl Gather {
 
     /// Lets go of circuits to relays that are none of these.
     pub(super) fn keep_circuits(&mut self, seeders: &[RelayId]) {
-        self.circuits.retain(|relay, _| seeders.contains(relay));
+        let idle: Vec<RelayId> = self.circuits.keys().filter(|relay| !seeders.contains(relay)).copied().collect();
+        for relay in idle {
+            self.circuits.remove(&relay);
+            self.fetch.release(relay);
+        }
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -114,10 +119,11 @@ impl Gather {
             Happened::Connected(relay, Ok(circuit)) => {
                 self.used += 1;
                 let end = circuit.end();
-                self.circuits.insert(relay, circuit);
+                let number = self.used;
+                self.circuits.insert(relay, (number, circuit));
                 self.tasks.spawn(async move {
                     end.await;
-                    Happened::Ended(relay)
+                    Happened::Ended(relay, number)
                 });
                 self.fetch.handle_connected(relay);
             }
@@ -125,8 +131,10 @@ impl Gather {
                 tracing::debug!(%error, "no circuit to a seeder");
                 self.fetch.handle_lost(relay);
             }
-            Happened::Ended(relay) => {
-                if self.circuits.remove(&relay).is_some() {
+            Happened::Ended(relay, number) => {
+                // Another one may stand in its place by now.
+                if self.circuits.get(&relay).is_some_and(|(current, _)| *current == number) {
+                    self.circuits.remove(&relay);
                     self.fetch.handle_lost(relay);
                 }
             }
@@ -148,13 +156,12 @@ impl Gather {
                 self.connect(relay);
             }
             while let Some(ask) = self.fetch.poll_ask(clock::now()) {
-                let Some(circuit) = self.circuits.get(&ask.seeder).map(Arc::clone) else {
+                let Some(circuit) = self.circuits.get(&ask.seeder).map(|(_, circuit)| Arc::clone(circuit)) else {
                     self.fetch.handle_refusal(clock::now(), ask.number, Refusal::Lost);
                     continue;
                 };
-                let asked = self.tasks.spawn(async move {
-                    Happened::Answered(ask.number, circuit.symbols(ask.run).await)
-                });
+                let asked =
+                    self.tasks.spawn(async move { Happened::Answered(ask.number, circuit.symbols(ask.run).await) });
                 self.asks.insert(ask.number, asked);
             }
             let mut idle = true;
@@ -194,10 +201,9 @@ impl Gather {
             return self.fetch.handle_connected(relay);
         }
         let origin = Arc::clone(&self.origin);
-        let others: Vec<RelayId> = self.circuits.values().filter_map(|circuit| circuit.guard()).collect();
+        let others: Vec<RelayId> = self.circuits.values().filter_map(|(_, circuit)| circuit.guard()).collect();
         let way = self.way;
-        self.tasks.spawn(async move {
-            Happened::Connected(relay, SeederCircuit::open(&origin, relay, way, &others).await)
-        });
+        self.tasks
+            .spawn(async move { Happened::Connected(relay, SeederCircuit::open(&origin, relay, way, &others).await) });
     }
 }

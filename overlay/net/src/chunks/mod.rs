@@ -139,8 +139,8 @@ pub struct Fetched {
     pub symbols: u64,
     /// Symbols that would have been enough.
     pub needed: u64,
-    /// Relays that gave some.
-    pub seeders: usize,
+    /// Circuits to seeders that there were.
+    pub circuits: usize,
     /// Relays that lied and were dropped.
     pub liars: u64,
 }

@@ -120,13 +120,7 @@ async fn landed(
 }
 
 /// Gives a chunk to as many of its relays as are wanted, the next ones in place of those that do not take it.
-async fn give(
-    givers: Arc<Givers>,
-    wanted: usize,
-    number: usize,
-    len: usize,
-    chunk: ChunkRef, bytes: Bytes,
-) -> Landing {
+async fn give(givers: Arc<Givers>, wanted: usize, number: usize, len: usize, chunk: ChunkRef, bytes: Bytes) -> Landing {
     let ranked = ranking(&givers.origin.network(), &chunk.shelf);
     if ranked.is_empty() {
         return Err(ChunkError::NoSeeders);

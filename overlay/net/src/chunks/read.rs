@@ -63,7 +63,7 @@ pub(crate) async fn read(
         chunks: 1 + parts.ids.len(),
         symbols: totals.symbols,
         needed: totals.useful,
-        seeders: gather.used(),
+        circuits: gather.used(),
         liars: totals.liars,
     })
 }

@@ -93,6 +93,11 @@ impl SeederCircuit {
         Ok(Arc::new(Self { carrier, channel }))
     }
 
+    #[cfg(all(test, feature = "testnet"))]
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
     /// The circuit's first relay.
     pub(super) fn guard(&self) -> Option<RelayId> {
         self.carrier.path.first().map(|hop| hop.id)

@@ -11,7 +11,8 @@ use super::ChunkStore;
 use super::store::{ChunkMetrics, Store};
 
 fn chunk(seed: u8, class: Class) -> (ChunkRef, Vec<u8>) {
-    let bytes: Vec<u8> = (0..class.len()).map(|at| (at as u8).wrapping_mul(seed).wrapping_add((at >> 8) as u8)).collect();
+    let bytes: Vec<u8> =
+        (0..class.len()).map(|at| (at as u8).wrapping_mul(seed).wrapping_add((at >> 8) as u8)).collect();
     let id = ChunkId::of(&bytes);
     (ChunkRef { id, shelf: id.shelf(), class }, bytes)
 }
@@ -118,4 +119,76 @@ fn the_disk_is_bounded_and_a_smaller_room_keeps_the_newest() {
     let smaller = store(folder.path(), room / 2);
     assert!(metrics(&smaller).chunk_bytes <= room / 2);
     assert_eq!(metrics(&smaller).chunks, files(folder.path()).len());
+}
+
+/// What a relay answers over a circuit, to those who keep to the rules and to others.
+#[cfg(feature = "testnet")]
+mod served {
+    use std::sync::Arc;
+
+    use zmesh_fec::chunk::SYMBOL_LEN;
+    use zmesh_proto::link::{LinkConfig, LocalIdentity};
+    use zmesh_proto::node::NodeConfig;
+    use zmesh_proto::seeding::fetch::Refusal;
+    use zmesh_proto::seeding::{SYMBOLS_MAX, SymbolRun};
+    use zmesh_proto::wire::request::Failure;
+
+    use super::super::seeder::{KeepError, Kept, SeederCircuit, Way};
+    use super::*;
+    use crate::egress::EgressError;
+    use crate::origin::Origin;
+    use crate::testnet::{Testnet, TestnetConfig};
+    use crate::{PathSpec, clock, entropy, shard};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_relay_that_is_no_exit_answers_about_chunks_and_keeps_its_bounds() {
+        let folder = tempfile::tempdir().expect("a directory");
+        let config = TestnetConfig { chunks: Some(folder.path().to_owned()), ..TestnetConfig::default() };
+        let testnet = Testnet::start(config).await.expect("a network");
+        let network = testnet.network();
+        let link = LinkConfig::new(LocalIdentity::Anonymous);
+        let config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
+        let started = shard::start("zmesh-test", vec![], config, Some(Arc::clone(&network)), || Ok(()), |_| {}).await;
+        let started = started.expect("a shard");
+        let origin = Origin::start(Arc::clone(&started.shard), network, PathSpec::exit(), 0, false);
+        let (relay, handle) = testnet.relays().next().expect("the first relay is no exit");
+        let way = Way { hops: 2, me: None };
+        let circuit = SeederCircuit::open(&origin, relay, way, &[]).await.expect("a circuit");
+
+        let refused = circuit.channel().connect(&("127.0.0.1", 80).into()).await.err().expect("it is no exit");
+        assert_eq!(refused.egress(), Some(EgressError::Unsupported));
+        let (note, bytes) = chunk(9, Class::Note);
+        let wanted = SymbolRun { chunk: note, first: 1, count: 6 };
+        assert_eq!(circuit.symbols(wanted).await, Err(Refusal::Absent));
+        let wrong = circuit.keep(note, &vec![0; bytes.len()]).await;
+        assert!(matches!(wrong, Err(KeepError::Refused(Failure::Mismatch))), "{wrong:?}");
+        let short = circuit.keep(note, &bytes[..100]).await;
+        assert!(matches!(short, Err(KeepError::Refused(Failure::Mismatch))), "{short:?}");
+        let long = circuit.keep(note, &[&bytes[..], &bytes[..]].concat()).await;
+        assert!(long.is_err(), "{long:?}");
+        assert_eq!(handle.metrics().await.expect("it runs").chunks.chunks, 0);
+        assert_eq!(circuit.keep(note, &bytes).await.expect("taken"), Kept::Stored);
+        assert_eq!(circuit.keep(note, &bytes).await.expect("held"), Kept::Held);
+        assert_eq!(circuit.symbols(wanted).await.expect("given").len(), 6 * SYMBOL_LEN);
+        let most = SymbolRun { count: SYMBOLS_MAX, ..wanted };
+        assert_eq!(circuit.symbols(most).await.expect("given").len(), usize::from(SYMBOLS_MAX) * SYMBOL_LEN);
+
+        // One circuit leaves its share, and then no more: a quarter of a quarter of the room.
+        let mut taken = 0;
+        let refused = loop {
+            let mut bytes = vec![0; Class::Full.len()];
+            bytes[..8].copy_from_slice(&u64::to_be_bytes(taken));
+            let id = ChunkId::of(&bytes);
+            let full = ChunkRef { id, shelf: id.shelf(), class: Class::Full };
+            match circuit.keep(full, &bytes).await {
+                Ok(_) => taken += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, KeepError::Refused(Failure::Full)), "{refused:?}");
+        assert_eq!(taken, ((16 << 20) - 2 * 4096) / (256 * 1024 + 4096), "the note counts too");
+        drop(circuit);
+        started.shutdown().await;
+        testnet.shutdown().await;
+    }
 }

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use super::standby::Standby;
+use super::watch::Watch;
 use super::{Carrier, Origin, Wanted};
 use crate::api::{CircuitError, ConnectError, ConnectErrorKind, HopInfo, NodeEvent, PathSpec};
 use crate::egress::Target;
@@ -249,6 +250,16 @@ impl Shared {
         channel.nudge();
     }
 
+    /// The standby takes over.
+    fn move_to(&self, fresh: Arc<Carrier>, socket: &CircuitSocket, channel: &Channel) -> (Arc<Carrier>, Watch) {
+        self.carry_by(&fresh, socket, channel);
+        if let Some(origin) = self.origin.upgrade() {
+            origin.tell(NodeEvent::Moved);
+        }
+        let watch = Watch::new(fresh.path.len());
+        (fresh, watch)
+    }
+
     fn died(&self, carrier: &Carrier) {
         if let Some(origin) = self.origin.upgrade() {
             origin.died(&carrier.path.iter().map(|hop| hop.id).collect::<Vec<_>>());
@@ -285,6 +296,9 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
     };
     shared.state.send_replace(State::Up(Arc::clone(&channel)));
     let mut standby = Standby::new(shared.exit, shared.spec.clone());
+    let mut watch = Watch::new(carrier.path.len());
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         if let Some(origin) = shared.origin.upgrade()
             && shared.is_kept()
@@ -312,11 +326,7 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
                 match standby.take() {
                     Some(fresh) => {
                         shared.died(&carrier);
-                        carrier = fresh;
-                        shared.carry_by(&carrier, &socket, &channel);
-                        if let Some(origin) = shared.origin.upgrade() {
-                            origin.tell(NodeEvent::Moved);
-                        }
+                        (carrier, watch) = shared.move_to(fresh, &socket, &channel);
                     }
                     None => tokio::select! {
                         _ = carrier.circuit.state.closed() => {}
@@ -335,17 +345,14 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
                 }
                 shared.died(&carrier);
                 if let Some(fresh) = standby.take() {
-                    carrier = fresh;
-                    shared.carry_by(&carrier, &socket, &channel);
-                    if let Some(origin) = shared.origin.upgrade() {
-                        origin.tell(NodeEvent::Moved);
-                    }
+                    (carrier, watch) = shared.move_to(fresh, &socket, &channel);
                     continue;
                 }
                 shared.state.send_replace(State::Moving);
                 match shared.rebuild(&socket, &standby).await {
                     Ok(fresh) => {
                         carrier = Arc::new(fresh);
+                        watch = Watch::new(carrier.path.len());
                         shared.carry_by(&carrier, &socket, &channel);
                         shared.state.send_replace(State::Up(Arc::clone(&channel)));
                     }
@@ -355,7 +362,14 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
                     }
                 }
             }
-            () = tokio::time::sleep(LOOK) => {}
+            _ = look.tick() => {
+                let worse = standby
+                    .ready()
+                    .is_some_and(|other| watch.look(&shared.shard, &channel.connection, &carrier, other));
+                if worse && let Some(fresh) = standby.take() {
+                    (carrier, watch) = shared.move_to(fresh, &socket, &channel);
+                }
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod exit_circuit;
 mod session;
 mod spares;
 mod standby;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};

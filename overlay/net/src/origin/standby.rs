@@ -140,6 +140,11 @@ impl Standby {
         }
     }
 
+    /// The standby.
+    pub(super) fn ready(&self) -> Option<&Arc<Carrier>> {
+        self.ready.as_ref()
+    }
+
     /// Takes the standby, if it lives.
     pub(super) fn take(&mut self) -> Option<Arc<Carrier>> {
         self.ready.take().filter(|carrier| carrier.circuit.state.end().is_none())

@@ -43,8 +43,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Bytes of UDP datagrams that wait for an application, or for the circuit.
 const DATAGRAM_BUFFER: usize = 256 * 1024;
 
-/// Packets that may arrive out of order before one counts as lost: cells of one path overtake each other.
-const PACKET_THRESHOLD: u32 = 128;
+/// Packets that may arrive out of order before one counts as lost: cells of one path overtake each other. What a link loses
+/// it sends again, a link's round trip or more later; until then QUIC waits (decision 0103).
+const PACKET_THRESHOLD: u32 = 1024;
+/// The same in round trips.
+const TIME_THRESHOLD: f32 = 4.0;
+/// Packets out of order that are acknowledged at once.
+const REORDERING_THRESHOLD: u32 = 128;
 
 /// The first congestion window in bytes: links have congestion control of their own.
 const INITIAL_WINDOW: u64 = 64 * 1446;
@@ -53,7 +58,7 @@ fn transport(client: bool) -> TransportConfig {
     let mut acks = AckFrequencyConfig::default();
     acks.ack_eliciting_threshold(VarInt::from_u32(32))
         .max_ack_delay(Some(Duration::from_millis(10)))
-        .reordering_threshold(VarInt::from_u32(PACKET_THRESHOLD));
+        .reordering_threshold(VarInt::from_u32(REORDERING_THRESHOLD));
     let mut congestion = CubicConfig::default();
     congestion.initial_window(INITIAL_WINDOW);
     let windows = if client { ORIGIN } else { EXIT };
@@ -70,7 +75,7 @@ fn transport(client: bool) -> TransportConfig {
         .min_mtu(MTU)
         .mtu_discovery_config(None)
         .packet_threshold(PACKET_THRESHOLD)
-        .time_threshold(2.0)
+        .time_threshold(TIME_THRESHOLD)
         .ack_frequency_config(Some(acks))
         .allow_spin(false)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER))

@@ -390,6 +390,11 @@ impl Links {
 
 #[cfg(test)]
 impl Links {
+    /// Bytes that all links keep for repair, and multiply-adds that decoding for this link took.
+    pub(super) fn repair_costs(&self, link: LinkId) -> (usize, u64) {
+        (self.shared.repair.taken(), self.table.get(link).map_or(0, super::link::Link::repair_work))
+    }
+
     /// Sends any frames inside an authentic datagram, as a dishonest peer could.
     pub(super) fn forge(&mut self, now: Instant, link: LinkId, frames: &[u8]) {
         let now = self.shared.clock.nanos(now);

@@ -2,7 +2,7 @@
 //!
 //! Every relay has a score for every shelf, a hash of both; the relays with the highest scores keep the shelf's chunks.
 //! So whoever has the network document finds the seeders of a chunk from its shelf alone, nobody keeps a directory of
-//! contents, and a relay that joins or leaves moves only the chunks that are its own.
+//! contents, and a relay that joins or leaves moves only the chunks that are its own (decision 0140).
 
 use zmesh_fec::chunk::REPAIRS;
 use zmesh_sphinx::RelayId;

@@ -32,6 +32,12 @@ impl BulkServer {
         BulkServer { quic: Quic::server(seed), timeout: None, locals: BTreeMap::new(), streams: Vec::new() }
     }
 
+    /// Packets that QUIC took for lost, and times that it slowed down because of it.
+    pub fn losses(&mut self) -> (u64, u64) {
+        let paths = self.quic.connections().map(|connection| connection.stats().path);
+        paths.fold((0, 0), |(lost, slowed), path| (lost + path.lost_packets, slowed + path.congestion_events))
+    }
+
     fn drive(&mut self, now: Instant, node: &mut Node) {
         let streams = &mut self.streams;
         let packets = self.quic.drive(now, BURST, |connection, event| {

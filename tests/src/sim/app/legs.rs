@@ -60,12 +60,13 @@ impl LegReport {
         longest
     }
 
-    /// The numbers of the messages that never came, between the first and the last that did.
+    /// The numbers of the messages that never came, between the first that did and the last but 20: a leg that has just come up
+    /// may be faster than the other, so what the other carries is still under way.
     #[must_use]
     pub fn lost(&self) -> Vec<u64> {
         let first = self.received.keys().next().copied().unwrap_or_default();
         let last = self.received.keys().next_back().copied().unwrap_or_default();
-        (first..last).filter(|number| !self.received.contains_key(number)).collect()
+        (first..last.saturating_sub(20)).filter(|number| !self.received.contains_key(number)).collect()
     }
 
     /// Messages that never came, between the first and the last that did; and those of them that none of the `copies` messages

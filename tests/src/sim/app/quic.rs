@@ -168,8 +168,8 @@ fn transport() -> Arc<TransportConfig> {
         .initial_mtu(MTU)
         .min_mtu(MTU)
         .mtu_discovery_config(None)
-        .packet_threshold(128)
-        .time_threshold(2.0)
+        .packet_threshold(1024)
+        .time_threshold(4.0)
         .ack_frequency_config(Some(acks))
         .allow_spin(false)
         .congestion_controller_factory(Arc::new(congestion));

@@ -1,8 +1,8 @@
 //! Which devices there are, and how one is found by name.
 
 use super::{DeviceError, Kind};
-use cpal::Device;
 use cpal::traits::{DeviceTrait, HostTrait};
+use cpal::{Device, Host};
 use std::thread;
 
 /// A device of this machine.
@@ -42,13 +42,19 @@ pub fn devices() -> Result<Vec<DeviceInfo>, DeviceError> {
         .map_err(|source| DeviceError::Thread { what: Kind::Microphone, source })?;
     listing.join().unwrap_or_else(|_| Ok(Vec::new())).map_err(|source| DeviceError::System {
         what: Kind::Loudspeaker,
-        name: "list of devices".into(),
+        name: "default".into(),
         source,
     })
 }
 
+/// The sound system. `cpal::default_host` would panic where its configuration is damaged.
+fn host() -> Result<Host, cpal::Error> {
+    let unavailable = || cpal::Error::from(cpal::ErrorKind::HostUnavailable);
+    cpal::host_from_id(cpal::available_hosts().into_iter().next().ok_or_else(unavailable)?)
+}
+
 fn all() -> Result<Vec<Device>, cpal::Error> {
-    Ok(cpal::default_host().devices()?.collect())
+    Ok(host()?.devices()?.collect())
 }
 
 pub(super) fn describe(device: &Device) -> DeviceInfo {
@@ -61,7 +67,7 @@ pub(super) fn describe(device: &Device) -> DeviceInfo {
 /// The device of that name, or the default one.
 pub(super) fn find(what: Kind, name: Option<&str>) -> Result<Device, DeviceError> {
     let Some(name) = name else {
-        let host = cpal::default_host();
+        let host = host().map_err(|source| DeviceError::System { what, name: "default".to_owned(), source })?;
         let device = match what {
             Kind::Microphone => host.default_input_device(),
             Kind::Loudspeaker => host.default_output_device(),

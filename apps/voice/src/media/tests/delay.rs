@@ -90,17 +90,17 @@ fn waiting_for_copies_must_be_worth_it() {
     assert_eq!(with(&[[0; 399].as_slice(), &[5]].concat(), 50), 0, "one burst in 400");
     assert_eq!(with(&[[0; 19].as_slice(), &[1]].concat(), 50), 1, "5 % singly");
     assert_eq!(with(&[[0; 19].as_slice(), &[2]].concat(), 50), 2, "in pairs");
-    assert_eq!(with(&[[0; 99].as_slice(), &[1]].concat(), 50), 1, "1 % singly, on a short path");
-    assert_eq!(with(&[[0; 99].as_slice(), &[1]].concat(), 300), 0, "and on a long one");
+    assert_eq!(with(&[[0; 180].as_slice(), &[1]].concat(), 50), 1, "0.5 % singly, on a short path");
+    assert_eq!(with(&[[0; 180].as_slice(), &[1]].concat(), 300), 0, "and on a long one");
 }
 
 #[test]
 fn dred_is_worth_less_waiting_than_a_copy() {
     let with = |copies| {
         let mut feed = Feed::new();
-        feed.delay.set_path(172 * MS);
+        feed.delay.set_path(177 * MS);
         for round in 0..400 {
-            feed.gap(u32::from(round % 66 == 0), copies);
+            feed.gap(u32::from(round % 80 == 0), copies);
         }
         feed.delay.target() / FRAME_MICROS
     };

@@ -24,7 +24,7 @@ use crate::network_file::NetworkOption;
 use crate::randomness;
 use crate::stop::Stop;
 use crate::term;
-use crate::time::unix_now;
+use crate::time::{millis, unix_now};
 
 /// How long the two circuits may take to meet.
 const JOIN: Duration = Duration::from_secs(30);
@@ -192,19 +192,21 @@ struct Figures {
 impl Figures {
     fn new(kept: &Kept, said: &CallReport, heard: &CallReport) -> Figures {
         let (mouth, ear) = kept.take();
-        let level = |sound: &[i16]| {
-            let mut level = Level::new();
-            level.listen(sound);
-            level.dbfs()
-        };
+        let mut level = Level::new();
+        level.listen(&ear);
         let track = |samples, start_unix_micros| Track { samples, start_unix_micros };
+        let found =
+            mouth_to_ear(track(&mouth, said.first_input_unix_micros), track(&ear, heard.first_output_unix_micros));
+        let processing = millis(kept.delay());
         Figures {
-            delay: mouth_to_ear(
-                track(&mouth, said.first_input_unix_micros),
-                track(&ear, heard.first_output_unix_micros),
-            ),
-            spoken_dbfs: level(&mouth),
-            heard_dbfs: level(&ear),
+            delay: found.map(|found| MouthToEar {
+                p50_ms: found.p50_ms + processing,
+                p99_ms: found.p99_ms + processing,
+                max_ms: found.max_ms + processing,
+                ..found
+            }),
+            spoken_dbfs: kept.level_dbfs(),
+            heard_dbfs: level.dbfs(),
             heard: heard.clone(),
         }
     }

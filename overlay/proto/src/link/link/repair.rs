@@ -180,6 +180,11 @@ impl Link {
         count
     }
 
+    #[cfg(test)]
+    pub(in crate::link) fn repair_work(&self) -> u64 {
+        self.repair.receiver.as_ref().map_or(0, |receiver| receiver.done())
+    }
+
     /// Forgets what repair kept when it is long of no use.
     pub(super) fn end_repair(&mut self, now: Nanos) {
         if self.repair.sender.take_if(|sender| sender.ends() <= now).is_some() {

@@ -22,6 +22,7 @@ impl Budget {
     }
 
     /// Bytes that are taken now.
+    #[cfg(test)]
     pub(in crate::link) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }

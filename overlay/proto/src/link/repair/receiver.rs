@@ -58,7 +58,10 @@ impl Receiver {
     /// Takes a protected cell. Whether it is to be handed on.
     pub(in crate::link) fn source(&mut self, now: Nanos, id: u16, cell: &CellBytes) -> bool {
         self.last = now;
-        self.decoder.source(now, id, cell)
+        let before = self.decoder.work();
+        let new = self.decoder.source(now, id, cell);
+        self.work.0.take(now, self.decoder.work() - before);
+        new
     }
 
     /// Takes a repair; `false` when it was not looked at, because the link or the node had its share of work.
@@ -66,8 +69,9 @@ impl Receiver {
         if !self.work.allows(now) || !node.allows(now) {
             return false;
         }
+        let before = self.decoder.work();
         self.decoder.repair(now, vector, symbol);
-        let cost = u64::from(vector.weight()) + 64;
+        let cost = self.decoder.work() - before;
         self.work.0.take(now, cost);
         node.0.take(now, cost);
         true
@@ -80,7 +84,13 @@ impl Receiver {
 
     /// Keeps to the node's memory; `false` when there is none left for this.
     pub(in crate::link) fn settle(&mut self) -> bool {
-        self.lease.set(size_of::<Self>() + (24 << 10))
+        self.lease.set(size_of::<Self>() + self.decoder.memory())
+    }
+
+    /// Multiply-adds of a symbol that it took so far.
+    #[cfg(test)]
+    pub(in crate::link) fn done(&self) -> u64 {
+        self.decoder.work()
     }
 
     /// When all this may be forgotten, if nothing more comes.

@@ -17,9 +17,14 @@ pub(super) type CellBytes = [u8; CELL_LEN];
 #[derive(Clone, Copy, Debug)]
 pub(in crate::link) struct Slot {
     /// The datagram's counter.
-    pub(in crate::link) counter: u64,
+    counter: u64,
     /// When it left.
-    pub(in crate::link) at: Nanos,
+    at: Nanos,
+    /// The counter and the time of the datagram in which its cells left first: its own, unless they were sent again.
+    pub(in crate::link) origin: u64,
+    pub(in crate::link) since: Nanos,
+    /// How often they were sent again.
+    pub(in crate::link) again: u32,
     /// How many cells it carried.
     pub(in crate::link) count: usize,
     /// Their numbers among the protected cells, if they are such.
@@ -35,7 +40,8 @@ impl Slot {
     }
 }
 
-const EMPTY: Slot = Slot { counter: 0, at: 0, count: 0, ids: [None; 2], cells: [[0; CELL_LEN]; 2] };
+const EMPTY: Slot =
+    Slot { counter: 0, at: 0, origin: 0, since: 0, again: 0, count: 0, ids: [None; 2], cells: [[0; CELL_LEN]; 2] };
 
 /// Datagrams in the order of their counters; the oldest makes room when no more can be had.
 #[derive(Debug)]
@@ -74,6 +80,7 @@ impl Ring {
         self.len += 1;
         let slot = &mut self.slots[at];
         (slot.counter, slot.at, slot.count, slot.ids) = (counter, now, 0, [None; 2]);
+        (slot.origin, slot.since, slot.again) = (counter, now, 0);
         slot
     }
 

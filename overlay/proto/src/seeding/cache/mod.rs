@@ -4,7 +4,7 @@
 //! like it. Once somebody else asks for it, it is **kept**, in the other three quarters, and the one that nobody has
 //! asked for longest goes. So whoever leaves chunks that nobody wants can displace other such chunks, and never what
 //! people use. On trial the source that left most loses its oldest first, so one source cannot displace all others
-//! either; and no source leaves more than a share. What nobody asks for ends by itself after a time.
+//! either; and no source leaves more than a share (decision 0143). What nobody asks for ends by itself after a time.
 //!
 //! The index holds no data: it says what is to be done, and its owner moves and deletes files.
 

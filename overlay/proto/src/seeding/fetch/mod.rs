@@ -8,8 +8,9 @@
 //! Any symbols will do, so a seeder is never waited for: each is asked for a few symbols at a time, those that answer soon
 //! are asked more often, and what a late one owes is asked of others. A chunk that does not have its name was spoilt by
 //! somebody: then one seeder after the other has to give the whole chunk alone. One that cannot is a liar, for certain,
-//! and is asked for nothing any more; the first that can gives the chunk, which shows all other liars. So a liar costs at
-//! most one chunk's symbols and two attempts in all, and no wrong byte gets out (decision 0142).
+//! and is asked for nothing any more; the first that can gives the chunk, which shows all other liars. So in
+//! each chunk that is under way when it lies, a liar costs at most that chunk's symbols once more and two attempts, and
+//! nothing afterwards; and no wrong byte gets out (decision 0142).
 
 mod attempt;
 mod seeder;
@@ -207,6 +208,14 @@ impl Fetch {
         seeder.lose();
         self.forget_questions(id);
         self.look_at_all();
+    }
+
+    /// The circuit to a seeder was given up for want of use: no fault of the seeder's, and there may be another one later.
+    pub fn release(&mut self, id: RelayId) {
+        if let Some(seeder) = self.seeders.get_mut(&id).filter(|seeder| seeder.link == Link::Up) {
+            seeder.link = Link::Idle;
+            self.forget_questions(id);
+        }
     }
 
     /// A question to ask now.

@@ -287,6 +287,22 @@ fn who_is_shunned_is_not_asked() {
 }
 
 #[test]
+fn a_circuit_that_was_given_up_can_come_back_any_number_of_times() {
+    let world = World::new(&[Manner::Honest(1)], &[Class::Note]);
+    let mut fetch = Fetch::new();
+    fetch.want(0, world.chunks[0].0, vec![relay(0)]);
+    for _ in 0..10 {
+        assert_eq!(fetch.poll_connect(), Some(relay(0)));
+        assert_eq!(fetch.poll_connect(), None);
+        fetch.handle_connected(relay(0));
+        let ask = fetch.poll_ask(Instant::now()).unwrap();
+        fetch.release(relay(0));
+        assert_eq!(fetch.poll_event(), Some(Event::Cancel { number: ask.number }));
+    }
+    assert_eq!(fetch.pending(), 1);
+}
+
+#[test]
 fn seeders_whose_symbols_coincide_only_cost_more_of_them() {
     let chunk = bytes(Class::Note, 5);
     let of = ChunkRef { id: ChunkId::of(&chunk), shelf: Shelf([0; 16]), class: Class::Note };
