@@ -21,7 +21,6 @@ import numpy as np
 import soundfile
 from pesq import NoUtterancesError, pesq
 from scipy.signal import resample_poly
-from visqol import VisqolApi
 
 RATE = 16_000
 # Both metrics expect some silence around what they judge.
@@ -34,6 +33,9 @@ def visqol():
     """One model a process."""
     global _visqol
     if _visqol is None:
+        # Loading it takes seconds: only where it is wanted.
+        from visqol import VisqolApi
+
         logging.disable(logging.WARNING)
         _visqol = VisqolApi()
         _visqol.create(mode="speech", use_lattice_model=False)

@@ -17,9 +17,6 @@ use super::speech::Speech;
 /// Sound after the connection that is not judged: the jitter buffer still learns the network.
 const SETTLES: Duration = Duration::from_secs(2);
 
-/// Stretches of each direction that ViSQOL judges.
-const JUDGED_BY_VISQOL: usize = 1;
-
 /// The script, inside the repository.
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/quality/score.py");
 
@@ -65,13 +62,14 @@ pub struct Pair {
 #[derive(Debug, Clone)]
 pub struct Scorer {
     python: PathBuf,
+    visqol: usize,
 }
 
 impl Scorer {
-    /// A scorer that runs the script with this interpreter.
+    /// A scorer that runs the script with this interpreter. PESQ judges every stretch, ViSQOL the first `visqol` of each direction.
     #[must_use]
-    pub fn new(python: PathBuf) -> Scorer {
-        Scorer { python }
+    pub fn new(python: PathBuf, visqol: usize) -> Scorer {
+        Scorer { python, visqol }
     }
 
     /// Checks that the metrics themselves can be trusted, on `speech`: the report of the check.
@@ -92,11 +90,12 @@ impl Scorer {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Judges `pairs`, in their order.
+    /// Judges `pairs`, one direction of a call, in their order.
     ///
     /// # Errors
     /// [`ScoreError`] if the script cannot be run or fails.
-    pub fn score(&self, pairs: &[Pair]) -> Result<Vec<Score>, ScoreError> {
+    pub fn score(&self, mut pairs: Vec<Pair>) -> Result<Vec<Score>, ScoreError> {
+        pairs.iter_mut().take(self.visqol).for_each(|pair| pair.visqol = true);
         let mut child = Command::new(&self.python)
             .arg(SCRIPT)
             .stdin(Stdio::piped())
@@ -104,7 +103,7 @@ impl Scorer {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|source| self.not_started(source))?;
-        let wanted = serde_json::to_vec(pairs).map_err(|error| ScoreError::Failed(error.to_string()))?;
+        let wanted = serde_json::to_vec(&pairs).map_err(|error| ScoreError::Failed(error.to_string()))?;
         if let Some(mut stdin) = child.stdin.take() {
             // A script that ends early says why itself.
             let _ = stdin.write_all(&wanted);
@@ -160,7 +159,7 @@ pub fn cut(
         let pair = Pair {
             said: directory.join(format!("{id}-said.wav")),
             heard: directory.join(format!("{id}-heard.wav")),
-            visqol: pairs.len() < JUDGED_BY_VISQOL,
+            visqol: false,
             id,
         };
         write_wav(&pair.said, &said)?;

@@ -60,7 +60,7 @@ impl Series<'_> {
             {
                 let file = format!("{name}-{}-{who}", setting.name).replace(['/', '.'], "_");
                 let pairs = cut(self.directory, &file, talker, listener, self.speech)?;
-                heard.scores = scorer.score(&pairs)?;
+                heard.scores = scorer.score(pairs)?;
             }
         }
         eprintln!("{name}, {}: {:.2} % made up", setting.name, row.concealed_share() * 100.0);

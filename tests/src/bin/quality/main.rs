@@ -38,6 +38,9 @@ pub struct Options {
     /// A Python with the packages of tests/quality/requirements.txt; without it there are no scores.
     #[arg(long)]
     python: Option<PathBuf>,
+    /// Stretches of 12 s that ViSQOL judges in each direction of a call; each takes seconds.
+    #[arg(long, default_value_t = 1)]
+    visqol: usize,
     /// A directory of WAV files to talk with, instead of the shipped speech (or set ZMESH_SPEECH_DIR).
     #[arg(long)]
     speech: Option<PathBuf>,
@@ -82,7 +85,7 @@ fn measure(options: &Options) -> Result<String, AnyError> {
     let temporary = tempfile::Builder::new().prefix("zmesh-quality-").tempdir()?;
     let directory = options.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
     std::fs::create_dir_all(&directory)?;
-    let scorer = options.python.clone().map(Scorer::new);
+    let scorer = options.python.clone().map(|python| Scorer::new(python, options.visqol));
     let check = scorer.as_ref().map(|scorer| scorer.check(&speech, &directory)).transpose()?;
     let talk = Duration::from_secs(options.seconds);
     let (directory, scorer, speech) = (directory.as_path(), scorer.as_ref(), &speech);

@@ -193,7 +193,7 @@ impl Peers<'_> {
             };
             if let Some(scorer) = self.scorer {
                 let file = format!("{name}-{what}-{number}").replace([' ', ',', '/', '.'], "_");
-                found.scores = scorer.score(&cut(self.directory, &file, talker, listener, self.speech)?)?;
+                found.scores = scorer.score(cut(self.directory, &file, talker, listener, self.speech)?)?;
             }
             heard.push(found);
         }
