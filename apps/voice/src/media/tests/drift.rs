@@ -1,7 +1,6 @@
 //! Clocks that differ.
 #![allow(clippy::print_stdout, reason = "the figures of the specification")]
 #![allow(clippy::cast_possible_truncation, reason = "samples and places within a few seconds of sound")]
-
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
