@@ -78,9 +78,9 @@ impl Seeder {
         };
     }
 
-    /// The circuit to it is gone; another one may be tried, a few times. Where none can be had, several paths were tried.
+    /// The circuit to it is gone, or none can be had, which may be the fault of a guard that died: another one is tried.
     pub(super) fn lose(&mut self) {
-        self.losses = if self.link == Link::Connecting { LOSSES_MAX } else { self.losses.saturating_add(1) };
+        self.losses = self.losses.saturating_add(1);
         self.out = 0;
         if self.link != Link::Liar {
             self.link = if self.losses >= LOSSES_MAX { Link::Gone } else { Link::Idle };
