@@ -207,7 +207,7 @@ impl RelayConfig {
             addresses: self.advertise.clone(),
             exit: None,
             meeting: self.meeting,
-            cache: false,
+            cache: self.chunks.enabled,
         })
     }
 
