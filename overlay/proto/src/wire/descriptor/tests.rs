@@ -284,6 +284,6 @@ fn the_bytes_are_pinned() {
     let made = Descriptor::create(&keys(1), &rich(), terms()).unwrap();
     assert_eq!(
         data_encoding::HEXLOWER.encode(&Sha256::digest(made.as_bytes())),
-        "e002288d3beea433104efe35f0f3eb336560bfd9973979d2603eac0d13c34c06"
+        "25f69128f68cbecaffd98395440cac684ba145af7c9129031ca1f50445e1ca94"
     );
 }
