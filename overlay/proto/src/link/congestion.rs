@@ -33,9 +33,11 @@ use loss::{Loss, Verdict};
 const DATAGRAM: u64 = L_LEN as u64;
 /// The window never falls below this, …
 pub(super) const MIN_WINDOW: u64 = 4 * DATAGRAM;
-/// … nor below what a path brings of this rate, in bytes per second: a call beside its repairs. Delay that varies by more
-/// than the target, as on radio, looks like a queue for ever, and such a rate would not make one shorter.
-const CALL_RATE: u64 = 75_000;
+/// … nor below what is on its way at this rate, in bytes per second: a call beside two repairs for each of its cells. Delay
+/// that varies by more than the target, as on radio, looks like a queue for ever, and such a rate would not make one shorter.
+const CALL_RATE: u64 = 120_000;
+/// How much of the delay's variation counts as time on the way.
+const MOST_VARIATION: Nanos = 150 * MILLI;
 const INITIAL_WINDOW: u64 = 32 * DATAGRAM;
 const MAX_WINDOW: u64 = 32 << 20;
 const MAX_BURST: u64 = 64 * DATAGRAM;
@@ -265,7 +267,8 @@ impl Congestion {
 
     /// The window never falls below this.
     fn floor(&self) -> u64 {
-        MIN_WINDOW.max(self.delay.base().min(SECOND) * CALL_RATE / SECOND)
+        let on_the_way = self.delay.base() + (4 * self.delay.variation()).min(MOST_VARIATION);
+        MIN_WINDOW.max(on_the_way.min(SECOND) * CALL_RATE / SECOND)
     }
 
     /// Sets the window and begins a new period.
