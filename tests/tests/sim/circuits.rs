@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use zmesh_proto::node::{CircuitId, Event, Node};
-use zmesh_tests::sim::app::{Call, Echo, Role};
+use zmesh_tests::sim::app::{Call, Echo, Reflector, Role};
 use zmesh_tests::sim::node::{App, NodeHost};
 use zmesh_tests::sim::wire::Path;
+use zmesh_tests::topology::{Tune, World};
 
 use super::{in_ms, ms, no_app, reflecting, secs, world_with};
 
@@ -108,9 +109,10 @@ fn a_relay_killed_in_a_call_is_noticed_in_five_seconds() {
     }
 }
 
-#[test]
-fn loss_on_one_link_holds_nothing_up() {
-    let mut world = reflecting(31, 6, Path::delay(ms(10)));
+/// What a stream over a lossy link and one beside it see: answers to 1,000 questions of each, and their p99.
+fn beside_a_lossy_link(repair: bool) -> [(usize, Duration); 2] {
+    let tune: Tune = if repair { |_, _| {} } else { |_, config| config.link.repair = false };
+    let mut world = World::new(31, 6, Path::delay(ms(10)), tune, |_| Box::<Reflector>::default());
     let epoch = world.sim.now();
     let lossy = Echo::new(world.path(&[0, 1, 2]), ms(20), 400, epoch);
     let clean = Echo::new(world.path(&[0, 3, 2]), ms(20), 400, epoch);
@@ -120,17 +122,36 @@ fn loss_on_one_link_holds_nothing_up() {
     world.sim.set_paths(one, other, Path::delay(ms(10)).loss(0.05));
     let from = world.sim.now();
     world.run_for(secs(20));
-    let figures = |echo: &Echo| (echo.round_trips(from).len(), echo.round_trips(from).p99());
-    let (lossy_count, lossy_p99) = figures(world.app::<Echo>(lossy));
-    let (clean_count, clean_p99) = figures(world.app::<Echo>(clean));
+    let figures = [lossy, clean].map(|stream| {
+        let trips = world.app::<Echo>(stream).round_trips(from);
+        (trips.len(), trips.p99().expect("answers"))
+    });
+    let [(lossy, lossy_p99), (clean, clean_p99)] = figures;
     println!(
-        "5 % loss on one link: {lossy_count} of 1000 came back, p99 {:.2} ms; beside it {clean_count}, p99 {:.2} ms",
-        in_ms(lossy_p99),
-        in_ms(clean_p99)
+        "5 % loss on one link, repair {repair}: {lossy} of 1000 came back, p99 {:.2} ms; beside it {clean}, p99 {:.2} ms",
+        in_ms(Some(lossy_p99)),
+        in_ms(Some(clean_p99))
     );
+    figures
+}
+
+/// Without repair: what is lost on a link is lost, and nothing else waits for it.
+#[test]
+fn loss_on_one_link_holds_nothing_up() {
+    let [(lossy, lossy_p99), (clean, clean_p99)] = beside_a_lossy_link(false);
     // Lost there or back: 1 − 0.95².
-    assert!((860..=940).contains(&lossy_count), "{lossy_count}");
-    assert!(clean_count >= 995, "{clean_count}");
+    assert!((860..=940).contains(&lossy), "{lossy}");
+    assert!(clean >= 995, "{clean}");
     // What is not lost is not late.
-    assert!(lossy_p99.expect("answers") <= clean_p99.expect("answers") + ms(1));
+    assert!(lossy_p99 <= clean_p99 + ms(1));
+}
+
+/// With it: what is lost is mended within a cell's time each way, and the stream beside it pays nothing.
+#[test]
+fn loss_on_one_link_is_mended_there() {
+    let [(lossy, lossy_p99), (clean, clean_p99)] = beside_a_lossy_link(true);
+    assert!(lossy >= 985, "{lossy}");
+    assert!(lossy_p99 <= clean_p99 + ms(40), "{lossy_p99:?}");
+    let [_, (alone, alone_p99)] = beside_a_lossy_link(false);
+    assert!(clean >= alone && clean_p99 <= alone_p99 + ms(1), "{clean_p99:?} {alone_p99:?}");
 }

@@ -47,7 +47,7 @@ const DATAGRAM_BUFFER: usize = 256 * 1024;
 /// it sends again, a link's round trip or more later; until then QUIC waits (decision 0103).
 const PACKET_THRESHOLD: u32 = 1024;
 /// The same in round trips.
-const TIME_THRESHOLD: f32 = 4.0;
+const TIME_THRESHOLD: f32 = 3.0;
 /// Packets out of order that are acknowledged at once.
 const REORDERING_THRESHOLD: u32 = 128;
 

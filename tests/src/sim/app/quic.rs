@@ -169,7 +169,7 @@ fn transport() -> Arc<TransportConfig> {
         .min_mtu(MTU)
         .mtu_discovery_config(None)
         .packet_threshold(1024)
-        .time_threshold(4.0)
+        .time_threshold(3.0)
         .ack_frequency_config(Some(acks))
         .allow_spin(false)
         .congestion_controller_factory(Arc::new(congestion));
