@@ -170,6 +170,10 @@ impl Keeper {
     /// Symbols of a chunk. What is not there is looked for at other relays, for the next one who asks.
     pub(crate) async fn symbols(self: &Arc<Self>, guest: &Guest, run: SymbolRun) -> Result<Vec<u8>, Failure> {
         self.may_ask(guest)?;
+        // Before the lane: a false length must not take long work through the lane of short work.
+        if self.store.differs(&run.chunk) {
+            return Err(Failure::Absent);
+        }
         let Some(_turn) = self.lanes.turn(run.chunk.class).await else {
             return Err(self.refuse(Failure::QuotaExceeded));
         };

@@ -89,6 +89,12 @@ impl Store {
         self.index().find(id).is_some()
     }
 
+    /// Whether the chunk of this name is here, with another length than `chunk` says. Symbols of it would be noise to
+    /// whoever asks so, and make this relay look like a liar.
+    pub(super) fn differs(&self, chunk: &ChunkRef) -> bool {
+        self.index().find(&chunk.id).is_some_and(|(held, _)| held.class != chunk.class)
+    }
+
     pub(super) fn would_take(&self, chunk: &ChunkRef, source: Source) -> Result<(), Refusal> {
         self.index().would_take(chunk, source)
     }
@@ -130,6 +136,9 @@ impl Store {
 
     /// Makes symbols of a chunk; `None` if it is not there.
     pub(super) fn symbols(&self, run: &SymbolRun, by: Source) -> Option<Vec<u8>> {
+        if self.differs(&run.chunk) {
+            return None;
+        }
         let encoder = self.encoder(&run.chunk.id)?;
         let unix = clock::unix_seconds();
         {

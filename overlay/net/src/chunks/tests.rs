@@ -71,6 +71,17 @@ fn a_restart_keeps_the_cache() {
 }
 
 #[test]
+fn a_chunk_is_not_given_under_another_length() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let (note, bytes) = chunk(4, Class::Note);
+    let store = store(folder.path(), 16 << 20);
+    store.insert(note, Source(1), &bytes).expect("taken");
+    let full = ChunkRef { class: Class::Full, ..note };
+    assert!(store.symbols(&SymbolRun { chunk: full, first: 7, count: 4 }, Source(2)).is_none());
+    assert!(gives(&store, (note, &bytes)));
+}
+
+#[test]
 fn damaged_files_are_found_and_dropped() {
     let folder = tempfile::tempdir().expect("a directory");
     let (one, two) = (chunk(3, Class::Page), chunk(5, Class::Note));

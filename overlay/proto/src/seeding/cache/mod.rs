@@ -2,7 +2,7 @@
 //!
 //! Room is in two parts. A chunk that somebody leaves is **on trial**: it has a quarter of the room to itself and others
 //! like it. Once somebody else asks for it, it is **kept**, in the other three quarters, and the one that nobody has
-//! asked for longest goes. So whoever leaves chunks that nobody wants can displace other such chunks, and never what
+//! asked for longest goes. So whoever only leaves chunks displaces others on trial; who also asks for them, also what
 //! people use. On trial the source that left most loses its oldest first, so one source cannot displace all others
 //! either; and no source leaves more than a share (decision 0143). What nobody asks for ends by itself after a time.
 //!
