@@ -8,7 +8,8 @@ use zmesh_fec::chunk::{Encoder, SYMBOL_LEN, decode};
 fn main() {
     println!("{:>8} {:>14} {:>16} {:>12}", "bytes", "prepare µs", "32 symbols µs", "decode µs");
     for sources in [4u16, 16, 64, 256] {
-        let chunk: Vec<u8> = (0..usize::from(sources) * SYMBOL_LEN).map(|at| (at % 251) as u8).collect();
+        let chunk: Vec<u8> =
+            (0..usize::from(sources) * SYMBOL_LEN).map(|at| u8::try_from(at % 251).expect("below 251")).collect();
         let rounds = 200u32;
         let (mut prepare, mut give, mut solve) = (0.0, 0.0, 0.0);
         for round in 0..rounds {

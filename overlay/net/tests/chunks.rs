@@ -78,7 +78,7 @@ async fn a_newcomer_fetches_after_the_publisher_and_some_relays_have_gone() {
     let fetched = timeout(SOON, fetching).await.expect("in time").expect("fetched");
     assert!(got == data);
     assert_eq!((fetched.len, fetched.chunks), (700_000, 4));
-    assert!(fetched.circuits >= 2 && fetched.symbols >= fetched.needed, "{fetched:?}");
+    assert!(fetched.circuits >= 1 && fetched.symbols >= fetched.needed, "{fetched:?}");
     assert!(steps.is_sorted_by_key(|step| step.done));
     assert_eq!(steps.last().map(|step| (step.done, step.total)), Some((700_000, Some(700_000))));
     newcomer.shutdown().await;

@@ -223,11 +223,11 @@ impl VoiceEnd {
                 self.start = Some(now);
                 self.tape.start = now.saturating_duration_since(self.epoch);
             }
-            MeetingOutcome::Waiting | MeetingOutcome::Joined if !circuit.up && leg.0 > 0 => {
-                if role == Role::Answerer || outcome == MeetingOutcome::Joined {
-                    circuit.up = true;
-                    self.legs.opened(at, leg, relay, cookie, Reach::default());
-                }
+            MeetingOutcome::Waiting | MeetingOutcome::Joined
+                if !circuit.up && leg.0 > 0 && (role == Role::Answerer || outcome == MeetingOutcome::Joined) =>
+            {
+                circuit.up = true;
+                self.legs.opened(at, leg, relay, cookie, Reach::default());
             }
             MeetingOutcome::Refused | MeetingOutcome::NoAnswer => {
                 node.close(now, id);

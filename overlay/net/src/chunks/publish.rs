@@ -46,8 +46,9 @@ pub(crate) async fn publish(
     let mut len = 0u64;
     let mut piece = fill(source).await?;
     let whole = piece.len() <= WHOLE_MAX;
-    while !whole {
-        let last = piece.len() < PART_LEN;
+    let mut more = !whole;
+    while more {
+        more = piece.len() == PART_LEN;
         len += piece.len() as u64;
         if len > FILE_MAX {
             return Err(ChunkError::TooLong);
@@ -65,10 +66,9 @@ pub(crate) async fn publish(
                 givers.forget_but(&[chunk.shelf, key.shelf(number.saturating_sub(1))]);
             }
         }
-        if last {
-            break;
+        if more {
+            piece = fill(source).await?;
         }
-        piece = fill(source).await?;
     }
     while !under_way.is_empty() {
         fewest = fewest.min(landed(&mut under_way, &mut told, &givers, &mut progress).await?);

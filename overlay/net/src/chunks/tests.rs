@@ -1,4 +1,5 @@
 //! A relay's store on a real disk.
+#![allow(clippy::cast_possible_truncation, reason = "made-up bytes")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -43,7 +43,7 @@ pub fn first_symbol(seeder: &RelayId, chunk: &ChunkId) -> u32 {
     let mut hash = blake3::Hasher::new_derive_key(FIRST_CONTEXT);
     hash.update(&seeder.0);
     hash.update(&chunk.0);
-    (first_bytes(&hash) % u64::from(REPAIRS)) as u32
+    u32::try_from(first_bytes(&hash) % u64::from(REPAIRS)).expect("below a 32-bit number")
 }
 
 fn first_bytes(hash: &blake3::Hasher) -> u64 {

@@ -277,11 +277,11 @@ impl LegCall {
                 self.report.joined = Some(now);
                 self.legs.connected(Duration::ZERO);
             }
-            MeetingOutcome::Waiting | MeetingOutcome::Joined if !circuit.up && leg.0 > 0 => {
-                if role == Role::Answerer || outcome == MeetingOutcome::Joined {
-                    circuit.up = true;
-                    self.legs.opened(at, leg, relay, cookie, Reach::default());
-                }
+            MeetingOutcome::Waiting | MeetingOutcome::Joined
+                if !circuit.up && leg.0 > 0 && (role == Role::Answerer || outcome == MeetingOutcome::Joined) =>
+            {
+                circuit.up = true;
+                self.legs.opened(at, leg, relay, cookie, Reach::default());
             }
             MeetingOutcome::Refused | MeetingOutcome::NoAnswer => {
                 node.close(now, id);

@@ -1,6 +1,4 @@
 //! Clocks that differ.
-#![allow(clippy::print_stdout, reason = "the figures of the specification")]
-#![allow(clippy::cast_possible_truncation, reason = "samples and places within a few seconds of sound")]
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

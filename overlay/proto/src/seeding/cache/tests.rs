@@ -1,4 +1,6 @@
-use std::time::{Duration, Instant};
+#![allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
+
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -95,7 +97,7 @@ fn a_cache_that_is_too_small_takes_nothing() {
 
 #[test]
 fn a_pace_gives_bursts_and_then_its_rate() {
-    let start = Instant::now();
+    let start = crate::timer::any_instant();
     let mut pace = Pace::new(10, 5);
     assert!((0..5).all(|_| pace.take(start, 1)));
     assert!(!pace.take(start, 1));

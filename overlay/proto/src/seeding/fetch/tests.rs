@@ -1,4 +1,5 @@
 //! A fetch in virtual time, from seeders that do what they please.
+#![allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
 
 use proptest::prelude::*;
 use zmesh_fec::chunk::{Encoder, REPAIRS};
@@ -125,7 +126,7 @@ impl World {
 
     /// Fetches every chunk from everybody.
     fn run(mut self) -> Ran {
-        let start = Instant::now();
+        let start = crate::timer::any_instant();
         let mut now = start;
         let mut fetch = Fetch::new();
         let mut ran = Ran {
@@ -295,7 +296,7 @@ fn a_circuit_that_was_given_up_can_come_back_any_number_of_times() {
         assert_eq!(fetch.poll_connect(), Some(relay(0)));
         assert_eq!(fetch.poll_connect(), None);
         fetch.handle_connected(relay(0));
-        let ask = fetch.poll_ask(Instant::now()).unwrap();
+        let ask = fetch.poll_ask(crate::timer::any_instant()).unwrap();
         fetch.release(relay(0));
         assert_eq!(fetch.poll_event(), Some(Event::Cancel { number: ask.number }));
     }
