@@ -97,6 +97,11 @@ impl Encoder {
         self.trim();
     }
 
+    /// Forgets every symbol and gives the memory back; ids go on where they were.
+    pub fn clear(&mut self) {
+        self.window = VecDeque::new();
+    }
+
     /// Forgets what is older than the deadline, and gives memory back after a second of silence.
     pub fn expire(&mut self, now: u64) {
         while self.window.front().is_some_and(|sent| now.saturating_sub(sent.at) > self.deadline) {

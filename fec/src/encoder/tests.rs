@@ -89,3 +89,14 @@ fn memory_is_given_back_after_a_second_of_silence() {
     encoder.expire(IDLE + 1);
     assert_eq!(encoder.memory(), 0);
 }
+
+#[test]
+fn what_is_cleared_is_given_back_and_ids_go_on() {
+    let mut encoder = Encoder::new(DEADLINE);
+    (0..10).for_each(|_| _ = encoder.push(0, &symbol(1)));
+    assert!(encoder.memory() > 0);
+    encoder.clear();
+    assert_eq!((encoder.memory(), encoder.unacknowledged()), (0, 0));
+    assert_eq!(encoder.repair(1, &mut [0; SYMBOL_LEN]), None);
+    assert_eq!(encoder.push(2, &symbol(1)), 10);
+}

@@ -39,15 +39,17 @@ impl Ear {
     }
 
     fn hear(&mut self, now: Duration, counter: u64, interval: Duration) {
-        if let Some(last) = self.last
-            && counter > self.highest
-        {
+        // What is not newer proves nothing: whoever carries the leg can say it again.
+        if self.last.is_some() && counter <= self.highest {
+            return;
+        }
+        if let Some(last) = self.last {
             let expected = interval.as_secs_f64() * (counter - self.highest) as f64;
             let off = (now.saturating_sub(last).as_secs_f64() - expected).abs().min(1.0);
             self.jitter += (off - self.jitter) * WEIGHT;
         }
         self.last = Some(now);
-        self.highest = self.highest.max(counter);
+        self.highest = counter;
     }
 
     /// The share of shared messages that came, lately.

@@ -200,8 +200,8 @@ impl Legs {
             return (leg.0 == 0 && early).then(|| bytes.to_vec());
         }
         let opened = self.legs[place].as_ref()?.seal.as_ref()?.open(self.highest, bytes)?;
+        let newest = self.sealed_since.is_none() || opened.counter > self.highest;
         self.sealed_since.get_or_insert(now);
-        let newest = opened.counter >= self.highest;
         self.highest = self.highest.max(opened.counter);
         let (interval, stride) = (self.interval, self.stride());
         self.hearing.hear(now, place, opened.counter, interval, stride);

@@ -74,6 +74,9 @@ struct Pair {
     way: Way,
     under_way: Vec<(Duration, usize, Carried)>,
     dice: u64,
+    /// Whoever carries a dead leg repeats the last message that came through.
+    repeats: bool,
+    last: BTreeMap<(usize, u8), Vec<u8>>,
     /// Circuits of new legs cannot be built.
     closed: bool,
     offers: u32,
@@ -91,7 +94,9 @@ impl Pair {
         let sides = [Side::new(Legs::caller(caller)), Side::new(Legs::answerer(answerer, Seed::new([3; 32])))];
         let ways = BTreeMap::from([(0, first)]);
         let (now, under_way) = (Duration::ZERO, Vec::new());
-        let mut pair = Self { now, sides, ways, way: next, under_way, dice: 1, closed: false, offers: 0 };
+        let (repeats, last) = (false, BTreeMap::new());
+        let mut pair =
+            Self { now, sides, ways, way: next, under_way, dice: 1, repeats, last, closed: false, offers: 0 };
         for side in &mut pair.sides {
             side.legs.connected(Duration::ZERO);
         }
@@ -128,8 +133,12 @@ impl Pair {
                 *self.sides[at].sent.entry(leg.0).or_default() += 1;
                 let Some(way) = self.ways.get(&leg.0).copied() else { continue };
                 if way.dead || self.chance() < way.loss {
+                    if let Some(old) = self.last.get(&(at, leg.0)).filter(|_| self.repeats).cloned() {
+                        self.under_way.push((self.now + way.delay, 1 - at, Carried::Message(leg, old)));
+                    }
                     continue;
                 }
+                self.last.insert((at, leg.0), bytes.clone());
                 self.under_way.push((self.now + way.delay, 1 - at, Carried::Message(leg, bytes)));
             }
             while let Some(said) = self.sides[at].legs.poll_aside() {
@@ -222,6 +231,21 @@ fn a_dead_leg_costs_three_frames_and_is_replaced() {
             assert!(side.legs.has_standby(), "a third leg stands by");
             assert_eq!(side.twice, 0);
         }
+    }
+}
+
+#[test]
+fn a_dead_leg_that_repeats_what_it_carried_is_dead() {
+    let mut pair = Pair::standby();
+    pair.run(secs(3));
+    let killed = pair.now;
+    pair.ways.get_mut(&0).expect("the first leg").dead = true;
+    pair.repeats = true;
+    pair.run(secs(8));
+    for side in &pair.sides {
+        assert_eq!(side.moves(), [(LegId(0), LegId(1), Cause::Silent)]);
+        assert!(side.longest_gap(killed, pair.now) <= ms(90));
+        assert_eq!(side.twice, 0);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The machine's microphones and loudspeakers, through cpal.
 //!
 //! A device's callback runs on a thread of the sound system and must not wait, so it only moves samples through a ring buffer without
-//! locks. Everything that may take long (looking for devices, opening, closing) happens on a thread of its own, the [`keeper`]: a device
+//! locks. Everything that may take long (looking for devices, opening, closing) happens on a thread of its own, the `keeper`: a device
 //! that is pulled out in mid-call costs silence until there is another, never the rhythm of the call.
 //!
 //! Devices that cannot do 48 kHz are refused instead of resampled: every common one can.

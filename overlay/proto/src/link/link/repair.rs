@@ -188,7 +188,7 @@ impl Link {
     /// Forgets what repair kept when it is long of no use.
     pub(super) fn end_repair(&mut self, now: Nanos) {
         if self.repair.sender.take_if(|sender| sender.ends() <= now).is_some() {
-            self.repair.encoder.expire(now);
+            self.repair.encoder.clear();
         }
         self.repair.receiver.take_if(|receiver| receiver.ends() <= now);
     }

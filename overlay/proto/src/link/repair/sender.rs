@@ -76,7 +76,12 @@ impl Sender {
                     slot.ids.into_iter().flatten().for_each(|id| encoder.acknowledge(id));
                 }
             }
-            Fate::Late => self.wanted.retain(|wanted| *wanted != counter),
+            // Counters are given up in their order, so `wanted` rises.
+            Fate::Late => {
+                if let Ok(at) = self.wanted.binary_search(&counter) {
+                    self.wanted.remove(at);
+                }
+            }
         }
     }
 
