@@ -271,7 +271,8 @@ fn a_black_out_collapses_probes_and_recovers() {
     world.run(5 * SECOND);
     world.outage = 5 * SECOND..8 * SECOND;
     world.run(7 * SECOND);
-    assert_eq!(world.flows[0].congestion.window(), MIN_WINDOW);
+    let window = world.flows[0].congestion.window();
+    assert!((MIN_WINDOW..2 * MIN_WINDOW).contains(&window), "what a call needs and no more: {window}");
     world.queue.clear();
     world.run(8 * SECOND);
     assert!(world.queue.len() >= 2 && world.queue.len() < 20, "it probes, sparingly: {}", world.queue.len());
