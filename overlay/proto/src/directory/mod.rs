@@ -2,9 +2,13 @@
 
 #[cfg(test)]
 pub(crate) mod fixture;
+mod measure;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
 use zmesh_sphinx::{OnionPublic, PathHop, RelayId};
 
 use crate::link::LinkPeer;
@@ -12,6 +16,7 @@ use crate::wire::descriptor::{Descriptor, DescriptorInfo, ExitSummary, Terms};
 use crate::wire::document::{Document, NetworkId, SignerId};
 
 pub use crate::wire::document::DocumentError;
+pub use measure::{Coordinate, Measure};
 
 /// A verified network document that was valid when it was read.
 #[derive(Clone, Debug)]
@@ -24,6 +29,8 @@ pub struct Network {
     signers: Vec<SignerId>,
     /// Sorted by id: the document's rule.
     relays: Vec<Relay>,
+    /// What was measured of them, for those of which something was.
+    measures: BTreeMap<RelayId, Measure>,
 }
 
 impl Network {
@@ -47,7 +54,30 @@ impl Network {
         let (valid_after, valid_until) = (document.valid_after(), document.valid_until());
         let signers = document.signers();
         let relays = document.into_descriptors().into_iter().map(|descriptor| Relay { descriptor }).collect();
-        Ok(Self { id, name, test_network, valid_after, valid_until, signers, relays })
+        Ok(Self { id, name, test_network, valid_after, valid_until, signers, relays, measures: BTreeMap::new() })
+    }
+
+    /// The same network with what was measured of its relays.
+    #[must_use]
+    pub fn with_measures(self, measures: BTreeMap<RelayId, Measure>) -> Self {
+        Self { measures, ..self }
+    }
+
+    /// What was measured of a relay; nothing by default.
+    #[must_use]
+    pub fn measure(&self, id: &RelayId) -> Measure {
+        self.measures.get(id).copied().unwrap_or_default()
+    }
+
+    /// A value that all who hold this document share and that places things on relays. A network file has no fresh
+    /// randomness, so it can be known ahead there.
+    #[must_use]
+    pub fn shared_random(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(b"zmesh network file random v1\0");
+        hash.update(self.id.0);
+        hash.update(self.valid_after.to_be_bytes());
+        hash.finalize().into()
     }
 
     /// All relays, sorted by id.
