@@ -328,6 +328,14 @@ impl Links {
         }
     }
 
+    /// Says whether a relay of the network document is behind a link that was accepted. Strangers share memory and work for
+    /// repair among themselves. A link that this node opened is a relay's in any case.
+    pub fn set_relay(&mut self, link: LinkId, relay: bool) {
+        if let Some(state) = self.table.get_mut(link) {
+            state.is_relay = relay || state.info.initiator;
+        }
+    }
+
     /// Says whether a link serves anything above, such as a circuit. One in use never gives way to a new link; an
     /// accepted one that is not does so after 10 s, one of which nothing was said after 60 s without cells and control
     /// frames, when places run out. Does nothing when the link is gone.

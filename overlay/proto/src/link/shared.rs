@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::bucket::Bucket;
 use super::clock::{Clock, Nanos, SECOND};
 use super::output::Output;
-use super::repair::{Budget, NODE_BYTES, Work};
+use super::repair::{Budget, RELAY_BYTES, STRANGER_BYTES, Work};
 use super::{LinkConfig, LinkCounters, LinkEvent};
 use crate::random::Generator;
 use crate::wire::datagram::{L_LEN, S_LEN};
@@ -56,7 +56,7 @@ impl Shared {
             rng,
             output: Output::default(),
             counters: LinkCounters::default(),
-            repair: Budget::new(NODE_BYTES),
+            repair: Budget::new(RELAY_BYTES, STRANGER_BYTES),
             repair_work: Work::of_node(),
             events: VecDeque::new(),
             plain: Box::new(Zeroizing::new([0; L_LEN])),
