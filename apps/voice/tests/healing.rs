@@ -98,8 +98,8 @@ impl Scene {
         let circuits = self.sides[side].circuits();
         let (leg, _) = circuits.iter().find(|(_, circuit)| Arc::ptr_eq(circuit, &active))?;
         let victim = active.path()[hop].id;
-        let others = circuits.iter().map(|(other, _)| *other).filter(|other| other != leg);
-        (!others.into_iter().any(|other| self.relays(other).contains(&victim))).then_some(victim)
+        let mut others = circuits.iter().map(|(other, _)| *other).filter(|other| other != leg);
+        (!others.any(|other| self.relays(other).contains(&victim))).then_some(victim)
     }
 
     /// A relay that stands on both legs.

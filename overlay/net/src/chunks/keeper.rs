@@ -48,7 +48,7 @@ const PULL_FROM: usize = 3;
 /// Chunks that one session may have announced and not sent yet. Publishers send six at a time.
 const ANNOUNCED: usize = 8;
 /// Bytes of symbols of one session that wait to be read.
-pub(crate) const UNREAD: usize = 1 << 20;
+const UNREAD: usize = 1 << 20;
 
 /// Chunks that wait to be passed on.
 const QUEUE: usize = 4096;

@@ -183,12 +183,15 @@ mod tests {
         let relays: Vec<RelayId> = (0..6).map(|number| RelayId([number; 16])).collect();
         let (mut resting, mut pace) = (Resting::new(Duration::from_millis(10)), Pace::new(1 << 40, 1 << 40));
         let stalled = Cell::new(0);
-        let offer = async |relay: RelayId| {
-            if relay == relays[0] {
-                stalled.set(stalled.get() + 1);
-                std::future::pending::<()>().await;
+        let offer = |relay: RelayId| {
+            let stalls = relay == relays[0];
+            stalled.set(stalled.get() + u32::from(stalls));
+            async move {
+                if stalls {
+                    std::future::pending::<()>().await;
+                }
+                Offered::Holds { fresh: true }
             }
-            Offered::Holds { fresh: true }
         };
         for _ in 0..ROUND {
             assert_eq!(spread(relays.clone(), &mut resting, &mut pace, 1024, offer).await, 3, "the next ones take it");
