@@ -11,6 +11,7 @@ mod files;
 pub mod invite_line;
 mod logs;
 mod network_file;
+mod operation;
 mod process;
 mod randomness;
 mod stop;

@@ -8,6 +8,7 @@ mod narrate;
 mod network;
 mod proxy;
 mod relay;
+mod status;
 mod testnet;
 mod voice;
 
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     Testnet(testnet::Args),
     /// Run a relay: forward for others.
     Relay(relay::Args),
+    /// What a running relay knows of itself.
+    Status(status::Args),
     /// Make and show keys, and describe a relay to others.
     #[command(subcommand, after_help = "Example:\n  zmesh keys generate --out keys")]
     Keys(keys::Keys),
@@ -57,6 +60,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Chunk(command) => block_on(chunk::run(command)),
         Command::Testnet(args) => block_on(testnet::run(args)),
         Command::Relay(args) => block_on(relay::run(args)),
+        Command::Status(args) => status::run(&args),
         Command::Keys(command) => keys::run(command),
         Command::Network(command) => network::run(command),
         Command::Config(command) => config::run(command),

@@ -86,6 +86,12 @@ impl Links {
         self.shared.clock.set_unix(now, unix_nanos);
     }
 
+    /// The most that this node sends from now on, in bytes per second.
+    pub fn set_rate_limit(&mut self, now: Instant, limit: Option<u64>) {
+        let now = self.shared.clock.nanos(now);
+        self.shared.set_rate_limit(now, limit);
+    }
+
     /// Opens a link to `peer`, or returns the one that exists: one that this node opened, or one that the same relay
     /// (identity and link key) opened. Control frames may be sent at once and wait for [`LinkEvent::Up`].
     ///
