@@ -68,8 +68,7 @@ pub fn best_claim(network: &Network) -> Coordinate {
 pub fn both_ends(network: &Network, preference: Preference, held: &[RelayId], seed: u64) -> f64 {
     let held: BTreeSet<RelayId> = held.iter().copied().collect();
     let mut chooser = Chooser::new(network, preference);
-    let guards: Vec<(RelayId, f64)> =
-        chooser.guard_shares().into_iter().filter(|(id, _)| held.contains(id)).collect();
+    let guards: Vec<(RelayId, f64)> = chooser.guard_shares().into_iter().filter(|(id, _)| held.contains(id)).collect();
     let first: f64 = guards.iter().map(|(_, share)| share).sum();
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let mut last = 0.0;

@@ -121,8 +121,7 @@ pub fn row(model: &Model, way: &Way, seed: u64, effort: Effort) -> Row {
         chooser.select(&request, &mut rng).expect("a path");
         first += begun.elapsed().as_secs_f64();
         let begun = Instant::now();
-        let paths: Vec<_> =
-            (0..effort.paths).map(|_| chooser.select(&request, &mut rng).expect("a path")).collect();
+        let paths: Vec<_> = (0..effort.paths).map(|_| chooser.select(&request, &mut rng).expect("a path")).collect();
         drawing += begun.elapsed().as_secs_f64();
         times.extend(paths.iter().map(|path| model.round_trip_ms(path)));
         seen.push(chooser.explain(&request).expect("a request with paths"));
@@ -201,16 +200,34 @@ fn ends(model: &Model, seed: u64, effort: Effort) -> Vec<Ends> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { relays, exits, seed, map_error: (by, part), .. } = self;
-        writeln!(f, "{relays} relays, {exits} exits, seed {seed}; the map is off by {by:.1} ms, {:.0} % (median)\n", part * 100.0)?;
-        writeln!(f, "| choice | RTT p50 | RTT p90 | entropy | of uniform (least) | min-entropy | against 10 % | of uniform (least) | used | draw | first draw |")?;
+        writeln!(
+            f,
+            "{relays} relays, {exits} exits, seed {seed}; the map is off by {by:.1} ms, {:.0} % (median)\n",
+            part * 100.0
+        )?;
+        writeln!(
+            f,
+            "| choice | RTT p50 | RTT p90 | entropy | of uniform (least) | min-entropy | against 10 % | of uniform (least) | used | draw | first draw |"
+        )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|")?;
         for row in &self.rows {
             writeln!(
                 f,
                 "| {} | {:.0} ms | {:.0} ms | {:.2} bits | {:.0} % ({:.0} %) | {:.2} bits | {:.2} bits | {:.0} % ({:.0} %) | {:.2}, {:.1} bits | {:.1} µs | {:.1} ms |",
-                row.way, row.half_ms, row.most_ms, row.bits, row.entropy_percent, row.least_entropy_percent,
-                row.min_bits, row.adversary_bits, row.adversary_percent, row.least_adversary_percent,
-                row.strength.0 / 4.0, row.strength.1 / 2.0, row.draw_us, row.first_ms,
+                row.way,
+                row.half_ms,
+                row.most_ms,
+                row.bits,
+                row.entropy_percent,
+                row.least_entropy_percent,
+                row.min_bits,
+                row.adversary_bits,
+                row.adversary_percent,
+                row.least_adversary_percent,
+                row.strength.0 / 4.0,
+                row.strength.1 / 2.0,
+                row.draw_us,
+                row.first_ms,
             )?;
         }
         writeln!(f, "\n| choice; adversary | 1 % | 5 % | 10 % | 20 % |\n|---|---|---|---|---|")?;

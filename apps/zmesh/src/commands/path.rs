@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Subcommand;
 use tokio::time::timeout;
 use zmesh_overlay::{Circuit, Network, Node, PathSpec, RelayId};
-use zmesh_proto::path::{
-    Chooser, GUARDS_DEFAULT, GuardSet, GuardState, LastHop, PathRequest, Preference, Strength,
-};
+use zmesh_proto::path::{Chooser, GUARDS_DEFAULT, GuardSet, GuardState, LastHop, PathRequest, Preference, Strength};
 
 use self::report::Report;
 use crate::failure::{Failure, Outcome, no_circuit, not_started};

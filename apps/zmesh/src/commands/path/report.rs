@@ -121,13 +121,18 @@ impl Report {
     fn say_choice(&self) {
         let Explanation { paths, used, asked, .. } = self.explanation;
         let (Some(chosen), Some(uniform)) = (self.explanation.chosen, self.explanation.uniform) else {
-            term::line(format_args!("one of {paths} paths behind this guard: too many to look at each, so none is preferred"));
+            term::line(format_args!(
+                "one of {paths} paths behind this guard: too many to look at each, so none is preferred"
+            ));
             return;
         };
         term::line(format_args!("choice    one of {paths} paths behind this guard"));
         term::line(format_args!(
             "entropy   {:.2} bits; the likeliest path has {:.2}, and {:.2} against who holds the largest relays, {} % of the capacity",
-            chosen.bits, chosen.min_bits, chosen.adversary_bits, Floor::DEFAULT.adversary,
+            chosen.bits,
+            chosen.min_bits,
+            chosen.adversary_bits,
+            Floor::DEFAULT.adversary,
         ));
         term::line(format_args!(
             "given up  {:.2} bits of the {:.2} that a uniform choice has",
@@ -154,7 +159,9 @@ impl Report {
 
     fn say_missing(&self) {
         if !self.explanation.capacities_known {
-            term::line("measures  this network has none of capacity (a network file never has): all paths are equally likely");
+            term::line(
+                "measures  this network has none of capacity (a network file never has): all paths are equally likely",
+            );
         }
         if !self.explanation.latencies_known {
             term::line("latency   there is no map of this network: no times are expected");

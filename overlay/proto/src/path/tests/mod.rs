@@ -69,7 +69,7 @@ fn all_paths_are_equally_likely() {
 fn counting_draws_as_uniformly_as_drawing_does() {
     let network = network(&infos(4, 2), false);
     let request = want(3, ANY_EXIT);
-    let chooser = Chooser::new(&network, Preference::UNIFORM);
+    let mut chooser = Chooser::new(&network, Preference::UNIFORM);
     let mut rng = rng(2);
     let mut seen: BTreeMap<Vec<RelayId>, u32> = BTreeMap::new();
     for _ in 0..12_000 {
