@@ -6,7 +6,7 @@ use std::time::Instant;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
-use zmesh_proto::path::{Chooser, LastHop, PathRequest};
+use zmesh_proto::path::{Chooser, LastHop, PathRequest, Uncertainty};
 use zmesh_sphinx::RelayId;
 
 use super::adversary::{Holds, both_ends, both_ends_lying, relays};
@@ -106,9 +106,14 @@ fn to_exit(guard: RelayId) -> PathRequest<'static> {
     PathRequest { hops: 3, last, exclude: &[], guard: Some(guard), country: None }
 }
 
+/// What a choice leaves open, and what a uniform one does.
+type Pair = (Uncertainty, Uncertainty);
+
 /// One way of choosing.
+///
+/// # Panics
+/// If the model has no exits, and so no paths.
 #[must_use]
-#[expect(clippy::missing_panics_doc, reason = "the model has exits, so there are paths")]
 pub fn row(model: &Model, way: &Way, seed: u64, effort: Effort) -> Row {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let mut chooser = Chooser::new(model.network(), way.preference);
@@ -127,19 +132,18 @@ pub fn row(model: &Model, way: &Way, seed: u64, effort: Effort) -> Row {
         seen.push(chooser.explain(&request).expect("a request with paths"));
     }
     let count = guards.len() as f64;
-    let figures: Vec<_> = seen.iter().filter_map(|seen| Some((seen.chosen?, seen.uniform?))).collect();
-    let mean = |of: &dyn Fn(&_) -> f64| figures.iter().map(of).sum::<f64>() / figures.len() as f64;
-    let least = |of: &dyn Fn(&_) -> f64| figures.iter().map(of).fold(f64::INFINITY, f64::min);
-    type Pair = (zmesh_proto::path::Uncertainty, zmesh_proto::path::Uncertainty);
+    let figures: Vec<Pair> = seen.iter().filter_map(|seen| Some((seen.chosen?, seen.uniform?))).collect();
+    let mean = |of: &dyn Fn(&Pair) -> f64| figures.iter().map(of).sum::<f64>() / figures.len() as f64;
+    let least = |of: &dyn Fn(&Pair) -> f64| figures.iter().map(of).fold(f64::INFINITY, f64::min);
     let entropy = |(chosen, uniform): &Pair| 100.0 * chosen.bits / uniform.bits;
     let against = |(chosen, uniform): &Pair| 100.0 * chosen.adversary_bits / uniform.bits;
     Row {
         way: way.name,
         half_ms: quantile(&mut times, 0.5),
         most_ms: quantile(&mut times, 0.9),
-        bits: mean(&|(chosen, _): &Pair| chosen.bits),
-        min_bits: mean(&|(chosen, _): &Pair| chosen.min_bits),
-        adversary_bits: mean(&|(chosen, _): &Pair| chosen.adversary_bits),
+        bits: mean(&|(chosen, _)| chosen.bits),
+        min_bits: mean(&|(chosen, _)| chosen.min_bits),
+        adversary_bits: mean(&|(chosen, _)| chosen.adversary_bits),
         entropy_percent: mean(&entropy),
         adversary_percent: mean(&against),
         least_entropy_percent: least(&entropy),
