@@ -1,6 +1,8 @@
 //! `zmesh path`: how relays are chosen, for people who want to know.
 
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
