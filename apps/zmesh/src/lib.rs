@@ -8,6 +8,7 @@ mod demo;
 mod exit;
 mod failure;
 mod files;
+mod guards;
 pub mod invite_line;
 mod logs;
 mod network_file;

@@ -29,6 +29,8 @@ const COMMANDS: &[&[&str]] = &[
     &["network", "add"],
     &["network", "sign"],
     &["network", "show"],
+    &["path"],
+    &["path", "explain"],
     &["config"],
     &["config", "print"],
 ];

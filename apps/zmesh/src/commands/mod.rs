@@ -6,6 +6,7 @@ mod demo;
 mod keys;
 mod narrate;
 mod network;
+mod path;
 mod proxy;
 mod relay;
 mod status;
@@ -46,6 +47,9 @@ pub(crate) enum Command {
     /// Put a network together from relays' descriptors, sign it, show it.
     #[command(subcommand, after_help = "Example:\n  zmesh network show network")]
     Network(network::NetworkCommand),
+    /// See how the relays of a circuit are chosen.
+    #[command(subcommand, after_help = "Example:\n  zmesh path explain --network network")]
+    Path(path::PathCommand),
     /// Print configuration files.
     #[command(subcommand, after_help = "Example:\n  zmesh config print relay > relay.toml")]
     Config(config::Config),
@@ -63,6 +67,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Status(args) => status::run(&args),
         Command::Keys(command) => keys::run(command),
         Command::Network(command) => network::run(command),
+        Command::Path(command) => block_on(path::run(command)),
         Command::Config(command) => config::run(command),
     }
 }

@@ -13,7 +13,7 @@ use super::{NodeError, PathSpec};
 use crate::chunks::{ChunkMetrics, ChunkStore, Keeper};
 use crate::egress::Egress;
 use crate::exit::ExitServer;
-use crate::origin::Origin;
+use crate::origin::{Choosing, Origin};
 use crate::quic::{self, CircuitSocket};
 use crate::replay_file::{self, ReplayFile};
 use crate::shard::{self, Command, Shard, Started};
@@ -321,7 +321,8 @@ impl RelayHandle {
             Some(origin) => origin.set_network(network),
             None => {
                 let shard = &self.started.shard;
-                let own = Origin::start(Arc::clone(shard), network, PathSpec::exit(), 0, false);
+                let choosing = Choosing::default();
+                let own = Origin::start(Arc::clone(shard), network, PathSpec::exit(), 0, false, choosing);
                 keeper.use_origin(shard, &own);
                 *origin = Some(own);
             }
