@@ -125,10 +125,12 @@ impl Core {
 
     /// Another network document counts from now on.
     pub(crate) fn set_network(&mut self, network: Arc<Network>) {
-        self.neighbours.classify(|info| class(Some(&network), info));
-        for (link, class) in self.neighbours.classes() {
-            self.links.set_relay(link, class == Class::Known);
-        }
+        let links = &mut self.links;
+        self.neighbours.classify(|link, info| {
+            let class = class(Some(&network), info);
+            links.set_relay(link, class == Class::Known);
+            class
+        });
         self.network = Some(network);
     }
 

@@ -226,18 +226,13 @@ impl<O: Copy> Neighbours<O> {
     }
 
     /// The network document has changed: `class` judges every link anew.
-    pub(crate) fn classify(&mut self, class: impl Fn(&LinkPeerInfo) -> Class) {
+    pub(crate) fn classify(&mut self, mut class: impl FnMut(LinkId, &LinkPeerInfo) -> Class) {
         for slot in 0..self.slots.len() {
-            let info = self.slots[slot].as_ref().and_then(|neighbour| neighbour.info);
-            if let (Some(info), Ok(slot)) = (info, u32::try_from(slot)) {
-                self.set_class(slot, class(&info));
+            let peer = self.slots[slot].as_ref().and_then(|neighbour| Some((neighbour.link, neighbour.info?)));
+            if let (Some((link, info)), Ok(slot)) = (peer, u32::try_from(slot)) {
+                self.set_class(slot, class(link, &info));
             }
         }
-    }
-
-    /// All links and who is behind them.
-    pub(crate) fn classes(&self) -> impl Iterator<Item = (LinkId, Class)> {
-        self.slots.iter().flatten().map(|neighbour| (neighbour.link, neighbour.class))
     }
 
     fn set_class(&mut self, slot: u32, class: Class) {
