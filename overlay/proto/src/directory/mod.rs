@@ -11,6 +11,7 @@ mod fork;
 mod measure;
 #[cfg(test)]
 mod tests;
+pub mod voting;
 
 use std::collections::BTreeMap;
 
