@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fair;
 use super::lottery;
-use super::rounds::Rounds;
+use super::rounds::{Action, Rounds};
 use super::timing::Timing;
 use super::value::{Arrived, Check, Context, Gathered, Said, Value};
 use crate::directory::Head;
@@ -234,6 +234,12 @@ impl Instance {
                 self.learn(&hash);
             }
         }
+    }
+
+    /// What the rounds ask for now.
+    pub(super) fn poll(&mut self) -> Option<Action> {
+        let values = &self.values;
+        self.rounds.poll(|hash| values.contains_key(hash))
     }
 
     /// The round's proposals, best first: those that enough others prevoted before, latest first; then by lot.

@@ -71,7 +71,7 @@ pub struct Voting {
     chain: Chain,
     key: Option<SignerKey>,
     ballot: Ballot,
-    instance: Instance,
+    pub(super) instance: Instance,
     /// Votes that this node cast in the instance.
     cast: Vec<VoteMessage>,
     /// It does not know what it voted before: it sits this instance out.
@@ -344,9 +344,7 @@ impl Voting {
                 self.propose(round, now);
             }
             self.instance.settle();
-            let instance = &self.instance;
-            let has = |hash: &HeaderHash| instance.value(hash).is_some();
-            match self.instance.rounds.poll(has) {
+            match self.instance.poll() {
                 Some(action) => self.act(action, now),
                 None if self.finish(now) => {}
                 None => return,
