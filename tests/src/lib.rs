@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`agreement`] | voters that agree on documents, in virtual time |
 //! | [`quality`] | calls in virtual time whose sound is judged |
 //! | [`paths`] | what weighing relays by capacity and latency gains, and costs in anonymity |
 //! | [`peers`] | programs to measure against or to run: Debian's tor, our own binary |
@@ -11,6 +12,7 @@
 //! | [`table`] | the one table that `make bench` prints |
 
 pub mod adversary;
+pub mod agreement;
 pub mod fec_table;
 pub mod load;
 pub mod micro;

@@ -2,6 +2,7 @@
 
 pub mod cell;
 pub mod codec;
+pub mod control;
 pub mod datagram;
 pub mod descriptor;
 pub mod document;

@@ -29,6 +29,8 @@ pub enum Label {
     KeyBackup,
     /// A signer's secret key.
     SignerKey,
+    /// What a network whose voters agree on documents begins with.
+    Genesis,
 }
 
 impl Label {
@@ -42,13 +44,21 @@ impl Label {
             Self::RelayKeys => "ZMESH RELAY KEYS",
             Self::KeyBackup => "ZMESH KEY BACKUP",
             Self::SignerKey => "ZMESH SIGNER KEY",
+            Self::Genesis => "ZMESH GENESIS",
         }
     }
 
     fn from_words(words: &str) -> Option<Self> {
-        [Self::Network, Self::NetworkDraft, Self::Descriptor, Self::RelayKeys, Self::KeyBackup, Self::SignerKey]
-            .into_iter()
-            .find(|label| label.words() == words)
+        const ALL: [Label; 7] = [
+            Label::Network,
+            Label::NetworkDraft,
+            Label::Descriptor,
+            Label::RelayKeys,
+            Label::KeyBackup,
+            Label::SignerKey,
+            Label::Genesis,
+        ];
+        ALL.into_iter().find(|label| label.words() == words)
     }
 }
 

@@ -1,3 +1,6 @@
+mod catalogue;
+mod chain;
+
 use zmesh_sphinx::RelayId;
 
 use super::fixture::{LIFETIME, NOW, exit, info, keys, network};
