@@ -11,6 +11,7 @@ mod exit;
 mod origin;
 mod quic;
 mod replay_file;
+mod service;
 mod shard;
 #[cfg(feature = "testnet")]
 pub mod testnet;
@@ -22,6 +23,9 @@ pub use api::*;
 pub use chunks::{
     Address, AddressError, ChunkError, ChunkMetrics, ChunkOptions, ChunkProgress, ChunkStore, Fetched, Published,
     Shortage,
+};
+pub use service::{
+    DialError, ListenError, Listener, ListenerStats, ServiceAddress, ServiceAddressError, ServiceKey, ServiceOptions,
 };
 pub use zmesh_proto::directory::Network;
 pub use zmesh_proto::keys::RelayKeys;

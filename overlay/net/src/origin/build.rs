@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use zmesh_proto::node::BuildFailure;
-use zmesh_proto::path::{GuardError, LastHop, PathError, PathRequest, Reserve, select, select_within};
+use zmesh_proto::path::{GuardError, LastHop, PathError, PathRequest, Reserve, select, select_behind, select_within};
 use zmesh_proto::random::Generator;
 
 use super::Origin;
 use crate::api::{CircuitError, HopInfo, MeetingSpec, NodeEvent, PathSpec};
+use crate::service::SharedSecond;
 use crate::shard::{BuildStop, CircuitGuard, Sink};
 use crate::{Network, RelayId, clock};
 
@@ -37,6 +38,7 @@ pub(crate) struct Wanted {
     exit: Option<RelayId>,
     exclude: Vec<RelayId>,
     reserve: Option<SharedReserve>,
+    second: Option<Arc<SharedSecond>>,
 }
 
 /// The inner relays that a session rebuilds from; see [`Reserve`].
@@ -46,14 +48,14 @@ impl Wanted {
     /// To an exit.
     pub(crate) fn exit(spec: &PathSpec) -> Self {
         let last = LastHop::Exit { port: spec.port, v6: spec.v6 };
-        Self { hops: spec.hops, last, exit: spec.exit, exclude: spec.exclude.clone(), reserve: None }
+        Self { hops: spec.hops, last, exit: spec.exit, exclude: spec.exclude.clone(), reserve: None, second: None }
     }
 
     /// To a meeting relay.
     pub(crate) fn meeting(spec: &MeetingSpec) -> Self {
         let last = LastHop::Meeting(spec.relay);
         let reserve = spec.rebuilds.as_ref().map(|rebuilds| Arc::clone(&rebuilds.0));
-        Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone(), reserve }
+        Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone(), reserve, second: None }
     }
 
     /// Built again, or as a standby: the inner relays come from the session's few.
@@ -62,10 +64,22 @@ impl Wanted {
         self
     }
 
+    /// To a relay that splices meetings and serves services, as the last of `hops`.
+    pub(crate) fn to(relay: RelayId, hops: usize) -> Self {
+        let last = LastHop::Meeting(relay);
+        Self { hops, last, exit: None, exclude: Vec::new(), reserve: None, second: None }
+    }
+
+    /// With one of these as the second relay.
+    pub(crate) fn behind(mut self, second: &Arc<SharedSecond>) -> Self {
+        self.second = Some(Arc::clone(second));
+        self
+    }
+
     /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice, of which none is `without`.
     pub(crate) fn cache(relay: RelayId, hops: usize, without: Option<RelayId>) -> Self {
         let exclude = without.into_iter().collect();
-        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude, reserve: None }
+        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude, reserve: None, second: None }
     }
 }
 
@@ -114,9 +128,11 @@ impl Origin {
                 taken.extend(guard);
                 reserve.pick(clock::now(), network, &taken, wanted.hops.saturating_sub(2), &mut rng)
             });
-            let drawn = match wanted.exit {
-                None => draw(network, &request, inner.as_deref(), &mut rng),
-                Some(exit) => through(network, &request, inner.as_deref(), exit, &mut rng),
+            let second = wanted.second.as_ref().map(|second| second.members(network, &mut rng));
+            let drawn = match (wanted.exit, second) {
+                (None, Some(second)) => select_behind(network, &request, &second, &mut rng),
+                (None, None) => draw(network, &request, inner.as_deref(), &mut rng),
+                (Some(exit), _) => through(network, &request, inner.as_deref(), exit, &mut rng),
             };
             match (drawn, guard) {
                 (Ok(path), _) => return Ok(path),

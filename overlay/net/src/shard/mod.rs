@@ -276,6 +276,16 @@ impl Shard {
         self.core().take_damaged()
     }
 
+    /// The network document in use.
+    pub(crate) fn network(&self) -> Option<Arc<Network>> {
+        self.core().network()
+    }
+
+    /// The link over which a circuit that ends here came.
+    pub(crate) fn local_link(&self, local: LocalId) -> Option<u64> {
+        self.core().node.local_link(local)
+    }
+
     /// Takes another network document into use.
     ///
     /// # Errors

@@ -226,6 +226,12 @@ impl Node {
         self.origin.close(&mut self.core, now, circuit);
     }
 
+    /// The link over which a circuit that ends here came, as a number: what a driver's bounds count by.
+    #[must_use]
+    pub fn local_link(&self, local: LocalId) -> Option<u64> {
+        self.relay.as_ref()?.local_link(local)
+    }
+
     /// Ends a circuit that ends here. No event follows.
     pub fn close_local(&mut self, now: Instant, local: LocalId) {
         if let Some(relay) = &mut self.relay {

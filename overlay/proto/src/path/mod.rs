@@ -9,6 +9,7 @@
 mod candidates;
 mod guard;
 mod reserve;
+mod second;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use zmesh_sphinx::{MAX_HOPS, RelayId};
 
 pub use guard::{GUARDS_DEFAULT, GuardError, GuardReport, GuardSet};
 pub use reserve::{RESERVE_DEFAULT, Reserve};
+pub use second::{SECOND_DEFAULT, SecondLayer, select_behind};
 
 use crate::directory::Network;
 use candidates::{Candidates, Distinct};

@@ -27,6 +27,8 @@ pub enum Label {
     RelayKeys,
     /// A signer's secret key.
     SignerKey,
+    /// A service's secret key.
+    ServiceKey,
 }
 
 impl Label {
@@ -39,11 +41,12 @@ impl Label {
             Self::Descriptor => "ZMESH DESCRIPTOR",
             Self::RelayKeys => "ZMESH RELAY KEYS",
             Self::SignerKey => "ZMESH SIGNER KEY",
+            Self::ServiceKey => "ZMESH SERVICE KEY",
         }
     }
 
     fn from_words(words: &str) -> Option<Self> {
-        [Self::Network, Self::NetworkDraft, Self::Descriptor, Self::RelayKeys, Self::SignerKey]
+        [Self::Network, Self::NetworkDraft, Self::Descriptor, Self::RelayKeys, Self::SignerKey, Self::ServiceKey]
             .into_iter()
             .find(|label| label.words() == words)
     }

@@ -27,7 +27,7 @@ const FLAG_CACHE: u8 = 4;
 const EXIT_V4: u8 = 1;
 const EXIT_V6: u8 = 2;
 
-/// The TLS key of an exit or of a relay that keeps chunks, and the proof that the relay holds it.
+/// The TLS key of an exit or of a relay that keeps chunks or splices meetings, and the proof that the relay holds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ExitKey {
     pub(super) key: [u8; 32],
@@ -65,7 +65,7 @@ impl Body {
             onion_keys: secrets.iter().map(|s| s.public().to_bytes()).collect(),
             onion_proof: proof::prove_onion(&identity, onion_first, secrets),
             info: info.clone(),
-            exit: (info.exit.is_some() || info.cache)
+            exit: (info.exit.is_some() || info.cache || info.meeting)
                 .then(|| ExitKey { key: keys.exit_public(), proof: keys.prove_exit() }),
         };
         body.check()?;
@@ -127,7 +127,7 @@ impl Body {
             .map(|_| Ok(SocketAddr::new(r.ip()?, r.u16()?)))
             .collect::<Result<_, Error>>()?;
         let flags = flags(r, FLAG_MEETING | FLAG_EXIT | FLAG_CACHE)?;
-        let exit = match flags & (FLAG_EXIT | FLAG_CACHE) {
+        let exit = match flags & (FLAG_EXIT | FLAG_CACHE | FLAG_MEETING) {
             0 => None,
             _ => Some(ExitKey { key: r.array()?, proof: r.array()? }),
         };
