@@ -221,7 +221,7 @@ impl Node {
     /// # Cancel safety
     /// Dropping the future gives up what was built.
     pub async fn dial(&self, address: &ServiceAddress, port: u16) -> Result<Stream, DialError> {
-        self.dial_isolated(IsolationToken::fresh(), address, port).await
+        self.inner.dialled.dial_alone(&self.inner.origin, *address, port).await
     }
 
     /// The same, over the connection that this isolation token has to the service, if there is one.
@@ -358,6 +358,13 @@ impl Node {
     #[must_use]
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
         self.inner.started.addresses.clone()
+    }
+
+    /// Whom the node has links with, and how many datagrams went either way on each: what somebody who captures its traffic sees.
+    #[cfg(feature = "testnet")]
+    #[must_use]
+    pub fn link_peers(&self) -> Vec<(SocketAddr, u64)> {
+        self.inner.started.shard.link_peers()
     }
 
     /// Closes every circuit, tells the relays, and ends the node's thread. Every handle fails from then on.

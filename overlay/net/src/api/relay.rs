@@ -385,6 +385,13 @@ impl RelayHandle {
         })
     }
 
+    /// Whom the relay has links with, and how many datagrams went either way on each: what somebody who captures its traffic sees.
+    #[cfg(feature = "testnet")]
+    #[must_use]
+    pub fn link_peers(&self) -> Vec<(SocketAddr, u64)> {
+        self.started.shard.link_peers()
+    }
+
     /// Ends the relay as if its process was killed.
     #[cfg(feature = "testnet")]
     pub(crate) async fn kill(&self) {

@@ -81,6 +81,23 @@ impl Dialled {
         cell
     }
 
+    /// A stream to `port` of the service, over a connection that nothing else uses.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up what was not reached.
+    pub(crate) async fn dial_alone(
+        &self,
+        origin: &Arc<Origin>,
+        address: ServiceAddress,
+        port: u16,
+    ) -> Result<Stream, DialError> {
+        if port == 0 {
+            return Err(DialError::BadPort);
+        }
+        let connection = timeout(REACH, reach(origin, &self.second, address)).await.unwrap_or(Err(DialError::Timeout))?;
+        stream(connection, port).await
+    }
+
     /// A stream to `port` of the service, over the connection that this token has to it, or a new one.
     ///
     /// # Cancel safety

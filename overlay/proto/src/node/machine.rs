@@ -305,6 +305,11 @@ impl Node {
         self.core.links.stats(self.origin.link(circuit)?)
     }
 
+    /// How all links of this node fare.
+    pub fn link_stats(&self) -> impl Iterator<Item = LinkStats> {
+        self.core.links.all_stats()
+    }
+
     fn handle_cell(&mut self, now: Instant, link: LinkId, cell: &mut Cell) {
         self.core.metrics.cells_received += 1;
         match (self.core.owner(link, cell.circuit), &mut self.relay) {

@@ -72,7 +72,9 @@ impl SecondLayer {
             }
             let held: Vec<RelayId> = self.members.iter().map(|member| member.id).collect();
             let others = others(network, &held);
-            let Some(id) = (!others.is_empty()).then(|| others[index(rng, others.len())]).filter(|id| !held.contains(id)) else {
+            let Some(id) =
+                (!others.is_empty()).then(|| others[index(rng, others.len())]).filter(|id| !held.contains(id))
+            else {
                 break;
             };
             let mut stay = || STAY_MIN + below(rng, STAY_MAX - STAY_MIN + 1);
@@ -150,7 +152,8 @@ pub fn select_behind(
     }
     // Drawn from the second relay on; whatever may not stand beside the guard is left out.
     let beside = others(network, &[guard]);
-    let mut exclude: Vec<RelayId> = network.relays().iter().map(|relay| relay.id()).filter(|id| !beside.contains(id)).collect();
+    let mut exclude: Vec<RelayId> =
+        network.relays().iter().map(|relay| relay.id()).filter(|id| !beside.contains(id)).collect();
     exclude.extend_from_slice(want.exclude);
     let mut seconds: Vec<RelayId> =
         second.iter().copied().filter(|id| !exclude.contains(id) && want.last.given() != Some(*id)).collect();

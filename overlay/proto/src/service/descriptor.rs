@@ -124,7 +124,9 @@ impl Contents {
             count => Ok(count),
         })?;
         let intros = (0..count)
-            .map(|_| Ok(IntroPoint { relay: RelayId(r.array()?), name: IntroName(r.array()?), key: IntroKey(r.array()?) }))
+            .map(|_| {
+                Ok(IntroPoint { relay: RelayId(r.array()?), name: IntroName(r.array()?), key: IntroKey(r.array()?) })
+            })
             .collect::<Result<_, codec::Error>>()?;
         let padding = r.clone();
         if r.rest().iter().any(|byte| *byte != 0) || bytes.len() != INNER_LEN {

@@ -60,16 +60,20 @@ impl Intros {
     /// [`Refusal::Full`].
     pub fn establish(&mut self, secret: &IntroSecret, handle: u64, source: Source) -> Result<Option<u64>, Refusal> {
         let name = secret.name();
-        let before = self.entries.get(&name).map(|entry| entry.handle);
-        if let Some(before) = before {
-            self.remove(before);
-        }
-        let of = |counts: &BTreeMap<u64, usize>, key: u64| counts.get(&key).copied().unwrap_or(0);
-        if self.entries.len() >= self.most
-            || of(&self.by_link, source.link) >= self.most_of_link
-            || of(&self.by_session, source.session) >= PER_SESSION
+        let before = self.entries.get(&name).map(|entry| (entry.handle, entry.source));
+        // Its own old place is free for it. Without room in the new one it keeps the old.
+        let count = |counts: &BTreeMap<u64, usize>, key: u64, own: Option<u64>| {
+            counts.get(&key).copied().unwrap_or(0) - usize::from(own == Some(key))
+        };
+        if self.entries.len() - usize::from(before.is_some()) >= self.most
+            || count(&self.by_link, source.link, before.map(|(_, source)| source.link)) >= self.most_of_link
+            || count(&self.by_session, source.session, before.map(|(_, source)| source.session)) >= PER_SESSION
         {
             return Err(Refusal::Full);
+        }
+        let before = before.map(|(handle, _)| handle);
+        if let Some(before) = before {
+            self.remove(before);
         }
         *self.by_link.entry(source.link).or_default() += 1;
         *self.by_session.entry(source.session).or_default() += 1;

@@ -195,8 +195,9 @@ pub fn seal(
     }
     let cipher = cipher(shared.as_bytes(), &public, key, name, subcredential);
     let mut inner = introduction.encode();
-    let tag =
-        cipher.encrypt_in_place_detached(&Nonce::default(), &header(&public), &mut inner).expect("96 bytes are not too long");
+    let tag = cipher
+        .encrypt_in_place_detached(&Nonce::default(), &header(&public), &mut inner)
+        .expect("96 bytes are not too long");
     let mut sealed = [0; INTRODUCE_LEN];
     sealed[..HEADER_LEN].copy_from_slice(&header(&public));
     sealed[HEADER_LEN..HEADER_LEN + PLAIN_LEN].copy_from_slice(&inner);

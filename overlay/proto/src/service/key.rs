@@ -57,8 +57,13 @@ impl ServiceKey {
         let own = self.expand();
         let mut factor = factor(&address, period);
         let public = blinded_key(&address, period);
-        let hidden: Zeroizing<[u8; 64]> =
-            Zeroizing::new(Sha512::new_with_prefix(PREFIX_CONTEXT).chain_update(own.hash_prefix).chain_update(public.0).finalize().into());
+        let hidden: Zeroizing<[u8; 64]> = Zeroizing::new(
+            Sha512::new_with_prefix(PREFIX_CONTEXT)
+                .chain_update(own.hash_prefix)
+                .chain_update(public.0)
+                .finalize()
+                .into(),
+        );
         let mut hash_prefix = [0; 32];
         hash_prefix.copy_from_slice(&hidden[..32]);
         let secret = ExpandedSecretKey { scalar: factor * own.scalar, hash_prefix };

@@ -51,6 +51,13 @@ impl<T> Queue<T> {
         None
     }
 
+    /// Lets those go whose clients have gone by now.
+    pub fn expire(&mut self, now: Instant) {
+        let before = self.waiting.len();
+        self.waiting.retain(|_, (came, _)| now.saturating_duration_since(*came) < PATIENCE);
+        self.shed += (before - self.waiting.len()) as u64;
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {

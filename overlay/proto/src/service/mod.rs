@@ -26,9 +26,9 @@ pub mod revision;
 pub mod seen;
 pub mod store;
 pub mod stream;
-pub mod tls;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use sha2::{Digest as _, Sha256};
 

@@ -120,7 +120,13 @@ impl Trial {
         seed.is_some_and(|seed| self.solves(seed, blinded, cookie, solution))
     }
 
-    fn solves(&mut self, seed: &[u8; 32], blinded: &BlindedKey, cookie: &[u8; COOKIE_LEN], solution: &Solution) -> bool {
+    fn solves(
+        &mut self,
+        seed: &[u8; 32],
+        blinded: &BlindedKey,
+        cookie: &[u8; COOKIE_LEN],
+        solution: &Solution,
+    ) -> bool {
         let hash = self.hash(seed, blinded, cookie, solution);
         let first = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
         u64::from(first) * u64::from(solution.effort) <= u64::from(u32::MAX)

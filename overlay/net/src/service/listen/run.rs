@@ -200,6 +200,7 @@ impl Service {
         self.turn_periods();
         self.turn_seeds(now);
         self.turn_points(now);
+        self.queue.expire(now);
         if now >= self.price.next_look() {
             let (shed, waiting) = (self.queue.take_shed(), self.queue.len());
             change(&self.stats, |stats| stats.shed += shed);

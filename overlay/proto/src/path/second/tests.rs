@@ -46,7 +46,8 @@ fn relays_that_leave_are_replaced_on_a_budget_and_come_back() {
     let mut layer = SecondLayer::new(4);
     let first = layer.members(NOW, &whole, &mut rng).0;
     // A network that shows none of the members, as one would that wants others to be drawn.
-    let infos: Vec<_> = whole.relays().iter().filter(|relay| !first.contains(&relay.id())).map(|relay| relay.info().clone()).collect();
+    let infos: Vec<_> =
+        whole.relays().iter().filter(|relay| !first.contains(&relay.id())).map(|relay| relay.info().clone()).collect();
     let without = network(&infos, false);
     let drawn = layer.members(NOW + 1, &without, &mut rng).0;
     assert_eq!(drawn.len(), BUDGET as usize);

@@ -193,7 +193,12 @@ fn work_is_found_checked_and_bound_to_service_cookie_seed_and_effort() {
         nonce.nonce[number as usize % 16] ^= 0x40;
         tally += usize::from(trial.holds(&[seed], &blinded, &cookie, &nonce));
         tally += usize::from(trial.holds(&[seed], &BlindedKey([number; 32]), &cookie, &solution));
-        tally += usize::from(trial.holds(&[seed], &blinded, &cookie, &Solution { effort: 41 + u32::from(number), ..solution }));
+        tally += usize::from(trial.holds(
+            &[seed],
+            &blinded,
+            &cookie,
+            &Solution { effort: 41 + u32::from(number), ..solution },
+        ));
     }
     // Each of these 80 is a fresh draw that succeeds once in 40 to 60.
     assert!(tally <= 10, "{tally} of 80");
@@ -210,12 +215,20 @@ fn those_who_worked_most_go_first_and_a_full_queue_sheds_the_least() {
     for (effort, item) in [(0, 'a'), (50, 'b'), (0, 'c'), (100, 'd')] {
         queue.push(now, effort, item);
     }
-    assert_eq!((queue.len(), queue.take_shed(), queue.take_shed()), (3, 1, 0), "the later one of those without work went");
+    assert_eq!(
+        (queue.len(), queue.take_shed(), queue.take_shed()),
+        (3, 1, 0),
+        "the later one of those without work went"
+    );
     assert_eq!(queue.pop(now), Some((100, 'd')));
     assert_eq!(queue.pop(now + PATIENCE / 2), Some((50, 'b')));
     assert_eq!(queue.pop(now + PATIENCE), None, "its client has gone");
     assert_eq!(queue.take_shed(), 1);
     assert!(queue.is_empty());
+    queue.push(now, 9, 'e');
+    queue.push(now + PATIENCE / 2, 0, 'f');
+    queue.expire(now + PATIENCE);
+    assert_eq!((queue.len(), queue.take_shed()), (1, 1), "those that nobody waits for any more do not keep others out");
 }
 
 #[test]

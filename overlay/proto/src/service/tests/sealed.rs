@@ -96,7 +96,11 @@ fn an_introduction_opens_with_its_key_name_and_address_only() {
     let refused = Err(OpenError::DoesNotOpen);
     assert_eq!(introduce::open(&sealed, &name, &other, &[right]), refused);
     assert_eq!(introduce::open(&sealed, &wrong_name, &secret, &[right]), refused);
-    assert_eq!(introduce::open(&sealed, &name, &secret, &[sub(2, period)]), refused, "who lacks the address cannot write");
+    assert_eq!(
+        introduce::open(&sealed, &name, &secret, &[sub(2, period)]),
+        refused,
+        "who lacks the address cannot write"
+    );
     for at in 1..INTRODUCE_LEN {
         let mut wrong = sealed;
         wrong[at] ^= 0x80;
@@ -106,7 +110,10 @@ fn an_introduction_opens_with_its_key_name_and_address_only() {
     for len in [0, 1, 33, INTRODUCE_LEN - 1] {
         assert_eq!(introduce::open(&sealed[..len], &name, &secret, &[right]), Err(OpenError::Malformed));
     }
-    assert!(introduce::seal(&introduction(), &name, &IntroKey([0; 32]), &right, &mut rng).is_none(), "a key of low order");
+    assert!(
+        introduce::seal(&introduction(), &name, &IntroKey([0; 32]), &right, &mut rng).is_none(),
+        "a key of low order"
+    );
     let mut low_order = sealed;
     low_order[1..33].fill(0);
     assert_eq!(introduce::open(&low_order, &name, &secret, &[right]), refused);
