@@ -124,11 +124,6 @@ impl Spliced {
         self.connection.close_reason().is_none() && self.carrier.circuit.state.end().is_none()
     }
 
-    /// Waits for the end.
-    pub(crate) async fn closed(&self) {
-        self.connection.closed().await;
-    }
-
     /// Why the circuit has ended, if it has.
     pub(crate) fn end(&self) -> Option<String> {
         self.carrier.circuit.state.end()

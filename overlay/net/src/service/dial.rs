@@ -94,7 +94,8 @@ impl Dialled {
         if port == 0 {
             return Err(DialError::BadPort);
         }
-        let connection = timeout(REACH, reach(origin, &self.second, address)).await.unwrap_or(Err(DialError::Timeout))?;
+        let connection =
+            timeout(REACH, reach(origin, &self.second, address)).await.unwrap_or(Err(DialError::Timeout))?;
         stream(connection, port).await
     }
 
