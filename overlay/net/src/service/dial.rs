@@ -11,10 +11,10 @@ use zmesh_proto::service::pow::{EFFORT_MAX, Puzzle, Solution, Solver};
 use zmesh_proto::service::stream::{ANSWER_LEN, Answer, Want};
 
 use super::find::{Found, Search};
-use super::meet::meet;
+use super::meet::wait_somewhere;
 use super::relay_circuit::RelayCircuit;
 use super::{DialError, ServiceAddress, SharedSecond, own_hops};
-use crate::api::{IsolationToken, Meet, Stream, joined};
+use crate::api::{IsolationToken, Stream, joined};
 use crate::origin::Origin;
 use crate::quic::{Spliced, SplicedError};
 use crate::{clock, entropy};
@@ -209,17 +209,16 @@ async fn attempt(
     let effort = contents.puzzle.effort.saturating_mul(1 << round).min(EFFORT_MAX);
     let puzzle = Puzzle { effort, ..contents.puzzle };
     let own = own_hops(&origin.network());
-    let relay = origin.choose_meeting()?;
     let cookie = entropy::secret::<16>();
     let mut intros = contents.intros.clone();
     shuffle(&mut intros);
     let first = intros.first().map(|intro| intro.relay).ok_or(DialError::NotFound)?;
     let (met, solution, mut circuit) = tokio::join!(
-        meet(origin, relay, own, second, Meet::wait(*cookie)),
+        wait_somewhere(origin, own, second, *cookie),
         solve(Solver::new(puzzle, *blinded, *cookie, entropy::bytes())),
         RelayCircuit::open(origin, first, own + 1, second),
     );
-    let (carrier, socket) = met?;
+    let (relay, carrier, socket) = met?;
     let introduction = Introduction { relay, cookie: *cookie, solution: solution? };
     let mut why = String::new();
     for intro in intros {

@@ -13,7 +13,13 @@ use crate::quic::{CircuitSocket, Spliced};
 use crate::shard::Sink;
 
 /// How long a circuit may take, with its repetitions, and the relay's answer.
-const OPEN: Duration = Duration::from_secs(25);
+const OPEN: Duration = Duration::from_secs(15);
+
+/// Meeting relays that a client tries.
+const RELAYS: usize = 3;
+
+/// Draws for one that was not tried yet.
+const DRAWS: usize = 16;
 
 /// Builds the circuit and has the meeting relay answer: for a client when the cookie is in place, for a service when both circuits are spliced.
 pub(super) async fn meet(
@@ -36,4 +42,32 @@ pub(super) async fn meet(
         Ok((carrier, socket))
     };
     timeout(OPEN, meeting).await.unwrap_or(Err(CircuitError::Timeout))
+}
+
+/// Waits under the cookie at a meeting relay of one's own choice; at another one, if a relay cannot be reached.
+pub(super) async fn wait_somewhere(
+    origin: &Arc<Origin>,
+    hops: usize,
+    second: &Arc<SharedSecond>,
+    cookie: [u8; 16],
+) -> Result<(RelayId, Carrier, Arc<CircuitSocket>), CircuitError> {
+    let mut tried: Vec<RelayId> = Vec::new();
+    loop {
+        let mut relay = origin.choose_meeting()?;
+        for _ in 0..DRAWS {
+            if !tried.contains(&relay) {
+                break;
+            }
+            relay = origin.choose_meeting()?;
+        }
+        match meet(origin, relay, hops, second, Meet::wait(cookie)).await {
+            Ok((carrier, socket)) => return Ok((relay, carrier, socket)),
+            Err(error @ (CircuitError::NoPath(_) | CircuitError::ShutDown)) => return Err(error),
+            Err(error) if tried.len() + 1 >= RELAYS => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "a meeting relay cannot be used, another is tried");
+                tried.push(relay);
+            }
+        }
+    }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 use zmesh_overlay::{DatagramCircuit, DialError, Listener, Node, ServiceAddress, ServiceOptions, Stream};
-use zmesh_voice::invite::{Invite, AnswerKey};
+use zmesh_voice::invite::{AnswerKey, Invite};
 use zmesh_voice::media::class::Class;
 
 use super::answer::Waiting;

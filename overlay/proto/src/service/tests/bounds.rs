@@ -75,7 +75,7 @@ fn a_store_takes_the_newest_and_never_an_older_one() {
     let mut store = Store::new(10);
     let (second, name) = made(1, 2);
     assert_eq!(store.get(now, &name), None);
-    let mut put = |store: &mut Store, at, bytes: &[u8]| store.put(at, NOW, &network, &me, FROM, bytes);
+    let put = |store: &mut Store, at, bytes: &[u8]| store.put(at, NOW, &network, &me, FROM, bytes);
     assert_eq!(put(&mut store, now, &second), Ok(()));
     assert_eq!(put(&mut store, now, &second), Ok(()), "the same again");
     assert_eq!(put(&mut store, now, &made(1, 1).0), Err(Refusal::Stale));
@@ -166,7 +166,7 @@ fn introductions_are_bounded_by_service_session_and_link() {
     intros.remove(10);
     assert_eq!(intros.len(), 6, "the old handle has no place any more");
     let passed = (0..500).filter(|_| intros.introduce(now, &secret(1).name()).is_ok()).count();
-    assert_eq!(passed, 98, "a burst of 100, of which two went before");
+    assert_eq!(passed, 99, "a burst of 100, of which one went before");
     assert_eq!(intros.introduce(now, &secret(1).name()), Err(IntroRefusal::Busy));
     assert_eq!(intros.introduce(now, &secret(2).name()), Ok(11), "others do not suffer");
     assert_eq!(intros.introduce(now + Duration::from_secs(1), &secret(1).name()), Ok(15));

@@ -5,11 +5,13 @@ use zmesh_sphinx::RelayId;
 
 use super::super::descriptor::{self, Contents, DESCRIPTOR_LEN, DescriptorError, INTROS_MAX, Outer};
 use super::super::introduce::{self, INTRODUCE_LEN, IntroKey, IntroKeySecret, IntroSecret, Introduction, OpenError};
+use super::super::key::BlindedKey;
 use super::super::period::Period;
 use super::super::pow::Solution;
 use super::super::seen::Seen;
 use super::super::stream::{Answer, Want};
 use super::{NOON, address, contents, key, rng};
+use crate::wire::request::{Failure, Request, Response};
 
 fn sealed(seed: u64, contents: &Contents) -> (Vec<u8>, Period) {
     let period = Period::at(NOON);
@@ -145,6 +147,28 @@ fn heads_of_streams_read_back() {
     }
     assert!(Answer::decode(&[1, 3]).is_err());
     assert!(Answer::decode(&[1]).is_err());
+}
+
+#[test]
+fn requests_about_services_read_back_and_are_pinned() {
+    let requests = [
+        (Request::FindService(BlindedKey([1; 32])), format!("0110{}", "01".repeat(32))),
+        (Request::PlaceService, "0111".into()),
+        (Request::Establish(IntroSecret::from_bytes(&[2; 32])), format!("0112{}", "02".repeat(32))),
+        (Request::Introduce(IntroSecret::from_bytes(&[2; 32]).name()), String::new()),
+    ];
+    for (request, bytes) in requests {
+        let encoded = request.encode();
+        assert_eq!(Request::decode(&encoded), Ok(request.clone()));
+        assert!(bytes.is_empty() || data_encoding::HEXLOWER.encode(&encoded) == bytes);
+        for len in 0..encoded.len() {
+            assert_eq!(Request::decode_prefix(&encoded[..len]), Ok(None));
+        }
+        assert!(!format!("{request:?}").contains("01, 01"));
+    }
+    for response in [Response::Found, Response::Established, Response::Introduced, Response::Failed(Failure::Stale)] {
+        assert_eq!(Response::decode(&response.encode()), Ok(response));
+    }
 }
 
 proptest! {
