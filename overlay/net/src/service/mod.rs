@@ -20,7 +20,11 @@ pub use zmesh_proto::service::address::{AddressError as ServiceAddressError, Ser
 pub use zmesh_proto::service::key::ServiceKey;
 
 pub(crate) use dial::Dialled;
-pub(crate) use host::{Host, Lie, Visitor};
+#[cfg(not(feature = "testnet"))]
+pub(crate) use host::Lie;
+#[cfg(feature = "testnet")]
+pub use host::Lie;
+pub(crate) use host::{Host, Visitor};
 pub(crate) use second::SharedSecond;
 
 use crate::Network;

@@ -96,10 +96,12 @@ async fn serve(
     }
     loop {
         tokio::select! {
-            sealed = introductions.next() => match sealed {
-                Some(sealed) if told.send((number, Told::Came(sealed))).await.is_ok() => {}
-                _ => return Ok(()),
-            },
+            sealed = introductions.next() => {
+                let Some(sealed) = sealed else { return Ok(()) };
+                if told.send((number, Told::Came(sealed))).await.is_err() {
+                    return Ok(());
+                }
+            }
             () = circuit.ended() => return Ok(()),
         }
     }
