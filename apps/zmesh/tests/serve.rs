@@ -172,6 +172,31 @@ fn curl_reads_a_web_server_behind_a_service_and_a_restart_keeps_the_address() {
 }
 
 #[test]
+fn a_call_to_an_address_that_stays() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("say.wav"), zmesh_voice::SPEECH_WAV).expect("written");
+    let testnet = Running::start(&folder, &["testnet", "--dir", "net", "--relays", "7", "--exits", "1"]);
+    let network = testnet.text("network").to_owned();
+    let sound = |output: &'static str| ["--input", "say.wav", "--output", output, "--seconds", "4"];
+    let answer = ["voice", "answer", "--network", &network, "--service", "me.key"];
+    let mut answer = Running::start(&folder, &[&answer[..], &sound("a.wav")].concat());
+    let address = answer.text("address").to_owned();
+    let call = ["voice", "call", &address, "--network", &network, "--json"];
+    let called = folder.run(&[&call[..], &sound("b.wav")].concat());
+    assert_eq!(called.code, 0, "{}", called.stderr);
+    let answered = answer.result("stopped");
+    let calls: Value = serde_json::from_str(called.stdout.lines().last().expect("a report")).expect("JSON");
+    assert_eq!(calls["report"]["words"], answered["report"]["words"], "both see the same words");
+    for call in [&calls, &answered] {
+        assert!(call["report"]["frames_played"].as_u64() >= Some(150), "{}", call["report"]);
+    }
+    // The call is over, and nobody waits at the address any more.
+    let again = folder.run(&[&call[..], &sound("c.wav")].concat());
+    assert_eq!(again.code, 1);
+    assert!(again.stderr.contains("the call cannot be made"), "{}", again.stderr);
+}
+
+#[test]
 fn a_service_says_what_is_wrong() {
     let folder = Folder::new();
     folder.write("net", &support::network(4, 1));
