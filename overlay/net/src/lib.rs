@@ -8,6 +8,7 @@ mod clock;
 pub mod egress;
 mod entropy;
 mod exit;
+mod guard_file;
 mod origin;
 mod quic;
 mod replay_file;

@@ -14,6 +14,7 @@ use zmesh_overlay::{ListenError, Listener, Node, ServiceKey, ServiceOptions, Str
 
 use crate::failure::{Failure, Outcome, not_started};
 use crate::files::{self, Access};
+use crate::guards::GuardOption;
 use crate::network_file::NetworkOption;
 use crate::randomness;
 use crate::stop::Stop;
@@ -39,6 +40,8 @@ const KEY: &str = "make a key with: zmesh keys generate --service --out service.
 pub(crate) struct Args {
     #[command(flatten)]
     network: NetworkOption,
+    #[command(flatten)]
+    guards: GuardOption,
     /// What clients reach, whatever port they ask for (or the one of --port).
     #[arg(long, value_name = "ADDRESS")]
     target: SocketAddr,
@@ -72,7 +75,8 @@ pub(crate) async fn run(args: Args) -> Outcome {
     if !args.port.is_empty() {
         options = options.ports(args.port.clone());
     }
-    let node = Node::builder().network(network).spares(0).start().await.map_err(not_started)?;
+    let builder = Node::builder().network(Arc::clone(&network)).spares(0);
+    let node = args.guards.apply(builder, &network)?.start().await.map_err(not_started)?;
     term::progress("building circuits to introduction points, and leaving the descriptor at relays");
     let listener = tokio::select! {
         biased;

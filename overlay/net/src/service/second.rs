@@ -5,10 +5,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use zmesh_proto::path::{SECOND_DEFAULT, SecondLayer};
+use zmesh_proto::path::{Chooser, SECOND_DEFAULT, SecondLayer};
 use zmesh_proto::random::Generator;
 
-use crate::{Network, RelayId, clock};
+use crate::{RelayId, clock};
 
 /// The longest file that is read.
 const FILE_MAX: u64 = 4096;
@@ -41,9 +41,9 @@ impl SharedSecond {
     }
 
     /// The relays to choose the second one from.
-    pub(crate) fn members(&self, network: &Network, rng: &mut Generator) -> Vec<RelayId> {
+    pub(crate) fn members(&self, chooser: &Chooser, rng: &mut Generator) -> Vec<RelayId> {
         let mut layer = self.layer.lock().unwrap_or_else(PoisonError::into_inner);
-        let (members, changed) = layer.members(clock::unix_seconds(), network, rng);
+        let (members, changed) = layer.members(clock::unix_seconds(), chooser, rng);
         if changed
             && let Some(file) = &self.file
             && let Err(error) = write(file, &layer.encode())

@@ -49,6 +49,12 @@ pub(crate) enum Command {
     SetOnionKeys(Vec<OnionKey>),
     /// Take another network document into use, if it may follow the one in use.
     SetNetwork(Arc<Network>, oneshot::Sender<Result<(), NodeError>>),
+    /// Send no more than this from now on, in bytes per second.
+    SetRateLimit(Option<u64>),
+    /// Take no new circuits, or take them again.
+    SetDraining(bool),
+    /// End all circuits of others.
+    CloseCircuits,
     /// Report the counters.
     Metrics(oneshot::Sender<(Metrics, UdpCounters)>),
 }

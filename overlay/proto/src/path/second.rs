@@ -11,9 +11,8 @@ mod tests;
 use rand_core::Rng;
 use zmesh_sphinx::RelayId;
 
-use super::candidates::{below, index, others};
-use super::{PathError, PathRequest, Shortage, select, select_within};
-use crate::directory::Network;
+use super::candidates::below;
+use super::{Chooser, Narrow, PathError, PathRequest, Shortage};
 use crate::wire::codec::{Error, ErrorKind, Reader, Writer};
 
 /// Second relays of a service unless said otherwise.
@@ -53,14 +52,14 @@ impl SecondLayer {
 
     /// The relays to choose the second one from. Draws those that lack: at the first call, when a member's time is over, and, on a budget,
     /// when one has left the network. Says whether the set has changed, and is to be kept.
-    pub fn members(&mut self, unix: u64, network: &Network, rng: &mut impl Rng) -> (Vec<RelayId>, bool) {
+    pub fn members(&mut self, unix: u64, chooser: &Chooser, rng: &mut impl Rng) -> (Vec<RelayId>, bool) {
         let before = self.clone();
         let first = self.members.is_empty();
         // A clock that was wrong must not make a member stay for ever.
         self.members.retain(|member| (unix..=unix.saturating_add(STAY_MAX)).contains(&member.until));
         let over = before.members.len() - self.members.len();
         self.earn(unix);
-        let here = |members: &[Member]| members.iter().filter(|member| network.relay(&member.id).is_some()).count();
+        let here = |members: &[Member]| members.iter().filter(|member| chooser.contains(&member.id)).count();
         let mut free = if first { self.size } else { over };
         while here(&self.members) < self.size && self.members.len() < MEMBERS_MAX {
             if free > 0 {
@@ -71,17 +70,12 @@ impl SecondLayer {
                 break;
             }
             let held: Vec<RelayId> = self.members.iter().map(|member| member.id).collect();
-            let others = others(network, &held);
-            let Some(id) =
-                (!others.is_empty()).then(|| others[index(rng, others.len())]).filter(|id| !held.contains(id))
-            else {
-                break;
-            };
+            let Some(id) = chooser.draw_apart(&held, rng) else { break };
             let mut stay = || STAY_MIN + below(rng, STAY_MAX - STAY_MIN + 1);
             let until = unix.saturating_add(stay().max(stay()));
             self.members.push(Member { id, until });
         }
-        let ids = self.members.iter().map(|member| member.id).filter(|id| network.relay(id).is_some()).collect();
+        let ids = self.members.iter().map(|member| member.id).filter(|id| chooser.contains(id)).collect();
         (ids, *self != before)
     }
 
@@ -138,30 +132,28 @@ impl SecondLayer {
 /// Chooses a path whose second relay is one of `second`.
 ///
 /// # Errors
-/// As [`select`]; a path of two relays has no second one of its own choice and is as [`select`] makes it.
+/// As [`Chooser::select`]; a path without a guard or of two relays has no second one of its own choice and is as that makes it.
 pub fn select_behind(
-    network: &Network,
+    chooser: &mut Chooser,
     want: &PathRequest<'_>,
     second: &[RelayId],
     rng: &mut impl Rng,
 ) -> Result<Vec<RelayId>, PathError> {
-    let (guard, 3..) = (want.guard, want.hops) else { return select(network, want, rng) };
-    let Some(guard) = guard else { return select(network, want, rng) };
+    let (Some(guard), 3..) = (want.guard, want.hops) else { return chooser.select(want, rng) };
     if want.hops == 3 {
-        return select_within(network, want, second, rng);
+        return chooser.select_narrow(want, Narrow { inner: Some(second), last: None }, rng);
     }
     // Drawn from the second relay on; whatever may not stand beside the guard is left out.
-    let beside = others(network, &[guard]);
-    let mut exclude: Vec<RelayId> =
-        network.relays().iter().map(|relay| relay.id()).filter(|id| !beside.contains(id)).collect();
+    let mut exclude = chooser.kin(&guard);
     exclude.extend_from_slice(want.exclude);
     let mut seconds: Vec<RelayId> =
         second.iter().copied().filter(|id| !exclude.contains(id) && want.last.given() != Some(*id)).collect();
     let mut problem = PathError::NotEnough { hops: want.hops, missing: 1, shortage: Shortage::Relays };
     while !seconds.is_empty() {
-        let id = seconds.swap_remove(index(rng, seconds.len()));
-        let rest = PathRequest { hops: want.hops - 1, last: want.last, exclude: &exclude, guard: Some(id) };
-        match select(network, &rest, rng) {
+        let at = below(rng, seconds.len() as u64);
+        let id = seconds.swap_remove(usize::try_from(at).expect("an index below a length fits"));
+        let rest = PathRequest { hops: want.hops - 1, exclude: &exclude, guard: Some(id), ..*want };
+        match chooser.select(&rest, rng) {
             Ok(rest) => return Ok(std::iter::once(guard).chain(rest).collect()),
             Err(error) => problem = error,
         }

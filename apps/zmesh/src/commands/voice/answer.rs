@@ -15,7 +15,7 @@ use zmesh_voice::runner::Party;
 use super::talk::{self, Speaker};
 use super::{Common, service};
 use crate::commands::narrate::narrate;
-use crate::failure::{self, Failure, Outcome, not_started};
+use crate::failure::{self, Failure, Outcome};
 use crate::invite_line;
 use crate::network_file::NetworkOption;
 use crate::randomness;
@@ -53,7 +53,7 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
     let mut stop = Stop::listen(args.common.exit_with_stdin)?;
     let known = args.network.load_with_document()?;
     let sound = args.common.open()?;
-    let node = Node::builder().network(known.network).spares(0).start().await.map_err(not_started)?;
+    let node = args.common.start(known.network).await?;
     if let Some(key) = &args.service {
         let called = async {
             let listener = service::listen(&node, key, args.common.json).await?;

@@ -13,7 +13,7 @@ use zmesh_voice::runner::Party;
 use super::talk::{self, Speaker};
 use super::{Common, service};
 use crate::commands::narrate::narrate;
-use crate::failure::{self, Failure, Outcome, not_started};
+use crate::failure::{self, Failure, Outcome};
 use crate::invite_line::{self, InviteLine};
 use crate::network_file::{self, NetworkOption};
 use crate::stop::Stop;
@@ -50,7 +50,7 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
         Whom::Service(_) => args.network.load()?,
     };
     let sound = args.common.open()?;
-    let node = Node::builder().network(network).spares(0).start().await.map_err(not_started)?;
+    let node = args.common.start(network).await?;
     let reach = async {
         let invite = match whom {
             Whom::Invited(line) => line.invite,

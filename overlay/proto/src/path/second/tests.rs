@@ -6,7 +6,7 @@ use zmesh_sphinx::RelayId;
 use super::{BUDGET, EARN, MEMBERS_MAX, Member, SECOND_DEFAULT, STAY_MAX, STAY_MIN, SecondLayer, select_behind};
 use crate::directory::Network;
 use crate::directory::fixture::{NOW, info, network, rng};
-use crate::path::{LastHop, PathError, PathRequest};
+use crate::path::{Chooser, LastHop, PathError, PathRequest, Preference};
 
 const DAY: u64 = 86_400;
 
@@ -21,9 +21,13 @@ fn net(relays: u8) -> Network {
     network(&infos, false)
 }
 
+fn chooser(relays: u8) -> Chooser {
+    Chooser::new(&net(relays), Preference::default())
+}
+
 #[test]
 fn members_stay_for_days_and_change_one_by_one() {
-    let (network, mut rng) = (net(60), rng(1));
+    let (network, mut rng) = (chooser(60), rng(1));
     let mut layer = SecondLayer::new(SECOND_DEFAULT);
     let (first, changed) = layer.members(NOW, &network, &mut rng);
     assert!(changed && first.len() == SECOND_DEFAULT);
@@ -43,23 +47,25 @@ fn members_stay_for_days_and_change_one_by_one() {
 #[test]
 fn relays_that_leave_are_replaced_on_a_budget_and_come_back() {
     let (whole, without, mut rng) = (net(60), net(30), rng(2));
+    let of = |network| Chooser::new(network, Preference::default());
+    let (all, few) = (of(&whole), of(&without));
     // A network that shows none of the members, as one would that wants others to be drawn.
     let gone = whole.relays().iter().map(|relay| relay.id()).filter(|id| without.relay(id).is_none());
     let first: Vec<RelayId> = gone.take(4).collect();
     let mut layer = SecondLayer::new(4);
     layer.members = first.iter().map(|id| Member { id: *id, until: NOW + 5 * DAY }).collect();
-    assert_eq!(layer.members(NOW, &whole, &mut rng).0, first);
-    let drawn = layer.members(NOW + 1, &without, &mut rng).0;
+    assert_eq!(layer.members(NOW, &all, &mut rng).0, first);
+    let drawn = layer.members(NOW + 1, &few, &mut rng).0;
     assert_eq!(drawn.len(), BUDGET as usize);
-    assert_eq!(layer.members(NOW + 2, &without, &mut rng).0, drawn, "no more than that");
-    assert_eq!(layer.members(NOW + EARN, &without, &mut rng).0.len(), BUDGET as usize + 1, "and one more a day");
-    let back = layer.members(NOW + EARN + 1, &whole, &mut rng).0;
+    assert_eq!(layer.members(NOW + 2, &few, &mut rng).0, drawn, "no more than that");
+    assert_eq!(layer.members(NOW + EARN, &few, &mut rng).0.len(), BUDGET as usize + 1, "and one more a day");
+    let back = layer.members(NOW + EARN + 1, &all, &mut rng).0;
     assert!(first.iter().all(|id| back.contains(id)), "those of before are members still");
 }
 
 #[test]
 fn a_set_outlives_the_process_and_a_wrong_clock() {
-    let (network, mut rng) = (net(30), rng(3));
+    let (network, mut rng) = (chooser(30), rng(3));
     let mut layer = SecondLayer::new(4);
     let members = layer.members(NOW, &network, &mut rng).0;
     let bytes = layer.encode();
@@ -87,16 +93,18 @@ fn the_second_relay_is_a_member_and_all_rules_hold() {
         info.operator = format!("operator {}", number / 2);
     }
     let (network, mut rng) = (network(&infos, false), rng(4));
+    let mut chooser = Chooser::new(&network, Preference::default());
     let mut layer = SecondLayer::new(4);
-    let members = layer.members(NOW, &network, &mut rng).0;
+    let members = layer.members(NOW, &chooser, &mut rng).0;
     let operator = |id: &RelayId| network.relay(id).unwrap().operator().to_owned();
     let mut thirds = BTreeSet::new();
     for at in 0..400 {
         let guard = network.relays()[at % 7].id();
         let last = network.relays()[29 - at % 11].id();
         for hops in [3, 4] {
-            let want = PathRequest { hops, last: LastHop::Meeting(last), exclude: &[], guard: Some(guard) };
-            let path = match select_behind(&network, &want, &members, &mut rng) {
+            let want =
+                PathRequest { hops, last: LastHop::Meeting(last), exclude: &[], guard: Some(guard), country: None };
+            let path = match select_behind(&mut chooser, &want, &members, &mut rng) {
                 Ok(path) => path,
                 // Of four members all may be the guard, the last relay or of their operators only where they are few.
                 Err(error) => panic!("{error} with {hops} hops"),
@@ -116,10 +124,17 @@ fn the_second_relay_is_a_member_and_all_rules_hold() {
 #[test]
 fn no_path_is_an_error_and_not_another_second_relay() {
     let (network, mut rng) = (net(10), rng(5));
+    let mut chooser = Chooser::new(&network, Preference::default());
     let ids: Vec<RelayId> = network.relays().iter().map(|relay| relay.id()).collect();
     for hops in [3, 4] {
-        let want = PathRequest { hops, last: LastHop::Meeting(ids[1]), exclude: &ids[2..3], guard: Some(ids[0]) };
-        let drawn = select_behind(&network, &want, &ids[..3], &mut rng);
+        let want = PathRequest {
+            hops,
+            last: LastHop::Meeting(ids[1]),
+            exclude: &ids[2..3],
+            guard: Some(ids[0]),
+            country: None,
+        };
+        let drawn = select_behind(&mut chooser, &want, &ids[..3], &mut rng);
         assert!(matches!(drawn, Err(PathError::NotEnough { .. })), "{drawn:?}");
     }
 }
@@ -129,8 +144,7 @@ proptest! {
     fn any_bytes_are_a_set_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(mut layer) = SecondLayer::decode(&bytes) {
             prop_assert_eq!(layer.encode(), bytes);
-            let network = net(6);
-            let (members, _) = layer.members(NOW, &network, &mut rng(1));
+            let (members, _) = layer.members(NOW, &chooser(6), &mut rng(1));
             prop_assert!(members.len() <= MEMBERS_MAX);
         }
     }
