@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Follows 01-sphinx.md, 02-cells.md and fec.md, and nothing else, through setup.json, cells.json, hctr2.json and fec.json.
+"""Follows 01-sphinx.md, 02-cells.md, fec.md and 16-services.md, and nothing else, through setup.json, cells.json, hctr2.json, fec.json and
+service.json.
 
 A second implementation for reading and checking: plain Python, no packages, slow, not constant-time. Run it without arguments.
 """
 
+import base64
 import hashlib
 import hmac
 import json
@@ -439,6 +441,234 @@ def check_repair(vectors):
         assert {one["id"]: one["symbol"] for one in arrival["recovered"]} == {at: s.hex() for at, s in recovered.items()}
 
 
+# --- services: Ed25519, X25519, ChaCha20-Poly1305, Argon2id -----------------------------------------------------------------------
+
+
+def encode_edwards(point):
+    x, y, z, _ = point
+    inverse = pow(z, -1, P)
+    x, y = x * inverse % P, y * inverse % P
+    return (y | (x & 1) << 255).to_bytes(32, "little")
+
+
+def decode_edwards(data):
+    number = int.from_bytes(data, "little")
+    y, sign = number % 2**255, number >> 255
+    assert y < P, "not canonical"
+    square, x = sqrt_ratio(y * y - 1, D * y * y + 1)
+    assert square, "not a point"
+    x = (P - x) % P if x & 1 != sign else x
+    return x, y, 1, x * y % P
+
+
+BASE = decode_edwards((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
+
+
+def wide(*parts):
+    return int.from_bytes(hashlib.sha512(b"".join(parts)).digest(), "little") % ORDER
+
+
+def x25519(scalar, u):
+    k = int.from_bytes(scalar, "little") & ~7 & ~(1 << 255) | 1 << 254
+    x1 = int.from_bytes(u, "little") % 2**255
+    x2, z2, x3, z3 = 1, 0, x1, 1
+    for bit in reversed(range(255)):
+        swap = k >> bit & 1
+        if swap:
+            x2, x3, z2, z3 = x3, x2, z3, z2
+        a, b, c, d = x2 + z2, x2 - z2, x3 + z3, x3 - z3
+        e, da, cb = a * a - b * b, d * a, c * b
+        x3, z3 = (da + cb) ** 2 % P, x1 * (da - cb) ** 2 % P
+        x2, z2 = a * a * b * b % P, e * (a * a + 121665 * e) % P
+        if swap:
+            x2, x3, z2, z3 = x3, x2, z3, z2
+    return (x2 * pow(z2, -1, P) % P).to_bytes(32, "little")
+
+
+def chacha_block(key, counter, nonce):
+    words = [0x61707865, 0x3320646E, 0x79622D32, 0x6B206574]
+    words += [int.from_bytes((key + counter.to_bytes(4, "little") + nonce)[i : i + 4], "little") for i in range(0, 48, 4)]
+    state = list(words)
+
+    def quarter(a, b, c, d):
+        for x, y, z, turn in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+            state[x] = (state[x] + state[y]) % 2**32
+            mixed = state[z] ^ state[x]
+            state[z] = (mixed << turn | mixed >> 32 - turn) % 2**32
+
+    for _ in range(10):
+        for a, b, c, d in ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15)):
+            quarter(a, b, c, d)
+        for a, b, c, d in ((0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)):
+            quarter(a, b, c, d)
+    return b"".join(((x + y) % 2**32).to_bytes(4, "little") for x, y in zip(words, state))
+
+
+def open_aead(key, header, data):
+    """RFC 8439 with a nonce of zeros."""
+    nonce, sealed, tag = bytes(12), data[:-16], data[-16:]
+    one_time = chacha_block(key, 0, nonce)
+    r = int.from_bytes(one_time[:16], "little") & 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF
+    pad = lambda part: part + bytes(-len(part) % 16)
+    covered = pad(header) + pad(sealed) + len(header).to_bytes(8, "little") + len(sealed).to_bytes(8, "little")
+    total = 0
+    for i in range(0, len(covered), 16):
+        total = (total + int.from_bytes(covered[i : i + 16] + b"\x01", "little")) * r % (2**130 - 5)
+    expected = (total + int.from_bytes(one_time[16:32], "little")) % 2**128
+    assert expected.to_bytes(16, "little") == tag
+    stream = b"".join(chacha_block(key, 1 + i, nonce) for i in range(-(-len(sealed) // 64)))
+    return xor(sealed, stream)
+
+
+def blake_long(data, length):
+    if length <= 64:
+        return hashlib.blake2b(length.to_bytes(4, "little") + data, digest_size=length).digest()
+    out, block = b"", hashlib.blake2b(length.to_bytes(4, "little") + data).digest()
+    while length - len(out) > 64:
+        out += block[:32]
+        rest = length - len(out)
+        block = hashlib.blake2b(block, digest_size=min(rest, 64)).digest()
+    return out + block
+
+
+def argon_mix(left, right):
+    mixed = [a ^ b for a, b in zip(left, right)]
+    state = list(mixed)
+
+    def permute(at):
+        v = [state[i] for i in at]
+
+        def g(a, b, c, d):
+            for x, y, z, turn in ((a, b, d, 32), (c, d, b, 24), (a, b, d, 16), (c, d, b, 63)):
+                v[x] = (v[x] + v[y] + 2 * (v[x] % 2**32) * (v[y] % 2**32)) % 2**64
+                t = v[z] ^ v[x]
+                v[z] = (t >> turn | t << 64 - turn) % 2**64
+
+        for a, b, c, d in ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15)):
+            g(a, b, c, d)
+        for a, b, c, d in ((0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)):
+            g(a, b, c, d)
+        for i, value in zip(at, v):
+            state[i] = value
+
+    for row in range(8):
+        permute([16 * row + i for i in range(16)])
+    for column in range(8):
+        permute([16 * row + 2 * column + i for row in range(8) for i in range(2)])
+    return [a ^ b for a, b in zip(mixed, state)]
+
+
+def argon2id(password, salt, blocks=256):
+    """RFC 9106: one pass, one lane, version 0x13, 32 bytes."""
+    word = lambda value: value.to_bytes(4, "little")
+    head = word(1) + word(32) + word(blocks) + word(1) + word(0x13) + word(2)
+    seed = hashlib.blake2b(head + word(len(password)) + password + word(len(salt)) + salt + word(0) + word(0)).digest()
+    words = lambda data: [int.from_bytes(data[i : i + 8], "little") for i in range(0, 1024, 8)]
+    memory = [words(blake_long(seed + word(i) + word(0), 1024)) for i in range(2)]
+    segment, zero = blocks // 4, [0] * 128
+    for at in range(2, blocks):
+        slice_, index = divmod(at, segment)
+        if slice_ < 2:
+            # The first half of the first pass: places that do not depend on the password.
+            counter = [0, 0, slice_, blocks, 1, 2, 1 + index // 128] + [0] * 121
+            addresses = argon_mix(zero, argon_mix(zero, counter))
+            random = addresses[index % 128]
+        else:
+            random = memory[at - 1][0]
+        area = at - 1
+        x = (random % 2**32) ** 2 >> 32
+        reference = area - 1 - (area * x >> 32)
+        memory.append(argon_mix(memory[at - 1], memory[reference]))
+    return blake_long(b"".join(value.to_bytes(8, "little") for value in memory[-1]), 32)
+
+
+def hashed(context, *parts):
+    return hashlib.sha256(context.encode() + b"\0" + b"".join(parts)).digest()
+
+
+def check_names(vectors):
+    blinded_of = {}
+    for vector in vectors:
+        seed, period = hexed(vector["seed"]), vector["period"].to_bytes(4, "big")
+        expanded = hashlib.sha512(seed).digest()
+        a = int.from_bytes(expanded[:32], "little") & ~7 & ~(1 << 255) | 1 << 254
+        public = encode_edwards(multiply(a, BASE))
+        assert public.hex() == vector["public"]
+        check = hashed("zmesh service address check v1", public, b"\x01")[:2]
+        name = base64.b32encode(public + check + b"\x01").decode().lower()
+        assert vector["address"] == name + ".zmesh" and len(name) == 56
+        h = wide(b"zmesh service blinding v1\0", public, period)
+        blinded = encode_edwards(multiply(h, decode_edwards(public)))
+        secret = h * a % ORDER
+        assert blinded == encode_edwards(multiply(secret, BASE)) and blinded.hex() == vector["blinded"]
+        assert hashed("zmesh service subcredential v1", public, blinded).hex() == vector["subcredential"]
+        prefix = hashlib.sha512(b"zmesh service blinded prefix v1\0" + expanded[32:] + blinded).digest()[:32]
+        message = hexed(vector["message"])
+        r = wide(prefix, message)
+        commitment = encode_edwards(multiply(r, BASE))
+        response = (r + wide(commitment, blinded, message) * secret) % ORDER
+        assert (commitment + response.to_bytes(32, "little")).hex() == vector["signature"]
+        revision_key = hashed("zmesh service revision key v1", prefix)
+        begins = vector["period"] * 86400 + 43200
+        steps = (vector["unix"] - (begins - 10800)) // 10 + 1
+        step = lambda i: int.from_bytes(
+            hmac.new(revision_key, b"zmesh service revision v1\0" + i.to_bytes(8, "big"), "sha256").digest()[:2], "big"
+        )
+        assert sum(step(i) + 1 for i in range(steps)) == vector["revision"]
+        blinded_of[public.hex(), vector["period"]] = blinded
+    return blinded_of
+
+
+def hkdf(salt, source, info):
+    pseudo = hmac.new(salt, source, "sha256").digest()
+    return hmac.new(pseudo, info + b"\x01", "sha256").digest()
+
+
+def check_service(vectors):
+    check_names(vectors["names"])
+    vector = vectors["descriptor"]
+    data, public, period = hexed(vector["descriptor"]), hexed(vector["public"]), vector["period"].to_bytes(4, "big")
+    assert len(data) == 61 + 1024 + 16 + 64
+    h = wide(b"zmesh service blinding v1\0", public, period)
+    blinded = encode_edwards(multiply(h, decode_edwards(public)))
+    header, body, signature = data[:61], data[61:-64], data[-64:]
+    salt = header[45:]
+    assert header == b"\x01" + period + blinded + vector["revision"].to_bytes(8, "big") + salt
+    challenge = wide(signature[:32], blinded, b"zmesh service descriptor v1\0" + data[:-64])
+    response = int.from_bytes(signature[32:], "little")
+    right = add(decode_edwards(signature[:32]), multiply(challenge, decode_edwards(blinded)))
+    assert encode_edwards(multiply(response, BASE)) == encode_edwards(right)
+    subcredential = hashed("zmesh service subcredential v1", public, blinded)
+    inner = open_aead(hkdf(salt, public + subcredential, b"zmesh service descriptor key v1"), header, body)
+    wanted = b"\x01" + vector["not_after"].to_bytes(8, "big") + hexed(vector["tls"])
+    wanted += vector["effort"].to_bytes(4, "big") + hexed(vector["puzzle_seed"]) + bytes([len(vector["intros"])])
+    for intro in vector["intros"]:
+        wanted += hexed(intro["relay"]) + hexed(intro["name"]) + hexed(intro["key"])
+    assert inner == wanted + bytes(1024 - len(wanted))
+
+    vector = vectors["introduction"]
+    name = hashed("zmesh introduction name v1", hexed(vector["intro_secret"]))
+    assert name.hex() == vector["intro_name"]
+    nine = b"\x09" + bytes(31)
+    key, x = x25519(hexed(vector["key_secret"]), nine), x25519(hexed(vector["ephemeral_secret"]), nine)
+    assert key.hex() == vector["key"]
+    shared = x25519(hexed(vector["key_secret"]), x)
+    assert shared == x25519(hexed(vector["ephemeral_secret"]), key)
+    sealed = hexed(vector["sealed"])
+    assert sealed[:33] == b"\x01" + x
+    derived = hkdf(hexed(vector["subcredential"]), shared + x + key, b"zmesh service introduction v1\0" + name)
+    said = b"\x01" + hexed(vector["relay"]) + hexed(vector["cookie"]) + hexed(vector["seed_head"])
+    said += vector["effort"].to_bytes(4, "big") + hexed(vector["nonce"])
+    assert open_aead(derived, sealed[:33], sealed[33:]) == said + bytes(96 - len(said))
+
+    vector = vectors["work"]
+    effort = vector["effort"].to_bytes(4, "big")
+    tried = b"zmesh service puzzle v1\0" + hexed(vector["blinded"]) + hexed(vector["cookie"]) + hexed(vector["nonce"]) + effort
+    digest = argon2id(tried, hexed(vector["seed"]))
+    assert digest.hex() == vector["hash"]
+    assert int.from_bytes(digest[:4], "big") * vector["effort"] < 2**32
+
+
 def main():
     load = lambda name: json.loads((HERE / name).read_text())
     for vector in load("hctr2.json")["vectors"]:
@@ -448,7 +678,8 @@ def main():
     circuits = [check_set_up(vector) for vector in load("setup.json")["set_ups"]]
     check_cells(load("cells.json"), circuits[2])
     check_repair(load("fec.json"))
-    print("hctr2.json, setup.json, cells.json and fec.json agree with the documents")
+    check_service(load("service.json"))
+    print("hctr2.json, setup.json, cells.json, fec.json and service.json agree with the documents")
 
 
 if __name__ == "__main__":

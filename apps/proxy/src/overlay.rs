@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use zmesh_overlay::egress::{self, EgressError};
-use zmesh_overlay::{Circuit, ConnectErrorKind, IsolationToken, Node, PathSpec, Session, Stream, UdpError, UdpSocket};
+use zmesh_overlay::{
+    Circuit, ConnectErrorKind, DialError, IsolationToken, Node, PathSpec, ServiceAddress, ServiceAddressError, Session,
+    Stream, UdpError, UdpSocket,
+};
 
 use crate::connector::{ConnectError, Connector, UdpRelay};
 use crate::isolation::Token;
@@ -16,7 +19,7 @@ use crate::target::{Host, Name, Target};
 pub struct Circuits {
     node: Node,
     spec: PathSpec,
-    sessions: Mutex<HashMap<Token, Session>>,
+    sessions: Mutex<HashMap<Token, (IsolationToken, Session)>>,
 }
 
 impl Circuits {
@@ -30,19 +33,26 @@ impl Circuits {
     /// back after [`Connector::forget`] gets a new one.
     #[must_use]
     pub fn session(&self, token: Token) -> Session {
+        self.entry(token).1
+    }
+
+    fn entry(&self, token: Token) -> (IsolationToken, Session) {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         sessions
             .entry(token)
-            .or_insert_with(|| self.node.isolated_with(IsolationToken::fresh(), self.spec.clone()))
+            .or_insert_with(|| {
+                let token = IsolationToken::fresh();
+                (token.clone(), self.node.isolated_with(token, self.spec.clone()))
+            })
             .clone()
     }
 
     /// The circuits of every session now, each session's current one first.
     #[must_use]
     pub fn circuits(&self) -> Vec<Circuit> {
-        let sessions: Vec<Session> =
+        let sessions: Vec<(IsolationToken, Session)> =
             self.sessions.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        sessions.iter().flat_map(Session::circuits).collect()
+        sessions.iter().flat_map(|(_, session)| session.circuits()).collect()
     }
 }
 
@@ -51,6 +61,10 @@ impl Connector for Circuits {
     type Udp = UdpSocket;
 
     async fn connect(&self, token: Token, target: &Target) -> Result<Stream, ConnectError> {
+        if let Some(address) = service(&target.host) {
+            let (token, _) = self.entry(token);
+            return Ok(self.node.dial_isolated(token, &address?, target.port).await?);
+        }
         Ok(self.session(token).connect(to_egress(target)).await?)
     }
 
@@ -59,6 +73,10 @@ impl Connector for Circuits {
     }
 
     async fn resolve(&self, token: Token, name: &Name) -> Result<Vec<IpAddr>, ConnectError> {
+        // A service has no address, and its name is nobody's business.
+        if ServiceAddress::from_host(name.as_str()).is_some() {
+            return Err(ConnectError::NameNotFound);
+        }
         Ok(self.session(token).resolve(name.as_str()).await?)
     }
 
@@ -75,6 +93,10 @@ impl Connector for Circuits {
 
 impl UdpRelay for UdpSocket {
     async fn send_to(&self, target: &Target, payload: &[u8]) -> Result<(), ConnectError> {
+        if service(&target.host).is_some() {
+            tracing::debug!("a datagram to a service was dropped: services take streams");
+            return Ok(());
+        }
         match UdpSocket::send_to(self, payload, to_egress(target)).await {
             Ok(()) => Ok(()),
             Err(UdpError::Lost(_)) => Err(ConnectError::Closed),
@@ -89,6 +111,26 @@ impl UdpRelay for UdpSocket {
     async fn recv_from(&self, buffer: &mut [u8]) -> Result<(Target, usize), ConnectError> {
         let (length, source) = UdpSocket::recv_from(self, buffer).await.map_err(|_| ConnectError::Closed)?;
         Ok((Target::ip(source), length))
+    }
+}
+
+/// The service that a host name means, if it means one. No such name ever goes to an exit.
+fn service(host: &Host) -> Option<Result<ServiceAddress, ConnectError>> {
+    let Host::Name(name) = host else { return None };
+    let address = ServiceAddress::from_host(name.as_str())?;
+    Some(address.map_err(|_: ServiceAddressError| ConnectError::NameNotFound))
+}
+
+impl From<DialError> for ConnectError {
+    fn from(error: DialError) -> ConnectError {
+        match error {
+            DialError::Address(_) | DialError::NotFound => ConnectError::NameNotFound,
+            DialError::NoSuchPort | DialError::BadPort => ConnectError::Refused,
+            DialError::Busy | DialError::WorkRefused { .. } => ConnectError::Quota,
+            DialError::NetworkTooSmall(_) | DialError::Circuit(_) => ConnectError::NoCircuit,
+            DialError::Timeout => ConnectError::Timeout,
+            _ => ConnectError::HostUnreachable,
+        }
     }
 }
 
@@ -116,6 +158,22 @@ impl From<zmesh_overlay::ConnectError> for ConnectError {
             ConnectErrorKind::Circuit => ConnectError::NoCircuit,
             ConnectErrorKind::Timeout => ConnectError::Timeout,
             _ => ConnectError::Closed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_services_never_reach_an_exit() {
+        let host = |text: &str| Host::parse(text.as_bytes()).expect("a host");
+        assert!(service(&host("example.org")).is_none());
+        assert!(service(&host("zmesh.example")).is_none());
+        assert!(service(&host("192.0.2.1")).is_none());
+        for name in ["a.zmesh", "A.ZMESH", "a.zmesh.", "b.a.zmesh"] {
+            assert!(matches!(service(&host(name)), Some(Err(ConnectError::NameNotFound))), "{name}");
         }
     }
 }

@@ -13,6 +13,16 @@ pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// `N` secret bytes from the operating system, overwritten on drop. See [`seed`].
+///
+/// # Panics
+/// As [`bytes`].
+pub(crate) fn secret<const N: usize>() -> Zeroizing<[u8; N]> {
+    let mut bytes = Zeroizing::new([0; N]);
+    fill(&mut *bytes);
+    bytes
+}
+
 /// A seed from the operating system, overwritten on drop.
 ///
 /// # Panics

@@ -12,6 +12,7 @@ mod guard_file;
 mod origin;
 mod quic;
 mod replay_file;
+mod service;
 mod shard;
 #[cfg(feature = "testnet")]
 pub mod testnet;
@@ -23,6 +24,9 @@ pub use api::*;
 pub use chunks::{
     Address, AddressError, ChunkError, ChunkMetrics, ChunkOptions, ChunkProgress, ChunkStore, Fetched, Published,
     Shortage,
+};
+pub use service::{
+    DialError, ListenError, Listener, ListenerStats, ServiceAddress, ServiceAddressError, ServiceKey, ServiceOptions,
 };
 pub use zmesh_proto::directory::Network;
 pub use zmesh_proto::keys::RelayKeys;

@@ -14,5 +14,6 @@ pub mod path;
 pub mod random;
 pub mod relay;
 pub mod seeding;
+pub mod service;
 pub mod timer;
 pub mod wire;

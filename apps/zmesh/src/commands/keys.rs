@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::json;
+use zmesh_overlay::ServiceKey;
 use zmesh_proto::keys::{RelayKeys, SignerKey};
 use zmesh_proto::wire::codec::armour::{self, Label};
 use zmesh_proto::wire::descriptor::{Descriptor, Terms};
@@ -24,15 +25,18 @@ const MAKE_KEYS: &str = "make keys with: zmesh keys generate --out keys";
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
-    /// Make the secret keys of a relay (or, with --signer, of somebody who only signs networks).
+    /// Make the secret keys of a relay (or, with --signer, of somebody who only signs networks; with --service, of a service).
     #[command(after_help = "Example:\n  zmesh keys generate --out keys")]
     Generate {
         /// The file to make. An existing one is never overwritten.
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// A key that signs network documents and nothing else. A relay's keys can sign too.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "service")]
         signer: bool,
+        /// The key of a service; its address follows from it.
+        #[arg(long)]
+        service: bool,
         /// Report as JSON.
         #[arg(long)]
         json: bool,
@@ -93,7 +97,7 @@ pub(crate) enum Keys {
 
 pub(crate) fn run(command: Keys) -> Outcome {
     match command {
-        Keys::Generate { out, signer, json } => generate(&out, signer, json),
+        Keys::Generate { out, signer, service, json } => generate(&out, signer, service, json),
         Keys::Show { file, json } => show(&file, json),
         Keys::Backup { file, out, passphrase_file } => backup::backup(&file, &out, passphrase_file.as_deref()),
         Keys::Restore { file, out, passphrase_file, json } => {
@@ -105,9 +109,13 @@ pub(crate) fn run(command: Keys) -> Outcome {
     }
 }
 
-fn generate(out: &Path, signer: bool, json: bool) -> Outcome {
+fn generate(out: &Path, signer: bool, service: bool, json: bool) -> Outcome {
     let mut rng = randomness::generator()?;
-    if signer {
+    if service {
+        let key = ServiceKey::generate(&mut rng);
+        files::create(out, key.to_text().as_bytes(), Access::Secret)?;
+        show_service(&key, json);
+    } else if signer {
         let key = SignerKey::generate(&mut rng);
         files::create(out, key.to_text().as_bytes(), Access::Secret)?;
         show_signer(&key, json);
@@ -122,7 +130,9 @@ fn generate(out: &Path, signer: bool, json: bool) -> Outcome {
 
 fn show(file: &Path, json: bool) -> Outcome {
     let bytes = files::read_secret(file, "key file", MAKE_KEYS)?;
-    if armour::kind(&bytes) == Some(Label::SignerKey) {
+    if armour::kind(&bytes) == Some(Label::ServiceKey) {
+        show_service(&ServiceKey::from_text(&bytes).map_err(|error| unusable(file, error))?, json);
+    } else if armour::kind(&bytes) == Some(Label::SignerKey) {
         show_signer(&SignerKey::from_text(&bytes).map_err(|error| unusable(file, error))?, json);
     } else {
         show_relay(&RelayKeys::from_text(&bytes).map_err(|error| unusable(file, error))?, json);
@@ -183,6 +193,15 @@ fn show_relay(keys: &RelayKeys, json: bool) {
     } else {
         term::line(format_args!("relay   {id}"));
         term::line(format_args!("signer  {signer}"));
+    }
+}
+
+fn show_service(key: &ServiceKey, json: bool) {
+    let address = key.address();
+    if json {
+        term::json(&json!({ "kind": "service", "address": address.to_string() }));
+    } else {
+        term::line(format_args!("service  {address}"));
     }
 }
 

@@ -9,6 +9,7 @@ mod network;
 mod path;
 mod proxy;
 mod relay;
+mod service;
 mod status;
 mod testnet;
 mod voice;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     /// Publish a file for whoever is given its address, or fetch one; relays keep it and cannot read it.
     #[command(subcommand, after_help = "Example:\n  zmesh chunk put notes.pdf")]
     Chunk(chunk::Chunk),
+    /// Publish a local TCP port as an anonymous service: nobody learns where it is.
+    Service(service::Args),
     /// A network of relay processes on this machine, to try things on.
     Testnet(testnet::Args),
     /// Run a relay: forward for others.
@@ -62,6 +65,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Proxy(args) => block_on(proxy::run(args)),
         Command::Voice(command) => block_on(voice::run(command)),
         Command::Chunk(command) => block_on(chunk::run(command)),
+        Command::Service(args) => block_on(service::run(args)),
         Command::Testnet(args) => block_on(testnet::run(args)),
         Command::Relay(args) => block_on(relay::run(args)),
         Command::Status(args) => status::run(&args),

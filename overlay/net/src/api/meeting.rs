@@ -18,6 +18,58 @@ pub const MESSAGE_MAX: usize = node::MESSAGE_MAX;
 /// How long a meeting relay may take to answer; the node asks it again meanwhile.
 const ANSWER: Duration = Duration::from_secs(12);
 
+/// Has the last relay of a circuit answer: for [`Meet::Wait`] when the cookie is in place, for [`Meet::Join`] when both circuits are spliced.
+pub(crate) async fn take_part(shard: &Shard, carrier: &Carrier, meet: Meet) -> Result<(), CircuitError> {
+    let meet = match meet {
+        Meet::Wait(cookie) => node::Meet::Wait(cookie),
+        Meet::Join(cookie) => node::Meet::Join(cookie),
+    };
+    let mut outcome = carrier.circuit.state.meeting();
+    let (answer, asked) = oneshot::channel();
+    if !shard.command(Command::Meet { circuit: carrier.circuit.id, meet, answer }).await {
+        return Err(CircuitError::ShutDown);
+    }
+    asked.await.map_err(|_| CircuitError::ShutDown)?.map_err(CircuitError::Closed)?;
+    let wanted: &[MeetingOutcome] = match meet {
+        node::Meet::Wait(_) => &[MeetingOutcome::Waiting, MeetingOutcome::Joined],
+        node::Meet::Join(_) => &[MeetingOutcome::Joined],
+    };
+    timeout(ANSWER, heard(carrier, &mut outcome, wanted)).await.unwrap_or(Err(CircuitError::Timeout))
+}
+
+/// Waits until the circuit is spliced.
+pub(crate) async fn joined(carrier: &Carrier) -> Result<(), CircuitError> {
+    let mut outcome = carrier.circuit.state.meeting();
+    heard(carrier, &mut outcome, &[MeetingOutcome::Joined]).await
+}
+
+/// Waits for one of the outcomes `wanted`.
+async fn heard(
+    carrier: &Carrier,
+    outcome: &mut watch::Receiver<Option<MeetingOutcome>>,
+    wanted: &[MeetingOutcome],
+) -> Result<(), CircuitError> {
+    loop {
+        match *outcome.borrow_and_update() {
+            Some(outcome) if wanted.contains(&outcome) => return Ok(()),
+            Some(MeetingOutcome::UnknownCookie) => {
+                return Err(CircuitError::Meeting("nobody waits there under this cookie"));
+            }
+            Some(MeetingOutcome::Refused) => {
+                return Err(CircuitError::Meeting("it takes no more meetings, or the cookie is in use"));
+            }
+            Some(MeetingOutcome::NoAnswer) => {
+                return Err(CircuitError::Meeting("it did not answer in time"));
+            }
+            _ => {}
+        }
+        tokio::select! {
+            changed = outcome.changed() => changed.map_err(|_| CircuitError::ShutDown)?,
+            reason = carrier.circuit.state.closed() => return Err(CircuitError::Closed(reason)),
+        }
+    }
+}
+
 /// A circuit to a meeting relay, spliced (sooner or later) to the other side's: unreliable datagrams, in whatever
 /// order they come. What they say is for the two ends to encrypt: the meeting relay reads the bytes.
 ///
@@ -39,50 +91,8 @@ impl DatagramCircuit {
             })
             .await?;
         let shard = Arc::clone(&origin.shard);
-        let circuit = Self { shard, carrier, queue };
-        let meet = match meet {
-            Meet::Wait(cookie) => node::Meet::Wait(cookie),
-            Meet::Join(cookie) => node::Meet::Join(cookie),
-        };
-        let mut outcome = circuit.carrier.circuit.state.meeting();
-        let (answer, asked) = oneshot::channel();
-        if !circuit.shard.command(Command::Meet { circuit: circuit.carrier.circuit.id, meet, answer }).await {
-            return Err(CircuitError::ShutDown);
-        }
-        asked.await.map_err(|_| CircuitError::ShutDown)?.map_err(CircuitError::Closed)?;
-        let wanted: &[MeetingOutcome] = match meet {
-            node::Meet::Wait(_) => &[MeetingOutcome::Waiting, MeetingOutcome::Joined],
-            node::Meet::Join(_) => &[MeetingOutcome::Joined],
-        };
-        timeout(ANSWER, circuit.outcome(&mut outcome, wanted)).await.unwrap_or(Err(CircuitError::Timeout))?;
-        Ok(circuit)
-    }
-
-    /// Waits for one of the outcomes `wanted`.
-    async fn outcome(
-        &self,
-        outcome: &mut watch::Receiver<Option<MeetingOutcome>>,
-        wanted: &[MeetingOutcome],
-    ) -> Result<(), CircuitError> {
-        loop {
-            match *outcome.borrow_and_update() {
-                Some(outcome) if wanted.contains(&outcome) => return Ok(()),
-                Some(MeetingOutcome::UnknownCookie) => {
-                    return Err(CircuitError::Meeting("nobody waits there under this cookie"));
-                }
-                Some(MeetingOutcome::Refused) => {
-                    return Err(CircuitError::Meeting("it takes no more meetings, or the cookie is in use"));
-                }
-                Some(MeetingOutcome::NoAnswer) => {
-                    return Err(CircuitError::Meeting("it did not answer in time"));
-                }
-                _ => {}
-            }
-            tokio::select! {
-                changed = outcome.changed() => changed.map_err(|_| CircuitError::ShutDown)?,
-                reason = self.carrier.circuit.state.closed() => return Err(CircuitError::Closed(reason)),
-            }
-        }
+        take_part(&shard, &carrier, meet).await?;
+        Ok(Self { shard, carrier, queue })
     }
 
     fn end(&self) -> Option<CircuitError> {
@@ -135,8 +145,7 @@ impl DatagramCircuit {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn joined(&self) -> Result<(), CircuitError> {
-        let mut outcome = self.carrier.circuit.state.meeting();
-        self.outcome(&mut outcome, &[MeetingOutcome::Joined]).await
+        joined(&self.carrier).await
     }
 
     /// Round-trip time between this node and hop `hop` (0 is the guard).

@@ -13,6 +13,7 @@ mod udp;
 pub use circuit::Circuit;
 pub use error::{CircuitError, ConnectError, ConnectErrorKind, NodeError, UdpError};
 pub use meeting::{DatagramCircuit, MESSAGE_MAX};
+pub(crate) use meeting::{joined, take_part};
 pub use node::{Node, NodeBuilder, NodeEvent};
 pub use relay::{Relay, RelayBuilder, RelayHandle, RelayMetrics};
 pub use session::Session;

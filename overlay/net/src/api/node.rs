@@ -14,10 +14,12 @@ use zmesh_proto::path::{Explanation, GuardReport, Preference};
 
 use super::{
     Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Rebuilds, Session,
+    Stream,
 };
 use crate::chunks::{self, Address, ChunkError, ChunkOptions, ChunkProgress, Fetched, Liars, Published};
 use crate::guard_file::GuardFile;
 use crate::origin::{Choosing, Origin};
+use crate::service::{DialError, Dialled, ListenError, Listener, ServiceAddress, ServiceKey, ServiceOptions};
 use crate::shard::{self, Started};
 use crate::{Network, RelayId, clock, entropy};
 
@@ -153,12 +155,15 @@ impl NodeBuilder {
             shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), || Ok(()), |_| {}).await?;
         let shard = Arc::clone(&started.shard);
         let origin = Origin::start(shard, network, self.path, self.spares, self.standby, choosing);
-        Ok(Node { inner: Arc::new(Inner { origin, started, liars: Arc::default() }) })
+        let dialled = Dialled::start(&origin);
+        Ok(Node { inner: Arc::new(Inner { origin, dialled, started, liars: Arc::default() }) })
     }
 }
 
 struct Inner {
     origin: Arc<Origin>,
+    /// Services that this node is connected to.
+    dialled: Arc<Dialled>,
     /// Relays that gave wrong chunks lately.
     liars: Arc<Liars>,
     started: Started,
@@ -214,6 +219,57 @@ impl Node {
     /// Dropping the future gives the circuit up; a cookie that was used for a join is spent.
     pub async fn meet(&self, meet: Meet, spec: MeetingSpec) -> Result<DatagramCircuit, CircuitError> {
         DatagramCircuit::meet(&self.inner.origin, meet, &spec).await
+    }
+
+    /// Publishes a service: from when this returns, whoever has the key's [address](ServiceKey::address) can reach it, and nobody learns
+    /// where it is. A service that is to be up for days should be given a state file: see [`Node::listen_with`].
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future withdraws the service.
+    pub async fn listen(&self, key: &ServiceKey) -> Result<Listener, ListenError> {
+        self.listen_with(key, ServiceOptions::default()).await
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    ///
+    /// # Cancel safety
+    /// As [`Node::listen`].
+    pub async fn listen_with(&self, key: &ServiceKey, options: ServiceOptions) -> Result<Listener, ListenError> {
+        Listener::start(&self.inner.origin, key.clone(), options).await
+    }
+
+    /// Opens a stream to a port of a service, by circuits of its own: calls share nothing. Both sides stay unknown to each other, and
+    /// what they say is encrypted end to end, under a key that only the service can have.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up what was built.
+    pub async fn dial(&self, address: &ServiceAddress, port: u16) -> Result<Stream, DialError> {
+        self.inner.dialled.dial_alone(&self.inner.origin, *address, port).await
+    }
+
+    /// The same, over the connection that this isolation token has to the service, if there is one.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    ///
+    /// # Cancel safety
+    /// As [`Node::dial`].
+    pub async fn dial_isolated(
+        &self,
+        token: IsolationToken,
+        address: &ServiceAddress,
+        port: u16,
+    ) -> Result<Stream, DialError> {
+        self.inner.dialled.dial(&self.inner.origin, token, *address, port).await
     }
 
     /// Publishes data: relays keep it, encrypted, and whoever is given the address can fetch it, also when this node has
@@ -342,6 +398,13 @@ impl Node {
     #[must_use]
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
         self.inner.started.addresses.clone()
+    }
+
+    /// Whom the node has links with, and how many datagrams went either way on each: what somebody who captures its traffic sees.
+    #[cfg(feature = "testnet")]
+    #[must_use]
+    pub fn link_peers(&self) -> Vec<(SocketAddr, u64)> {
+        self.inner.started.shard.link_peers()
     }
 
     /// Closes every circuit, tells the relays, and ends the node's thread. Every handle fails from then on.

@@ -16,8 +16,9 @@ use crate::exit::ExitServer;
 use crate::origin::{Choosing, Origin};
 use crate::quic::{self, CircuitSocket};
 use crate::replay_file::{self, ReplayFile};
+use crate::service::{Host, Lie};
 use crate::shard::{self, Command, Shard, Started};
-use crate::{Network, RelayKeys, clock, entropy};
+use crate::{Network, RelayId, RelayKeys, clock, entropy};
 
 /// How often a relay looks whether its onion keys change.
 const KEYS: Duration = Duration::from_secs(60);
@@ -40,6 +41,7 @@ pub struct RelayBuilder {
     exit_keys: Option<RelayKeys>,
     chunks: Option<ChunkStore>,
     poison: bool,
+    lie: Option<Lie>,
 }
 
 impl RelayBuilder {
@@ -95,7 +97,15 @@ impl RelayBuilder {
         self
     }
 
-    /// Lets the relay splice meetings.
+    /// Has the relay lie about descriptors of services, to see that clients find them elsewhere.
+    #[cfg(feature = "testnet")]
+    #[must_use]
+    pub(crate) fn lie(mut self, lie: Option<Lie>) -> Self {
+        self.lie = lie;
+        self
+    }
+
+    /// Lets the relay splice meetings, keep descriptors of services, and pass introductions on to them.
     #[must_use]
     pub fn meeting(mut self, allow: bool) -> Self {
         self.meeting = allow;
@@ -160,15 +170,16 @@ impl RelayBuilder {
         let mut relay = RelayConfig::new(keys.id(), OnionKey::around(keys.onion(), unix));
         relay.replay = replay;
         relay.allow_meeting = self.meeting;
-        relay.allow_local = self.egress.is_some() || self.chunks.is_some();
+        let serves = self.egress.is_some() || self.chunks.is_some() || self.meeting;
+        relay.allow_local = serves;
         if let Some(circuits) = self.max_circuits {
             relay.max_circuits = circuits;
         }
         let mut config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         config.relay = Some(relay);
-        let server = if self.egress.is_some() || self.chunks.is_some() {
+        let server = if serves {
             let keys = self.exit_keys.as_ref().unwrap_or(&keys);
-            let server = quic::server_config(&keys.exit_pkcs8(), &keys.exit_public());
+            let server = quic::server_config(&keys.exit_pkcs8(), &keys.exit_public(), quic::EXIT);
             Some(server.map_err(|error| NodeError::Keys(error.to_string()))?)
         } else {
             None
@@ -181,6 +192,7 @@ impl RelayBuilder {
                 Some(opened.map_err(|_| NodeError::ShutDown)??)
             }
         };
+        let host = self.meeting.then_some((keys.id(), self.lie));
         let network = self.network.clone();
         let last_words = file.clone();
         let ready = move || file.map_or(Ok(()), |file| file.mark_running().map_err(system));
@@ -199,7 +211,7 @@ impl RelayBuilder {
         }
         let exit = match server {
             None => None,
-            Some(server) => Some(start_exit(&started.shard, server, self.egress, keeper.clone())?),
+            Some(server) => Some(start_exit(&started.shard, server, self.egress, keeper.clone(), host)?),
         };
         started.shard.runtime.spawn(turn_keys(Arc::downgrade(&started.shard), keys, self.keys_changed));
         let handle = RelayHandle { started, exit, keeper, origin: Mutex::new(None) };
@@ -221,11 +233,12 @@ fn start_exit(
     server: quinn::ServerConfig,
     egress: Option<Arc<dyn Egress>>,
     keeper: Option<Arc<Keeper>>,
+    host: Option<(RelayId, Option<Lie>)>,
 ) -> Result<Arc<ExitServer>, NodeError> {
     let socket = CircuitSocket::exit(Arc::clone(shard));
     let endpoint = quic::endpoint(&shard.runtime, Arc::clone(&socket), Some(server))
         .map_err(|source| NodeError::System { what: "a QUIC endpoint", source })?;
-    let exit = ExitServer::start(shard, endpoint, egress, keeper);
+    let exit = ExitServer::start(shard, endpoint, egress, keeper, host.map(|(me, lie)| Host::start(shard, me, lie)));
     shard.set_exit(Arc::clone(&exit), socket);
     Ok(exit)
 }
@@ -298,6 +311,10 @@ pub struct RelayMetrics {
     /// Streams open at this exit.
     #[serde(rename = "exit_streams")]
     pub streams: usize,
+    /// Descriptors of services that it keeps.
+    pub service_descriptors: usize,
+    /// Services to which it passes introductions on.
+    pub service_introductions: usize,
     /// What it keeps.
     #[serde(flatten)]
     pub chunks: ChunkMetrics,
@@ -395,6 +412,8 @@ impl RelayHandle {
     pub async fn metrics(&self) -> Result<RelayMetrics, NodeError> {
         let (node, udp) = self.started.shard.metrics().await.ok_or(NodeError::ShutDown)?;
         let (sessions, streams) = self.exit.as_ref().map(|exit| exit.load()).unwrap_or_default();
+        let (service_descriptors, service_introductions) =
+            self.exit.as_ref().map(|exit| exit.services()).unwrap_or_default();
         Ok(RelayMetrics {
             node,
             datagrams_received: udp.received,
@@ -404,8 +423,17 @@ impl RelayHandle {
             bytes_sent: udp.bytes_sent,
             sessions,
             streams,
+            service_descriptors,
+            service_introductions,
             chunks: self.keeper.as_ref().map(|keeper| keeper.metrics()).unwrap_or_default(),
         })
+    }
+
+    /// Whom the relay has links with, and how many datagrams went either way on each: what somebody who captures its traffic sees.
+    #[cfg(feature = "testnet")]
+    #[must_use]
+    pub fn link_peers(&self) -> Vec<(SocketAddr, u64)> {
+        self.started.shard.link_peers()
     }
 
     /// Ends the relay as if its process was killed.

@@ -5,16 +5,27 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
 
 use super::HopInfo;
 use crate::origin::ExitCircuit;
-use crate::quic::{Opened, codes, reset_reason};
+use crate::quic::{Opened, Spliced, codes, reset_reason};
 
-/// A byte stream to a destination, as an exit opened it.
+/// How long a stream to a service may take to have the last of its data taken, after it was dropped.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// What carries a stream.
+enum Under {
+    Exit(Arc<ExitCircuit>),
+    Spliced(Arc<Spliced>),
+}
+
+/// A byte stream to a destination, as an exit opened it, or between a client and a service.
 ///
 /// Reads and writes like a `TcpStream`: `shutdown` ends the sending half and leaves the other open. Dropping it with an
 /// unfinished sending half resets the stream, and the exit closes its connection.
@@ -24,24 +35,37 @@ pub struct Stream {
     /// What came right behind the exit's answer.
     head: Bytes,
     finished: bool,
-    circuit: Arc<ExitCircuit>,
+    under: Under,
 }
 
 impl Stream {
     pub(crate) fn new(opened: Opened, circuit: Arc<ExitCircuit>) -> Self {
-        Self { send: opened.send, recv: opened.recv, head: opened.head, finished: false, circuit }
+        Self { send: opened.send, recv: opened.recv, head: opened.head, finished: false, under: Under::Exit(circuit) }
     }
 
-    /// The relays under the stream now, guard first.
+    pub(crate) fn spliced(send: SendStream, recv: RecvStream, connection: Arc<Spliced>) -> Self {
+        Self { send, recv, head: Bytes::new(), finished: false, under: Under::Spliced(connection) }
+    }
+
+    /// The relays under the stream now, guard first; of a stream between client and service, those of this side.
     #[must_use]
     pub fn path(&self) -> Vec<HopInfo> {
-        self.circuit.path()
+        match &self.under {
+            Under::Exit(circuit) => circuit.path(),
+            Under::Spliced(connection) => connection.path(),
+        }
     }
 
     fn lost(&self, what: &dyn fmt::Display) -> io::Error {
-        let reason = match self.circuit.end() {
-            Some(end) => end.to_string(),
-            None => format!("the circuit to the exit is lost: {what}"),
+        let reason = match &self.under {
+            Under::Exit(circuit) => match circuit.end() {
+                Some(end) => end.to_string(),
+                None => format!("the circuit to the exit is lost: {what}"),
+            },
+            Under::Spliced(connection) => match connection.end() {
+                Some(end) => format!("the circuit to the meeting relay has ended: {end}"),
+                None => format!("the connection has ended: {what}"),
+            },
         };
         io::Error::new(io::ErrorKind::ConnectionAborted, reason)
     }
@@ -103,6 +127,17 @@ impl Drop for Stream {
             let _ = self.send.reset(codes::CANCELLED);
         }
         let _ = self.recv.stop(codes::CANCELLED);
+        // Nobody else may hold the connection, and what was written last is still on its way.
+        if self.finished
+            && let Under::Spliced(connection) = &self.under
+        {
+            let (taken, connection) = (self.send.stopped(), Arc::clone(connection));
+            let shard = Arc::clone(connection.shard());
+            shard.runtime.spawn(async move {
+                let _ = timeout(LINGER, taken).await;
+                drop(connection);
+            });
+        }
     }
 }
 

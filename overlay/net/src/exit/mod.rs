@@ -1,8 +1,9 @@
-//! The last hop's side: accepts QUIC over circuits, carries requests to the egress and answers those about chunks. A relay
-//! may do either, or both.
+//! The last hop's side: accepts QUIC over circuits, carries requests to the egress and answers those about chunks and services. A relay
+//! may do any of these.
 
 mod budget;
 mod chunks;
+mod services;
 mod session;
 mod sessions;
 mod stream;
@@ -24,6 +25,7 @@ use crate::chunks::Keeper;
 use crate::clock;
 use crate::egress::{CircuitHandle, Egress};
 use crate::quic::{codes, local_of};
+use crate::service::Host;
 use crate::shard::Shard;
 
 /// QUIC sessions at once in all.
@@ -42,6 +44,8 @@ pub(crate) struct ExitServer {
     egress: Option<Arc<dyn Egress>>,
     /// Missing at a relay that keeps no chunks.
     keeper: Option<Arc<Keeper>>,
+    /// Missing at a relay that does nothing for services.
+    host: Option<Arc<Host>>,
     sessions: Mutex<Sessions<Connection>>,
     next: AtomicU64,
     pace: Mutex<Pace>,
@@ -55,11 +59,13 @@ impl ExitServer {
         endpoint: Endpoint,
         egress: Option<Arc<dyn Egress>>,
         keeper: Option<Arc<Keeper>>,
+        host: Option<Arc<Host>>,
     ) -> Arc<Self> {
         let server = Arc::new(Self {
             shard: Arc::downgrade(shard),
             egress,
             keeper,
+            host,
             sessions: Mutex::default(),
             next: AtomicU64::new(1),
             pace: Mutex::new(Pace::sessions(clock::now())),
@@ -76,6 +82,11 @@ impl ExitServer {
     /// How many sessions and how many streams are open.
     pub(crate) fn load(&self) -> (usize, usize) {
         (self.sessions().len(), self.budget.streams())
+    }
+
+    /// How many descriptors of services are kept, and for how many services introductions are passed on.
+    pub(crate) fn services(&self) -> (usize, usize) {
+        self.host.as_ref().map(|host| host.load()).unwrap_or_default()
     }
 
     /// Circuits that ended here are gone: sessions that are still on them after a while end too.

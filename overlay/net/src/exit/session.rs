@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::udp::Flows;
 use super::{Session, stream};
 use crate::chunks::Guest;
+use crate::service::Visitor;
 
 /// How long QUIC's handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -41,6 +42,7 @@ async fn shake_hands(session: &mut Session, incoming: Incoming) {
 
 async fn requests(session: &mut Session, connection: &Connection, flows: &Arc<Flows>, tasks: &mut JoinSet<()>) {
     let guest = Arc::new(Guest::new(session.number));
+    let visitor = Arc::new(Visitor::new());
     loop {
         tokio::select! {
             accepted = connection.accept_bi() => {
@@ -58,6 +60,7 @@ async fn requests(session: &mut Session, connection: &Connection, flows: &Arc<Fl
                     connection: connection.clone(),
                     flows: Arc::clone(flows),
                     guest: Arc::clone(&guest),
+                    visitor: Arc::clone(&visitor),
                     place,
                     _permit: permit,
                 };

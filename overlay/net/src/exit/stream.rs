@@ -17,6 +17,7 @@ use super::udp::{FLOW_COST, Flows};
 use crate::chunks::Guest;
 use crate::egress::{CircuitHandle, Egress, EgressError, EgressStream, Target, TargetHost};
 use crate::quic::codes;
+use crate::service::Visitor;
 
 /// How long an origin may take to say what it wants.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -62,6 +63,7 @@ pub(super) struct Asked {
     pub(super) connection: Connection,
     pub(super) flows: Arc<Flows>,
     pub(super) guest: Arc<Guest>,
+    pub(super) visitor: Arc<Visitor>,
     pub(super) place: Place,
     pub(super) _permit: OwnedSemaphorePermit,
 }
@@ -77,6 +79,10 @@ impl Asked {
         let request = match request {
             Request::Symbols(run) => return self.symbols(run, send).await,
             Request::Keep(chunk) => return self.keep(chunk, send, recv).await,
+            Request::FindService(blinded) => return self.find_service(blinded, send).await,
+            Request::PlaceService => return self.place_service(head, send, recv).await,
+            Request::Establish(secret) => return self.establish(secret, send, recv).await,
+            Request::Introduce(name) => return self.introduce(name, head, send, recv).await,
             request => request,
         };
         let Some(egress) = &self.place.server.egress else {
@@ -94,7 +100,7 @@ impl Asked {
                 finish(send, resolved.map(|resolved| Response::Names(names(resolved)))).await;
             }
             Request::BindUdp { flow } => self.bind_udp(egress, flow, send, recv, head).await,
-            Request::Symbols(_) | Request::Keep(_) => refuse(send, Failure::Unsupported).await,
+            _ => refuse(send, Failure::Unsupported).await,
         }
     }
 

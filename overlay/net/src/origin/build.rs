@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use zmesh_proto::node::BuildFailure;
-use zmesh_proto::path::{GuardError, LastHop, Narrow, PathError, PathRequest, Reserve};
+use zmesh_proto::path::{GuardError, LastHop, Narrow, PathError, PathRequest, Reserve, select_behind};
 
 use super::Origin;
 use crate::api::{CircuitError, HopInfo, MeetingSpec, NodeEvent, PathSpec};
+use crate::service::SharedSecond;
 use crate::shard::{BuildStop, CircuitGuard, Sink};
 use crate::{RelayId, clock};
 
@@ -37,6 +38,7 @@ pub(crate) struct Wanted {
     exclude: Vec<RelayId>,
     country: Option<[u8; 2]>,
     reserve: Option<SharedReserve>,
+    second: Option<Arc<SharedSecond>>,
 }
 
 /// The inner relays that a session rebuilds from; see [`Reserve`].
@@ -47,14 +49,14 @@ impl Wanted {
     pub(crate) fn exit(spec: &PathSpec) -> Self {
         let last = LastHop::Exit { port: spec.port, v6: spec.v6 };
         let (exclude, country) = (spec.exclude.clone(), spec.country);
-        Self { hops: spec.hops, last, exit: spec.exit, exclude, country, reserve: None }
+        Self { hops: spec.hops, last, exit: spec.exit, exclude, country, reserve: None, second: None }
     }
 
     /// To a meeting relay.
     pub(crate) fn meeting(spec: &MeetingSpec) -> Self {
         let last = LastHop::Meeting(spec.relay);
         let reserve = spec.rebuilds.as_ref().map(|rebuilds| Arc::clone(&rebuilds.0));
-        Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone(), country: None, reserve }
+        Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone(), country: None, reserve, second: None }
     }
 
     /// Built again, or as a standby: the inner relays come from the session's few.
@@ -63,10 +65,30 @@ impl Wanted {
         self
     }
 
+    /// To a relay that splices meetings and serves services, as the last of `hops`.
+    pub(crate) fn to(relay: RelayId, hops: usize) -> Self {
+        let last = LastHop::Meeting(relay);
+        Self { hops, last, exit: None, exclude: Vec::new(), country: None, reserve: None, second: None }
+    }
+
+    /// With one of these as the second relay.
+    pub(crate) fn behind(mut self, second: &Arc<SharedSecond>) -> Self {
+        self.second = Some(Arc::clone(second));
+        self
+    }
+
     /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice, of which none is `without`.
     pub(crate) fn cache(relay: RelayId, hops: usize, without: Option<RelayId>) -> Self {
         let exclude = without.into_iter().collect();
-        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude, country: None, reserve: None }
+        Self {
+            hops: hops + 1,
+            last: LastHop::Cache(relay),
+            exit: None,
+            exclude,
+            country: None,
+            reserve: None,
+            second: None,
+        }
     }
 }
 
@@ -113,8 +135,14 @@ impl Origin {
                 taken.extend(guard);
                 reserve.pick(clock::now(), &choice.chooser, &taken, hops.saturating_sub(2), &mut rng)
             });
-            let narrow = Narrow { inner: inner.as_deref(), last: wanted.exit };
-            let drawn = choice.chooser.select_narrow(&request, narrow, &mut rng);
+            let second = wanted.second.as_ref().map(|second| second.members(&choice.chooser, &mut rng));
+            let drawn = match second {
+                Some(second) => select_behind(&mut choice.chooser, &request, &second, &mut rng),
+                None => {
+                    let narrow = Narrow { inner: inner.as_deref(), last: wanted.exit };
+                    choice.chooser.select_narrow(&request, narrow, &mut rng)
+                }
+            };
             match (drawn, guard) {
                 (Ok(path), _) => return Ok(path),
                 (Err(error @ PathError::NotEnough { .. }), Some(guard)) => {

@@ -23,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(60);
 
 /// The alert of a peer whose key is not the one expected: what [`tls`]'s verifier turns into (`access_denied`), and what
 /// a wrong signature turns into (`decrypt_error`).
-const KEY_ALERTS: [u8; 4] = [42, 46, 49, 51];
+pub(super) const KEY_ALERTS: [u8; 4] = [42, 46, 49, 51];
 
 /// A QUIC connection to an exit.
 pub(crate) struct Channel {
@@ -55,7 +55,7 @@ impl Channel {
         exit_key: &[u8; 32],
     ) -> Result<Arc<Self>, CircuitError> {
         let failed = |reason: String| CircuitError::Exit { exit, reason };
-        let config = transport::client(exit_key).map_err(|error| failed(error.to_string()))?;
+        let config = transport::client(exit_key, tls::EXIT).map_err(|error| failed(error.to_string()))?;
         let endpoint = super::endpoint(runtime, socket, None).map_err(|error| failed(error.to_string()))?;
         let address = super::socket::exit_address(exit);
         let connecting =

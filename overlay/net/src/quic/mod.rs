@@ -6,6 +6,7 @@ mod flows;
 mod inbox;
 mod runtime;
 mod socket;
+mod spliced;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -15,7 +16,8 @@ pub(crate) use channel::{Channel, Opened, answer, host, reset_reason};
 pub(crate) use flows::{Flow, PAYLOAD_MAX, Records, records, send_datagram};
 pub(crate) use runtime::ShardRuntime;
 pub(crate) use socket::{CircuitSocket, local_address, local_of};
-pub(crate) use tls::warm_up;
+pub(crate) use spliced::{Spliced, SplicedError};
+pub(crate) use tls::{EXIT, SERVICE, warm_up};
 pub(crate) use transport::server as server_config;
 
 use std::sync::Arc;

@@ -23,14 +23,14 @@ fn addresses_of_circuits_read_back_and_others_name_none() {
 
 #[test]
 fn clients_offer_the_post_quantum_group_first_and_remember_nothing() {
-    let client = tls::client(&[1; 32]).expect("a configuration");
+    let client = tls::client(&[1; 32], tls::EXIT).expect("a configuration");
     let groups: Vec<_> = client.crypto_provider().kx_groups.iter().map(|group| group.name()).collect();
     assert_eq!(groups, [rustls::NamedGroup::X25519MLKEM768, rustls::NamedGroup::X25519]);
     assert!(!client.enable_early_data && !client.enable_sni);
     let keys = RelayKeys::generate(&mut entropy::rng(), 1_700_000_000);
-    let server = tls::server(&keys.exit_pkcs8(), &keys.exit_public()).expect("a configuration");
+    let server = tls::server(&keys.exit_pkcs8(), &keys.exit_public(), tls::EXIT).expect("a configuration");
     assert_eq!((server.send_tls13_tickets, server.max_early_data_size), (0, 0));
-    assert!(server_config(b"no key", &keys.exit_public()).is_err());
+    assert!(server_config(b"no key", &keys.exit_public(), tls::EXIT).is_err());
 }
 
 fn circuit(number: u64) -> SocketAddr {

@@ -1,4 +1,5 @@
-//! TLS 1.3 with raw public keys (RFC 7250): the exit proves the key in the network document, clients prove nothing.
+//! TLS 1.3 with raw public keys (RFC 7250): the exit proves the key in the network document, a service the one in its descriptor, and
+//! clients prove nothing.
 
 use std::sync::Arc;
 
@@ -8,8 +9,9 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectP
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::{CertificateError, CipherSuite, DigitallySignedStruct, Error, NamedGroup, SignatureScheme, sign};
 
-/// The application protocol that both sides must name.
-const PROTOCOL: &[u8] = b"zmesh-exit/1";
+/// The application protocol that both sides must name, at an exit and at a service.
+pub(crate) const EXIT: &[u8] = b"zmesh-exit/1";
+pub(crate) const SERVICE: &[u8] = b"zmesh-service/1";
 
 /// The name in the client's configuration; it never leaves the machine, because SNI is off.
 pub(crate) const SERVER_NAME: &str = "exit.zmesh.invalid";
@@ -42,31 +44,31 @@ pub(crate) fn warm_up() -> Result<(), Error> {
     random.fill(&mut [0; 32]).map_err(|_| Error::FailedToGetRandomBytes)
 }
 
-/// The client's half for one exit: fresh for every connection, without resumption or early data.
+/// The client's half for one exit or service: fresh for every connection, without resumption or early data.
 ///
 /// # Errors
 /// The TLS library refused the settings.
-pub(crate) fn client(exit_key: &[u8; 32]) -> Result<rustls::ClientConfig, Error> {
+pub(crate) fn client(peer_key: &[u8; 32], protocol: &[u8]) -> Result<rustls::ClientConfig, Error> {
     let provider = provider();
     let verifier =
-        ExitKey { expected: public_key_info(exit_key), algorithms: provider.signature_verification_algorithms };
+        ExitKey { expected: public_key_info(peer_key), algorithms: provider.signature_verification_algorithms };
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     config.enable_early_data = false;
     config.enable_sni = false;
     Ok(config)
 }
 
-/// The exit's half. `pkcs8` holds the Ed25519 secret whose public key the descriptor names.
+/// The other half. `pkcs8` holds the Ed25519 secret whose public key the descriptor names.
 ///
 /// # Errors
 /// The TLS library refused the key.
-pub(crate) fn server(pkcs8: &[u8], public: &[u8; 32]) -> Result<rustls::ServerConfig, Error> {
+pub(crate) fn server(pkcs8: &[u8], public: &[u8; 32], protocol: &[u8]) -> Result<rustls::ServerConfig, Error> {
     let provider = provider();
     let signer = aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8))?;
     let certified = sign::CertifiedKey::new(vec![CertificateDer::from(public_key_info(public))], signer);
@@ -74,7 +76,7 @@ pub(crate) fn server(pkcs8: &[u8], public: &[u8; 32]) -> Result<rustls::ServerCo
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(Arc::new(certified))));
-    config.alpn_protocols = vec![PROTOCOL.to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;

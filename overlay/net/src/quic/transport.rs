@@ -92,24 +92,24 @@ pub(crate) fn endpoint() -> EndpointConfig {
     config
 }
 
-/// A client's settings for one connection to the exit with this key: no token, ticket or key outlives it.
+/// A client's settings for one connection to the exit or service with this key: no token, ticket or key outlives it.
 ///
 /// # Errors
 /// The TLS library refused the settings.
-pub(crate) fn client(exit_key: &[u8; 32]) -> Result<ClientConfig, rustls::Error> {
-    let crypto = QuicClientConfig::try_from(tls::client(exit_key)?)
+pub(crate) fn client(peer_key: &[u8; 32], protocol: &[u8]) -> Result<ClientConfig, rustls::Error> {
+    let crypto = QuicClientConfig::try_from(tls::client(peer_key, protocol)?)
         .map_err(|_| rustls::Error::General("no cipher suite for QUIC".into()))?;
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.token_store(Arc::new(quinn::NoneTokenStore)).transport_config(Arc::new(transport(true)));
     Ok(config)
 }
 
-/// An exit's settings.
+/// The settings of an exit or a service.
 ///
 /// # Errors
 /// The TLS library refused the key.
-pub(crate) fn server(pkcs8: &[u8], public: &[u8; 32]) -> Result<ServerConfig, rustls::Error> {
-    let crypto = QuicServerConfig::try_from(tls::server(pkcs8, public)?)
+pub(crate) fn server(pkcs8: &[u8], public: &[u8; 32], protocol: &[u8]) -> Result<ServerConfig, rustls::Error> {
+    let crypto = QuicServerConfig::try_from(tls::server(pkcs8, public, protocol)?)
         .map_err(|_| rustls::Error::General("no cipher suite for QUIC".into()))?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     let mut tokens = quinn::ValidationTokenConfig::default();

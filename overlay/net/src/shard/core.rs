@@ -132,6 +132,10 @@ impl Core {
         self.node.set_network(network);
     }
 
+    pub(crate) fn network(&self) -> Option<Arc<Network>> {
+        self.network.clone()
+    }
+
     pub(crate) fn set_exit(&mut self, socket: Arc<CircuitSocket>) {
         self.exit = Some(socket);
     }

@@ -282,6 +282,23 @@ impl Shard {
         self.core().take_damaged()
     }
 
+    /// The network document in use.
+    pub(crate) fn network(&self) -> Option<Arc<Network>> {
+        self.core().network()
+    }
+
+    /// Whom this node has links with, and how many datagrams went either way on each.
+    #[cfg(feature = "testnet")]
+    pub(crate) fn link_peers(&self) -> Vec<(SocketAddr, u64)> {
+        let core = self.core();
+        core.node.link_stats().map(|link| (link.address, link.datagrams_sent + link.datagrams_received)).collect()
+    }
+
+    /// The link over which a circuit that ends here came.
+    pub(crate) fn local_link(&self, local: LocalId) -> Option<u64> {
+        self.core().node.local_link(local)
+    }
+
     /// Takes another network document into use.
     ///
     /// # Errors

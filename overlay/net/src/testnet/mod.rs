@@ -14,6 +14,7 @@ use zmesh_proto::wire::document::{Draft, DraftTerms, SignerId};
 
 pub use self::loopback::Loopback;
 use crate::egress::Egress;
+pub use crate::service::Lie;
 use crate::{ChunkStore, Network, NodeError, Relay, RelayHandle, RelayId, RelayKeys, clock, entropy};
 
 /// How long the document of a test network holds, in seconds.
@@ -41,6 +42,8 @@ pub struct TestnetConfig {
     pub chunks: Option<PathBuf>,
     /// Relays, by their place, that give wrong symbols of every chunk.
     pub poison: Vec<usize>,
+    /// Relays, by their place, that lie about the descriptors of services.
+    pub lies: Vec<(usize, Lie)>,
     /// What a relay sends at most, by its place, in bytes per second.
     pub rate_limits: Vec<(usize, u64)>,
 }
@@ -56,6 +59,7 @@ impl Default for TestnetConfig {
             forge_exit_keys: false,
             chunks: None,
             poison: Vec::new(),
+            lies: Vec::new(),
             rate_limits: Vec::new(),
         }
     }
@@ -115,6 +119,8 @@ impl Testnet {
                 store.reseed_after = RESEED;
                 builder = builder.chunks(store).poison(config.poison.contains(&index));
             }
+            let lie = config.lies.iter().find(|(relay, _)| *relay == index);
+            builder = builder.lie(lie.map(|(_, lie)| *lie));
             let limit = config.rate_limits.iter().find(|(relay, _)| *relay == index);
             builder = builder.rate_limit(limit.map(|(_, rate)| *rate));
             if exit {

@@ -272,7 +272,7 @@ impl Relay {
         self.descriptor.onion_at(unix)
     }
 
-    /// The Ed25519 key of its TLS, if it is an exit or keeps chunks.
+    /// The Ed25519 key of its TLS, if it is an exit, keeps chunks or splices meetings.
     #[must_use]
     pub fn exit_key(&self) -> Option<[u8; 32]> {
         self.descriptor.exit_key()

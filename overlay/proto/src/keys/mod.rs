@@ -29,10 +29,10 @@ pub use vrf::{VRF_PROOF_LEN, VrfOutput, vrf_prove, vrf_verify};
 use crate::wire::codec::armour::{self, ArmourError, Label};
 use crate::wire::codec::{self, ErrorKind, Reader, Writer};
 
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 const BINARY_LEN: usize = 1 + 32 + 32 + 32 + onion::STATE_LEN + 1 + CHECK_LEN;
-const TEXT_MAX: usize = 4096;
-const CHECK_LEN: usize = 8;
+pub(crate) const TEXT_MAX: usize = 4096;
+pub(crate) const CHECK_LEN: usize = 8;
 const ID_CONTEXT: &[u8] = b"zmesh relay id v1\0";
 const CHECK_CONTEXT: &[u8] = b"zmesh key file check v1\0";
 const EXIT_CONTEXT: &[u8] = b"zmesh exit key v1\0";
@@ -136,14 +136,7 @@ impl RelayKeys {
     /// The key of this relay's TLS at the exit, as PKCS#8 (RFC 8410), which TLS libraries load.
     #[must_use]
     pub fn exit_pkcs8(&self) -> Zeroizing<Vec<u8>> {
-        // OneAsymmetricKey v1 { version 0, id-Ed25519, OCTET STRING { OCTET STRING seed } }, RFC 8410 section 7.
-        const HEAD: [u8; 16] =
-            [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
-        let seed = Zeroizing::new(self.exit.to_bytes());
-        let mut out = Zeroizing::new(Vec::with_capacity(HEAD.len() + seed.len()));
-        out.extend_from_slice(&HEAD);
-        out.extend_from_slice(&*seed);
-        out
+        pkcs8(&Zeroizing::new(self.exit.to_bytes()))
     }
 
     /// The chain of onion keys, to hand a copy to the relay. Each copy has to be told to forget by itself.
@@ -265,7 +258,18 @@ fn exit_message(identity: &[u8; 32]) -> Vec<u8> {
 }
 
 /// Finds damage, not forgery: who can write the key file owns the relay.
-fn checksum(bytes: &[u8]) -> [u8; CHECK_LEN] {
+/// An Ed25519 seed as TLS libraries read it.
+pub(crate) fn pkcs8(seed: &[u8; 32]) -> Zeroizing<Vec<u8>> {
+    // OneAsymmetricKey v1 { version 0, id-Ed25519, OCTET STRING { OCTET STRING seed } }, RFC 8410 section 7.
+    const HEAD: [u8; 16] =
+        [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    let mut out = Zeroizing::new(Vec::with_capacity(HEAD.len() + seed.len()));
+    out.extend_from_slice(&HEAD);
+    out.extend_from_slice(seed);
+    out
+}
+
+pub(crate) fn checksum(bytes: &[u8]) -> [u8; CHECK_LEN] {
     let mut hash = Sha256::new_with_prefix(CHECK_CONTEXT).chain_update(bytes).finalize();
     let mut out = [0; CHECK_LEN];
     out.copy_from_slice(&hash[..CHECK_LEN]);

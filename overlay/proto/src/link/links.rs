@@ -370,6 +370,11 @@ impl Links {
         self.table.get(link).map(super::link::Link::stats)
     }
 
+    /// How every link fares.
+    pub fn all_stats(&self) -> impl Iterator<Item = LinkStats> {
+        self.table.iter().map(super::link::Link::stats)
+    }
+
     /// Who is at the other end; `None` once the link is gone.
     #[must_use]
     pub fn peer(&self, link: LinkId) -> Option<LinkPeerInfo> {

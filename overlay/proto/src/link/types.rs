@@ -144,6 +144,13 @@ pub struct LinkId {
     pub(super) generation: u32,
 }
 
+impl LinkId {
+    /// The link as a number, unlike that of any other link of this node.
+    pub(crate) fn as_u64(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+}
+
 /// A frame that is retried until the peer has it, and delivered once.
 #[derive(Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "the largest one is the one that is common")]

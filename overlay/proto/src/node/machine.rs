@@ -246,6 +246,12 @@ impl Node {
         self.origin.close(&mut self.core, now, circuit);
     }
 
+    /// The link over which a circuit that ends here came, as a number: what a driver's bounds count by.
+    #[must_use]
+    pub fn local_link(&self, local: LocalId) -> Option<u64> {
+        self.relay.as_ref()?.local_link(local)
+    }
+
     /// Ends a circuit that ends here. No event follows.
     pub fn close_local(&mut self, now: Instant, local: LocalId) {
         if let Some(relay) = &mut self.relay {
@@ -317,6 +323,11 @@ impl Node {
     #[must_use]
     pub fn guard_link(&self, circuit: CircuitId) -> Option<LinkStats> {
         self.core.links.stats(self.origin.link(circuit)?)
+    }
+
+    /// How all links of this node fare.
+    pub fn link_stats(&self) -> impl Iterator<Item = LinkStats> {
+        self.core.links.all_stats()
     }
 
     fn handle_cell(&mut self, now: Instant, link: LinkId, cell: &mut Cell) {

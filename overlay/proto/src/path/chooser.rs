@@ -313,6 +313,14 @@ impl Chooser {
         self.draw_single(if distinct.is_empty() { others } else { distinct }, rng)
     }
 
+    /// The relays that may not stand on a path with this one, itself included.
+    pub(super) fn kin(&self, id: &RelayId) -> Vec<RelayId> {
+        let rules = Distinct::strictest(self.test_network);
+        let Some(relay) = self.find(id) else { return Vec::new() };
+        let may_not = |other: &&Facts| other.id == *id || !other.may_join(relay, rules);
+        self.facts.iter().filter(may_not).map(|other| other.id).collect()
+    }
+
     /// Draws one relay by weight among those that are none of `held`.
     pub(super) fn draw_other(&self, held: &[&[RelayId]], rng: &mut impl Rng) -> Option<RelayId> {
         let is_held = |at: &usize| held.iter().any(|list| list.contains(&self.facts[*at].id));

@@ -19,6 +19,7 @@ mod guard;
 mod latency;
 mod preference;
 mod reserve;
+mod second;
 mod survey;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub use chooser::{Chooser, Explanation, Narrow};
 pub use guard::{GUARDS_DEFAULT, GuardError, GuardReport, GuardSet, GuardState, GuardStateError};
 pub use preference::{Floor, Preference, Strength};
 pub use reserve::{RESERVE_DEFAULT, Reserve};
+pub use second::{SECOND_DEFAULT, SecondLayer, select_behind};
 pub use survey::Uncertainty;
 
 use crate::directory::Network;

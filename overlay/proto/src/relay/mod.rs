@@ -134,6 +134,11 @@ impl Relay {
         &self.config.id
     }
 
+    /// The link over which a circuit that ends here came, as a number.
+    pub(crate) fn local_link(&self, local: crate::node::LocalId) -> Option<u64> {
+        Some(self.hops.get(local.0)?.prev.link.as_u64())
+    }
+
     pub(crate) fn replay_state(&self) -> Vec<u8> {
         // Whatever capacity is written there, the next start sets its own.
         self.filter.to_bytes()

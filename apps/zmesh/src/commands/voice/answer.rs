@@ -1,5 +1,6 @@
 //! `zmesh voice answer`: wait for one call.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use zmesh_voice::invite::Invite;
 use zmesh_voice::media::class::Class;
 use zmesh_voice::runner::Party;
 
-use super::Common;
 use super::talk::{self, Speaker};
+use super::{Common, service};
 use crate::commands::narrate::narrate;
 use crate::failure::{self, Failure, Outcome};
 use crate::invite_line;
@@ -43,6 +44,9 @@ pub(crate) struct AnswerArgs {
     /// Leave the network document out of the invite: a short line, for people who have the document.
     #[arg(long)]
     short: bool,
+    /// Be called at an address that stays as long as this key file does (made if it is not there), instead of by an invite.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["short", "minutes"])]
+    service: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: AnswerArgs) -> Outcome {
@@ -50,6 +54,26 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
     let known = args.network.load_with_document()?;
     let sound = args.common.open()?;
     let node = args.common.start(known.network).await?;
+    if let Some(key) = &args.service {
+        let called = async {
+            let listener = service::listen(&node, key, args.common.json).await?;
+            service::called(&listener, &node, args.common.hops.into(), args.class).await
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = stop.wait() => Ok(()),
+            called = called => match called {
+                Ok((invite, key, circuit)) => {
+                    let party = Party::Answerer(invite, key);
+                    let speaker = Speaker { node: node.clone(), circuit: Arc::new(circuit), party, sound };
+                    talk::run(speaker, &args.common, &mut stop).await
+                }
+                Err(failure) => Err(failure),
+            },
+        };
+        talk::leave(&node).await;
+        return outcome;
+    }
     let relay = node.meeting_relay().map_err(|error| {
         Failure::failed("nobody can call", error, "use a network whose relays splice meetings (zmesh network show)")
     })?;
@@ -99,15 +123,15 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
 }
 
 /// What it takes to wait at the meeting relay, again if need be.
-struct Waiting {
-    node: Node,
-    relay: RelayId,
-    cookie: [u8; 16],
-    hops: usize,
+pub(super) struct Waiting {
+    pub(super) node: Node,
+    pub(super) relay: RelayId,
+    pub(super) cookie: [u8; 16],
+    pub(super) hops: usize,
 }
 
 impl Waiting {
-    async fn circuit(&self, mut attempts: u32) -> Outcome<DatagramCircuit> {
+    pub(super) async fn circuit(&self, mut attempts: u32) -> Outcome<DatagramCircuit> {
         loop {
             let spec = MeetingSpec::chosen(self.relay).hops(self.hops);
             match narrate(&self.node, self.node.meet(Meet::wait(self.cookie), spec)).await {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use zmesh_overlay::{CircuitError, Meet, MeetingSpec, Network, Node, RelayId};
+use zmesh_overlay::{CircuitError, Meet, MeetingSpec, Network, Node, RelayId, ServiceAddress, ServiceAddressError};
 use zmesh_proto::wire::document::Document;
 use zmesh_voice::invite::{Invite, InviteError};
 use zmesh_voice::runner::Party;
 
-use super::Common;
 use super::talk::{self, Speaker};
+use super::{Common, service};
 use crate::commands::narrate::narrate;
 use crate::failure::{self, Failure, Outcome};
 use crate::invite_line::{self, InviteLine};
@@ -23,13 +23,15 @@ use crate::time::{millis, unix_now};
 const ASK: &str = "ask for the whole line, or for a new one";
 /// The most that is read of stdin, in bytes.
 const STDIN_MAX: u64 = 1 << 20;
+/// How addresses of services end.
+const SERVICE_SUFFIX: &str = ".zmesh";
 /// Terminals cut a typed or pasted line off: at 1,024 bytes the most careful ones, at 4,096 Linux.
 const TERMINAL_LINE: usize = 1_023;
 
 /// Arguments.
 #[derive(Debug, Args)]
 pub(crate) struct CallArgs {
-    /// The line that the other person was shown, in quotes. Without it, or with `-`, the first line of stdin: other
+    /// The line that the other person was shown, in quotes, or the address at which they wait. Without it, or with `-`, the first line of stdin: other
     /// users of this machine can see a program's arguments, and not what it reads.
     #[arg(value_name = "INVITE")]
     invite: Option<String>,
@@ -41,19 +43,30 @@ pub(crate) struct CallArgs {
 
 pub(super) async fn run(args: CallArgs) -> Outcome {
     // Before anything else reads stdin, and while Ctrl-C still ends the program at once.
-    let line = read_line(args.invite.as_deref())?;
+    let whom = read_line(args.invite.as_deref())?;
     let mut stop = Stop::listen(args.common.exit_with_stdin)?;
-    let network = choose_network(&args.network, &line)?;
+    let network = match &whom {
+        Whom::Invited(line) => choose_network(&args.network, line)?,
+        Whom::Service(_) => args.network.load()?,
+    };
     let sound = args.common.open()?;
     let node = args.common.start(network).await?;
+    let reach = async {
+        let invite = match whom {
+            Whom::Invited(line) => line.invite,
+            Whom::Service(address) => service::ask(&node, &address).await?,
+        };
+        let circuit = join(&node, &invite, args.common.hops).await?;
+        Ok((invite, circuit))
+    };
     let outcome = tokio::select! {
         biased;
         () = stop.wait() => Ok(None),
-        circuit = join(&node, &line.invite, args.common.hops) => circuit.map(Some),
+        reached = reach => reached.map(Some),
     };
     let outcome = match outcome {
-        Ok(Some(circuit)) => {
-            let party = Party::Caller(line.invite);
+        Ok(Some((invite, circuit))) => {
+            let party = Party::Caller(invite);
             let speaker = Speaker { node: node.clone(), circuit: Arc::new(circuit), party, sound };
             if args.common.json {
                 term::json(&json!({
@@ -72,7 +85,15 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
     outcome
 }
 
-fn read_line(argument: Option<&str>) -> Outcome<InviteLine> {
+/// Who is called.
+enum Whom {
+    /// By an invite.
+    Invited(InviteLine),
+    /// At an address.
+    Service(ServiceAddress),
+}
+
+fn read_line(argument: Option<&str>) -> Outcome<Whom> {
     let (text, pasted) = match argument {
         Some(argument) if argument != "-" => (argument.to_owned(), false),
         _ => {
@@ -85,7 +106,13 @@ fn read_line(argument: Option<&str>) -> Outcome<InviteLine> {
             (text, pasted)
         }
     };
-    invite_line::read(&text, unix_now()).map_err(|error| match error {
+    if text.trim().to_ascii_lowercase().ends_with(SERVICE_SUFFIX) {
+        let address = text.parse().map_err(|error: ServiceAddressError| {
+            Failure::misused("the address cannot be used", error, "ask for the whole address")
+        })?;
+        return Ok(Whom::Service(address));
+    }
+    invite_line::read(&text, unix_now()).map(Whom::Invited).map_err(|error| match error {
         InviteError::Expired { .. } => Failure::failed("the call cannot be made", error, ASK),
         error if pasted && text.len() >= TERMINAL_LINE => Failure::misused(
             "the invite cannot be used",

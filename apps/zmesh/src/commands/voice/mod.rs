@@ -5,6 +5,7 @@ mod call;
 mod devices;
 mod keyboard;
 mod meter;
+mod service;
 mod sound;
 mod talk;
 mod trial;
@@ -26,13 +27,15 @@ pub(crate) enum Voice {
     /// Wait for one call. Prints the invite, a line to hand to the other person over a channel that both trust.
     #[command(after_help = "Example:
   zmesh voice answer --network network
+  zmesh voice answer --network network --service me.key      an address that stays, instead of an invite
   zmesh voice answer --network network --input a.wav --output heard-by-a.wav")]
     Answer(answer::AnswerArgs),
-    /// Call the person who made the invite. The line is all that is needed.
+    /// Call the person who made the invite, or who waits at an address. The line is all that is needed.
     #[command(after_help = "Example:
   zmesh voice call < invite                  the line, saved in a file
   zmesh voice call                           paste it (a short one) and press Enter
   zmesh voice call 'zmesh:call/2/…'          where nobody else uses this machine
+  zmesh voice call NAME.zmesh                somebody who runs zmesh voice answer --service
   zmesh voice call --input b.wav --output heard-by-b.wav < invite")]
     Call(call::CallArgs),
     /// Hear yourself: your voice goes out over one circuit of yours, comes back over another, and is played to you. Headphones are best.

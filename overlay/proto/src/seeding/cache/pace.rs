@@ -43,4 +43,10 @@ impl Pace {
         }
         granted
     }
+
+    /// Whether the bucket is full, so that a new one would do as well.
+    #[must_use]
+    pub fn is_at_rest(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|at| at <= now)
+    }
 }

@@ -31,6 +31,8 @@ pub enum Label {
     SignerKey,
     /// What a network whose voters agree on documents begins with.
     Genesis,
+    /// A service's secret key.
+    ServiceKey,
 }
 
 impl Label {
@@ -45,11 +47,12 @@ impl Label {
             Self::KeyBackup => "ZMESH KEY BACKUP",
             Self::SignerKey => "ZMESH SIGNER KEY",
             Self::Genesis => "ZMESH GENESIS",
+            Self::ServiceKey => "ZMESH SERVICE KEY",
         }
     }
 
     fn from_words(words: &str) -> Option<Self> {
-        const ALL: [Label; 7] = [
+        const ALL: [Label; 8] = [
             Label::Network,
             Label::NetworkDraft,
             Label::Descriptor,
@@ -57,6 +60,7 @@ impl Label {
             Label::KeyBackup,
             Label::SignerKey,
             Label::Genesis,
+            Label::ServiceKey,
         ];
         ALL.into_iter().find(|label| label.words() == words)
     }

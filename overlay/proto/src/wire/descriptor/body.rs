@@ -37,7 +37,8 @@ const FLAG_REGION: u8 = 32;
 const EXIT_V4: u8 = 1;
 const EXIT_V6: u8 = 2;
 
-/// The TLS key of an exit, of a relay that keeps chunks or of one that serves documents, and the proof that the relay holds it.
+/// The TLS key of an exit, or of a relay that keeps chunks, splices meetings or serves documents, and the proof that the relay
+/// holds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ExitKey {
     pub(super) key: [u8; 32],
@@ -75,7 +76,7 @@ impl Body {
             onion_keys: secrets.iter().map(|s| s.public().to_bytes()).collect(),
             onion_proof: proof::prove_onion(&identity, onion_first, secrets),
             info: info.clone(),
-            exit: (info.exit.is_some() || info.cache || info.directory)
+            exit: (info.exit.is_some() || info.cache || info.meeting || info.directory)
                 .then(|| ExitKey { key: keys.exit_public(), proof: keys.prove_exit() }),
         };
         body.check()?;
@@ -157,7 +158,7 @@ impl Body {
             _ => FLAG_MEETING | FLAG_EXIT | FLAG_CACHE | FLAG_MIXER | FLAG_DIRECTORY | FLAG_REGION,
         };
         let flags = flags(r, known)?;
-        let exit = match flags & (FLAG_EXIT | FLAG_CACHE | FLAG_DIRECTORY) {
+        let exit = match flags & (FLAG_EXIT | FLAG_CACHE | FLAG_MEETING | FLAG_DIRECTORY) {
             0 => None,
             _ => Some(ExitKey { key: r.array()?, proof: r.array()? }),
         };

@@ -299,7 +299,7 @@ impl Descriptor {
         self.body.terms
     }
 
-    /// The Ed25519 key of the relay's TLS, if it is an exit or keeps chunks.
+    /// The Ed25519 key of the relay's TLS, if it is an exit, keeps chunks or splices meetings.
     #[must_use]
     pub fn exit_key(&self) -> Option<[u8; 32]> {
         self.body.exit.map(|exit| exit.key)

@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use super::VERSION;
 use super::chunk::{ChunkRef, SymbolRun, read_count};
 use super::host::{Host, HostName, NAME_MAX, read_name};
+use crate::service::introduce::{IntroName, IntroSecret};
+use crate::service::key::BlindedKey;
 use crate::wire::codec::{Error, ErrorKind, Reader, Writer};
 
 /// Longest request, in bytes. A stream that has sent this many without a whole request is faulty.
@@ -23,6 +25,10 @@ const RESOLVE_PTR: u8 = 3;
 const BIND_UDP: u8 = 4;
 const GIVE: u8 = 5;
 const KEEP: u8 = 6;
+const FIND_SERVICE: u8 = 16;
+const PLACE_SERVICE: u8 = 17;
+const ESTABLISH: u8 = 18;
+const INTRODUCE: u8 = 19;
 
 const FAILED: u8 = 0;
 const CONNECTED: u8 = 1;
@@ -33,6 +39,9 @@ const SYMBOLS: u8 = 5;
 const SEND: u8 = 6;
 const HELD: u8 = 7;
 const STORED: u8 = 8;
+const FOUND: u8 = 16;
+const ESTABLISHED: u8 = 17;
+const INTRODUCED: u8 = 18;
 
 /// What an origin asks at the start of a stream. Its `Debug` names the kind only.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -64,6 +73,14 @@ pub enum Request {
     Symbols(SymbolRun),
     /// Keep a chunk. Its bytes follow once the relay asks for them.
     Keep(ChunkRef),
+    /// Give the descriptor of the service with this name.
+    FindService(BlindedKey),
+    /// Keep a service's descriptor, whose bytes follow at once.
+    PlaceService,
+    /// Pass introductions on for as long as this stream lives, to this service.
+    Establish(IntroSecret),
+    /// Pass an introduction on, whose bytes follow at once, to the service known by this name.
+    Introduce(IntroName),
 }
 
 impl Request {
@@ -97,6 +114,19 @@ impl Request {
             Self::Keep(chunk) => {
                 w.u8(KEEP);
                 chunk.write(&mut w);
+            }
+            Self::FindService(blinded) => {
+                w.u8(FIND_SERVICE);
+                w.put(&blinded.0);
+            }
+            Self::PlaceService => w.u8(PLACE_SERVICE),
+            Self::Establish(secret) => {
+                w.u8(ESTABLISH);
+                w.put(secret.as_bytes());
+            }
+            Self::Introduce(name) => {
+                w.u8(INTRODUCE);
+                w.put(&name.0);
             }
         }
         w.finish()
@@ -133,6 +163,10 @@ impl Request {
             BIND_UDP => r.u32().map(|flow| Self::BindUdp { flow }),
             GIVE => SymbolRun::read(r).map(Self::Symbols),
             KEEP => ChunkRef::read(r).map(Self::Keep),
+            FIND_SERVICE => r.array().map(BlindedKey).map(Self::FindService),
+            PLACE_SERVICE => Ok(Self::PlaceService),
+            ESTABLISH => r.array().map(|bytes| Self::Establish(IntroSecret::from_bytes(&bytes))),
+            INTRODUCE => r.array().map(IntroName).map(Self::Introduce),
             _ => Err(kind_at.error(ErrorKind::Invalid)),
         }
     }
@@ -158,8 +192,14 @@ pub enum Response {
     Send,
     /// The relay has the chunk: nothing is to be sent.
     Held,
-    /// The chunk came whole and is kept.
+    /// The chunk or the descriptor came whole and is kept.
     Stored,
+    /// The service's descriptor follows.
+    Found,
+    /// The relay passes introductions on; they follow, one after the other.
+    Established,
+    /// The introduction was passed on.
+    Introduced,
     /// It could not be done.
     Failed(Failure),
 }
@@ -207,6 +247,9 @@ pub enum Failure {
     /// The bytes that came are not the chunk that was announced.
     #[error("the bytes are not the chunk that was announced")]
     Mismatch = 13,
+    /// A descriptor that is at least as new has been here.
+    #[error("the relay has had a descriptor that is at least as new")]
+    Stale = 32,
 }
 
 impl Failure {
@@ -227,6 +270,7 @@ impl Failure {
             11 => Self::Full,
             12 => Self::Elsewhere,
             13 => Self::Mismatch,
+            32 => Self::Stale,
             _ => return None,
         })
     }
@@ -275,6 +319,9 @@ impl Response {
             Self::Send => w.u8(SEND),
             Self::Held => w.u8(HELD),
             Self::Stored => w.u8(STORED),
+            Self::Found => w.u8(FOUND),
+            Self::Established => w.u8(ESTABLISHED),
+            Self::Introduced => w.u8(INTRODUCED),
             Self::Addresses(_) | Self::Names(_) => {
                 w.u8(FAILED);
                 w.u8(Failure::NameNotFound.code());
@@ -329,6 +376,9 @@ impl Response {
             SEND => Ok(Self::Send),
             HELD => Ok(Self::Held),
             STORED => Ok(Self::Stored),
+            FOUND => Ok(Self::Found),
+            ESTABLISHED => Ok(Self::Established),
+            INTRODUCED => Ok(Self::Introduced),
             _ => Err(kind_at.error(ErrorKind::Invalid)),
         }
     }
@@ -343,6 +393,10 @@ impl fmt::Debug for Request {
             Self::BindUdp { .. } => "BindUdp",
             Self::Symbols(_) => "Symbols([redacted])",
             Self::Keep(_) => "Keep([redacted])",
+            Self::FindService(_) => "FindService([redacted])",
+            Self::PlaceService => "PlaceService",
+            Self::Establish(_) => "Establish([redacted])",
+            Self::Introduce(_) => "Introduce([redacted])",
         })
     }
 }
@@ -358,6 +412,9 @@ impl fmt::Debug for Response {
             Self::Send => f.write_str("Send"),
             Self::Held => f.write_str("Held"),
             Self::Stored => f.write_str("Stored"),
+            Self::Found => f.write_str("Found"),
+            Self::Established => f.write_str("Established"),
+            Self::Introduced => f.write_str("Introduced"),
             Self::Failed(failure) => write!(f, "Failed({failure:?})"),
         }
     }

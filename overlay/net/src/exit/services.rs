@@ -1,0 +1,128 @@
+//! Requests about services.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::{RecvStream, SendStream};
+use tokio::time::timeout;
+use zmesh_proto::service::Source;
+use zmesh_proto::service::descriptor::DESCRIPTOR_LEN;
+use zmesh_proto::service::introduce::{INTRODUCE_LEN, IntroName, IntroSecret};
+use zmesh_proto::service::key::BlindedKey;
+use zmesh_proto::wire::request::{Failure, Response};
+
+use super::stream::{Asked, refuse};
+use crate::quic::{codes, local_of};
+use crate::service::Host;
+
+/// How long what belongs to a request may take to come, and an answer to leave.
+const TRANSFER: Duration = Duration::from_secs(20);
+
+impl Asked {
+    pub(super) async fn find_service(&self, blinded: BlindedKey, mut send: SendStream) {
+        let host = match self.host() {
+            Ok(host) => host,
+            Err(failure) => return refuse(send, failure).await,
+        };
+        let Some(descriptor) = host.find(&blinded) else { return refuse(send, Failure::Absent).await };
+        let sent = timeout(TRANSFER, async {
+            send.write_all(&Response::Found.encode()).await?;
+            send.write_chunk(Bytes::from(descriptor)).await
+        });
+        end(sent.await.is_ok_and(|sent| sent.is_ok()), send);
+    }
+
+    pub(super) async fn place_service(&self, head: Bytes, send: SendStream, mut recv: RecvStream) {
+        let host = match self.host() {
+            Ok(host) => host,
+            Err(failure) => return refuse(send, failure).await,
+        };
+        let mut descriptor = [0; DESCRIPTOR_LEN];
+        if !read(&head, &mut recv, &mut descriptor).await {
+            return refuse(send, Failure::Malformed).await;
+        }
+        let Some(source) = self.source() else { return refuse(send, Failure::Internal).await };
+        match host.place(source, &descriptor) {
+            Ok(()) => answer(send, Response::Stored).await,
+            Err(failure) => refuse(send, failure).await,
+        }
+    }
+
+    pub(super) async fn establish(&self, secret: IntroSecret, mut send: SendStream, mut recv: RecvStream) {
+        let host = match self.host() {
+            Ok(host) => host,
+            Err(failure) => return refuse(send, failure).await,
+        };
+        let Some(source) = self.source() else { return refuse(send, Failure::Internal).await };
+        let (_place, mut waiting) = match host.establish(&secret, source) {
+            Ok(established) => established,
+            Err(failure) => return refuse(send, failure).await,
+        };
+        if send.write_all(&Response::Established.encode()).await.is_err() {
+            return;
+        }
+        let gone = async { while let Ok(Some(_)) = recv.read_chunk(64, true).await {} };
+        tokio::pin!(gone);
+        loop {
+            let sealed = tokio::select! {
+                sealed = waiting.recv() => sealed,
+                // The service ends its half, or its circuit is gone.
+                () = &mut gone => None,
+            };
+            let Some(sealed) = sealed else { break };
+            let sent = timeout(TRANSFER, send.write_all(&sealed[..])).await;
+            if !sent.is_ok_and(|sent| sent.is_ok()) {
+                break;
+            }
+        }
+        let _ = send.finish();
+    }
+
+    pub(super) async fn introduce(&self, name: IntroName, head: Bytes, send: SendStream, mut recv: RecvStream) {
+        let host = match self.host() {
+            Ok(host) => host,
+            Err(failure) => return refuse(send, failure).await,
+        };
+        let mut sealed = Box::new([0; INTRODUCE_LEN]);
+        if !read(&head, &mut recv, &mut sealed[..]).await {
+            return refuse(send, Failure::Malformed).await;
+        }
+        match host.introduce(&name, sealed) {
+            Ok(()) => answer(send, Response::Introduced).await,
+            Err(failure) => refuse(send, failure).await,
+        }
+    }
+
+    fn host(&self) -> Result<&Arc<Host>, Failure> {
+        let host = self.place.server.host.as_ref().ok_or(Failure::Unsupported)?;
+        if self.visitor.may_ask() { Ok(host) } else { Err(Failure::QuotaExceeded) }
+    }
+
+    /// Where the request came from, as far as a relay can tell.
+    fn source(&self) -> Option<Source> {
+        let local = local_of(self.connection.remote_address())?;
+        let link = self.place.server.shard.upgrade()?.local_link(local)?;
+        Some(Source { session: self.circuit.0, link })
+    }
+}
+
+/// Reads exactly as many bytes as `into` has, of which the first came with the request.
+async fn read(head: &[u8], recv: &mut RecvStream, into: &mut [u8]) -> bool {
+    if head.len() > into.len() {
+        return false;
+    }
+    let (first, rest) = into.split_at_mut(head.len());
+    first.copy_from_slice(head);
+    timeout(TRANSFER, recv.read_exact(rest)).await.is_ok_and(|read| read.is_ok())
+}
+
+fn end(sent: bool, mut send: SendStream) {
+    let _ = if sent { send.finish().is_ok() } else { send.reset(codes::CANCELLED).is_ok() };
+}
+
+async fn answer(mut send: SendStream, response: Response) {
+    if send.write_all(&response.encode()).await.is_ok() {
+        let _ = send.finish();
+    }
+}

@@ -1,0 +1,95 @@
+//! Going to meet a client, and its streams.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{RecvStream, SendStream, ServerConfig};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use zmesh_proto::service::stream::{Answer, WANT_LEN, Want};
+
+use super::super::meet::meet;
+use super::super::{SharedSecond, own_hops};
+use crate::RelayId;
+use crate::api::{Meet, Stream};
+use crate::origin::Origin;
+use crate::quic::{self, Spliced, codes};
+
+/// How long a client may take to say what it wants.
+const WANT: Duration = Duration::from_secs(10);
+
+/// A client without streams is let go after this time.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Where a client waits.
+#[derive(Clone, Copy)]
+pub(super) struct Invitation {
+    pub(super) relay: RelayId,
+    pub(super) cookie: [u8; 16],
+}
+
+/// Builds a circuit to where the client waits, and shakes hands.
+pub(super) async fn go(
+    origin: &Arc<Origin>,
+    second: &Arc<SharedSecond>,
+    server: ServerConfig,
+    invitation: Invitation,
+    hops: usize,
+) -> Option<Arc<Spliced>> {
+    // The client chose the relay: it comes on top of one's own.
+    let hops = own_hops(&origin.network()).min(hops) + 1;
+    let met = meet(origin, invitation.relay, hops, second, Meet::join(invitation.cookie)).await;
+    let (carrier, socket) = met.inspect_err(|error| tracing::debug!(%error, "a client was not met")).ok()?;
+    let endpoint = quic::endpoint(&origin.shard.runtime, socket, Some(server)).ok()?;
+    let accepted = Spliced::accept(&origin.shard, carrier, endpoint).await;
+    accepted.inspect_err(|error| tracing::debug!(%error, "a client did not shake hands")).ok()
+}
+
+/// Serves a client until it is gone: hands its streams on.
+pub(super) async fn serve(connection: Arc<Spliced>, ports: Option<Arc<[u16]>>, streams: mpsc::Sender<(Stream, u16)>) {
+    let mut heads = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = connection.accept_stream() => {
+                let Ok((send, recv)) = accepted else { return };
+                let (connection, ports, streams) = (Arc::clone(&connection), ports.clone(), streams.clone());
+                heads.spawn(head(connection, send, recv, ports, streams));
+            }
+            Some(_) = heads.join_next() => {}
+            // Every stream holds the connection.
+            () = sleep(IDLE) => if Arc::strong_count(&connection) == 1 && heads.is_empty() { return },
+        }
+    }
+}
+
+async fn head(
+    connection: Arc<Spliced>,
+    mut send: SendStream,
+    mut recv: RecvStream,
+    ports: Option<Arc<[u16]>>,
+    streams: mpsc::Sender<(Stream, u16)>,
+) {
+    let mut want = [0; WANT_LEN];
+    let read = timeout(WANT, recv.read_exact(&mut want)).await;
+    let want = match (read, Want::decode(&want)) {
+        (Ok(Ok(())), Ok(want)) => want,
+        _ => {
+            let _ = send.reset(codes::PROTOCOL);
+            return;
+        }
+    };
+    let place = streams.try_reserve();
+    let answer = match &place {
+        _ if ports.is_some_and(|ports| !ports.contains(&want.0)) => Answer::NoSuchPort,
+        Ok(_) => Answer::Accepted,
+        Err(_) => Answer::Busy,
+    };
+    if send.write_all(&answer.encode()).await.is_err() {
+        return;
+    }
+    match place {
+        Ok(place) if answer == Answer::Accepted => place.send((Stream::spliced(send, recv, connection), want.0)),
+        _ => drop(send.finish()),
+    }
+}

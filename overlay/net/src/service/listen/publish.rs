@@ -1,0 +1,135 @@
+//! Publishing a service's descriptor.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use zmesh_proto::service::descriptor::{Contents, seal};
+use zmesh_proto::service::key::ServiceKey;
+use zmesh_proto::service::period::Period;
+use zmesh_proto::service::placement::{COPIES, stores};
+use zmesh_proto::service::revision::revision;
+use zmesh_proto::wire::request::Failure;
+
+use super::super::relay_circuit::{AskError, RelayCircuit};
+use super::super::{SharedSecond, own_hops};
+use crate::origin::Origin;
+use crate::{clock, entropy};
+
+/// How long a descriptor holds, in seconds: the time for which relays keep it.
+const HOLDS: u64 = 3 * 3_600;
+
+/// Times in descriptors are multiples of this many seconds, so that they tell little of the service's clock.
+const ROUNDED: u64 = 1_800;
+
+/// Circuits that are built at once.
+const AT_ONCE: usize = 3;
+
+/// After a relay says that it has had a newer one: as far as the clock can have been behind.
+const LEAP: u64 = 1 << 22;
+
+/// The revisions that were used, by period.
+#[derive(Default)]
+pub(super) struct Revisions {
+    last: BTreeMap<Period, u64>,
+}
+
+impl Revisions {
+    fn next(&mut self, key: &ServiceKey, period: Period, unix: u64) -> u64 {
+        let by_clock = revision(&key.blinded(period), period, unix);
+        let next = self.last.get(&period).map_or(by_clock, |last| by_clock.max(last.saturating_add(1)));
+        self.last.insert(period, next);
+        while self.last.len() > 4 {
+            self.last.pop_first();
+        }
+        next
+    }
+
+    fn leap(&mut self, period: Period) {
+        if let Some(last) = self.last.get_mut(&period) {
+            *last = last.saturating_add(LEAP);
+        }
+    }
+}
+
+/// What became of a publication.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    /// Relays that took the descriptor of the present period.
+    pub(super) copies: usize,
+    /// Relays that should have taken one, of whichever period, and did not.
+    pub(super) missed: usize,
+    /// Why the last one did not.
+    pub(super) reason: String,
+    /// Whether there is no path at all.
+    pub(super) no_path: bool,
+    /// Periods for which a relay has had a newer one.
+    stale: Vec<Period>,
+}
+
+impl Outcome {
+    /// Takes in what was learnt.
+    pub(super) fn note(&self, revisions: &mut Revisions) {
+        for period in &self.stale {
+            revisions.leap(*period);
+        }
+    }
+}
+
+/// Makes the descriptors of all periods around now, and leaves each at its relays.
+pub(super) fn publish(
+    origin: &Arc<Origin>,
+    second: &Arc<SharedSecond>,
+    key: &ServiceKey,
+    revisions: &mut Revisions,
+    mut contents: Contents,
+) -> impl Future<Output = Outcome> + Send + 'static {
+    let unix = clock::unix_seconds();
+    contents.not_after = (unix + HOLDS).next_multiple_of(ROUNDED);
+    let network = origin.network();
+    let address = key.address();
+    let mut parcels = Vec::new();
+    for period in Period::around(unix) {
+        let secret = key.blinded(period);
+        let revision = revisions.next(key, period, unix);
+        let descriptor: Arc<[u8]> = seal(&secret, &address, period, revision, &contents, &mut entropy::rng()).into();
+        for relay in stores(&network, &secret.public(), period, COPIES) {
+            parcels.push((period, relay, Arc::clone(&descriptor)));
+        }
+    }
+    let (origin, second) = (Arc::clone(origin), Arc::clone(second));
+    let now = Period::at(unix);
+    async move {
+        let hops = own_hops(&network) + 1;
+        let mut outcome = Outcome::default();
+        if parcels.is_empty() {
+            outcome.no_path = true;
+            outcome.reason = "no relay keeps descriptors of services".into();
+        }
+        let (mut parcels, mut placing) = (parcels.into_iter(), JoinSet::new());
+        loop {
+            while placing.len() < AT_ONCE
+                && let Some((period, relay, descriptor)) = parcels.next()
+            {
+                let (origin, second) = (Arc::clone(&origin), Arc::clone(&second));
+                placing.spawn(async move {
+                    let placed =
+                        async { RelayCircuit::open(&origin, relay, hops, &second).await?.place(&descriptor).await };
+                    (period, placed.await)
+                });
+            }
+            match placing.join_next().await {
+                None => return outcome,
+                Some(Ok((period, Ok(())))) => outcome.copies += usize::from(period == now),
+                Some(Ok((period, Err(error)))) => {
+                    outcome.missed += 1;
+                    if matches!(error, AskError::Refused(Failure::Stale)) {
+                        outcome.stale.push(period);
+                    }
+                    outcome.reason = error.to_string();
+                }
+                Some(Err(_)) => outcome.missed += 1,
+            }
+        }
+    }
+}

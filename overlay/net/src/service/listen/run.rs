@@ -1,0 +1,463 @@
+//! What a running service does, one event after the other.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quinn::ServerConfig;
+use rand_core::Rng as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use zmesh_proto::seeding::cache::Pace;
+use zmesh_proto::service::descriptor::Contents;
+use zmesh_proto::service::introduce;
+use zmesh_proto::service::key::{BlindedKey, Subcredential};
+use zmesh_proto::service::load::{Price, Queue};
+use zmesh_proto::service::period::Period;
+use zmesh_proto::service::pow::{Puzzle, Trial};
+
+use super::super::host::Sealed;
+use super::super::relay_circuit::AskError;
+use super::super::{ListenError, ServiceKey, ServiceOptions, SharedSecond, own_hops};
+use super::answer::{self, Invitation};
+use super::point::{self, Point, Told};
+use super::publish::{Outcome, Revisions, publish};
+use super::{SharedStats, change};
+use crate::api::{CircuitError, Stream};
+use crate::origin::Origin;
+use crate::{RelayId, clock, entropy};
+
+/// Introductions that wait for an answer.
+const WAITING: usize = 128;
+
+/// Circuits to meeting relays that are begun, in a second and at once. Each shows a relay of the client's choice one of the service's.
+const MEETINGS: u64 = 8;
+const MEETINGS_BURST: u64 = 32;
+
+/// The pause before another introduction point is tried: doubled after each that failed, up to the second.
+const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Points that may fail before a service that was never up says so.
+const PATIENCE: u32 = 6;
+
+/// Relays that failed as introduction points are left alone for so long.
+const REST: Duration = Duration::from_secs(600);
+
+/// An introduction point is replaced after 18 to 24 hours.
+const POINT_LIFE: Duration = Duration::from_secs(18 * 3_600);
+
+/// The least time between two publications, unless points changed.
+const PUBLISH_PAUSE: Duration = Duration::from_secs(10);
+
+/// A publication that not all relays took is repeated after this, doubled each time.
+const REPEAT: Duration = Duration::from_secs(30);
+const REPEAT_MAX: Duration = Duration::from_secs(900);
+
+/// A seed for proofs of work lasts this long.
+const SEED_LIFE: Duration = Duration::from_secs(2 * 3_600);
+
+/// How often a service looks around.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What whoever started the service waits for.
+pub(super) enum Begun {
+    /// Not yet, and why.
+    Not(String),
+    /// The descriptor can be found.
+    Up,
+    /// It will not be.
+    Failed(Failure),
+}
+
+/// Why a service cannot begin.
+#[derive(Clone)]
+pub(super) enum Failure {
+    NetworkTooSmall(String),
+    NoIntroduction(String),
+    NotPublished(String),
+}
+
+impl Failure {
+    pub(super) fn error(&self) -> ListenError {
+        match self.clone() {
+            Self::NetworkTooSmall(why) => ListenError::NetworkTooSmall(why),
+            Self::NoIntroduction(why) => ListenError::NoIntroduction(why),
+            Self::NotPublished(why) => ListenError::NotPublished(why),
+        }
+    }
+}
+
+/// See the head of this module.
+pub(super) struct Service {
+    origin: Arc<Origin>,
+    key: ServiceKey,
+    options: ServiceOptions,
+    second: Arc<SharedSecond>,
+    tls: [u8; 32],
+    server: ServerConfig,
+    streams: mpsc::Sender<(Stream, u16)>,
+    stats: SharedStats,
+    begun: watch::Sender<Begun>,
+
+    points: BTreeMap<u64, Point>,
+    next_point: u64,
+    failed: VecDeque<(RelayId, Instant)>,
+    failures: u32,
+    not_before: Instant,
+
+    revisions: Revisions,
+    publishing: JoinSet<Outcome>,
+    /// When to publish next.
+    publish_at: Option<Instant>,
+    published_at: Option<Instant>,
+    repeats: u32,
+    /// The random value by which the descriptor was placed.
+    placed_by: [u8; 32],
+
+    seeds: Vec<[u8; 32]>,
+    seed_born: Instant,
+    trial: Trial,
+    price: Price,
+    queue: Queue<Invitation>,
+    pace: Pace,
+    answering: JoinSet<()>,
+    clients: Arc<Semaphore>,
+    /// Blinded keys and subcredentials of the periods around now.
+    periods: Vec<(Period, BlindedKey, Subcredential)>,
+}
+
+impl Service {
+    #[expect(clippy::too_many_arguments, reason = "called once, with what the listener has made")]
+    pub(super) fn new(
+        origin: &Arc<Origin>,
+        key: ServiceKey,
+        options: ServiceOptions,
+        second: Arc<SharedSecond>,
+        (tls, server): ([u8; 32], ServerConfig),
+        streams: mpsc::Sender<(Stream, u16)>,
+        stats: SharedStats,
+        begun: watch::Sender<Begun>,
+    ) -> Self {
+        let now = clock::now();
+        let clients = Arc::new(Semaphore::new(options.clients));
+        Self {
+            origin: Arc::clone(origin),
+            key,
+            options,
+            second,
+            tls,
+            server,
+            streams,
+            stats,
+            begun,
+            points: BTreeMap::new(),
+            next_point: 0,
+            failed: VecDeque::new(),
+            failures: 0,
+            not_before: now,
+            revisions: Revisions::default(),
+            publishing: JoinSet::new(),
+            publish_at: None,
+            published_at: None,
+            repeats: 0,
+            placed_by: [0; 32],
+            seeds: vec![*entropy::secret()],
+            seed_born: now,
+            trial: Trial::new(),
+            price: Price::new(now),
+            queue: Queue::new(WAITING),
+            pace: Pace::new(MEETINGS, MEETINGS_BURST),
+            answering: JoinSet::new(),
+            clients,
+            periods: Vec::new(),
+        }
+    }
+
+    /// Runs until the node is shut down or the task is aborted.
+    pub(super) async fn run(mut self) {
+        let (told, mut tells) = mpsc::channel(64);
+        loop {
+            if self.origin.shard.is_stopping() {
+                return;
+            }
+            self.look(clock::now(), &told);
+            tokio::select! {
+                told = tells.recv() => if let Some((number, told)) = told {
+                    self.handle(clock::now(), number, told);
+                },
+                Some(outcome) = self.publishing.join_next() => {
+                    self.published(clock::now(), outcome.unwrap_or_default());
+                }
+                Some(_) = self.answering.join_next() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Whatever is due.
+    fn look(&mut self, now: Instant, told: &mpsc::Sender<(u64, Told)>) {
+        self.turn_periods();
+        self.turn_seeds(now);
+        self.turn_points(now);
+        self.queue.expire(now);
+        if now >= self.price.next_look() {
+            let (shed, waiting) = (self.queue.take_shed(), self.queue.len());
+            change(&self.stats, |stats| stats.shed += shed);
+            if let Some(effort) = self.price.look(now, shed, waiting) {
+                change(&self.stats, |stats| stats.effort = effort);
+                self.publish_soon(now);
+            }
+        }
+        let wanted = self.options.intros;
+        while self.points.len() < wanted && now >= self.not_before {
+            self.failed.retain(|(_, since)| now.duration_since(*since) < REST);
+            let mut used: Vec<RelayId> = self.points.values().map(|point| point.relay).collect();
+            used.extend(self.failed.iter().map(|(relay, _)| *relay));
+            let Some(relay) = point::choose(&self.origin, &used) else {
+                self.fail(Failure::NetworkTooSmall("no relay passes introductions on".into()));
+                self.not_before = now + PAUSE_MAX;
+                return;
+            };
+            // A network of few relays has fewer points than are wanted.
+            if self.points.values().any(|point| point.relay == relay) {
+                break;
+            }
+            // The service chose the relay, so it counts among its own.
+            let hops = own_hops(&self.origin.network()).min(self.options.hops);
+            let number = self.next_point;
+            self.next_point += 1;
+            let point = Point::start(&self.origin, &self.second, relay, hops, number, told.clone());
+            self.points.insert(number, point);
+            change(&self.stats, |stats| stats.introduction_points_ever += 1);
+        }
+        if self.placed_by != self.origin.network().shared_random() && self.published_at.is_some() {
+            self.publish_soon(now);
+        }
+        if self.publishing.is_empty() && self.publish_at.is_some_and(|at| at <= now) {
+            self.publish(now);
+        }
+        self.answer(now);
+    }
+
+    fn turn_periods(&mut self) {
+        let around = Period::around(clock::unix_seconds());
+        if self.periods.iter().map(|(period, ..)| *period).eq(around.iter().copied()) {
+            return;
+        }
+        self.periods = around
+            .into_iter()
+            .map(|period| {
+                let secret = self.key.blinded(period);
+                (period, secret.public(), secret.subcredential())
+            })
+            .collect();
+        if self.published_at.is_some() {
+            self.publish_at = Some(clock::now());
+        }
+    }
+
+    fn turn_seeds(&mut self, now: Instant) {
+        if now.duration_since(self.seed_born) < SEED_LIFE {
+            return;
+        }
+        self.seed_born = now;
+        self.seeds.insert(0, *entropy::secret());
+        // Whoever has the descriptor before this one may still be at work.
+        self.seeds.truncate(2);
+        if self.price.effort() > 0 {
+            self.publish_soon(now);
+        }
+    }
+
+    /// Old points and full ones make room for others; one at a time, so that clients always find some.
+    fn turn_points(&mut self, now: Instant) {
+        let worn = self.points.iter().find(|(number, point)| {
+            // Points of one start do not end together.
+            let life = POINT_LIFE + Duration::from_secs((*number * 7_919) % 21_600);
+            point.seen.is_full() || now.duration_since(point.born) > life
+        });
+        if let Some(number) = worn.map(|(number, _)| *number) {
+            self.points.remove(&number);
+            self.publish_soon(now);
+        }
+    }
+
+    fn handle(&mut self, now: Instant, number: u64, told: Told) {
+        match told {
+            Told::Up => {
+                if let Some(point) = self.points.get_mut(&number) {
+                    point.up = true;
+                    self.failures = 0;
+                    self.publish_soon(now);
+                }
+            }
+            Told::Came(sealed) => self.introduced(now, number, &sealed),
+            Told::Down(error) => {
+                let Some(point) = self.points.remove(&number) else { return };
+                tracing::debug!(%error, "an introduction point is gone");
+                self.failed.push_back((point.relay, now));
+                self.not_before = now + (PAUSE * 2u32.saturating_pow(self.failures.min(16))).min(PAUSE_MAX);
+                self.failures = self.failures.saturating_add(1);
+                if point.up {
+                    self.publish_soon(now);
+                }
+                match &error {
+                    AskError::Circuit(CircuitError::NoPath(why)) => self.fail(Failure::NetworkTooSmall(why.clone())),
+                    error if self.failures >= PATIENCE => self.fail(Failure::NoIntroduction(error.to_string())),
+                    error => self.not_yet(&error.to_string()),
+                }
+            }
+        }
+        let up = self.points.values().filter(|point| point.up).count();
+        change(&self.stats, |stats| stats.introduction_points = up);
+    }
+
+    fn not_yet(&self, why: &str) {
+        self.begun.send_if_modified(|begun| match begun {
+            Begun::Not(old) => {
+                why.clone_into(old);
+                true
+            }
+            _ => false,
+        });
+    }
+
+    /// Whoever waits for the start is told that it failed; a service that was up once goes on trying.
+    fn fail(&self, failure: Failure) {
+        self.begun.send_if_modified(|begun| match begun {
+            Begun::Not(_) => {
+                *begun = Begun::Failed(failure);
+                true
+            }
+            _ => false,
+        });
+    }
+
+    fn publish_soon(&mut self, now: Instant) {
+        let earliest = self.published_at.map_or(now, |at| now.max(at + PUBLISH_PAUSE));
+        self.publish_at = Some(self.publish_at.map_or(earliest, |at| at.min(earliest)));
+    }
+
+    fn publish(&mut self, now: Instant) {
+        let intros: Vec<_> = self.points.values().filter(|point| point.up).map(Point::describe).collect();
+        // The first descriptor waits a moment for all points, and one without any helps nobody.
+        let all = self.points.values().all(|point| point.up);
+        if intros.is_empty() || !all && self.published_at.is_none() && intros.len() < self.options.intros.min(2) {
+            self.publish_at = Some(now + LOOK);
+            return;
+        }
+        let puzzle = Puzzle { effort: self.price.effort(), seed: self.seeds[0] };
+        let contents = Contents { not_after: 0, tls: self.tls, puzzle, intros };
+        self.placed_by = self.origin.network().shared_random();
+        self.publishing.spawn(publish(&self.origin, &self.second, &self.key, &mut self.revisions, contents));
+        self.publish_at = None;
+    }
+
+    fn published(&mut self, now: Instant, outcome: Outcome) {
+        outcome.note(&mut self.revisions);
+        self.published_at = Some(now);
+        change(&self.stats, |stats| {
+            stats.copies = outcome.copies;
+            stats.publications += 1;
+        });
+        if outcome.copies > 0 {
+            self.begun.send_if_modified(|begun| match begun {
+                Begun::Not(_) => {
+                    *begun = Begun::Up;
+                    true
+                }
+                _ => false,
+            });
+        } else if outcome.no_path {
+            self.fail(Failure::NetworkTooSmall(outcome.reason.clone()));
+        } else {
+            self.fail(Failure::NotPublished(outcome.reason.clone()));
+        }
+        let next = if outcome.missed == 0 && outcome.copies > 0 {
+            self.repeats = 0;
+            // Between 45 and 75 minutes: relays keep it for three hours, and nobody sets a clock by it.
+            Duration::from_secs(2_700 + entropy::rng().next_u64() % 1_800)
+        } else {
+            tracing::debug!(missed = outcome.missed, reason = outcome.reason, "not all relays took the descriptor");
+            self.repeats = self.repeats.saturating_add(1);
+            (REPEAT * 2u32.saturating_pow(self.repeats.min(10))).min(REPEAT_MAX)
+        };
+        let at = now + next;
+        self.publish_at = Some(self.publish_at.map_or(at, |sooner| sooner.min(at)));
+    }
+
+    /// An introduction came by way of a point: open, compare with those seen, check the work, queue.
+    fn introduced(&mut self, now: Instant, number: u64, sealed: &Sealed) {
+        change(&self.stats, |stats| stats.introductions += 1);
+        if !self.accept(now, number, sealed) {
+            change(&self.stats, |stats| stats.refused += 1);
+        }
+    }
+
+    fn accept(&mut self, now: Instant, number: u64, sealed: &Sealed) -> bool {
+        let subcredentials: Vec<Subcredential> =
+            self.periods.iter().map(|(.., subcredential)| *subcredential).collect();
+        let Some(point) = self.points.get(&number) else { return false };
+        let Ok((introduction, period)) = introduce::open(&sealed[..], &point.name, &point.key, &subcredentials) else {
+            return false;
+        };
+        // A client that tries a second point comes with the same cookie; so does a relay that repeats.
+        if self.points.values().any(|point| point.seen.contains(&introduction.cookie)) {
+            return false;
+        }
+        if let Some(point) = self.points.get_mut(&number) {
+            point.seen.insert(&introduction.cookie);
+        }
+        let (_, blinded, _) = self.periods[period];
+        if !self.trial.holds(&self.seeds, &blinded, &introduction.cookie, &introduction.solution) {
+            return false;
+        }
+        let invitation = Invitation { relay: introduction.relay, cookie: introduction.cookie };
+        self.queue.push(now, introduction.solution.effort, invitation);
+        true
+    }
+
+    /// Goes to meet as many as may be met at once.
+    fn answer(&mut self, now: Instant) {
+        while self.answering.len() < self.options.answers + self.busy() && !self.queue.is_empty() {
+            let Ok(place) = Arc::clone(&self.clients).try_acquire_owned() else { return };
+            if !self.pace.take(now, 1) {
+                return;
+            }
+            let Some((effort, invitation)) = self.queue.pop(now) else { return };
+            self.price.answered(effort);
+            self.go(invitation, place);
+        }
+    }
+
+    /// Clients that were met: their tasks are among those that answer, and do not count against the next ones.
+    fn busy(&self) -> usize {
+        self.stats.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clients
+    }
+
+    fn go(&mut self, invitation: Invitation, place: OwnedSemaphorePermit) {
+        let (origin, second, server) = (Arc::clone(&self.origin), Arc::clone(&self.second), self.server.clone());
+        let (streams, stats, hops) = (self.streams.clone(), Arc::clone(&self.stats), self.options.hops);
+        let ports: Option<Arc<[u16]>> = self.options.ports.as_deref().map(Arc::from);
+        self.answering.spawn(async move {
+            let _place = place;
+            let Some(connection) = answer::go(&origin, &second, server, invitation, hops).await else { return };
+            change(&stats, |stats| {
+                stats.met += 1;
+                stats.clients += 1;
+            });
+            let _gone = Gone(Arc::clone(&stats));
+            answer::serve(connection, ports, streams).await;
+        });
+    }
+}
+
+/// A client that was met is gone.
+struct Gone(SharedStats);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        change(&self.0, |stats| stats.clients = stats.clients.saturating_sub(1));
+    }
+}
