@@ -134,6 +134,10 @@ impl Testnet {
                 exit: exit.then_some(ports),
                 meeting: true,
                 cache: config.chunks.is_some(),
+                mixer: false,
+                directory: false,
+                region: None,
+                control: Vec::new(),
             };
             let terms = Terms { published: unix, expires: unix + VALID + 1, revision: 1 };
             let keys = RelayKeys::from_text(text.as_bytes()).expect("keys read back what they wrote");

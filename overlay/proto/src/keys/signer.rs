@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 use super::{CHECK_LEN, Error, TEXT_MAX, VERSION, checksum};
 use crate::wire::codec::armour::{self, Label};
 use crate::wire::codec::{Reader, Writer};
+use crate::wire::control::{HeaderHash, precommit_message};
+use crate::wire::document::NetworkId;
 
 /// An Ed25519 key that signs network documents. A relay's identity may serve as one.
 pub struct SignerKey(SigningKey);
@@ -31,6 +33,19 @@ impl SignerKey {
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
+    }
+
+    /// Signs a precommit of a header, or of nothing, as the successor of `previous`. A voter's machine asks for this once in a round
+    /// and remembers what it signed.
+    #[must_use]
+    pub fn sign_precommit(
+        &self,
+        network: &NetworkId,
+        previous: &HeaderHash,
+        round: u32,
+        header: Option<&HeaderHash>,
+    ) -> [u8; 64] {
+        self.sign(&precommit_message(network, previous, round, header))
     }
 
     /// The key file, as text armour.

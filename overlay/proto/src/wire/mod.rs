@@ -3,6 +3,7 @@
 pub mod bootstrap;
 pub mod cell;
 pub mod codec;
+pub mod control;
 pub mod datagram;
 pub mod descriptor;
 pub mod document;
