@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
+use zmesh_proto::directory::Warning;
 use zmesh_proto::link::{LinkConfig, LocalIdentity};
 use zmesh_proto::node::NodeConfig;
-use zmesh_proto::directory::Warning;
 use zmesh_proto::path::GuardReport;
 use zmesh_proto::wire::bootstrap::Bootstrap;
 

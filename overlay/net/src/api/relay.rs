@@ -411,6 +411,14 @@ impl RelayHandle {
         })
     }
 
+    /// Has the relay stop in the middle of every document that it gives, to see that clients find out.
+    #[cfg(feature = "testnet")]
+    pub fn cut_documents_short(&self) {
+        if let Some(documents) = &self.documents {
+            documents.cut_short();
+        }
+    }
+
     /// Ends the relay as if its process was killed.
     #[cfg(feature = "testnet")]
     pub(crate) async fn kill(&self) {

@@ -110,7 +110,7 @@ impl Client {
         let mut entries = self.settings.bootstrap.entries().to_vec();
         shuffle(&mut entries);
         let known = base.map(|held| held.snapshot().descriptors()).unwrap_or_default();
-        let mut known: Vec<&Descriptor> = known.iter().filter(|known| known.exit_key().is_some()).collect();
+        let mut known: Vec<&Descriptor> = known.iter().filter(|known| known.info().directory).collect();
         shuffle(&mut known);
         for descriptor in known {
             if entries.len() >= self.settings.bootstrap.entries().len() + KNOWN_ENTRIES {

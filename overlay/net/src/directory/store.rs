@@ -90,6 +90,9 @@ pub(crate) struct DocumentStore {
     genesis: Bytes,
     served: RwLock<Option<Arc<Served>>>,
     pace: Mutex<Pace>,
+    /// Stops in the middle of every document, to see that clients find out.
+    #[cfg(feature = "testnet")]
+    cut: std::sync::atomic::AtomicBool,
 }
 
 /// What the answer to a request is.
@@ -104,7 +107,28 @@ impl DocumentStore {
     pub(crate) fn new(genesis: Vec<u8>) -> Result<Self, PublishError> {
         check("genesis", &genesis)?;
         let pace = Mutex::new(Pace::new(BYTES_PER_SECOND, BYTES_BURST));
-        Ok(Self { genesis: genesis.into(), served: RwLock::default(), pace })
+        Ok(Self {
+            genesis: genesis.into(),
+            served: RwLock::default(),
+            pace,
+            #[cfg(feature = "testnet")]
+            cut: false.into(),
+        })
+    }
+
+    /// Stops in the middle of every document from now on.
+    #[cfg(feature = "testnet")]
+    pub(crate) fn cut_short(&self) {
+        self.cut.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// How much of a document of this length is given.
+    pub(crate) fn given(&self, len: usize) -> usize {
+        #[cfg(feature = "testnet")]
+        if self.cut.load(std::sync::atomic::Ordering::Relaxed) {
+            return len / 2;
+        }
+        len
     }
 
     /// Gives a newer document from now on.

@@ -23,9 +23,12 @@ impl Asked {
         };
         let len = parts.iter().map(bytes::Bytes::len).sum::<usize>();
         let Ok(len) = u32::try_from(len) else { return refuse(send, Failure::Internal).await };
+        let mut left = store.given(len as usize);
         let sent = timeout(TRANSFER, async {
             send.write_all(&Response::Document { len }.encode()).await?;
-            for part in parts {
+            for mut part in parts {
+                part.truncate(left);
+                left -= part.len();
                 send.write_chunk(part).await?;
             }
             Ok::<_, quinn::WriteError>(())

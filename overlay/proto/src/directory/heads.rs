@@ -4,6 +4,9 @@
 //! signatures that a document needs; who is cut off with everybody whom it asks sees documents that grow old, or two
 //! histories. None of that needs a clock better than an epoch.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use zmesh_sphinx::RelayId;

@@ -3,6 +3,9 @@
 //! A newcomer makes one from a genesis whose hash it pinned, the headers at which voters changed, and a snapshot; who was here
 //! before reads it from the disk, where nothing is believed that signatures do not show anew; and it moves on by differences.
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use super::chain::{Chain, ChainError};
 use super::heads::Known;
 use super::{Network, TRUST_LIMIT};
@@ -233,7 +236,9 @@ fn arrive(
         }
     }
     if changes.len() > CHANGES_MAX {
-        return Err(FormError::Field { field: "list of changes of voters", rule: "can have at most 4,096 entries" }.into());
+        return Err(
+            FormError::Field { field: "list of changes of voters", rule: "can have at most 4,096 entries" }.into()
+        );
     }
     Ok(changes)
 }

@@ -5,10 +5,14 @@
 
 mod by_hand;
 mod chain;
+mod entry;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod fork;
+mod heads;
+mod held;
 mod measure;
+mod refresh;
 #[cfg(test)]
 mod tests;
 
@@ -26,7 +30,10 @@ pub use crate::wire::document::DocumentError;
 pub use by_hand::ByHand;
 pub use chain::{Chain, ChainError, Head, TRUST_LIMIT};
 pub use fork::{DoubleSigners, FORK_MAX, Fork};
+pub use heads::{COMPARED, Comparison, Known, Lie, Said, Split, Warning, compare};
+pub use held::{CHANGES_MAX, Held, HeldError, Step, read_changes};
 pub use measure::{Coordinate, Measure};
+pub use refresh::{next_refresh, retry_after};
 
 /// A verified network document that was valid when it was read.
 #[derive(Clone, Debug)]

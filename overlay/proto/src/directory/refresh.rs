@@ -1,5 +1,8 @@
 //! When a client asks for the next document.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use rand_core::Rng;
