@@ -35,6 +35,9 @@ impl RelayFlags {
     /// It serves documents.
     pub const DIRECTORY: Self = Self(128);
 
+    /// Those that a descriptor says.
+    pub(crate) const SAID: [Self; 5] = [Self::EXIT, Self::MEETING, Self::CACHE, Self::MIXER, Self::DIRECTORY];
+
     /// The flag of entries that have a coordinate.
     const PLACED: Self = Self(1 << 15);
     const FLAGS: u16 = !(1 << 15);

@@ -12,7 +12,7 @@ use crate::wire::codec::is_clean;
 use crate::wire::document::{NAME_MAX, NetworkId};
 
 /// Largest genesis, in bytes.
-pub const GENESIS_MAX: usize = 16 * 1024;
+pub(super) const GENESIS_MAX: usize = 16 * 1024;
 /// Shortest epoch, in seconds: only test networks turn over so fast.
 pub const EPOCH_LENGTH_MIN: u32 = 2;
 /// Longest epoch, in seconds: a day.

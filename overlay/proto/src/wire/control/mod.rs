@@ -16,10 +16,11 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod topic;
+pub mod vote;
 mod voters;
 
+pub(crate) use entry::write_table;
 pub use entry::{RELAY_ENTRY_LEN, RelayEntry, RelayFlags};
-pub(crate) use entry::{read_table, write_table};
 pub(crate) use epoch::descriptor_hash;
 pub use epoch::{DIFFERENCE_MAX, DOCUMENT_MAX, Difference, EpochDocument, SNAPSHOT_MAX, Snapshot};
 pub use genesis::{EPOCH_LENGTH_MAX, EPOCH_LENGTH_MIN, Genesis, GenesisTerms};

@@ -6,9 +6,9 @@ use super::canonical::{FormError, rule};
 use super::schema;
 
 /// Most parameters.
-pub const PARAMETERS_MAX: usize = 32;
+pub(super) const PARAMETERS_MAX: usize = 32;
 /// Longest name of a parameter, in bytes.
-pub const PARAMETER_NAME_MAX: usize = 32;
+pub(super) const PARAMETER_NAME_MAX: usize = 32;
 
 const LIFETIME: &str = "lifetime";
 const SEEN_BY: &str = "seen-by";
