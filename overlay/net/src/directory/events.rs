@@ -1,6 +1,6 @@
 //! What a client tells of its network's documents.
 
-use zmesh_proto::directory::{ChainError, Lie, Warning};
+use zmesh_proto::directory::{ChainError, Lie, Split, Warning};
 use zmesh_proto::node::DescriptorFailure;
 use zmesh_proto::wire::descriptor::DescriptorError;
 
@@ -67,6 +67,8 @@ pub enum DirectoryEvent {
         /// What it gave.
         lie: Lie,
     },
+    /// Enough voters signed two documents where there may be one: the proof, which convinces everybody who knows them.
+    TwoHistories(Split),
     /// A newer document could not be had from a relay that named it.
     FetchFailed {
         /// Which relay.

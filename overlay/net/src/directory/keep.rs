@@ -97,6 +97,9 @@ impl Round<'_> {
         for (relay, lie) in &comparison.liars {
             self.client.tell(DirectoryEvent::RelayLied { relay: *relay, lie: lie.clone() });
         }
+        if let Some(split) = comparison.split.clone() {
+            self.client.tell(DirectoryEvent::TwoHistories(split));
+        }
         let epoch_now = self.held.chain().genesis().epoch_at(clock::unix_seconds());
         let (agree, asked) = (comparison.current.len(), comparison.answered() + comparison.unreached);
         self.client.tell(DirectoryEvent::Compared { agree, asked });

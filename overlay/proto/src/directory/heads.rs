@@ -11,7 +11,7 @@ use std::fmt;
 
 use zmesh_sphinx::RelayId;
 
-use super::chain::{Chain, ChainError};
+use super::chain::{Chain, ChainError, verify_signatures};
 use super::fork::{DoubleSigners, Fork};
 use crate::wire::control::{HeaderHash, SignedHeader, VoterSet};
 
@@ -50,10 +50,9 @@ pub struct Known<'a> {
 /// Two histories of one network.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Split {
-    /// The proof, which convinces everybody who knows the voters.
-    pub fork: Box<Fork>,
-    /// Who signed both.
-    pub signers: DoubleSigners,
+    /// Both headers of one epoch and who signed both, which convinces everybody who knows the voters; none where only a later
+    /// header of the other history was seen.
+    pub proof: Option<(Box<Fork>, DoubleSigners)>,
     /// The epoch of the lower branch.
     pub epoch: u64,
 }
@@ -117,13 +116,16 @@ impl Comparison {
         match known.chain.verify(given) {
             Ok(()) => self.take_newer(known, relay, given),
             Err(ChainError::NotNewer { .. }) if header.epoch() < head.epoch => self.stale.push((relay, header.epoch())),
-            // Another document of this epoch, or one that follows another: two histories, if enough signed it.
-            Err(error @ (ChainError::NotNewer { .. } | ChainError::OtherPast { .. })) => {
-                match split(known, known.signers, known.header, given) {
-                    Some(split) => self.split = Some(split),
-                    None => self.liars.push((relay, error.into())),
-                }
-            }
+            // Another document of this epoch: two histories, if enough signed it.
+            Err(error @ ChainError::NotNewer { .. }) => match split(known, known.signers, known.header, given) {
+                Some(split) => self.split = Some(split),
+                None => self.liars.push((relay, error.into())),
+            },
+            // One that follows another document of this epoch: the same, one document later.
+            Err(ChainError::OtherPast { .. }) => match verify_signatures(&head.voters, given, head.epoch) {
+                Ok(()) => self.split = Some(Split { proof: None, epoch: head.epoch }),
+                Err(error) => self.liars.push((relay, error.into())),
+            },
             Err(ChainError::OtherVoters { .. }) => {
                 if self.beyond.is_none_or(|(_, epoch)| epoch < header.epoch()) {
                     self.beyond = Some((relay, header.epoch()));
@@ -185,7 +187,7 @@ fn split(known: Known<'_>, voters: &VoterSet, first: &SignedHeader, second: &Sig
     let fork = Fork::find(first, second)?;
     let signers = fork.verify(known.chain.genesis(), voters).ok()?;
     let epoch = first.header().epoch().min(second.header().epoch());
-    Some(Split { fork: Box::new(fork), signers, epoch })
+    Some(Split { proof: Some((Box::new(fork), signers)), epoch })
 }
 
 /// Why a client may be cut off from its network: one line for people.

@@ -11,7 +11,7 @@ use super::core::{Core, Timer};
 use super::{DescriptorFailure, Event, FetchError, FetchId};
 use crate::link::{DescriptorPart, LinkId, LinkPeer};
 use crate::relay::budget::RateLimit;
-use crate::wire::descriptor::{DESCRIPTOR_MAX, Descriptor};
+use crate::wire::descriptor::Descriptor;
 use crate::wire::frame::{DocParts, Frame, PART_LEN};
 
 /// Parts that one link is given at once, and then in a second: a descriptor with all repetitions, and then hardly more.
@@ -29,7 +29,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// How long a fetch may take, the link's handshake included.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// So often may a relay's descriptor change under a fetch.
-const CHANGES_MAX: u32 = 2;
+const CHANGES_MAX: u32 = 3;
 
 /// What a relay gives.
 pub(super) struct Giver {
@@ -101,35 +101,51 @@ impl Fetch {
         core.timers.set(Timer::Fetch(key), (now + wait).min(self.began + PATIENCE));
     }
 
-    /// Takes a part; says whether it was one to go on with.
+    /// Takes a part.
     fn take(&mut self, part: DescriptorPart) -> Result<Taken, DescriptorFailure> {
         let whole = (part.whole_len, part.tag);
-        if part.part == 0 && self.whole != Some(whole) {
+        if self.whole.is_some_and(|known| known != whole) {
+            // The descriptor has changed: from its beginning again.
+            self.changes += 1;
+            self.whole = None;
+            self.parts.clear();
+            if self.changes > CHANGES_MAX {
+                return Err(DescriptorFailure::Unreadable);
+            }
+            if part.part != 0 {
+                return Ok(Taken::Some);
+            }
+        }
+        if self.whole.is_none() {
+            if part.part != 0 {
+                return Ok(Taken::Nothing);
+            }
             if part.whole_len == 0 {
                 return Err(DescriptorFailure::None);
             }
-            if part.whole_len > DESCRIPTOR_MAX || self.changes > CHANGES_MAX {
-                return Err(DescriptorFailure::Unreadable);
-            }
-            self.changes += 1;
             self.whole = Some(whole);
             self.parts = vec![None; part.whole_len.div_ceil(PART_LEN)];
-            self.parts[0] = Some(part.bytes);
-            return Ok(if self.parts.len() == 1 { Taken::All } else { Taken::First });
         }
-        let place = self.parts.get_mut(usize::from(part.part)).filter(|_| self.whole == Some(whole));
-        match place {
+        let first = part.part == 0;
+        match self.parts.get_mut(usize::from(part.part)) {
             Some(place @ None) => *place = Some(part.bytes),
             _ => return Ok(Taken::Nothing),
         }
-        Ok(if self.parts.iter().all(Option::is_some) { Taken::All } else { Taken::Nothing })
+        Ok(match (self.parts.iter().all(Option::is_some), first) {
+            (true, _) => Taken::All,
+            (false, true) => Taken::Some,
+            (false, false) => Taken::Nothing,
+        })
     }
 }
 
 /// What a part changed.
 enum Taken {
+    /// There is nothing to do about it now.
     Nothing,
-    First,
+    /// Other parts have to be asked for.
+    Some,
+    /// The descriptor is whole.
     All,
 }
 
@@ -190,7 +206,7 @@ impl Fetches {
             let Some(fetch) = self.under_way.get_mut(&key) else { continue };
             match fetch.take(part.clone()) {
                 Ok(Taken::Nothing) => {}
-                Ok(Taken::First) => fetch.ask(core, now, key),
+                Ok(Taken::Some) => fetch.ask(core, now, key),
                 Ok(Taken::All) => {
                     let descriptor = fetch.parts.iter().flatten().flatten().copied().collect();
                     self.end(core, key);

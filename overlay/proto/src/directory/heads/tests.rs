@@ -77,8 +77,8 @@ fn two_documents_of_one_epoch_are_two_histories() {
     // Both newer than what the client has.
     let both = vec![header(one.document().signed()), header(two.document().signed()), Said::Same];
     let result = compared(&story, both);
-    let split = result.split.clone().expect("two histories");
-    assert!(split.signers.proven && split.signers.keys.len() == 4);
+    let (_, signers) = result.split.clone().expect("two histories").proof.expect("both headers");
+    assert!(signers.proven && signers.keys.len() == 4);
     assert_eq!(result.warning(10, 10), Some(Warning::TwoHistories { epoch: 11 }));
     // One of them is what the client has.
     story.held.advance(&[], Step::Snapshot(&one.encode())).unwrap();
@@ -99,4 +99,17 @@ fn the_voters_before_a_change_sign_the_other_history() {
     story.change_voters(20);
     let result = compared(&story, vec![header(other.document().signed()), Said::Same, Said::Same]);
     assert_eq!(result.split.expect("two histories").epoch, 11);
+}
+
+#[test]
+fn a_later_document_of_the_other_history_is_enough_to_see_it() {
+    let mut story = Story::new(1);
+    let mut other = Story::new(1);
+    other.go(|by_hand| by_hand.randomness = [99; 32]);
+    story.go(|_| ());
+    let later = other.next(|_| ());
+    let result = compared(&story, vec![header(later.document().signed()), Said::Same, Said::Same]);
+    assert_eq!(result.split, Some(Split { proof: None, epoch: 11 }));
+    let result = compared(&story, vec![header(&forged(later.document().signed())), Said::Same, Said::Same]);
+    assert!(result.split.is_none() && result.liars.len() == 1);
 }

@@ -136,7 +136,7 @@ fn a_flood_of_requests_is_answered_within_bounds_and_never_amplified() {
     let metrics = world.members[0].node.metrics().descriptors;
     assert!(asked > 500, "{asked}");
     assert!(metrics.parts_given <= 24 + 5, "{metrics:?}");
-    assert!(metrics.parts_refused >= asked - 29, "{metrics:?}");
+    assert!(metrics.parts_refused >= asked - 40, "{metrics:?}");
     assert!(world.members[4].node.metrics().descriptors.parts_unasked > 0);
     assert!(world.lengths[&L_LEN] >= asked);
     // Another peer is served as ever.

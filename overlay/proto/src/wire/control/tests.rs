@@ -173,7 +173,8 @@ proptest! {
 
 fn decode_all(bytes: &[u8]) -> Result<(), TestCaseError> {
     if let Ok(read) = Genesis::decode(bytes) {
-        prop_assert_eq!(Genesis::new(read.terms().clone()).unwrap().as_bytes(), bytes);
+        let again = Genesis::new(read.terms().clone()).unwrap();
+        prop_assert_eq!(again.as_bytes(), bytes);
     }
     if let Ok(read) = Header::decode(bytes) {
         prop_assert_eq!(read.as_bytes(), bytes);
