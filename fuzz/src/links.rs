@@ -79,6 +79,7 @@ impl End {
                     self.link = Some(link);
                     self.controls += 1;
                 }
+                Inbound::DescriptorAsked(..) | Inbound::DescriptorPart(..) => {}
             }
         }
         self.links.finish_batch(now);

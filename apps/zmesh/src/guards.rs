@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use zmesh_overlay::{Network, NodeBuilder};
+use zmesh_overlay::NodeBuilder;
 
 use crate::failure::Outcome;
 use crate::files;
+use crate::network_file::Way;
 
 /// The option of commands that build circuits.
 #[derive(Clone, Copy, Debug, Args)]
@@ -18,21 +19,22 @@ pub(crate) struct GuardOption {
 }
 
 impl GuardOption {
-    /// A node of this network with the guards that the option names. A test network is thrown away, and so are its guards.
-    pub(crate) fn apply(self, builder: NodeBuilder, network: &Network) -> Outcome<NodeBuilder> {
-        let Some(path) = self.file(network) else { return Ok(builder) };
+    /// A node of this network with the guards that the option names.
+    pub(crate) fn node(self, way: &Way) -> Outcome<NodeBuilder> {
+        let builder = way.node();
+        let Some(path) = self.file(&way.network_id(), way.is_test_network()) else { return Ok(builder) };
         if let Some(folder) = path.parent() {
             files::directory(folder)?;
         }
         Ok(builder.guard_file(path))
     }
 
-    /// The file of this network's guards, if they are kept.
-    pub(crate) fn file(self, network: &Network) -> Option<PathBuf> {
-        if self.ephemeral || network.is_test_network() {
+    /// The file of this network's guards, if they are kept. A test network is thrown away, and so are its guards.
+    pub(crate) fn file(self, network: &[u8; 32], test_network: bool) -> Option<PathBuf> {
+        if self.ephemeral || test_network {
             return None;
         }
-        let id = data_encoding::HEXLOWER.encode(&network.network_id().0[..8]);
+        let id = data_encoding::HEXLOWER.encode(&network[..8]);
         Some(state_folder()?.join("zmesh").join(format!("guards-{id}")))
     }
 }

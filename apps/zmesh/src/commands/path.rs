@@ -16,7 +16,7 @@ use self::report::Report;
 use crate::failure::{Failure, Outcome, no_circuit, not_started};
 use crate::files;
 use crate::guards::GuardOption;
-use crate::network_file::NetworkOption;
+use crate::network_file::{NetworkOption, Way};
 use crate::randomness;
 use crate::stop::Stop;
 use crate::term;
@@ -91,8 +91,17 @@ impl Explain {
 
 pub(crate) async fn run(command: PathCommand) -> Outcome {
     let PathCommand::Explain(args) = command;
-    let network = args.network.load()?;
-    let report = if args.measure { measure(&args, network).await? } else { draw(&args, &network)? };
+    let way = args.network.way()?;
+    let report = match &way {
+        _ if args.measure => measure(&args, &way).await?,
+        Way::Document(known) => draw(&args, &known.network)?,
+        Way::Line(..) => {
+            let node = args.guards.node(&way)?.spares(0).start().await.map_err(not_started)?;
+            let report = draw(&args, &node.network());
+            let _ = timeout(GOODBYE, node.shutdown()).await;
+            report?
+        }
+    };
     if args.json {
         term::json(&report.to_json());
     } else {
@@ -131,7 +140,8 @@ fn draw(args: &Explain, network: &Network) -> Outcome<Report> {
 
 /// The guards of earlier runs.
 fn stored(args: &Explain, network: &Network) -> Outcome<GuardState> {
-    let Some(path) = args.guards.file(network).filter(|path| path.exists()) else {
+    let Some(path) = args.guards.file(&network.network_id().0, network.is_test_network()).filter(|path| path.exists())
+    else {
         return Ok(GuardState::default());
     };
     let bytes = files::read(&path, "file of guards", "use --ephemeral")?;
@@ -142,7 +152,7 @@ fn stored(args: &Explain, network: &Network) -> Outcome<GuardState> {
 }
 
 /// Builds a circuit and measures it.
-async fn measure(args: &Explain, network: Arc<Network>) -> Outcome<Report> {
+async fn measure(args: &Explain, way: &Way) -> Outcome<Report> {
     let mut stop = Stop::listen(false)?;
     let mut path = PathSpec::exit().hops(args.hops.into()).port(args.port);
     if args.ipv6 {
@@ -151,8 +161,9 @@ async fn measure(args: &Explain, network: Arc<Network>) -> Outcome<Report> {
     if let Some(country) = args.country {
         path = path.country(country);
     }
-    let builder = Node::builder().network(Arc::clone(&network)).spares(0).preference(args.preference());
-    let node = args.guards.apply(builder, &network)?.start().await.map_err(not_started)?;
+    let builder = args.guards.node(way)?.spares(0).preference(args.preference());
+    let node = builder.start().await.map_err(not_started)?;
+    let network = node.network();
     term::progress(format_args!("building a circuit of {} relays and measuring it", args.hops));
     let measured = tokio::select! {
         biased;

@@ -48,7 +48,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Outcome {
     let mut stop = Stop::listen(args.exit_with_stdin)?;
-    let network = args.network.load()?;
+    let way = args.network.way()?;
     let server = Server::bind(args.listen).await.map_err(|error| {
         Failure::failed(
             format_args!("cannot listen on {}", args.listen),
@@ -60,8 +60,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
 
     term::progress(format_args!("building a circuit of {} relays", args.hops));
     let path = PathSpec::exit().hops(args.hops.into());
-    let builder = Node::builder().network(Arc::clone(&network)).path(path.clone());
-    let node = args.guards.apply(builder, &network)?.start().await.map_err(not_started)?;
+    let node = args.guards.node(&way)?.path(path.clone()).start().await.map_err(not_started)?;
     let circuits = Arc::new(Circuits::new(node.clone(), path));
     let outcome = tokio::select! {
         biased;

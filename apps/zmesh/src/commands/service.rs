@@ -63,7 +63,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Outcome {
     let mut stop = Stop::listen(args.exit_with_stdin)?;
-    let network = args.network.load()?;
+    let way = args.network.way()?;
     let key = match &args.key {
         Some(file) => load_or_make(file)?,
         None => ServiceKey::generate(&mut randomness::generator()?),
@@ -75,8 +75,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     if !args.port.is_empty() {
         options = options.ports(args.port.clone());
     }
-    let builder = Node::builder().network(Arc::clone(&network)).spares(0);
-    let node = args.guards.apply(builder, &network)?.start().await.map_err(not_started)?;
+    let node = args.guards.node(&way)?.spares(0).start().await.map_err(not_started)?;
     term::progress("building circuits to introduction points, and leaving the descriptor at relays");
     let listener = tokio::select! {
         biased;

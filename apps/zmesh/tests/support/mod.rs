@@ -51,6 +51,8 @@ impl Folder {
             .env("XDG_CONFIG_HOME", self.path("no-home"))
             .env("XDG_STATE_HOME", self.path("no-home"))
             .env_remove("ZMESH_NETWORK")
+            .env_remove("ZMESH_BOOTSTRAP")
+            .env_remove("ZMESH_STATE")
             .env_remove("ZMESH_LOG")
             .stdin(Stdio::null());
         command

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use zmesh_proto::link::{LinkConfig, LinkSecret, LocalIdentity};
 use zmesh_proto::node::{Metrics, NodeConfig, OnionKey, RelayConfig};
+use zmesh_proto::wire::descriptor::Descriptor;
 
 use super::{NodeError, PathSpec};
-use crate::chunks::{ChunkMetrics, ChunkStore, Keeper};
+use crate::chunks::{ChunkMetrics, ChunkStore, Keeper, cut};
+use crate::directory::{DocumentStore, Publication, PublishError};
 use crate::egress::Egress;
 use crate::exit::ExitServer;
 use crate::origin::{Choosing, Origin};
@@ -40,6 +42,7 @@ pub struct RelayBuilder {
     replay_file: Option<PathBuf>,
     exit_keys: Option<RelayKeys>,
     chunks: Option<ChunkStore>,
+    genesis: Option<Vec<u8>>,
     poison: bool,
     lie: Option<Lie>,
 }
@@ -86,6 +89,14 @@ impl RelayBuilder {
     #[must_use]
     pub fn chunks(mut self, store: ChunkStore) -> Self {
         self.chunks = Some(store);
+        self
+    }
+
+    /// Makes the relay give documents of the network with this genesis to whoever asks over a circuit: those that
+    /// [`RelayHandle::publish`] is given.
+    #[must_use]
+    pub fn documents(mut self, genesis: Vec<u8>) -> Self {
+        self.genesis = Some(genesis);
         self
     }
 
@@ -170,7 +181,9 @@ impl RelayBuilder {
         let mut relay = RelayConfig::new(keys.id(), OnionKey::around(keys.onion(), unix));
         relay.replay = replay;
         relay.allow_meeting = self.meeting;
-        let serves = self.egress.is_some() || self.chunks.is_some() || self.meeting;
+        let documents = self.genesis.map(DocumentStore::new).transpose();
+        let documents = documents.map_err(|error| NodeError::Documents(error.to_string()))?.map(Arc::new);
+        let serves = self.egress.is_some() || self.chunks.is_some() || self.meeting || documents.is_some();
         relay.allow_local = serves;
         if let Some(circuits) = self.max_circuits {
             relay.max_circuits = circuits;
@@ -211,10 +224,12 @@ impl RelayBuilder {
         }
         let exit = match server {
             None => None,
-            Some(server) => Some(start_exit(&started.shard, server, self.egress, keeper.clone(), host)?),
+            Some(server) => {
+                Some(start_exit(&started.shard, server, self.egress, keeper.clone(), documents.clone(), host)?)
+            }
         };
         started.shard.runtime.spawn(turn_keys(Arc::downgrade(&started.shard), keys, self.keys_changed));
-        let handle = RelayHandle { started, exit, keeper, origin: Mutex::new(None) };
+        let handle = RelayHandle { started, exit, keeper, documents, origin: Mutex::new(None) };
         if let Some(network) = network {
             handle.seed(network);
         }
@@ -233,12 +248,14 @@ fn start_exit(
     server: quinn::ServerConfig,
     egress: Option<Arc<dyn Egress>>,
     keeper: Option<Arc<Keeper>>,
+    documents: Option<Arc<DocumentStore>>,
     host: Option<(RelayId, Option<Lie>)>,
 ) -> Result<Arc<ExitServer>, NodeError> {
     let socket = CircuitSocket::exit(Arc::clone(shard));
     let endpoint = quic::endpoint(&shard.runtime, Arc::clone(&socket), Some(server))
         .map_err(|source| NodeError::System { what: "a QUIC endpoint", source })?;
-    let exit = ExitServer::start(shard, endpoint, egress, keeper, host.map(|(me, lie)| Host::start(shard, me, lie)));
+    let host = host.map(|(me, lie)| Host::start(shard, me, lie));
+    let exit = ExitServer::start(shard, endpoint, egress, keeper, host, documents);
     shard.set_exit(Arc::clone(&exit), socket);
     Ok(exit)
 }
@@ -325,6 +342,7 @@ pub struct RelayHandle {
     started: Started,
     exit: Option<Arc<ExitServer>>,
     keeper: Option<Arc<Keeper>>,
+    documents: Option<Arc<DocumentStore>>,
     /// Circuits of the relay's own, by which it passes chunks on.
     origin: Mutex<Option<Arc<Origin>>>,
 }
@@ -362,6 +380,37 @@ impl RelayHandle {
     pub async fn set_network(&self, network: Arc<Network>) -> Result<(), NodeError> {
         self.started.shard.set_network(Arc::clone(&network)).await?;
         self.seed(network);
+        Ok(())
+    }
+
+    /// The descriptor that the relay gives over a link to whoever has no circuit yet.
+    ///
+    /// # Errors
+    /// [`NodeError::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the old descriptor in place.
+    pub async fn set_descriptor(&self, descriptor: &Descriptor) -> Result<(), NodeError> {
+        let told = self.started.shard.command(Command::SetDescriptor(Box::new(descriptor.clone()))).await;
+        if told { Ok(()) } else { Err(NodeError::ShutDown) }
+    }
+
+    /// Gives a newer document to whoever asks over a circuit, and keeps those chunks of its snapshot that have their place
+    /// here, if the relay keeps chunks. Cutting takes some milliseconds for each megabyte.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; what was given before still is.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave chunks unkept.
+    pub async fn publish(&self, new: Publication) -> Result<(), PublishError> {
+        let documents = self.documents.as_ref().ok_or(PublishError::NoGenesis)?;
+        let snapshot = new.snapshot.clone();
+        let cut = tokio::task::spawn_blocking(move || cut(&snapshot).ok()).await.ok().flatten();
+        documents.publish(new, cut.as_ref().map(|cut| cut.address.to_snapshot()))?;
+        if let (Some(keeper), Some(cut)) = (&self.keeper, cut) {
+            keeper.keep_snapshot(cut).await;
+        }
         Ok(())
     }
 
@@ -434,6 +483,14 @@ impl RelayHandle {
     #[must_use]
     pub fn link_peers(&self) -> Vec<(SocketAddr, u64)> {
         self.started.shard.link_peers()
+    }
+
+    /// Has the relay stop in the middle of every document that it gives, to see that clients find out.
+    #[cfg(feature = "testnet")]
+    pub fn cut_documents_short(&self) {
+        if let Some(documents) = &self.documents {
+            documents.cut_short();
+        }
     }
 
     /// Ends the relay as if its process was killed.

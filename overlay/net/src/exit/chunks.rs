@@ -8,7 +8,7 @@ use quinn::{RecvStream, SendStream};
 use tokio::time::timeout;
 use zmesh_proto::wire::request::{ChunkRef, Failure, Response, SymbolRun};
 
-use super::stream::{Asked, refuse};
+use super::stream::{Asked, answer, refuse};
 use crate::chunks::{Admission, Announced, Keeper, Taken, is_small};
 use crate::quic::codes;
 
@@ -83,10 +83,4 @@ async fn take_in(recv: &mut RecvStream, mut announced: Announced<'_>, len: usize
         }
     }
     Some(bytes)
-}
-
-async fn answer(mut send: SendStream, response: Response) {
-    if send.write_all(&response.encode()).await.is_ok() {
-        let _ = send.finish();
-    }
 }

@@ -1,8 +1,9 @@
-//! The last hop's side: accepts QUIC over circuits, carries requests to the egress and answers those about chunks and services. A relay
-//! may do any of these.
+//! The last hop's side: accepts QUIC over circuits, carries requests to the egress and answers those about chunks, services and
+//! documents. A relay may do any of these.
 
 mod budget;
 mod chunks;
+mod documents;
 mod services;
 mod session;
 mod sessions;
@@ -23,6 +24,7 @@ use self::budget::{Budget, Pace};
 use self::sessions::{Entry, Sessions};
 use crate::chunks::Keeper;
 use crate::clock;
+use crate::directory::DocumentStore;
 use crate::egress::{CircuitHandle, Egress};
 use crate::quic::{codes, local_of};
 use crate::service::Host;
@@ -46,6 +48,8 @@ pub(crate) struct ExitServer {
     keeper: Option<Arc<Keeper>>,
     /// Missing at a relay that does nothing for services.
     host: Option<Arc<Host>>,
+    /// Missing at a relay that gives no documents.
+    documents: Option<Arc<DocumentStore>>,
     sessions: Mutex<Sessions<Connection>>,
     next: AtomicU64,
     pace: Mutex<Pace>,
@@ -60,12 +64,14 @@ impl ExitServer {
         egress: Option<Arc<dyn Egress>>,
         keeper: Option<Arc<Keeper>>,
         host: Option<Arc<Host>>,
+        documents: Option<Arc<DocumentStore>>,
     ) -> Arc<Self> {
         let server = Arc::new(Self {
             shard: Arc::downgrade(shard),
             egress,
             keeper,
             host,
+            documents,
             sessions: Mutex::default(),
             next: AtomicU64::new(1),
             pace: Mutex::new(Pace::sessions(clock::now())),

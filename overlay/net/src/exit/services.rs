@@ -120,9 +120,3 @@ async fn read(head: &[u8], recv: &mut RecvStream, into: &mut [u8]) -> bool {
 fn end(sent: bool, mut send: SendStream) {
     let _ = if sent { send.finish().is_ok() } else { send.reset(codes::CANCELLED).is_ok() };
 }
-
-async fn answer(mut send: SendStream, response: Response) {
-    if send.write_all(&response.encode()).await.is_ok() {
-        let _ = send.finish();
-    }
-}

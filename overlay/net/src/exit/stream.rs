@@ -83,6 +83,7 @@ impl Asked {
             Request::PlaceService => return self.place_service(head, send, recv).await,
             Request::Establish(secret) => return self.establish(secret, send, recv).await,
             Request::Introduce(name) => return self.introduce(name, head, send, recv).await,
+            Request::Document(ask) => return self.document(ask, send).await,
             request => request,
         };
         let Some(egress) = &self.place.server.egress else {
@@ -226,6 +227,12 @@ async fn limited<T>(asking: impl Future<Output = Result<T, EgressError>>) -> Res
 /// Answers and ends the stream.
 async fn finish(mut send: SendStream, outcome: Result<Response, EgressError>) {
     let response = outcome.unwrap_or_else(|error| Response::Failed(failure(error)));
+    if send.write_all(&response.encode()).await.is_ok() {
+        let _ = send.finish();
+    }
+}
+
+pub(super) async fn answer(mut send: SendStream, response: Response) {
     if send.write_all(&response.encode()).await.is_ok() {
         let _ = send.finish();
     }

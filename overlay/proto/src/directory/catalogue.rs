@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use zmesh_sphinx::RelayId;
 
-use crate::wire::control::{Genesis, LoadReport, Reason, Verdict, FormError, descriptor_hash};
+use crate::wire::control::{FormError, Genesis, LoadReport, Reason, Verdict, descriptor_hash};
 use crate::wire::descriptor::{Descriptor, DescriptorError, LIFETIME_AGREED};
 use crate::wire::document::{NetworkId, RELAYS_MAX, is_public};
 

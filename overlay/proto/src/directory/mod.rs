@@ -7,10 +7,14 @@ pub mod admission;
 mod by_hand;
 mod catalogue;
 mod chain;
+mod entry;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod fork;
+mod heads;
+mod held;
 mod measure;
+mod refresh;
 #[cfg(test)]
 mod tests;
 pub mod voting;
@@ -30,7 +34,10 @@ pub use by_hand::ByHand;
 pub use catalogue::Catalogue;
 pub use chain::{Chain, ChainError, Head, TRUST_LIMIT};
 pub use fork::{DoubleSigners, FORK_MAX, Fork};
+pub use heads::{COMPARED, Comparison, Known, Lie, Said, Split, Warning, compare};
+pub use held::{CHANGES_MAX, Held, HeldError, Step, read_changes};
 pub use measure::{Coordinate, Measure};
+pub use refresh::{next_refresh, retry_after};
 
 /// A verified network document that was valid when it was read.
 #[derive(Clone, Debug)]

@@ -57,6 +57,7 @@ impl<'a> Candidates<'a> {
                             .is_some_and(|exit| if port == 0 { exit.v6 || !v6 } else { exit.accepts(port, v6) })
                 }
                 LastHop::AnyMeeting => relay.meeting,
+                LastHop::AnyDirectory => relay.directory,
             }
         };
         let mut last: Vec<usize> = match want.last.given() {

@@ -366,6 +366,7 @@ fn explain(candidates: &Candidates<'_>, want: &PathRequest<'_>, strictest: Disti
                 None => Shortage::Exits { port, v6 },
             },
             LastHop::AnyMeeting => Shortage::MeetingRelays,
+            LastHop::AnyDirectory => Shortage::DirectoryRelays,
             LastHop::Any | LastHop::Meeting(_) | LastHop::Cache(_) => Shortage::Relays,
         }
     } else if candidates.count(want.hops, none) == 0 {

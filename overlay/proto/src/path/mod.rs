@@ -69,6 +69,8 @@ pub enum LastHop {
     },
     /// Any relay that splices meetings: the origin chooses where to meet.
     AnyMeeting,
+    /// Any relay that gives documents of the network.
+    AnyDirectory,
     /// This relay, chosen by somebody else. The other relays differ from it in operator and network where that is
     /// possible, and otherwise only in being other relays, so that its choice cannot make the path fail.
     Meeting(RelayId),
@@ -83,7 +85,7 @@ impl LastHop {
     pub fn given(self) -> Option<RelayId> {
         match self {
             Self::Meeting(id) | Self::Cache(id) => Some(id),
-            Self::Any | Self::Exit { .. } | Self::AnyMeeting => None,
+            Self::Any | Self::Exit { .. } | Self::AnyMeeting | Self::AnyDirectory => None,
         }
     }
 }
@@ -154,6 +156,9 @@ pub enum Shortage {
     /// Relays that splice meetings.
     #[error("no relay splices meetings")]
     MeetingRelays,
+    /// Relays that give documents.
+    #[error("no relay gives documents of the network")]
+    DirectoryRelays,
     /// Operators.
     #[error("too few relays have different operators")]
     Operators,

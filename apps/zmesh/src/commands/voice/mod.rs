@@ -10,16 +10,15 @@ mod sound;
 mod talk;
 mod trial;
 
-use std::sync::Arc;
-
 use clap::{Args, Subcommand};
-use zmesh_overlay::{Network, Node};
+use zmesh_overlay::Node;
 use zmesh_voice::audio::AtEnd;
 
 use zmesh_voice::legs::Mode;
 
 use crate::failure::{Outcome, not_started};
 use crate::guards::GuardOption;
+use crate::network_file::Way;
 
 /// The two ends of a call, and what one can try alone.
 #[derive(Debug, Subcommand)]
@@ -87,9 +86,8 @@ impl Common {
     }
 
     /// Starts the node that the call goes by.
-    async fn start(&self, network: Arc<Network>) -> Outcome<Node> {
-        let builder = Node::builder().network(Arc::clone(&network)).spares(0);
-        self.guards.apply(builder, &network)?.start().await.map_err(not_started)
+    async fn start(&self, way: &Way) -> Outcome<Node> {
+        self.guards.node(way)?.spares(0).start().await.map_err(not_started)
     }
 
     /// Opens the ends of the call.

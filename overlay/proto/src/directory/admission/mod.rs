@@ -97,8 +97,11 @@ impl Admission {
     pub fn set_network(&mut self, voters: &VoterSet, parameters: &Parameters, network: &Network) {
         self.set_voters(voters);
         self.parameters = parameters.clone();
-        self.relays =
-            network.relays().iter().map(|relay| (SignerId(relay.identity()), relay.operator().to_lowercase())).collect();
+        self.relays = network
+            .relays()
+            .iter()
+            .map(|relay| (SignerId(relay.identity()), relay.operator().to_lowercase()))
+            .collect();
     }
 
     /// How many independent observers are needed: one more than may lie, or what was agreed if that is more.
@@ -138,7 +141,8 @@ impl Admission {
     #[must_use]
     pub fn candidates(&self, now: u64) -> Vec<(SignerId, &str)> {
         let watched = CANDIDACY.min(3 * self.epoch_length);
-        let fit = |key: &SignerId| self.uptime(key, watched, now).is_some_and(|up| up >= self.parameters.voter_uptime());
+        let fit =
+            |key: &SignerId| self.uptime(key, watched, now).is_some_and(|up| up >= self.parameters.voter_uptime());
         self.relays
             .iter()
             .filter(|(key, _)| !self.voters.contains_key(*key) && fit(key) && !self.is_banned(key, now))

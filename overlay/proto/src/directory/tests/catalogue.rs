@@ -51,14 +51,8 @@ fn each_reason_is_told() {
 fn reports_of_load_replace_older_ones_and_fade() {
     let mut catalogue = catalogue(false);
     let network = genesis(&voter_keys(1), false).network_id();
-    let report = LoadReport {
-        network,
-        identity: keys(1).identity_public(),
-        made: NOW,
-        life: 300,
-        load: 500,
-        capacity: 1_000,
-    };
+    let report =
+        LoadReport { network, identity: keys(1).identity_public(), made: NOW, life: 300, load: 500, capacity: 1_000 };
     let sign = |report: &LoadReport| report.sign(&keys(1)).unwrap();
     assert_eq!(catalogue.offer_load(&sign(&report), NOW), Verdict::Ignore(Reason::Unrelated), "of nobody known");
     catalogue.offer(&made(&info(1), terms(1)), NOW);

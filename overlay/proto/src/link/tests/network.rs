@@ -265,6 +265,8 @@ impl Net {
             match item {
                 Inbound::Cell(link, cell) => machine.cells.push((link, cell)),
                 Inbound::Control(_, control) => machine.controls.push(control),
+                // Descriptors are the node's affair, and tested there.
+                Inbound::DescriptorAsked(..) | Inbound::DescriptorPart(..) => {}
             }
         }
     }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::VERSION;
 use super::chunk::{ChunkRef, SymbolRun, read_count};
+use super::document::{DocumentAsk, Head, read_len};
 use super::host::{Host, HostName, NAME_MAX, read_name};
 use crate::service::introduce::{IntroName, IntroSecret};
 use crate::service::key::BlindedKey;
@@ -29,6 +30,7 @@ const FIND_SERVICE: u8 = 16;
 const PLACE_SERVICE: u8 = 17;
 const ESTABLISH: u8 = 18;
 const INTRODUCE: u8 = 19;
+const DOCUMENT: u8 = 20;
 
 const FAILED: u8 = 0;
 const CONNECTED: u8 = 1;
@@ -42,6 +44,8 @@ const STORED: u8 = 8;
 const FOUND: u8 = 16;
 const ESTABLISHED: u8 = 17;
 const INTRODUCED: u8 = 18;
+const HEAD: u8 = 19;
+const DOCUMENT_FOLLOWS: u8 = 20;
 
 /// What an origin asks at the start of a stream. Its `Debug` names the kind only.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -81,6 +85,8 @@ pub enum Request {
     Establish(IntroSecret),
     /// Pass an introduction on, whose bytes follow at once, to the service known by this name.
     Introduce(IntroName),
+    /// Give a document of the network, or a part of one.
+    Document(DocumentAsk),
 }
 
 impl Request {
@@ -128,6 +134,10 @@ impl Request {
                 w.u8(INTRODUCE);
                 w.put(&name.0);
             }
+            Self::Document(ask) => {
+                w.u8(DOCUMENT);
+                ask.write(&mut w);
+            }
         }
         w.finish()
     }
@@ -167,6 +177,7 @@ impl Request {
             PLACE_SERVICE => Ok(Self::PlaceService),
             ESTABLISH => r.array().map(|bytes| Self::Establish(IntroSecret::from_bytes(&bytes))),
             INTRODUCE => r.array().map(IntroName).map(Self::Introduce),
+            DOCUMENT => DocumentAsk::read(r).map(Self::Document),
             _ => Err(kind_at.error(ErrorKind::Invalid)),
         }
     }
@@ -200,6 +211,13 @@ pub enum Response {
     Established,
     /// The introduction was passed on.
     Introduced,
+    /// What the relay takes for the newest document.
+    Head(Head),
+    /// So many bytes of a document follow.
+    Document {
+        /// How many, 1 to [`DOCUMENT_MAX`](super::DOCUMENT_MAX).
+        len: u32,
+    },
     /// It could not be done.
     Failed(Failure),
 }
@@ -235,8 +253,8 @@ pub enum Failure {
     /// Something at the exit failed.
     #[error("the exit failed")]
     Internal = 9,
-    /// The relay does not hold the chunk.
-    #[error("the relay does not hold the chunk")]
+    /// The relay does not hold the chunk, or the document.
+    #[error("the relay does not hold it")]
     Absent = 10,
     /// The relay takes no more chunks from this circuit, or none at all now.
     #[error("the relay has no room for the chunk now")]
@@ -322,6 +340,14 @@ impl Response {
             Self::Found => w.u8(FOUND),
             Self::Established => w.u8(ESTABLISHED),
             Self::Introduced => w.u8(INTRODUCED),
+            Self::Head(head) => {
+                w.u8(HEAD);
+                head.write(&mut w);
+            }
+            Self::Document { len } => {
+                w.u8(DOCUMENT_FOLLOWS);
+                w.u32(*len);
+            }
             Self::Addresses(_) | Self::Names(_) => {
                 w.u8(FAILED);
                 w.u8(Failure::NameNotFound.code());
@@ -379,6 +405,8 @@ impl Response {
             FOUND => Ok(Self::Found),
             ESTABLISHED => Ok(Self::Established),
             INTRODUCED => Ok(Self::Introduced),
+            HEAD => Head::read(r).map(Self::Head),
+            DOCUMENT_FOLLOWS => read_len(r).map(|len| Self::Document { len }),
             _ => Err(kind_at.error(ErrorKind::Invalid)),
         }
     }
@@ -397,6 +425,7 @@ impl fmt::Debug for Request {
             Self::PlaceService => "PlaceService",
             Self::Establish(_) => "Establish([redacted])",
             Self::Introduce(_) => "Introduce([redacted])",
+            Self::Document(_) => "Document",
         })
     }
 }
@@ -415,6 +444,8 @@ impl fmt::Debug for Response {
             Self::Found => f.write_str("Found"),
             Self::Established => f.write_str("Established"),
             Self::Introduced => f.write_str("Introduced"),
+            Self::Head(head) => write!(f, "Head({})", head.epoch),
+            Self::Document { len } => write!(f, "Document({len})"),
             Self::Failed(failure) => write!(f, "Failed({failure:?})"),
         }
     }
