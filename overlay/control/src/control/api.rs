@@ -1,0 +1,162 @@
+//! What the owner of a node does with it.
+
+use libp2p::gossipsub::{self, MessageAcceptance};
+
+use super::Control;
+use crate::event::{AskId, MessageTag, QuestionId, Status, Verdict};
+use crate::hello::Claims;
+use crate::limits::{ANSWER_MAX, MESSAGE_MAX, QUESTION_MAX};
+use crate::reputation::Deed;
+use crate::{AskError, Event, PeerIdentity, PublishError, StoreError, Topic};
+
+impl Control {
+    /// Sends a message to everybody.
+    ///
+    /// # Errors
+    /// See [`PublishError`]. The message is kept nowhere: publish it again later if it still matters.
+    pub fn publish(&mut self, topic: Topic, bytes: Vec<u8>) -> Result<(), PublishError> {
+        if bytes.len() > MESSAGE_MAX {
+            return Err(PublishError::TooLong);
+        }
+        let topic = self.names.topic(topic);
+        let gossip = self.swarm.behaviour_mut().gossip.as_mut().ok_or(PublishError::Passing)?;
+        match gossip.publish(topic, bytes) {
+            Ok(_) => Ok(()),
+            Err(gossipsub::PublishError::Duplicate) => Err(PublishError::Known),
+            Err(gossipsub::PublishError::NoPeersSubscribedToTopic) => Err(PublishError::Nobody),
+            Err(gossipsub::PublishError::MessageTooLarge) => Err(PublishError::TooLong),
+            Err(_) => Err(PublishError::Busy),
+        }
+    }
+
+    /// Says what a message is worth.
+    pub fn report(&mut self, tag: &MessageTag, verdict: Verdict) {
+        let acceptance = match verdict {
+            Verdict::Accept => MessageAcceptance::Accept,
+            Verdict::Ignore => MessageAcceptance::Ignore,
+            Verdict::Reject => MessageAcceptance::Reject,
+        };
+        if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+            gossip.report_message_validation_result(&tag.id, &tag.source, acceptance);
+        }
+        match verdict {
+            Verdict::Accept => {
+                self.status.accepted += 1;
+                self.deed(&tag.source, Deed::Served);
+            }
+            Verdict::Ignore => self.status.ignored += 1,
+            Verdict::Reject => {
+                self.status.rejected += 1;
+                self.deed(&tag.source, Deed::Invalid);
+            }
+        }
+    }
+
+    /// Puts a question to a connected peer. [`Event::Answer`] ends it.
+    ///
+    /// # Errors
+    /// [`AskError::TooLong`], [`AskError::NotConnected`].
+    pub fn ask(&mut self, peer: PeerIdentity, question: Vec<u8>) -> Result<AskId, AskError> {
+        if question.len() > QUESTION_MAX {
+            return Err(AskError::TooLong);
+        }
+        let to = peer.peer_id().filter(|id| self.has_greeted(id)).ok_or(AskError::NotConnected)?;
+        self.serial += 1;
+        let id = AskId(self.serial);
+        let ask = self.swarm.behaviour_mut().ask.as_mut().ok_or(AskError::NotConnected)?;
+        self.asks.insert(ask.send_request(&to, question), id);
+        Ok(id)
+    }
+
+    /// Answers a question. An answer over [`ANSWER_MAX`] bytes, or over what may be on its way at once, is not sent, and
+    /// the peer learns that there is none.
+    pub fn answer(&mut self, id: QuestionId, answer: Vec<u8>) {
+        let Some(channel) = self.questions.remove(&id) else { return };
+        let in_flight: usize = self.answers_in_flight.values().sum();
+        if answer.len() > ANSWER_MAX || in_flight + answer.len() > self.limits.answers_in_flight {
+            self.status.refused += 1;
+            return;
+        }
+        let len = answer.len();
+        if let Some(ask) = self.swarm.behaviour_mut().ask.as_mut()
+            && ask.send_response(channel, answer).is_ok()
+            && let Some(request) = self.question_requests.remove(&id)
+        {
+            self.answers_in_flight.insert(request, len);
+        }
+    }
+
+    /// Refuses a question.
+    pub fn refuse(&mut self, id: QuestionId) {
+        self.questions.remove(&id);
+        self.question_requests.remove(&id);
+    }
+
+    /// Changes what this node says of itself, to peers that come from now on.
+    pub fn set_claims(&mut self, claims: Claims) {
+        self.claims = Claims { lasting: self.kind.lasting, ..claims };
+    }
+
+    /// A peer's greeting was a lie: it is banned.
+    pub fn punish_lie(&mut self, peer: PeerIdentity) {
+        if let Some(peer) = peer.peer_id() {
+            self.deed(&peer, Deed::Lied);
+        }
+    }
+
+    /// A peer's answer was of use.
+    pub fn praise(&mut self, peer: PeerIdentity) {
+        if let Some(peer) = peer.peer_id() {
+            self.deed(&peer, Deed::Helped);
+        }
+    }
+
+    /// A peer's answer was not what an honest node gives.
+    pub fn blame(&mut self, peer: PeerIdentity) {
+        if let Some(peer) = peer.peer_id() {
+            self.deed(&peer, Deed::Invalid);
+        }
+    }
+
+    /// The peers that have greeted.
+    pub fn peers(&self) -> impl Iterator<Item = PeerIdentity> + '_ {
+        self.peers.iter().filter(|(_, peer)| peer.claims.is_some()).filter_map(|(id, _)| PeerIdentity::of(id))
+    }
+
+    /// Whether a peer is banned now.
+    #[must_use]
+    pub fn is_banned(&self, peer: &PeerIdentity) -> bool {
+        self.book.is_banned(peer, crate::clock::unix_seconds())
+    }
+
+    /// Counters and states.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status {
+            peers: self.peers().count(),
+            connections: self.swarm.network_info().connection_counters().num_established(),
+            known: self.book.known(),
+            reachable: self.swarm.external_addresses().next().is_some(),
+            ..self.status
+        }
+    }
+
+    /// Writes what was learnt of peers to the store.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        self.book.expire(crate::clock::unix_seconds());
+        match &self.store {
+            Some(store) => {
+                let changes = self.book.take_changes();
+                if changes.is_empty() { Ok(()) } else { store.put_peers(changes) }
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+    }
+}
