@@ -3,6 +3,8 @@
 //! The handshake (Noise XX over TCP, TLS 1.3 over QUIC) has proven both identities by then, so what a greeting claims
 //! is claimed by the holder of that identity, over a channel that nobody else reads. See decision 0212.
 
+use std::fmt;
+
 use prost::Message;
 use zmesh_proto::wire::document::NetworkId;
 
@@ -14,7 +16,7 @@ const DESCRIPTOR_MAX: usize = 6_144;
 const PROOF_MAX: usize = 1_024;
 
 /// What a node says of itself.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Claims {
     /// Whether its identity lasts, so that it is worth remembering.
     pub lasting: bool,
@@ -26,6 +28,13 @@ pub struct Claims {
     pub proof: Vec<u8>,
     /// Its signed descriptor, if it is a relay; at most 6,144 bytes.
     pub descriptor: Vec<u8>,
+}
+
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lasting, tier, epoch, .. } = self;
+        f.debug_struct("Claims").field("lasting", lasting).field("tier", tier).field("epoch", epoch).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -40,3 +40,16 @@ pub use limits::{ANSWER_MAX, Limits, MESSAGE_MAX, QUESTION_MAX};
 pub use settings::Builder;
 pub use store::{Store, StoreError};
 pub use topic::Topic;
+
+/// Reads what the store keeps of a peer and writes it again, for fuzzing: whether it was a record.
+///
+/// # Panics
+/// When a record does not come back as it was written.
+#[doc(hidden)]
+#[must_use]
+pub fn fuzz_record(bytes: &[u8]) -> bool {
+    let Some(record) = store::Record::decode(bytes) else { return false };
+    let again = store::Record::decode(&record.encode());
+    assert!(again.as_ref() == Some(&record), "a record comes back as it was written");
+    true
+}

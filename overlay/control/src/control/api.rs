@@ -1,5 +1,7 @@
 //! What the owner of a node does with it.
 
+use std::time::Duration;
+
 use libp2p::gossipsub::{self, MessageAcceptance};
 
 use super::Control;
@@ -71,7 +73,8 @@ impl Control {
     /// Answers a question. An answer over [`ANSWER_MAX`] bytes, or over what may be on its way at once, is not sent, and
     /// the peer learns that there is none.
     pub fn answer(&mut self, id: QuestionId, answer: Vec<u8>) {
-        let Some(channel) = self.questions.remove(&id) else { return };
+        let (channel, request) = (self.questions.remove(&id), self.question_requests.remove(&id));
+        let (Some(channel), Some(request)) = (channel, request) else { return };
         let in_flight: usize = self.answers_in_flight.values().sum();
         if answer.len() > ANSWER_MAX || in_flight + answer.len() > self.limits.answers_in_flight {
             self.status.refused += 1;
@@ -80,7 +83,6 @@ impl Control {
         let len = answer.len();
         if let Some(ask) = self.swarm.behaviour_mut().ask.as_mut()
             && ask.send_response(channel, answer).is_ok()
-            && let Some(request) = self.question_requests.remove(&id)
         {
             self.answers_in_flight.insert(request, len);
         }
@@ -121,6 +123,12 @@ impl Control {
     /// The peers that have greeted.
     pub fn peers(&self) -> impl Iterator<Item = PeerIdentity> + '_ {
         self.peers.iter().filter(|(_, peer)| peer.claims.is_some()).filter_map(|(id, _)| PeerIdentity::of(id))
+    }
+
+    /// How long the last ping to a connected peer took; pings go each 30 s.
+    #[must_use]
+    pub fn round_trip(&self, peer: &PeerIdentity) -> Option<Duration> {
+        self.peers.get(&peer.peer_id()?)?.round_trip
     }
 
     /// Whether a peer is banned now.

@@ -155,6 +155,7 @@ impl Peer {
             claims: None::<Claims>,
             routes: false,
             relays: false,
+            round_trip: None,
             meter,
         }
     }

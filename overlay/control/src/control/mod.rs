@@ -9,7 +9,7 @@ mod upkeep;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
@@ -74,6 +74,8 @@ struct Peer {
     routes: bool,
     /// It carries connections for others.
     relays: bool,
+    /// How long the last ping took.
+    round_trip: Option<Duration>,
     meter: Meter,
 }
 
@@ -81,7 +83,7 @@ struct Peer {
 #[derive(Clone, Copy)]
 struct Retry {
     at: Instant,
-    pause: std::time::Duration,
+    pause: Duration,
 }
 
 /// The place at a relay where a node behind NAT can be met.

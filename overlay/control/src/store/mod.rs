@@ -33,17 +33,8 @@ pub enum StoreError {
     Database(#[source] Box<redb::Error>),
 }
 
-impl<E: Into<redb::Error>> From<DatabaseFault<E>> for StoreError {
-    fn from(fault: DatabaseFault<E>) -> Self {
-        Self::Database(Box::new(fault.0.into()))
-    }
-}
-
-/// Lets `?` take every error of the database but those of files.
-struct DatabaseFault<E>(E);
-
-fn fault<E: Into<redb::Error>>(error: E) -> StoreError {
-    DatabaseFault(error).into()
+fn fault(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Database(Box::new(error.into()))
 }
 
 /// The store.

@@ -75,17 +75,3 @@ impl Record {
         !self.addresses.is_empty() || !self.reputation.is_blank(now)
     }
 }
-
-/// Reads a record and writes it again, for fuzzing.
-#[doc(hidden)]
-#[must_use]
-pub fn fuzz(bytes: &[u8]) -> bool {
-    match Record::decode(bytes) {
-        Some(record) => {
-            let again = Record::decode(&record.encode());
-            assert!(again.as_ref() == Some(&record), "a record comes back as it was written");
-            true
-        }
-        None => false,
-    }
-}
