@@ -83,6 +83,10 @@ fn fixture() -> Fixture {
             exit: None,
             meeting: true,
             cache: false,
+            mixer: false,
+            directory: false,
+            region: None,
+            control: Vec::new(),
         };
         draft.add(Descriptor::create(keys, &info, Terms::from_now(UNIX)).expect("right descriptor")).expect("new");
     }

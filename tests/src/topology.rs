@@ -238,6 +238,10 @@ fn document(specs: &[RelaySpec], rng: &mut ChaCha12Rng) -> Network {
             exit: Some(ExitSummary { v4: true, v6: true, ports: PortSet::all() }),
             meeting: true,
             cache: false,
+            mixer: false,
+            directory: false,
+            region: None,
+            control: Vec::new(),
         };
         let descriptor = Descriptor::create(&spec.keys, &info, Terms::from_now(UNIX_START))
             .expect("a descriptor that keeps the rules");

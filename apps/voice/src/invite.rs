@@ -15,23 +15,17 @@
 //! Base32 survives being retyped, and chat programs that take `_` or `*` for formatting (decision 0061).
 
 use crate::media::class::Class;
-use data_encoding::BASE32_NOPAD;
 use rand_core::CryptoRng;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zmesh_proto::wire::codec::line::{CHECK_LEN, LineError, LineKind};
 
-/// What every invite starts with, whatever its version.
-const SCHEME: &str = "zmesh:call/";
-const VERSION: &str = "2";
-const CHECKSUM_CONTEXT: &[u8] = b"zmesh call invite 2";
+const LINE: LineKind = LineKind { head: "zmesh:call/", version: "2", text_max: 512, check };
+const CHECK_CONTEXT: &[u8] = b"zmesh call invite 2";
 const BODY_LEN: usize = 121;
-const CHECKSUM_LEN: usize = 4;
-const BYTES_LEN: usize = BODY_LEN + CHECKSUM_LEN;
-/// Text longer than this is no invite; nothing is decoded.
-const TEXT_MAX: usize = 512;
 
 /// Why a text is not a usable invite.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -163,15 +157,9 @@ impl Invite {
     /// The whole line, secrets included, for handing over.
     #[must_use]
     pub fn to_line(&self) -> Zeroizing<String> {
-        let mut bytes = Zeroizing::new([0; BYTES_LEN]);
-        self.write_body(&mut bytes);
-        let checksum = checksum(&bytes[..BODY_LEN]);
-        bytes[BODY_LEN..].copy_from_slice(&checksum);
-        let mut code = BASE32_NOPAD.encode(&bytes[..]);
-        code.make_ascii_lowercase();
-        let line = Zeroizing::new(format!("{SCHEME}{VERSION}/{code}"));
-        code.zeroize();
-        line
+        let mut body = Zeroizing::new([0; BODY_LEN]);
+        self.write_body(&mut body);
+        LINE.encode(&body[..])
     }
 
     /// The secret that goes into the handshake, brought to 32 bytes.
@@ -192,7 +180,7 @@ impl Invite {
         prologue
     }
 
-    fn write_body(&self, bytes: &mut [u8; BYTES_LEN]) {
+    fn write_body(&self, bytes: &mut [u8; BODY_LEN]) {
         bytes[..32].copy_from_slice(&self.network);
         bytes[32..48].copy_from_slice(&self.relay);
         bytes[48..64].copy_from_slice(&self.cookie);
@@ -202,7 +190,7 @@ impl Invite {
         bytes[120] = self.class.to_byte();
     }
 
-    fn read_body(bytes: &[u8; BYTES_LEN]) -> Result<Self, InviteError> {
+    fn read_body(bytes: &[u8; BODY_LEN]) -> Result<Self, InviteError> {
         Ok(Self {
             network: part(bytes, 0),
             relay: part(bytes, 32),
@@ -215,13 +203,13 @@ impl Invite {
     }
 }
 
-fn part<const N: usize>(bytes: &[u8; BYTES_LEN], at: usize) -> [u8; N] {
+fn part<const N: usize>(bytes: &[u8; BODY_LEN], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("offsets are constants inside the invite")
 }
 
-fn checksum(body: &[u8]) -> [u8; CHECKSUM_LEN] {
-    let digest = Sha256::new().chain_update(CHECKSUM_CONTEXT).chain_update(body).finalize();
-    digest[..CHECKSUM_LEN].try_into().expect("a digest is longer than its first 4 bytes")
+fn check(body: &[u8]) -> [u8; CHECK_LEN] {
+    let digest = Sha256::new().chain_update(CHECK_CONTEXT).chain_update(body).finalize();
+    digest[..CHECK_LEN].try_into().expect("a digest is longer than its first 4 bytes")
 }
 
 impl FromStr for Invite {
@@ -229,28 +217,13 @@ impl FromStr for Invite {
 
     /// Reads an invite without looking at its expiry. Total: any text gives an invite or an error.
     fn from_str(text: &str) -> Result<Self, InviteError> {
-        let text = text.trim();
-        if text.len() > TEXT_MAX {
-            return Err(InviteError::NotAnInvite);
-        }
-        let text = Zeroizing::new(text.to_ascii_lowercase());
-        let rest = text.strip_prefix(SCHEME).ok_or(InviteError::NotAnInvite)?;
-        let (version, code) = rest.split_once('/').ok_or(InviteError::NotAnInvite)?;
-        if version != VERSION {
-            let digits = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-            return Err(if digits {
-                InviteError::WrongVersion { found: version.chars().take(8).collect() }
-            } else {
-                InviteError::NotAnInvite
-            });
-        }
-        let upper = Zeroizing::new(code.to_ascii_uppercase());
-        let decoded = Zeroizing::new(BASE32_NOPAD.decode(upper.as_bytes()).map_err(|_| InviteError::Damaged)?);
-        let bytes: Zeroizing<[u8; BYTES_LEN]> =
-            Zeroizing::new(decoded.as_slice().try_into().map_err(|_| InviteError::Damaged)?);
-        if checksum(&bytes[..BODY_LEN]) != bytes[BODY_LEN..] {
-            return Err(InviteError::Damaged);
-        }
+        let body = LINE.decode(text).map_err(|error| match error {
+            LineError::Other => InviteError::NotAnInvite,
+            LineError::Version(found) => InviteError::WrongVersion { found },
+            LineError::Damaged => InviteError::Damaged,
+        })?;
+        let bytes: Zeroizing<[u8; BODY_LEN]> =
+            Zeroizing::new(body.as_slice().try_into().map_err(|_| InviteError::Damaged)?);
         Self::read_body(&bytes)
     }
 }

@@ -39,6 +39,10 @@ impl fmt::Display for Failure {
 
 /// Why a node did not start.
 pub(crate) fn not_started(error: NodeError) -> Failure {
+    if let NodeError::Directory(error) = error {
+        let next = "see whether UDP leaves this machine and the clock is right, or ask for a newer bootstrap line";
+        return Failure::failed("the network cannot be entered", error, next);
+    }
     Failure::failed("cannot start", error, "the operating system must allow UDP sockets and threads")
 }
 

@@ -1,14 +1,16 @@
-//! The line that one person hands to the other: an invite, and behind a `#` the network document where it is small
-//! enough, so that the line is all that is needed.
+//! The line that one person hands to the other: an invite, and behind a `#` the way into its network, so that the line is all
+//! that is needed: a bootstrap line, or the network document where there is none and it is small enough.
 //!
 //! ```text
+//! zmesh:call/2/‹invite›#zmesh:net/1/‹bootstrap line›
 //! zmesh:call/2/‹invite›#‹base32 of the network document, lower case, no padding›
 //! ```
 //!
-//! The invite pins the network's id, which is a hash over its name and signers, and the document has to carry their
-//! signatures: nobody on the way can exchange one network for another.
+//! The invite pins the network's id, which is a hash over its genesis, or over its name and signers; a bootstrap line has to be
+//! of that network, and a document has to carry the signatures: nobody on the way can exchange one network for another.
 
 use data_encoding::BASE32_NOPAD;
+use zmesh_overlay::Bootstrap;
 use zmesh_voice::invite::{Invite, InviteError};
 
 /// The largest network document that goes into a line, in bytes: four relays with descriptors of 35 days, fifteen of a week.
@@ -21,16 +23,34 @@ const LINE_MAX: usize = 64 * 1024;
 pub struct InviteLine {
     /// The invite.
     pub invite: Invite,
-    /// The network document that came with it, not verified.
-    pub document: Option<Vec<u8>>,
+    /// The way into its network.
+    pub network: Carried,
 }
 
-/// Writes the line; the document is left out if it is too large.
-pub fn write(invite: &Invite, document: Option<&[u8]>) -> String {
+/// What an invite carries besides itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Carried {
+    /// Nothing: the other side knows the network.
+    Nothing,
+    /// The network document, not verified.
+    Document(Vec<u8>),
+    /// A bootstrap line.
+    Bootstrap(Bootstrap),
+}
+
+/// Writes the line; a document that is too large is left out.
+pub fn write(invite: &Invite, network: &Carried) -> String {
     let mut line = invite.to_line().to_string();
-    if let Some(document) = document.filter(|document| document.len() <= DOCUMENT_MAX) {
-        line.push('#');
-        line.push_str(&BASE32_NOPAD.encode(document).to_ascii_lowercase());
+    match network {
+        Carried::Bootstrap(bootstrap) => {
+            line.push('#');
+            line.push_str(&bootstrap.to_string());
+        }
+        Carried::Document(document) if document.len() <= DOCUMENT_MAX => {
+            line.push('#');
+            line.push_str(&BASE32_NOPAD.encode(document).to_ascii_lowercase());
+        }
+        Carried::Nothing | Carried::Document(_) => {}
     }
     line
 }
@@ -43,17 +63,24 @@ pub fn read(text: &str, unix_now: u64) -> Result<InviteLine, InviteError> {
     if text.len() > LINE_MAX {
         return Err(InviteError::NotAnInvite);
     }
-    let (invite, document) = match text.trim().split_once('#') {
+    let (invite, network) = match text.trim().split_once('#') {
         None => (text, None),
-        Some((invite, document)) => (invite, Some(document)),
+        Some((invite, network)) => (invite, Some(network)),
     };
     let invite = Invite::parse(invite, unix_now)?;
-    let document = document.map(decode).transpose()?;
-    Ok(InviteLine { invite, document })
+    let network = network.map_or(Ok(Carried::Nothing), |network| decode(&invite, network))?;
+    Ok(InviteLine { invite, network })
 }
 
-fn decode(text: &str) -> Result<Vec<u8>, InviteError> {
-    BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes()).map_err(|_| InviteError::Damaged)
+fn decode(invite: &Invite, text: &str) -> Result<Carried, InviteError> {
+    // No base32 has a colon.
+    if text.contains(':') {
+        let bootstrap: Bootstrap = text.parse().map_err(|_| InviteError::Damaged)?;
+        invite.check_network(&bootstrap.network().0)?;
+        return Ok(Carried::Bootstrap(bootstrap));
+    }
+    let document = BASE32_NOPAD.decode(text.to_ascii_uppercase().as_bytes());
+    document.map(Carried::Document).map_err(|_| InviteError::Damaged)
 }
 
 #[cfg(test)]
@@ -61,6 +88,8 @@ mod tests {
     use proptest::prelude::*;
     use rand_chacha::ChaCha12Rng;
     use rand_core::SeedableRng;
+    use zmesh_proto::link::LinkPeer;
+    use zmesh_proto::wire::document::NetworkId;
 
     use super::*;
 
@@ -68,25 +97,46 @@ mod tests {
         Invite::create([1; 32], [2; 16], 2_000, &mut ChaCha12Rng::from_seed([3; 32])).0
     }
 
+    fn bootstrap(network: u8) -> Bootstrap {
+        let entry = LinkPeer {
+            identity: [4; 32],
+            link_key: [5; 32],
+            addresses: vec!["192.0.2.7:9001".parse().expect("an address")],
+        };
+        Bootstrap::new(NetworkId([network; 32]), vec![entry]).expect("a line")
+    }
+
     #[test]
     fn a_line_comes_back_with_and_without_a_network() {
-        let document = vec![7; 1_000];
-        let line = write(&invite(), Some(&document));
+        let document = Carried::Document(vec![7; 1_000]);
+        let line = write(&invite(), &document);
         let back = read(&format!(" {line}\n"), 1_000).expect("valid");
         assert!(back.invite == invite());
-        assert_eq!(back.document, Some(document));
+        assert_eq!(back.network, document);
         let shouted = line.to_ascii_uppercase();
-        assert!(read(&shouted, 1_000).expect("valid").document.is_some());
-        let short = read(&write(&invite(), None), 1_000).expect("valid");
-        assert!(short.document.is_none());
-        assert!(!write(&invite(), Some(&vec![7; DOCUMENT_MAX + 1])).contains('#'), "too large to go along");
+        assert_eq!(read(&shouted, 1_000).expect("valid").network, document);
+        let short = read(&write(&invite(), &Carried::Nothing), 1_000).expect("valid");
+        assert_eq!(short.network, Carried::Nothing);
+        assert!(
+            !write(&invite(), &Carried::Document(vec![7; DOCUMENT_MAX + 1])).contains('#'),
+            "too large to go along"
+        );
+        let way = Carried::Bootstrap(bootstrap(1));
+        let line = write(&invite(), &way);
+        assert!(line.len() < 420, "{}", line.len());
+        assert_eq!(read(&line, 1_000).expect("valid").network, way);
+        assert_eq!(read(&line.to_ascii_uppercase(), 1_000).expect("valid").network, way);
     }
 
     #[test]
     fn bad_lines_are_refused() {
+        let bare = write(&invite(), &Carried::Nothing);
         assert_eq!(read("hello", 0).expect_err("refused"), InviteError::NotAnInvite);
-        assert_eq!(read(&write(&invite(), None), 3_000).expect_err("refused"), InviteError::Expired { ago: 1_000 });
-        assert_eq!(read(&format!("{}#!", write(&invite(), None)), 0).expect_err("refused"), InviteError::Damaged);
+        assert_eq!(read(&bare, 3_000).expect_err("refused"), InviteError::Expired { ago: 1_000 });
+        assert_eq!(read(&format!("{bare}#!"), 0).expect_err("refused"), InviteError::Damaged);
+        assert_eq!(read(&format!("{bare}#zmesh:net/1/a"), 0).expect_err("refused"), InviteError::Damaged);
+        let other = write(&invite(), &Carried::Bootstrap(bootstrap(2)));
+        assert_eq!(read(&other, 0).expect_err("refused"), InviteError::OtherNetwork);
         assert_eq!(read(&"x".repeat(LINE_MAX + 1), 0).expect_err("refused"), InviteError::NotAnInvite);
     }
 
@@ -94,7 +144,7 @@ mod tests {
         #[test]
         fn any_text(text in "\\PC{0,80}", tail in "\\PC{0,40}") {
             let _ = read(&text, 0);
-            let _ = read(&format!("{}{tail}", write(&invite(), None)), 0);
+            let _ = read(&format!("{}{tail}", write(&invite(), &Carried::Nothing)), 0);
         }
     }
 }

@@ -1,22 +1,71 @@
-//! Which network a command uses.
+//! Which network a command uses: a network document in a file, or a bootstrap line by which the newest document is fetched.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use zmesh_overlay::Network;
+use zmesh_overlay::{Bootstrap, BootstrapError, Network, Node, NodeBuilder};
 use zmesh_proto::wire::document::{Document, DocumentError};
 
+use crate::commands::narrate;
 use crate::failure::{Failure, Outcome};
 use crate::files;
+use crate::invite_line::Carried;
 use crate::time::{date, unix_now};
 
 /// The option that most commands have.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct NetworkOption {
-    /// The network document. Without it: ~/.config/zmesh/network.
+    /// The network document. Without it and a bootstrap line: ~/.config/zmesh/network, else ~/.config/zmesh/bootstrap.
     #[arg(long, value_name = "FILE", env = "ZMESH_NETWORK")]
     network: Option<PathBuf>,
+    /// A bootstrap line (zmesh:net/1/…), or a file with one, instead of a network document: the newest document is fetched,
+    /// verified, and kept up to date.
+    #[arg(long, value_name = "LINE", env = "ZMESH_BOOTSTRAP", conflicts_with = "network")]
+    bootstrap: Option<String>,
+    /// Where the newest document is kept between runs. Without it: ~/.local/state/zmesh.
+    #[arg(long, value_name = "DIR", env = "ZMESH_STATE")]
+    state: Option<PathBuf>,
+}
+
+/// How a command comes by its network.
+pub(crate) enum Way {
+    /// From a document.
+    Document(Known),
+    /// By a bootstrap line, with a place to keep what comes.
+    Line(Bootstrap, Option<PathBuf>),
+}
+
+impl Way {
+    /// A node of this network; the first document and every warning are told to people.
+    pub(crate) fn node(&self) -> NodeBuilder {
+        match self {
+            Self::Document(known) => Node::builder().network(Arc::clone(&known.network)),
+            Self::Line(line, directory) => {
+                let builder = Node::builder().bootstrap(line.clone()).on_directory(narrate::documents);
+                match directory {
+                    Some(directory) => builder.directory(directory.clone()),
+                    None => builder,
+                }
+            }
+        }
+    }
+
+    /// What an invite carries, so that its line is all that the other side needs.
+    pub(crate) fn carried(&self) -> Carried {
+        match self {
+            Self::Document(known) => Carried::Document(known.document.clone()),
+            Self::Line(line, _) => Carried::Bootstrap(line.clone()),
+        }
+    }
+
+    /// The network's id.
+    pub(crate) fn network_id(&self) -> [u8; 32] {
+        match self {
+            Self::Document(known) => known.network.network_id().0,
+            Self::Line(line, _) => line.network().0,
+        }
+    }
 }
 
 /// A network with the document that it came from.
@@ -28,26 +77,41 @@ pub(crate) struct Known {
 
 impl NetworkOption {
     /// The network that was named, or the user's own.
-    pub(crate) fn load(&self) -> Outcome<Arc<Network>> {
-        Ok(self.load_with_document()?.network)
-    }
-
-    /// The same with its document.
-    pub(crate) fn load_with_document(&self) -> Outcome<Known> {
-        match (&self.network, default_path()) {
-            (Some(path), _) => read(path),
-            (None, Some(path)) if path.exists() => read(&path),
-            (None, _) => Err(Failure::misused(
+    pub(crate) fn way(&self) -> Outcome<Way> {
+        if let Some(path) = &self.network {
+            return Ok(Way::Document(read(path)?));
+        }
+        if let Some(line) = &self.bootstrap {
+            return Ok(Way::Line(parse_line(line)?, self.state_directory()));
+        }
+        let (document, line) = (config_path("network"), config_path("bootstrap"));
+        match (document.filter(|path| path.exists()), line.filter(|path| path.exists())) {
+            (Some(path), _) => Ok(Way::Document(read(&path)?)),
+            (None, Some(path)) => Ok(Way::Line(read_line(&path)?, self.state_directory())),
+            (None, None) => Err(Failure::misused(
                 "no network is known",
-                "there is no --network FILE and no ~/.config/zmesh/network",
-                "get a network document, or try one on this machine with: zmesh testnet --dir net",
+                "there is no --network FILE, no --bootstrap LINE and nothing in ~/.config/zmesh",
+                "get a bootstrap line or a network document, or try one on this machine with: zmesh testnet --dir net",
             )),
         }
     }
 
+    /// A network that somebody else's line brings.
+    pub(crate) fn by_line(&self, line: Bootstrap) -> Way {
+        Way::Line(line, self.state_directory())
+    }
+
+    fn state_directory(&self) -> Option<PathBuf> {
+        let state = || {
+            let base = std::env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+            base.or_else(|| std::env::home_dir().map(|home| home.join(".local").join("state")))
+        };
+        self.state.clone().or_else(|| Some(state()?.join("zmesh")))
+    }
+
     /// Whether a network was named.
     pub(crate) fn is_named(&self) -> bool {
-        self.network.is_some()
+        self.network.is_some() || self.bootstrap.is_some()
     }
 }
 
@@ -87,10 +151,30 @@ fn unusable(what: &str, error: DocumentError) -> Failure {
     }
 }
 
-fn default_path() -> Option<PathBuf> {
+/// Reads a bootstrap line, or the file that holds one.
+fn parse_line(text: &str) -> Outcome<Bootstrap> {
+    match text.parse() {
+        Ok(line) => Ok(line),
+        Err(BootstrapError::NotALine) => read_line(Path::new(text)),
+        Err(error) => Err(unusable_line(&error)),
+    }
+}
+
+fn read_line(path: &Path) -> Outcome<Bootstrap> {
+    let bytes = files::read(path, "bootstrap line", "give a line that begins with zmesh:net/, or a file with one")?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    text.parse().map_err(|error| unusable_line(&error))
+}
+
+fn unusable_line(error: &BootstrapError) -> Failure {
+    Failure::misused("the bootstrap line cannot be used", error, "ask for it again")
+}
+
+/// A file of the user's configuration.
+fn config_path(name: &str) -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CONFIG_HOME")
         .filter(|value| !value.is_empty())
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".config")))?;
-    Some(base.join("zmesh").join("network"))
+    Some(base.join("zmesh").join(name))
 }

@@ -5,6 +5,7 @@
 mod api;
 mod chunks;
 mod clock;
+mod directory;
 pub mod egress;
 mod entropy;
 mod exit;
@@ -23,6 +24,8 @@ pub use chunks::{
     Address, AddressError, ChunkError, ChunkMetrics, ChunkOptions, ChunkProgress, ChunkStore, Fetched, Published,
     Shortage,
 };
-pub use zmesh_proto::directory::Network;
+pub use directory::{DirectoryError, DirectoryEvent, EntryFault, Publication, PublishError, SourceError, UpdateBy};
+pub use zmesh_proto::directory::{Lie, Network, Warning};
 pub use zmesh_proto::keys::RelayKeys;
+pub use zmesh_proto::wire::bootstrap::{Bootstrap, BootstrapError};
 pub use zmesh_sphinx::RelayId;

@@ -45,7 +45,7 @@ impl ReplayFile {
     /// # Errors
     /// The file cannot be written.
     pub(crate) fn mark_running(&self) -> io::Result<()> {
-        write(&self.0, RUNNING)
+        write_whole(&self.0, RUNNING)
     }
 
     /// Stores the filter of a relay that has stopped.
@@ -53,12 +53,12 @@ impl ReplayFile {
     /// # Errors
     /// The file cannot be written; it says then that the relay runs.
     pub(crate) fn close(&self, state: &[u8]) -> io::Result<()> {
-        write(&self.0, state)
+        write_whole(&self.0, state)
     }
 }
 
 /// Replaces a file as a whole, readable by its owner only.
-fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside = path.with_file_name(name);

@@ -89,6 +89,10 @@ fn only_the_same_network_and_no_older_document_may_follow() {
             exit: None,
             meeting: false,
             cache: false,
+            mixer: false,
+            directory: false,
+            region: None,
+            control: Vec::new(),
         };
         let terms = Terms { published: unix - age, expires: unix + 3601, revision: 1 };
         draft.add(Descriptor::create(&keys, &info, terms).expect("a descriptor")).expect("it fits");

@@ -180,6 +180,10 @@ fn network(keys: &[RelayKeys], rng: &mut ChaCha12Rng) -> Network {
             exit: None,
             meeting: false,
             cache: false,
+            mixer: false,
+            directory: false,
+            region: None,
+            control: Vec::new(),
         };
         let descriptor = Descriptor::create(keys, &info, Terms::from_now(UNIX)).expect("a sound descriptor");
         draft.add(descriptor).expect("a new relay");

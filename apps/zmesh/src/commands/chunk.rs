@@ -4,7 +4,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, Read, Write};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -12,11 +11,11 @@ use clap::Subcommand;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
-use zmesh_overlay::{Address, ChunkError, ChunkOptions, ChunkProgress, Network, Node};
+use zmesh_overlay::{Address, ChunkError, ChunkOptions, ChunkProgress, Node};
 
 use crate::failure::{Failure, Outcome, not_started};
 use crate::files;
-use crate::network_file::NetworkOption;
+use crate::network_file::{NetworkOption, Way};
 use crate::stop::Stop;
 use crate::term;
 
@@ -96,9 +95,9 @@ async fn put(path: &Path, common: &Common, copies: u8) -> Outcome {
             "pack it into one file first",
         ));
     }
-    let network = common.network.load()?;
+    let way = common.network.way()?;
     let what = format!("{} could not be published", path.display());
-    let node = start(network, common, &what).await?;
+    let node = start(&way, common, &what).await?;
     let begun = Instant::now();
     let options = ChunkOptions::default().hops(common.hops.into()).copies(copies.into());
     let mut teller = Teller::new("published", Some(metadata.len()));
@@ -132,7 +131,7 @@ async fn get(address: Option<String>, common: &Common, out: &Path) -> Outcome {
     let address = Address::parse(&line).map_err(|error| {
         Failure::misused("the address cannot be used", error, "copy the whole line that zmesh chunk put printed")
     })?;
-    let network = common.network.load()?;
+    let way = common.network.way()?;
     let what = "the file could not be fetched";
     let part = Part::create(out)?;
     let node = start(network, common, what).await?;
@@ -164,11 +163,12 @@ async fn get(address: Option<String>, common: &Common, out: &Path) -> Outcome {
     Ok(())
 }
 
-async fn start(network: Arc<Network>, common: &Common, what: &str) -> Outcome<Node> {
-    if common.hops == 1 && !network.is_test_network() {
+async fn start(way: &Way, common: &Common, what: &str) -> Outcome<Node> {
+    let node = way.node().spares(0).start().await.map_err(not_started)?;
+    if common.hops == 1 && !node.network().is_test_network() {
         return Err(Failure::misused(what, "one hop hides nobody", "use --hops 2 or 3"));
     }
-    Node::builder().network(network).spares(0).start().await.map_err(not_started)
+    Ok(node)
 }
 
 /// What went wrong, and what to do about it.

@@ -4,7 +4,7 @@ mod chunk;
 mod config;
 mod demo;
 mod keys;
-mod narrate;
+pub(crate) mod narrate;
 mod network;
 mod proxy;
 mod relay;

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
-use zmesh_overlay::{GuardReport, Node, NodeEvent};
+use zmesh_overlay::{DirectoryEvent, GuardReport, Node, NodeEvent};
 
 use crate::term;
 
@@ -49,6 +49,32 @@ pub(super) async fn follow(node: &Node, json: bool) {
         } else {
             term::progress(words);
         }
+    }
+}
+
+/// Says what happens to the network's documents.
+pub(crate) fn documents(event: &DirectoryEvent) {
+    match event {
+        DirectoryEvent::Entering { number: 1, .. } => {
+            term::progress("asking an entry relay for the network's newest document")
+        }
+        DirectoryEvent::Entering { number, of } => term::progress(format_args!("asking entry relay {number} of {of}")),
+        DirectoryEvent::EntryFailed { fault, .. } => {
+            term::progress(format_args!("an entry relay did not let us in: {fault}"));
+        }
+        DirectoryEvent::Verifying => term::progress("verifying the document"),
+        DirectoryEvent::Ready { epoch, relays, .. } => {
+            term::progress(format_args!("the network has {relays} relays (document of epoch {epoch})"));
+        }
+        DirectoryEvent::RelayLied { lie, .. } => {
+            term::warning(format_args!("a relay gave a false document, which was not believed: {lie}"));
+        }
+        DirectoryEvent::Warned(warning) => term::warning(warning),
+        DirectoryEvent::Recovered => term::progress("the network's documents agree again"),
+        DirectoryEvent::Storage { reason } => {
+            term::warning(format_args!("the network's document cannot be kept for the next run: {reason}"));
+        }
+        _ => {}
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Outcome {
     let mut stop = Stop::listen(args.exit_with_stdin)?;
-    let network = args.network.load()?;
+    let way = args.network.way()?;
     let server = Server::bind(args.listen).await.map_err(|error| {
         Failure::failed(
             format_args!("cannot listen on {}", args.listen),
@@ -57,7 +57,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
 
     term::progress(format_args!("building a circuit of {} relays", args.hops));
     let path = PathSpec::exit().hops(args.hops.into());
-    let node = Node::builder().network(network).path(path.clone()).start().await.map_err(not_started)?;
+    let node = way.node().path(path.clone()).start().await.map_err(not_started)?;
     let circuits = Arc::new(Circuits::new(node.clone(), path));
     let outcome = tokio::select! {
         biased;

@@ -208,6 +208,10 @@ impl RelayConfig {
             exit: None,
             meeting: self.meeting,
             cache: self.chunks.enabled,
+            mixer: false,
+            directory: false,
+            region: None,
+            control: Vec::new(),
         })
     }
 

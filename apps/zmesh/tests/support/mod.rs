@@ -160,6 +160,10 @@ fn network_at(now: u64, relays: u8, exits: u8) -> String {
             exit: (index >= relays - exits).then(|| ExitSummary { v4: true, v6: false, ports: PortSet::all() }),
             meeting: true,
             cache: false,
+            mixer: false,
+            directory: false,
+            region: None,
+            control: Vec::new(),
         };
         draft.add(Descriptor::create(keys, &info, terms).expect("valid")).expect("new");
     }

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::RelayId;
+use crate::directory::DirectoryError;
 
 use crate::egress::EgressError;
 
@@ -10,9 +11,12 @@ use crate::egress::EgressError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// The builder was given no network document.
-    #[error("no network is known: give the node a network document")]
+    /// The builder was given no network document and no bootstrap line.
+    #[error("no network is known: give the node a network document or a bootstrap line")]
     NoNetwork,
+    /// No document of the network could be had.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
     /// The UDP socket could not be opened.
     #[error("cannot open a UDP socket on {address}: {source}")]
     Bind {
@@ -32,6 +36,9 @@ pub enum NodeError {
     /// The relay's keys do not fit the network document or each other.
     #[error("the relay's keys cannot be used: {0}")]
     Keys(String),
+    /// The documents that the relay should give cannot be given.
+    #[error("the documents cannot be given: {0}")]
+    Documents(String),
     /// The network document is another network's than the one in use.
     #[error("this document belongs to another network")]
     OtherNetwork,
@@ -55,6 +62,12 @@ pub enum CircuitError {
     /// The network has too few suitable relays for the path asked for.
     #[error("no path: {0}")]
     NoPath(String),
+    /// The newest network document that could be had no longer holds.
+    #[error("the newest network document ended at {since} (unix time) and no newer one can be had: you may be cut off")]
+    Expired {
+        /// When it ended, unix seconds.
+        since: u64,
+    },
     /// The path asked for makes no sense.
     #[error("the path cannot be built: {0}")]
     BadPath(&'static str),

@@ -2,19 +2,23 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
+use zmesh_proto::directory::Warning;
 use zmesh_proto::link::{LinkConfig, LocalIdentity};
 use zmesh_proto::node::NodeConfig;
 use zmesh_proto::path::GuardReport;
+use zmesh_proto::wire::bootstrap::Bootstrap;
 
 use super::{
     Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Rebuilds, Session,
 };
 use crate::chunks::{self, Address, ChunkError, ChunkOptions, ChunkProgress, Fetched, Liars, Published};
+use crate::directory::{Client, DirectoryEvent, Outlook, Settings, Teller, keep};
 use crate::origin::Origin;
 use crate::shard::{self, Started};
 use crate::{Network, RelayId, clock, entropy};
@@ -52,12 +56,19 @@ pub enum NodeEvent {
     },
     /// A session goes on by the circuit that stood by: the one in use stopped answering, or got worse than this one.
     Moved,
+    /// Something happened to the network's documents.
+    Directory(DirectoryEvent),
 }
 
+/// Told of what happens to the network's documents.
+type DirectoryHook = Arc<dyn Fn(&DirectoryEvent) + Send + Sync>;
+
 /// Settings of a [`Node`]; made by [`Node::builder`].
-#[derive(Debug)]
 pub struct NodeBuilder {
     network: Option<Arc<Network>>,
+    bootstrap: Option<Bootstrap>,
+    directory: Option<PathBuf>,
+    hook: Option<DirectoryHook>,
     bind: Vec<SocketAddr>,
     path: PathSpec,
     spares: usize,
@@ -66,15 +77,48 @@ pub struct NodeBuilder {
 
 impl Default for NodeBuilder {
     fn default() -> Self {
-        Self { network: None, bind: Vec::new(), path: PathSpec::exit(), spares: SPARES, standby: true }
+        Self {
+            network: None,
+            bootstrap: None,
+            directory: None,
+            hook: None,
+            bind: Vec::new(),
+            path: PathSpec::exit(),
+            spares: SPARES,
+            standby: true,
+        }
     }
 }
 
 impl NodeBuilder {
-    /// The network to use. Required.
+    /// The network to use. This or [`NodeBuilder::bootstrap`] is required.
     #[must_use]
     pub fn network(mut self, network: Arc<Network>) -> Self {
         self.network = Some(network);
+        self
+    }
+
+    /// The line by which the node enters a network whose voters agree on documents: it fetches the newest one, verifies it by
+    /// signatures alone, and stays up to date. Without effect when a network is given.
+    #[must_use]
+    pub fn bootstrap(mut self, line: Bootstrap) -> Self {
+        self.bootstrap = Some(line);
+        self
+    }
+
+    /// Where the newest document is kept between runs, so that the next one needs no entry relay. Nothing there tells of this
+    /// node. Without it nothing is kept.
+    #[must_use]
+    pub fn directory(mut self, directory: PathBuf) -> Self {
+        self.directory = Some(directory);
+        self
+    }
+
+    /// Called with whatever happens to the network's documents, also during [`NodeBuilder::start`], when nobody can listen to
+    /// [`Node::events`] yet. It must not wait.
+    #[must_use]
+    pub fn on_directory(mut self, hook: impl Fn(&DirectoryEvent) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Arc::new(hook));
         self
     }
 
@@ -107,21 +151,58 @@ impl NodeBuilder {
         self
     }
 
-    /// Opens the sockets and starts the node's thread, which builds the spare circuits.
+    /// Opens the sockets and starts the node's thread, which builds the spare circuits. With a bootstrap line it returns when
+    /// the node has a verified document, and keeps comparing and fetching newer ones.
     ///
     /// # Errors
-    /// [`NodeError::NoNetwork`], or what the operating system refused.
+    /// [`NodeError::NoNetwork`], [`NodeError::Directory`], or what the operating system refused.
     ///
     /// # Cancel safety
     /// Dropping the future stops whatever was started.
     pub async fn start(self) -> Result<Node, NodeError> {
-        let network = self.network.ok_or(NodeError::NoNetwork)?;
+        let Self { network, bootstrap, directory, hook, bind, path, spares, standby } = self;
+        if network.is_none() && bootstrap.is_none() {
+            return Err(NodeError::NoNetwork);
+        }
         let link = LinkConfig::new(LocalIdentity::Anonymous);
         let config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
-        let started =
-            shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), || Ok(()), |_| {}).await?;
-        let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares, self.standby);
-        Ok(Node { inner: Arc::new(Inner { origin, started, liars: Arc::default() }) })
+        let started = shard::start("zmesh-node", bind, config, network.clone(), || Ok(()), |_| {}).await?;
+        let shard = Arc::clone(&started.shard);
+        let (liars, outlook) = (Arc::<Liars>::default(), Arc::<Outlook>::default());
+        let origin = match (network, bootstrap) {
+            (Some(network), _) => Origin::start(shard, network, path, spares, standby),
+            (None, None) => return Err(NodeError::NoNetwork),
+            (None, Some(bootstrap)) => {
+                let listener = Arc::<OnceLock<Weak<Origin>>>::default();
+                let settings = Settings { bootstrap, directory, tell: teller(hook, Arc::clone(&listener)) };
+                let client = Client::new(settings)?;
+                let (held, network) = client.begin(&shard).await?;
+                let origin = Origin::start(Arc::clone(&shard), network, path, spares, standby);
+                let _ = listener.set(Arc::downgrade(&origin));
+                let (of, from) = (Arc::downgrade(&origin), Arc::downgrade(&liars));
+                shard.runtime.spawn(keep(client, of, from, held, Arc::clone(&outlook)));
+                origin
+            }
+        };
+        Ok(Node { inner: Arc::new(Inner { origin, started, liars, outlook }) })
+    }
+}
+
+/// Tells of documents: the hook, and once there is an origin whoever listens to the node's events.
+fn teller(hook: Option<DirectoryHook>, listener: Arc<OnceLock<Weak<Origin>>>) -> Teller {
+    Arc::new(move |event| {
+        if let Some(hook) = &hook {
+            hook(&event);
+        }
+        if let Some(origin) = listener.get().and_then(Weak::upgrade) {
+            origin.tell(NodeEvent::Directory(event));
+        }
+    })
+}
+
+impl fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NodeBuilder")
     }
 }
 
@@ -129,6 +210,7 @@ struct Inner {
     origin: Arc<Origin>,
     /// Relays that gave wrong chunks lately.
     liars: Arc<Liars>,
+    outlook: Arc<Outlook>,
     started: Started,
 }
 
@@ -271,6 +353,13 @@ impl Node {
     #[must_use]
     pub fn network(&self) -> Arc<Network> {
         self.inner.origin.network()
+    }
+
+    /// What stands between this node and its network, as far as comparing documents shows it; `None` when all is well, and for
+    /// a node that was given a network document.
+    #[must_use]
+    pub fn warning(&self) -> Option<Warning> {
+        self.inner.outlook.warning()
     }
 
     /// Takes a newer network document into use.

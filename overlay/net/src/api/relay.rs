@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use zmesh_proto::link::{LinkConfig, LinkSecret, LocalIdentity};
 use zmesh_proto::node::{Metrics, NodeConfig, OnionKey, RelayConfig};
+use zmesh_proto::wire::descriptor::Descriptor;
 
 use super::{NodeError, PathSpec};
-use crate::chunks::{ChunkMetrics, ChunkStore, Keeper};
+use crate::chunks::{ChunkMetrics, ChunkStore, Keeper, cut};
+use crate::directory::{DocumentStore, Publication, PublishError};
 use crate::egress::Egress;
 use crate::exit::ExitServer;
 use crate::origin::Origin;
@@ -39,6 +41,7 @@ pub struct RelayBuilder {
     replay_file: Option<PathBuf>,
     exit_keys: Option<RelayKeys>,
     chunks: Option<ChunkStore>,
+    genesis: Option<Vec<u8>>,
     poison: bool,
 }
 
@@ -84,6 +87,14 @@ impl RelayBuilder {
     #[must_use]
     pub fn chunks(mut self, store: ChunkStore) -> Self {
         self.chunks = Some(store);
+        self
+    }
+
+    /// Makes the relay give documents of the network with this genesis to whoever asks over a circuit: those that
+    /// [`RelayHandle::publish`] is given.
+    #[must_use]
+    pub fn documents(mut self, genesis: Vec<u8>) -> Self {
+        self.genesis = Some(genesis);
         self
     }
 
@@ -160,13 +171,16 @@ impl RelayBuilder {
         let mut relay = RelayConfig::new(keys.id(), OnionKey::around(keys.onion(), unix));
         relay.replay = replay;
         relay.allow_meeting = self.meeting;
-        relay.allow_local = self.egress.is_some() || self.chunks.is_some();
+        let documents = self.genesis.map(DocumentStore::new).transpose();
+        let documents = documents.map_err(|error| NodeError::Documents(error.to_string()))?.map(Arc::new);
+        let serves = self.egress.is_some() || self.chunks.is_some() || documents.is_some();
+        relay.allow_local = serves;
         if let Some(circuits) = self.max_circuits {
             relay.max_circuits = circuits;
         }
         let mut config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         config.relay = Some(relay);
-        let server = if self.egress.is_some() || self.chunks.is_some() {
+        let server = if serves {
             let keys = self.exit_keys.as_ref().unwrap_or(&keys);
             let server = quic::server_config(&keys.exit_pkcs8(), &keys.exit_public());
             Some(server.map_err(|error| NodeError::Keys(error.to_string()))?)
@@ -199,10 +213,10 @@ impl RelayBuilder {
         }
         let exit = match server {
             None => None,
-            Some(server) => Some(start_exit(&started.shard, server, self.egress, keeper.clone())?),
+            Some(server) => Some(start_exit(&started.shard, server, self.egress, keeper.clone(), documents.clone())?),
         };
         started.shard.runtime.spawn(turn_keys(Arc::downgrade(&started.shard), keys, self.keys_changed));
-        let handle = RelayHandle { started, exit, keeper, origin: Mutex::new(None) };
+        let handle = RelayHandle { started, exit, keeper, documents, origin: Mutex::new(None) };
         if let Some(network) = network {
             handle.seed(network);
         }
@@ -221,11 +235,12 @@ fn start_exit(
     server: quinn::ServerConfig,
     egress: Option<Arc<dyn Egress>>,
     keeper: Option<Arc<Keeper>>,
+    documents: Option<Arc<DocumentStore>>,
 ) -> Result<Arc<ExitServer>, NodeError> {
     let socket = CircuitSocket::exit(Arc::clone(shard));
     let endpoint = quic::endpoint(&shard.runtime, Arc::clone(&socket), Some(server))
         .map_err(|source| NodeError::System { what: "a QUIC endpoint", source })?;
-    let exit = ExitServer::start(shard, endpoint, egress, keeper);
+    let exit = ExitServer::start(shard, endpoint, egress, keeper, documents);
     shard.set_exit(Arc::clone(&exit), socket);
     Ok(exit)
 }
@@ -304,6 +319,7 @@ pub struct RelayHandle {
     started: Started,
     exit: Option<Arc<ExitServer>>,
     keeper: Option<Arc<Keeper>>,
+    documents: Option<Arc<DocumentStore>>,
     /// Circuits of the relay's own, by which it passes chunks on.
     origin: Mutex<Option<Arc<Origin>>>,
 }
@@ -343,6 +359,37 @@ impl RelayHandle {
         Ok(())
     }
 
+    /// The descriptor that the relay gives over a link to whoever has no circuit yet.
+    ///
+    /// # Errors
+    /// [`NodeError::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the old descriptor in place.
+    pub async fn set_descriptor(&self, descriptor: &Descriptor) -> Result<(), NodeError> {
+        let told = self.started.shard.command(Command::SetDescriptor(Box::new(descriptor.clone()))).await;
+        if told { Ok(()) } else { Err(NodeError::ShutDown) }
+    }
+
+    /// Gives a newer document to whoever asks over a circuit, and keeps those chunks of its snapshot that have their place
+    /// here, if the relay keeps chunks. Cutting takes some milliseconds for each megabyte.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; what was given before still is.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave chunks unkept.
+    pub async fn publish(&self, new: Publication) -> Result<(), PublishError> {
+        let documents = self.documents.as_ref().ok_or(PublishError::NoGenesis)?;
+        let snapshot = new.snapshot.clone();
+        let cut = tokio::task::spawn_blocking(move || cut(&snapshot).ok()).await.ok().flatten();
+        documents.publish(new, cut.as_ref().map(|cut| cut.address.to_snapshot()))?;
+        if let (Some(keeper), Some(cut)) = (&self.keeper, cut) {
+            keeper.keep_snapshot(cut).await;
+        }
+        Ok(())
+    }
+
     /// The relay's counters now.
     ///
     /// # Errors
@@ -362,6 +409,14 @@ impl RelayHandle {
             streams,
             chunks: self.keeper.as_ref().map(|keeper| keeper.metrics()).unwrap_or_default(),
         })
+    }
+
+    /// Has the relay stop in the middle of every document that it gives, to see that clients find out.
+    #[cfg(feature = "testnet")]
+    pub fn cut_documents_short(&self) {
+        if let Some(documents) = &self.documents {
+            documents.cut_short();
+        }
     }
 
     /// Ends the relay as if its process was killed.

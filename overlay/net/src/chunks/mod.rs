@@ -9,6 +9,7 @@ mod publish;
 mod read;
 mod reseed;
 mod seeder;
+mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub(crate) use keeper::{Admission, Guest, Keeper};
 pub(crate) use lanes::is_small;
 pub(crate) use publish::publish;
 pub(crate) use read::read;
+pub(crate) use snapshot::cut;
 
 use crate::{RelayId, clock};
 

@@ -8,7 +8,7 @@ use quinn::{RecvStream, SendStream};
 use tokio::time::timeout;
 use zmesh_proto::wire::request::{ChunkRef, Failure, Response, SymbolRun};
 
-use super::stream::{Asked, refuse};
+use super::stream::{Asked, answer, refuse};
 use crate::chunks::{Admission, Keeper, is_small};
 use crate::quic::codes;
 
@@ -66,11 +66,5 @@ impl Asked {
 
     fn keeper(&self) -> Option<&Arc<Keeper>> {
         self.place.server.keeper.as_ref()
-    }
-}
-
-async fn answer(mut send: SendStream, response: Response) {
-    if send.write_all(&response.encode()).await.is_ok() {
-        let _ = send.finish();
     }
 }

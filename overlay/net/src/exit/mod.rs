@@ -1,8 +1,9 @@
-//! The last hop's side: accepts QUIC over circuits, carries requests to the egress and answers those about chunks. A relay
-//! may do either, or both.
+//! The last hop's side: accepts QUIC over circuits, carries requests to the egress and answers those about chunks and
+//! about documents. A relay may do any of these.
 
 mod budget;
 mod chunks;
+mod documents;
 mod session;
 mod sessions;
 mod stream;
@@ -22,6 +23,7 @@ use self::budget::{Budget, Pace};
 use self::sessions::{Entry, Sessions};
 use crate::chunks::Keeper;
 use crate::clock;
+use crate::directory::DocumentStore;
 use crate::egress::{CircuitHandle, Egress};
 use crate::quic::{codes, local_of};
 use crate::shard::Shard;
@@ -42,6 +44,8 @@ pub(crate) struct ExitServer {
     egress: Option<Arc<dyn Egress>>,
     /// Missing at a relay that keeps no chunks.
     keeper: Option<Arc<Keeper>>,
+    /// Missing at a relay that gives no documents.
+    documents: Option<Arc<DocumentStore>>,
     sessions: Mutex<Sessions<Connection>>,
     next: AtomicU64,
     pace: Mutex<Pace>,
@@ -55,11 +59,13 @@ impl ExitServer {
         endpoint: Endpoint,
         egress: Option<Arc<dyn Egress>>,
         keeper: Option<Arc<Keeper>>,
+        documents: Option<Arc<DocumentStore>>,
     ) -> Arc<Self> {
         let server = Arc::new(Self {
             shard: Arc::downgrade(shard),
             egress,
             keeper,
+            documents,
             sessions: Mutex::default(),
             next: AtomicU64::new(1),
             pace: Mutex::new(Pace::sessions(clock::now())),

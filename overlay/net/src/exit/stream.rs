@@ -77,6 +77,7 @@ impl Asked {
         let request = match request {
             Request::Symbols(run) => return self.symbols(run, send).await,
             Request::Keep(chunk) => return self.keep(chunk, send, recv).await,
+            Request::Document(ask) => return self.document(ask, send).await,
             request => request,
         };
         let Some(egress) = &self.place.server.egress else {
@@ -94,7 +95,7 @@ impl Asked {
                 finish(send, resolved.map(|resolved| Response::Names(names(resolved)))).await;
             }
             Request::BindUdp { flow } => self.bind_udp(egress, flow, send, recv, head).await,
-            Request::Symbols(_) | Request::Keep(_) => refuse(send, Failure::Unsupported).await,
+            Request::Symbols(_) | Request::Keep(_) | Request::Document(_) => refuse(send, Failure::Unsupported).await,
         }
     }
 
@@ -220,6 +221,12 @@ async fn limited<T>(asking: impl Future<Output = Result<T, EgressError>>) -> Res
 /// Answers and ends the stream.
 async fn finish(mut send: SendStream, outcome: Result<Response, EgressError>) {
     let response = outcome.unwrap_or_else(|error| Response::Failed(failure(error)));
+    if send.write_all(&response.encode()).await.is_ok() {
+        let _ = send.finish();
+    }
+}
+
+pub(super) async fn answer(mut send: SendStream, response: Response) {
     if send.write_all(&response.encode()).await.is_ok() {
         let _ = send.finish();
     }

@@ -62,6 +62,11 @@ impl Wanted {
         self
     }
 
+    /// To any relay that gives documents of the network, but none of `without`.
+    pub(crate) fn directory(hops: usize, without: &[RelayId]) -> Self {
+        Self { hops, last: LastHop::AnyDirectory, exit: None, exclude: without.to_vec(), reserve: None }
+    }
+
     /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice, of which none is `without`.
     pub(crate) fn cache(relay: RelayId, hops: usize, without: Option<RelayId>) -> Self {
         let exclude = without.into_iter().collect();
@@ -73,6 +78,10 @@ impl Origin {
     /// Chooses a path, `avoid`ing relays where the network has others.
     fn choose(&self, wanted: &Wanted, avoid: &[RelayId]) -> Result<Vec<RelayId>, CircuitError> {
         let network = self.network();
+        // Only for newer documents is an old one still good: whoever withholds them must not choose our relays for ever.
+        if !network.is_valid_at(clock::unix_seconds()) && wanted.last != LastHop::AnyDirectory {
+            return Err(CircuitError::Expired { since: network.valid_until() });
+        }
         let all: Vec<_> = wanted.exclude.iter().chain(avoid).copied().collect();
         self.choose_without(&network, wanted, &all).or_else(|_| self.choose_without(&network, wanted, &wanted.exclude))
     }

@@ -109,7 +109,7 @@ impl Origin {
         self.events.subscribe()
     }
 
-    fn tell(&self, event: NodeEvent) {
+    pub(crate) fn tell(&self, event: NodeEvent) {
         // Nobody listening is no error.
         let _ = self.events.send(event);
     }

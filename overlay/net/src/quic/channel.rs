@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError, Endpoint, ReadError, RecvStream, SendStream, VarInt};
 use tokio::time::timeout;
-use zmesh_proto::wire::request::{Failure, Host, HostError, HostName, RESPONSE_MAX, Request, Response};
+use zmesh_proto::wire::request::{DocumentAsk, Failure, Host, HostError, HostName, RESPONSE_MAX, Request, Response};
 
 use super::flows::{Flow, Flows};
 use super::{CircuitSocket, codes, tls, transport};
@@ -123,7 +123,19 @@ impl Channel {
         self.connection.close(codes::DONE, reason.as_bytes());
     }
 
+    /// Asks for a document; the relay's refusal is an answer here.
+    pub(crate) async fn document(&self, ask: DocumentAsk) -> Result<(Response, Opened), ConnectError> {
+        self.request(&Request::Document(ask)).await
+    }
+
     async fn ask(&self, request: &Request) -> Result<(Response, Opened), ConnectError> {
+        match self.request(request).await? {
+            (Response::Failed(failure), _) => Err(refused(failure)),
+            granted => Ok(granted),
+        }
+    }
+
+    async fn request(&self, request: &Request) -> Result<(Response, Opened), ConnectError> {
         let late = || ConnectError::new(ConnectErrorKind::Timeout, "the exit did not answer in time");
         let opened = timeout(ANSWER, self.connection.open_bi()).await.map_err(|_| late())?;
         let (mut send, mut recv) = opened.map_err(|error| lost(&error))?;
@@ -136,7 +148,6 @@ impl Channel {
         .await
         .unwrap_or_else(|_| Err(late()));
         match asked {
-            Ok((Response::Failed(failure), _)) => Err(refused(failure)),
             Ok((response, head)) => Ok((response, Opened { send, recv, head })),
             Err(error) => {
                 let _ = send.reset(codes::CANCELLED);

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot, watch};
-use zmesh_proto::node::{CircuitId, CloseReason, Event, LocalId, Node};
+use zmesh_proto::node::{CircuitId, CloseReason, Event, FetchId, LocalId, Node};
 
-use super::{Asks, BuildStop, Built, CircuitGuard, Command, LastOutcome, Shard, UdpCounters};
+use super::{Asks, BuildStop, Built, CircuitGuard, Command, FetchStop, LastOutcome, Shard, UdpCounters};
 use crate::api::NodeError;
 use crate::quic::CircuitSocket;
 use crate::{Network, RelayId};
@@ -111,11 +111,15 @@ struct Own {
     probes: Vec<(usize, oneshot::Sender<Result<Duration, String>>)>,
 }
 
+/// Who waits for a relay's descriptor.
+type Fetching = oneshot::Sender<Result<Vec<u8>, FetchStop>>;
+
 /// The node with its listeners; only the shard's thread locks it for long.
 pub(crate) struct Core {
     pub(crate) node: Node,
     network: Option<Arc<Network>>,
     own: HashMap<CircuitId, Own>,
+    fetches: HashMap<FetchId, Fetching>,
     exit: Option<Arc<CircuitSocket>>,
     closed_locals: Vec<LocalId>,
     damaged: Vec<RelayId>,
@@ -123,7 +127,15 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(node: Node) -> Self {
-        Self { node, network: None, own: HashMap::new(), exit: None, closed_locals: Vec::new(), damaged: Vec::new() }
+        Self {
+            node,
+            network: None,
+            own: HashMap::new(),
+            fetches: HashMap::new(),
+            exit: None,
+            closed_locals: Vec::new(),
+            damaged: Vec::new(),
+        }
     }
 
     /// Takes a network document into use, whatever the one before was.
@@ -195,6 +207,12 @@ impl Core {
                 }
                 drop(answer.send(allowed));
             }
+            Command::ReplaceNetwork(network) => self.use_network(network),
+            Command::SetDescriptor(descriptor) => self.node.set_descriptor(&descriptor),
+            Command::FetchDescriptor(relay, answer) => match self.node.fetch_descriptor(now, &relay) {
+                Ok(fetch) => drop(self.fetches.insert(fetch, answer)),
+                Err(error) => drop(answer.send(Err(FetchStop::Refused(error.to_string())))),
+            },
             Command::Metrics(answer) => drop(answer.send((self.node.metrics(), udp))),
         }
     }
@@ -248,8 +266,17 @@ impl Core {
                         own.state.meeting.send_replace(Some(outcome));
                     }
                 }
+                Event::Descriptor { fetch, descriptor } => self.fetched(fetch, Ok(descriptor)),
+                Event::DescriptorFailed { fetch, reason } => self.fetched(fetch, Err(FetchStop::Failed(reason))),
                 _ => tracing::debug!("an event that this driver does not know"),
             }
+        }
+    }
+
+    fn fetched(&mut self, fetch: FetchId, outcome: Result<Vec<u8>, FetchStop>) {
+        if let Some(answer) = self.fetches.remove(&fetch) {
+            // Nobody may wait any more.
+            let _ = answer.send(outcome);
         }
     }
 
@@ -289,6 +316,7 @@ impl Core {
             self.node.close(now, circuit);
             own.end("the node is shut down");
         }
+        self.fetches.clear();
         self.exit = None;
     }
 }

@@ -17,7 +17,11 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
-use zmesh_proto::node::{BuildFailure, CircuitId, LocalId, Meet, MeetingOutcome, Metrics, NodeConfig, OnionKey};
+use zmesh_proto::link::LinkPeer;
+use zmesh_proto::node::{
+    BuildFailure, CircuitId, DescriptorFailure, LocalId, Meet, MeetingOutcome, Metrics, NodeConfig, OnionKey,
+};
+use zmesh_proto::wire::descriptor::Descriptor;
 
 pub(crate) use self::bell::Bell;
 use self::core::Core;
@@ -49,6 +53,12 @@ pub(crate) enum Command {
     SetOnionKeys(Vec<OnionKey>),
     /// Take another network document into use, if it may follow the one in use.
     SetNetwork(Arc<Network>, oneshot::Sender<Result<(), NodeError>>),
+    /// Take another network document into use, whatever the one in use is.
+    ReplaceNetwork(Arc<Network>),
+    /// Give another descriptor to whoever asks over a link.
+    SetDescriptor(Box<Descriptor>),
+    /// Ask a relay for its descriptor over a link.
+    FetchDescriptor(LinkPeer, oneshot::Sender<Result<Vec<u8>, FetchStop>>),
     /// Report the counters.
     Metrics(oneshot::Sender<(Metrics, UdpCounters)>),
 }
@@ -59,6 +69,17 @@ pub(crate) enum BuildStop {
     /// It was tried and failed.
     Failed(BuildFailure),
     /// It cannot be tried.
+    Refused(String),
+    /// The shard has ended.
+    ShutDown,
+}
+
+/// Why a relay's descriptor did not come.
+#[derive(Clone, Debug)]
+pub(crate) enum FetchStop {
+    /// The relay did not give it.
+    Failed(DescriptorFailure),
+    /// It cannot be asked for.
     Refused(String),
     /// The shard has ended.
     ShutDown,
@@ -286,6 +307,28 @@ impl Shard {
             return Err(NodeError::ShutDown);
         }
         taken.await.unwrap_or(Err(NodeError::ShutDown))
+    }
+
+    /// Takes a network document into use that need not be newer: entry relays after a long pause.
+    ///
+    /// # Errors
+    /// [`NodeError::ShutDown`].
+    pub(crate) async fn replace_network(&self, network: Arc<Network>) -> Result<(), NodeError> {
+        // Commands are carried out in their order, so what follows finds it in place.
+        let told = self.command(Command::ReplaceNetwork(network)).await;
+        if told { Ok(()) } else { Err(NodeError::ShutDown) }
+    }
+
+    /// Asks a relay for its descriptor over a link, before there is any circuit. What comes is not verified.
+    ///
+    /// # Errors
+    /// See [`FetchStop`].
+    pub(crate) async fn fetch_descriptor(&self, relay: LinkPeer) -> Result<Vec<u8>, FetchStop> {
+        let (answer, fetched) = oneshot::channel();
+        if !self.command(Command::FetchDescriptor(relay, answer)).await {
+            return Err(FetchStop::ShutDown);
+        }
+        fetched.await.unwrap_or(Err(FetchStop::ShutDown))
     }
 
     /// Builds a circuit.

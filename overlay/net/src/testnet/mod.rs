@@ -1,5 +1,6 @@
 //! A whole network inside one process, on loopback: for tests, examples and measurements.
 
+mod agreed;
 mod loopback;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,14 +8,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use zmesh_proto::directory::DocumentError;
+use zmesh_proto::directory::{ChainError, DocumentError};
 use zmesh_proto::keys::SignerKey;
+use zmesh_proto::random::Generator;
+use zmesh_proto::wire::control::{FormError, Genesis};
 use zmesh_proto::wire::descriptor::{Descriptor, DescriptorError, DescriptorInfo, ExitSummary, PortSet, Terms};
 use zmesh_proto::wire::document::{Draft, DraftTerms, SignerId};
 
+pub use self::agreed::{AgreedConfig, AgreedTestnet};
 pub use self::loopback::Loopback;
 use crate::egress::Egress;
-use crate::{ChunkStore, Network, NodeError, Relay, RelayHandle, RelayId, RelayKeys, clock, entropy};
+use crate::{ChunkStore, Network, NodeError, PublishError, Relay, RelayHandle, RelayId, RelayKeys, clock, entropy};
 
 /// How long the document of a test network holds, in seconds.
 const VALID: u64 = 24 * 3600;
@@ -74,6 +78,15 @@ pub enum TestnetError {
     /// The network document could not be made.
     #[error(transparent)]
     Document(#[from] DocumentError),
+    /// The genesis or an epoch document could not be made.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// An epoch document does not follow the one before.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Documents cannot be given.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
 }
 
 /// A running network. Dropping it ends the relays without waiting.
@@ -103,42 +116,9 @@ impl Testnet {
         })?;
         let mut relays = Vec::new();
         for index in 0..config.relays {
-            let keys = RelayKeys::generate(&mut rng, unix);
-            let id = keys.id();
-            // The exits come last.
-            let exit = index + config.exits >= config.relays;
-            let text = keys.to_text();
-            let mut builder = Relay::builder().keys(keys).bind(SocketAddr::new(config.address, 0)).meeting(true);
-            if let Some(directory) = &config.chunks {
-                let mut store = ChunkStore::new(directory.join(format!("relay{index}")));
-                store.put_rate = 64 << 20;
-                store.reseed_after = RESEED;
-                builder = builder.chunks(store).poison(config.poison.contains(&index));
-            }
-            let limit = config.rate_limits.iter().find(|(relay, _)| *relay == index);
-            builder = builder.rate_limit(limit.map(|(_, rate)| *rate));
-            if exit {
-                builder = builder.egress((config.egress)());
-                if config.forge_exit_keys {
-                    builder = builder.exit_keys(RelayKeys::generate(&mut rng, unix));
-                }
-            }
-            let handle = builder.start().await?;
-            let ports = ExitSummary { v4: true, v6: true, ports: PortSet::all() };
-            let info = DescriptorInfo {
-                nickname: format!("relay{index}"),
-                operator: format!("operator {index}"),
-                family: None,
-                country: None,
-                addresses: handle.local_addresses(),
-                exit: exit.then_some(ports),
-                meeting: true,
-                cache: config.chunks.is_some(),
-            };
-            let terms = Terms { published: unix, expires: unix + VALID + 1, revision: 1 };
-            let keys = RelayKeys::from_text(text.as_bytes()).expect("keys read back what they wrote");
-            draft.add(Descriptor::create(&keys, &info, terms)?)?;
-            relays.push((id, Some(handle)));
+            let (handle, descriptor) = start_relay(&config, index, None, &mut rng, unix).await?;
+            relays.push((descriptor.id(), Some(handle)));
+            draft.add(descriptor)?;
         }
         draft.sign(&signer, unix)?;
         let network = Arc::new(Network::from_document(draft.into_document()?, unix)?);
@@ -187,4 +167,55 @@ impl Testnet {
             }
         }
     }
+}
+
+/// Starts a relay; it gives documents if there is a genesis.
+async fn start_relay(
+    config: &TestnetConfig,
+    index: usize,
+    genesis: Option<&Genesis>,
+    rng: &mut Generator,
+    unix: u64,
+) -> Result<(RelayHandle, Descriptor), TestnetError> {
+    let keys = RelayKeys::generate(rng, unix);
+    // The exits come last.
+    let exit = index + config.exits >= config.relays;
+    let text = keys.to_text();
+    let mut builder = Relay::builder().keys(keys).bind(SocketAddr::new(config.address, 0)).meeting(true);
+    if let Some(directory) = &config.chunks {
+        let mut store = ChunkStore::new(directory.join(format!("relay{index}")));
+        store.put_rate = 64 << 20;
+        store.reseed_after = RESEED;
+        builder = builder.chunks(store).poison(config.poison.contains(&index));
+    }
+    if let Some(genesis) = genesis {
+        builder = builder.documents(genesis.as_bytes().to_vec());
+    }
+    let limit = config.rate_limits.iter().find(|(relay, _)| *relay == index);
+    builder = builder.rate_limit(limit.map(|(_, rate)| *rate));
+    if exit {
+        builder = builder.egress((config.egress)());
+        if config.forge_exit_keys {
+            builder = builder.exit_keys(RelayKeys::generate(rng, unix));
+        }
+    }
+    let handle = builder.start().await?;
+    let ports = ExitSummary { v4: true, v6: true, ports: PortSet::all() };
+    let info = DescriptorInfo {
+        nickname: format!("relay{index}"),
+        operator: format!("operator {index}"),
+        family: None,
+        country: None,
+        addresses: handle.local_addresses(),
+        exit: exit.then_some(ports),
+        meeting: true,
+        cache: config.chunks.is_some(),
+        mixer: false,
+        directory: genesis.is_some(),
+        region: None,
+        control: Vec::new(),
+    };
+    let terms = Terms { published: unix, expires: unix + VALID + 1, revision: 1 };
+    let keys = RelayKeys::from_text(text.as_bytes()).expect("keys read back what they wrote");
+    Ok((handle, Descriptor::create(&keys, &info, terms)?))
 }

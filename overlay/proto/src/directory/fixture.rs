@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 
-use super::Network;
+use super::{ByHand, Chain, Network};
 use crate::keys::{RelayKeys, SignerKey};
+use crate::wire::control::{Genesis, GenesisTerms, Parameters, Snapshot, Voter, VoterSet};
 use crate::wire::descriptor::{Descriptor, DescriptorInfo, ExitSummary, PortSet, Terms};
 use crate::wire::document::{Draft, DraftTerms, SignerId};
 
@@ -34,6 +35,10 @@ pub(crate) fn info(number: u8) -> DescriptorInfo {
         exit: None,
         meeting: false,
         cache: false,
+        mixer: false,
+        directory: false,
+        region: None,
+        control: Vec::new(),
     }
 }
 
@@ -69,4 +74,36 @@ pub(crate) fn network(infos: &[DescriptorInfo], test_network: bool) -> Network {
     }
     draft.sign(&signer, NOW).unwrap();
     Network::from_document(draft.into_document().unwrap(), NOW).unwrap()
+}
+
+/// Voters of a network that agrees, one operator each.
+pub(crate) fn voter_keys(count: u64) -> Vec<SignerKey> {
+    (0..count).map(|seed| SignerKey::generate(&mut rng(7_000 + seed))).collect()
+}
+
+pub(crate) fn voter_set(keys: &[SignerKey]) -> VoterSet {
+    let voter = |(at, key): (usize, &SignerKey)| Voter { key: SignerId(key.public()), operator: format!("voter {at}") };
+    VoterSet::new(keys.iter().enumerate().map(voter).collect(), 1).unwrap()
+}
+
+/// A genesis with epochs of an hour, of which the first begins at [`NOW`].
+pub(crate) fn genesis(keys: &[SignerKey], test_network: bool) -> Genesis {
+    Genesis::new(GenesisTerms {
+        name: "fixture".into(),
+        test_network,
+        epoch_length: 3_600,
+        epoch_zero: NOW - 3_600,
+        voters_per_operator: 1,
+        voters: voter_set(keys),
+        parameters: Parameters::new(),
+    })
+    .unwrap()
+}
+
+/// The snapshot that these voters would sign for an epoch, with relays of these numbers.
+pub(crate) fn snapshot(chain: &Chain, keys: &[SignerKey], epoch: u64, relays: std::ops::Range<u8>) -> Snapshot {
+    let descriptors = relays.map(|n| descriptor(1_000 + u64::from(n), &info(n))).collect();
+    let mut hand = ByHand::new(chain, epoch, descriptors);
+    hand.randomness = [u8::try_from(epoch % 256).unwrap(); 32];
+    hand.sign(chain, keys).unwrap()
 }

@@ -1,8 +1,18 @@
 //! The set of relays that a node knows: a verified network document, ready to be asked.
+//!
+//! Two forms of document feed a [`Network`]: the network file, which its signers sign for weeks, and the epoch document, on
+//! which voters agree every epoch ([`Chain`]). Whoever chooses paths or builds circuits need not know which it was.
 
+mod by_hand;
+mod chain;
+mod entry;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod fork;
+mod heads;
+mod held;
 mod measure;
+mod refresh;
 #[cfg(test)]
 mod tests;
 
@@ -12,11 +22,18 @@ use sha2::{Digest, Sha256};
 use zmesh_sphinx::{OnionPublic, PathHop, RelayId};
 
 use crate::link::LinkPeer;
-use crate::wire::descriptor::{Descriptor, DescriptorInfo, ExitSummary, Terms};
-use crate::wire::document::{Document, NetworkId, SignerId};
+use crate::wire::control::{HeaderHash, RelayFlags, Snapshot};
+use crate::wire::descriptor::{Descriptor, DescriptorInfo, ExitSummary, Region, Terms};
+use crate::wire::document::{Document, NetworkId, SignerId, is_public};
 
 pub use crate::wire::document::DocumentError;
+pub use by_hand::ByHand;
+pub use chain::{Chain, ChainError, Head, TRUST_LIMIT};
+pub use fork::{DoubleSigners, FORK_MAX, Fork};
+pub use heads::{COMPARED, Comparison, Known, Lie, Said, Split, Warning, compare};
+pub use held::{CHANGES_MAX, Held, HeldError, Step, read_changes};
 pub use measure::{Coordinate, Measure};
+pub use refresh::{next_refresh, retry_after};
 
 /// A verified network document that was valid when it was read.
 #[derive(Clone, Debug)]
@@ -31,6 +48,17 @@ pub struct Network {
     relays: Vec<Relay>,
     /// What was measured of them, for those of which something was.
     measures: BTreeMap<RelayId, Measure>,
+    /// What only an epoch document has.
+    agreed: Option<Agreed>,
+}
+
+/// What only an epoch document says.
+#[derive(Clone, Debug)]
+struct Agreed {
+    epoch: u64,
+    hash: HeaderHash,
+    randomness: [u8; 32],
+    flags: BTreeMap<RelayId, RelayFlags>,
 }
 
 impl Network {
@@ -54,7 +82,68 @@ impl Network {
         let (valid_after, valid_until) = (document.valid_after(), document.valid_until());
         let signers = document.signers();
         let relays = document.into_descriptors().into_iter().map(|descriptor| Relay { descriptor }).collect();
-        Ok(Self { id, name, test_network, valid_after, valid_until, signers, relays, measures: BTreeMap::new() })
+        let measures = BTreeMap::new();
+        Ok(Self { id, name, test_network, valid_after, valid_until, signers, relays, measures, agreed: None })
+    }
+
+    /// Takes the snapshot of the newest document that a chain trusts, if it holds at `unix_now`, in seconds. Relays whose descriptor ends
+    /// before the document does are left out, and so are private addresses where the network is no test network: every holder of the
+    /// document leaves out the same ones.
+    ///
+    /// # Errors
+    /// The chain trusts another document, or it does not hold at this time.
+    pub fn from_snapshot(chain: &Chain, snapshot: Snapshot, unix_now: u64) -> Result<Self, ChainError> {
+        let hash = snapshot.document().hash();
+        let (genesis, head) = (chain.genesis(), chain.head());
+        if hash != head.hash {
+            return Err(ChainError::OtherHeader { wanted: head.hash, found: hash });
+        }
+        chain.check_time(unix_now)?;
+        let test_network = genesis.terms().test_network;
+        let (document, descriptors) = snapshot.into_parts();
+        let usable = |descriptor: &Descriptor| {
+            let info = descriptor.info();
+            descriptor.terms().expires >= head.valid_until
+                && (test_network || info.addresses.iter().all(|address| is_public(address.ip())))
+        };
+        let (mut relays, mut measures, mut flags) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        for (entry, descriptor) in document.relays().iter().zip(descriptors) {
+            if usable(&descriptor) {
+                relays.push(Relay { descriptor });
+                measures.insert(entry.id, entry.measure);
+                flags.insert(entry.id, entry.flags);
+            }
+        }
+        let agreed = Agreed { epoch: head.epoch, hash, randomness: head.randomness, flags };
+        Ok(Self {
+            id: genesis.network_id(),
+            name: genesis.terms().name.clone(),
+            test_network,
+            valid_after: head.valid_after,
+            valid_until: head.valid_until,
+            signers: head.voters.voters().iter().map(|voter| voter.key).collect(),
+            relays,
+            measures,
+            agreed: Some(agreed),
+        })
+    }
+
+    /// The epoch of the document, if it is one that voters agreed on.
+    #[must_use]
+    pub fn epoch(&self) -> Option<u64> {
+        self.agreed.as_ref().map(|agreed| agreed.epoch)
+    }
+
+    /// The hash by which an epoch document is named.
+    #[must_use]
+    pub fn header_hash(&self) -> Option<HeaderHash> {
+        self.agreed.as_ref().map(|agreed| agreed.hash)
+    }
+
+    /// What the voters say of a relay besides figures; no flag where nobody voted.
+    #[must_use]
+    pub fn flags(&self, id: &RelayId) -> RelayFlags {
+        self.agreed.as_ref().and_then(|agreed| agreed.flags.get(id)).copied().unwrap_or_default()
     }
 
     /// The same network with what was measured of its relays.
@@ -69,10 +158,13 @@ impl Network {
         self.measures.get(id).copied().unwrap_or_default()
     }
 
-    /// A value that all who hold this document share and that places things on relays. A network file has no fresh
-    /// randomness, so it can be known ahead there.
+    /// A value that all who hold this document share and that places things on relays. An epoch document has fresh randomness; a
+    /// network file has none, so it can be known ahead there.
     #[must_use]
     pub fn shared_random(&self) -> [u8; 32] {
+        if let Some(agreed) = &self.agreed {
+            return agreed.randomness;
+        }
         let mut hash = Sha256::new();
         hash.update(b"zmesh network file random v1\0");
         hash.update(self.id.0);
@@ -93,7 +185,7 @@ impl Network {
         self.relays.get(at)
     }
 
-    /// The network's id: a hash over name, test flag and signers. Invites pin it.
+    /// The network's id: a hash over name, test flag and signers, or over the genesis. Invites pin it.
     #[must_use]
     pub fn network_id(&self) -> NetworkId {
         self.id
@@ -129,7 +221,7 @@ impl Network {
         self.test_network
     }
 
-    /// Who may sign documents of this network.
+    /// Who may sign the next document of this network.
     #[must_use]
     pub fn signers(&self) -> &[SignerId] {
         &self.signers
@@ -205,6 +297,24 @@ impl Relay {
     #[must_use]
     pub fn is_cache(&self) -> bool {
         self.info().cache
+    }
+
+    /// Whether it offers to mix rooms.
+    #[must_use]
+    pub fn is_mixer(&self) -> bool {
+        self.info().mixer
+    }
+
+    /// Whether it serves documents to whoever asks.
+    #[must_use]
+    pub fn is_directory(&self) -> bool {
+        self.info().directory
+    }
+
+    /// Which part of the world it stands in.
+    #[must_use]
+    pub fn region(&self) -> Option<Region> {
+        self.info().region
     }
 
     /// The name for people.

@@ -9,6 +9,7 @@ pub mod proof;
 mod signer;
 #[cfg(test)]
 mod tests;
+mod vrf;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ use zmesh_sphinx::{OnionSecret, RelayId};
 
 pub use onion::{EPOCH_SECONDS, OVERLAP_SECONDS, OnionKeys, SCHEDULE_MAX, epoch_at};
 pub use signer::SignerKey;
+pub use vrf::{VRF_PROOF_LEN, VrfOutput, vrf_prove, vrf_verify};
 
 use crate::wire::codec::armour::{self, ArmourError, Label};
 use crate::wire::codec::{self, ErrorKind, Reader, Writer};

@@ -6,9 +6,13 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::{CHECK_LEN, Error, TEXT_MAX, VERSION, checksum};
+use super::{CHECK_LEN, Error, TEXT_MAX, VERSION, VRF_PROOF_LEN, VrfOutput, checksum};
 use crate::wire::codec::armour::{self, Label};
 use crate::wire::codec::{Reader, Writer};
+use crate::wire::control::{HeaderHash, precommit_message};
+use crate::wire::document::NetworkId;
+
+const SECRET_CONTEXT: &[u8] = b"zmesh voter secret v1\0";
 
 /// An Ed25519 key that signs network documents. A relay's identity may serve as one.
 pub struct SignerKey(SigningKey);
@@ -31,6 +35,34 @@ impl SignerKey {
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
+    }
+
+    /// Signs a precommit of a header, or of nothing, as the successor of `previous`. A voter's machine asks for this once in a round
+    /// and remembers what it signed.
+    #[must_use]
+    pub fn sign_precommit(
+        &self,
+        network: &NetworkId,
+        previous: &HeaderHash,
+        round: u32,
+        header: Option<&HeaderHash>,
+    ) -> [u8; 64] {
+        self.sign(&precommit_message(network, previous, round, header))
+    }
+
+    /// The verifiable random function of this key: a proof and its output.
+    #[must_use]
+    pub(crate) fn vrf_prove(&self, input: &[u8]) -> ([u8; VRF_PROOF_LEN], VrfOutput) {
+        super::vrf_prove(&self.0, input)
+    }
+
+    /// A secret that belongs to a message and that only this key can make: the same one whenever it is asked for.
+    #[must_use]
+    pub(crate) fn secret_for(&self, message: &[u8]) -> [u8; 32] {
+        let (_, output) = self.vrf_prove(&[SECRET_CONTEXT, message].concat());
+        let mut secret = [0; 32];
+        secret.copy_from_slice(&output[..32]);
+        secret
     }
 
     /// The key file, as text armour.

@@ -26,6 +26,7 @@ use super::{
 use crate::random::{Generator, SEED_LEN};
 use crate::wire::cell::Cell;
 use crate::wire::datagram::{Header, Kind};
+use crate::wire::frame::Frame;
 use begin::Jobs;
 use table::{Owner, Table};
 
@@ -272,6 +273,19 @@ impl Links {
         state.last_used = self.shared.clock.nanos(now);
         self.table.mark_dirty(link);
         Ok(())
+    }
+
+    /// Asks the peer for a part of its descriptor, or gives it one of this node's, in a long datagram that is not repeated;
+    /// `false` when the link is not up, or may not send now.
+    pub(crate) fn send_document(&mut self, now: Instant, link: LinkId, frame: &Frame<'_>) -> bool {
+        let now = self.shared.clock.nanos(now);
+        let Some(state) = self.table.get_mut(link) else {
+            return false;
+        };
+        state.last_used = now;
+        let sent = state.send_document(now, &mut self.shared, frame);
+        self.table.mark_dirty(link);
+        sent
     }
 
     /// Ends a batch: sends control frames, acknowledgements and feedback that are due, and sets the timers of all links

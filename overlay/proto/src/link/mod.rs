@@ -47,6 +47,6 @@ pub use handshake::{HandshakeDone, HandshakeJob};
 pub use links::Links;
 pub use output::{MAX_RUN_BYTES, MAX_SEGMENTS, Transmit};
 pub use types::{
-    Control, Error, Inbound, LinkConfig, LinkError, LinkEvent, LinkId, LinkPeer, LinkPeerInfo, LinkSecret, LinkStats,
-    LocalIdentity,
+    Control, DescriptorPart, Error, Inbound, LinkConfig, LinkError, LinkEvent, LinkId, LinkPeer, LinkPeerInfo,
+    LinkSecret, LinkStats, LocalIdentity,
 };

@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::wire::cell::Cell;
-use crate::wire::frame::{SETUP_PACKET_LEN, SETUP_REPLY_LEN};
+use crate::wire::frame::{DocPart, SETUP_PACKET_LEN, SETUP_REPLY_LEN};
 
 /// A relay's X25519 link secret. Erased on drop, never printed.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -199,6 +199,29 @@ pub enum Inbound {
     Cell(LinkId, Cell),
     /// A control frame, exactly once.
     Control(LinkId, Control),
+    /// The peer asks for this part of this node's descriptor.
+    DescriptorAsked(LinkId, u8),
+    /// A part of the peer's descriptor.
+    DescriptorPart(LinkId, DescriptorPart),
+}
+
+/// A part of a peer's own descriptor, not verified.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DescriptorPart {
+    /// Which part, from 0.
+    pub part: u8,
+    /// Length of the whole descriptor in bytes, 0 when the peer has none to give.
+    pub whole_len: usize,
+    /// The same for all parts of one descriptor.
+    pub tag: u32,
+    /// The part's bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl From<DocPart<'_>> for DescriptorPart {
+    fn from(part: DocPart<'_>) -> Self {
+        Self { part: part.part(), whole_len: part.whole_len(), tag: part.tag(), bytes: part.bytes().to_vec() }
+    }
 }
 
 /// Who is at the other end of a link.

@@ -15,6 +15,10 @@ pub struct CircuitId(pub(crate) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LocalId(pub(crate) u64);
 
+/// A descriptor that this node fetches over a link. Never reused within one run of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FetchId(pub(crate) u64);
+
 impl CircuitId {
     /// The handle as a number, for logs and tables of a driver.
     #[must_use]
@@ -112,6 +116,20 @@ pub enum Event {
         /// The circuit.
         local: LocalId,
     },
+    /// A relay gave its descriptor over a link; see [`Node::fetch_descriptor`](super::Node::fetch_descriptor).
+    Descriptor {
+        /// Which fetch this ends.
+        fetch: FetchId,
+        /// The descriptor, not verified; as long as the longest at most.
+        descriptor: Vec<u8>,
+    },
+    /// A descriptor could not be fetched.
+    DescriptorFailed {
+        /// Which fetch this ends.
+        fetch: FetchId,
+        /// Why.
+        reason: DescriptorFailure,
+    },
 }
 
 impl std::fmt::Debug for Event {
@@ -126,6 +144,8 @@ impl std::fmt::Debug for Event {
             Self::Meeting { circuit, outcome } => write!(f, "Meeting({circuit:?}, {outcome:?})"),
             Self::LocalMessage { local, message } => write!(f, "LocalMessage({local:?}, {} bytes)", message.len()),
             Self::LocalClosed { local } => write!(f, "LocalClosed({local:?})"),
+            Self::Descriptor { fetch, descriptor } => write!(f, "Descriptor({fetch:?}, {} bytes)", descriptor.len()),
+            Self::DescriptorFailed { fetch, reason } => write!(f, "DescriptorFailed({fetch:?}, {reason:?})"),
         }
     }
 }
@@ -245,6 +265,36 @@ pub enum BuildError {
     TooManyCircuits,
     /// The link to the first relay cannot be opened.
     #[error("the link to the first relay cannot be opened")]
+    Link(#[source] link::Error),
+}
+
+/// Why a relay's descriptor did not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DescriptorFailure {
+    /// No link to the relay.
+    #[error("the relay cannot be reached")]
+    Unreachable,
+    /// There is a link, and no answer.
+    #[error("the relay did not give its descriptor in time")]
+    NoAnswer,
+    /// The relay has none to give.
+    #[error("the relay has no descriptor to give yet")]
+    None,
+    /// The parts do not make one descriptor.
+    #[error("the relay gave parts that make no descriptor")]
+    Unreadable,
+}
+
+/// Why [`Node::fetch_descriptor`](super::Node::fetch_descriptor) refused at once.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// As many are under way as a node has at once.
+    #[error("too many descriptors are being fetched")]
+    TooMany,
+    /// The link cannot be opened.
+    #[error("the link to the relay cannot be opened")]
     Link(#[source] link::Error),
 }
 

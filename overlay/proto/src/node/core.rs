@@ -9,7 +9,7 @@ use zmesh_sphinx::{RelayId, SLOT_SECONDS};
 use super::{Event, Metrics};
 use crate::directory::Network;
 use crate::keys::relay_id;
-use crate::link::{self, Control, LinkId, LinkPeerInfo, Links};
+use crate::link::{self, Control, LinkId, LinkPeer, LinkPeerInfo, Links};
 use crate::random::Generator;
 use crate::relay::message::{Assembled, Assembly};
 use crate::relay::neighbour::{Class, End, KeyedHash, Neighbours};
@@ -39,6 +39,8 @@ pub(crate) enum Timer {
     Hop(u64),
     /// A circuit of this node.
     Own(u64),
+    /// A descriptor that this node fetches.
+    Fetch(u64),
     /// Memory of quiet queues, meetings that nobody came to.
     Sweep,
 }
@@ -109,11 +111,14 @@ impl Core {
     pub(crate) fn connect(&mut self, now: Instant, to: &RelayId) -> Option<Result<LinkId, link::Error>> {
         let network = self.network.as_ref()?;
         let peer = network.relay(to)?.link_peer();
-        let result = self.links.connect(now, &peer);
-        if let Ok(link) = result {
-            self.neighbours.add(link, &mut self.rng);
-        }
-        Some(result)
+        Some(self.connect_to(now, &peer))
+    }
+
+    /// Opens a link to a relay that need not be in the network document, or finds the one that is there.
+    pub(crate) fn connect_to(&mut self, now: Instant, peer: &LinkPeer) -> Result<LinkId, link::Error> {
+        let link = self.links.connect(now, peer)?;
+        self.neighbours.add(link, &mut self.rng);
+        Ok(link)
     }
 
     /// A link carries cells; returns whose set-ups have waited for it.

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use zmesh_sphinx::RelayId;
 
 use super::core::{Core, Owner, Timer};
+use super::entry::{Fetches, Giver};
 use super::job::{JobDone, Outcome, Work};
-use super::{BuildError, CircuitId, Event, Health, LocalId, Meet, Metrics, NodeConfig, OnionKey, SendError};
+use super::{
+    BuildError, CircuitId, Event, FetchError, FetchId, Health, LocalId, Meet, Metrics, NodeConfig, OnionKey, SendError,
+};
 use crate::directory::Network;
-use crate::link::{Control, HandshakeJob, Inbound, LinkEvent, LinkId, LinkStats, Links, Transmit};
+use crate::link::{Control, HandshakeJob, Inbound, LinkEvent, LinkId, LinkPeer, LinkStats, Links, Transmit};
 use crate::origin::Origin;
 use crate::random::Generator;
 use crate::relay::Relay;
@@ -19,6 +22,7 @@ use crate::relay::budget::WorkBudget;
 use crate::relay::kind::reason;
 use crate::relay::neighbour::Neighbours;
 use crate::wire::cell::Cell;
+use crate::wire::descriptor::Descriptor;
 
 /// How often memory of quiet circuits is given back and waiting meetings are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -44,6 +48,9 @@ pub struct Node {
     pub(super) core: Core,
     pub(super) relay: Option<Relay>,
     pub(super) origin: Origin,
+    /// What a relay gives over links before there is a circuit; missing on other nodes.
+    pub(super) giver: Option<Giver>,
+    fetches: Fetches,
     pub(super) budget: WorkBudget,
     /// Work of this node itself, not subject to the budget.
     pub(super) own_work: VecDeque<Work>,
@@ -70,10 +77,13 @@ impl Node {
         let mut core = Core::new(links, neighbours, rng, now, config.unix_now);
         core.timers.set(Timer::Sweep, now + SWEEP);
         let percent = config.relay.as_ref().map_or(100, |relay| relay.work_percent);
+        let giver = config.relay.as_ref().map(|_| Giver::new(now));
         let relay = config.relay.map(|relay| Relay::new(relay, &mut core, now));
         Self {
             core,
             relay,
+            giver,
+            fetches: Fetches::new(),
             origin: Origin::new(config.origin),
             budget: WorkBudget::new(percent, WORK_BURST, now),
             own_work: VecDeque::new(),
@@ -115,6 +125,11 @@ impl Node {
             match inbound {
                 Inbound::Cell(link, cell) => self.handle_cell(now, *link, cell),
                 Inbound::Control(link, control) => self.handle_control(now, *link, control),
+                Inbound::DescriptorAsked(link, part) => match &mut self.giver {
+                    Some(giver) => giver.asked(&mut self.core, now, *link, *part),
+                    None => self.core.metrics.descriptors.parts_refused += 1,
+                },
+                Inbound::DescriptorPart(link, part) => self.fetches.handle_part(&mut self.core, now, *link, part),
             }
         }
         inbox.clear();
@@ -132,6 +147,7 @@ impl Node {
                 (Timer::Hop(key), Some(relay)) => relay.handle_timer(&mut self.core, now, key),
                 (Timer::Hop(_), None) => {}
                 (Timer::Own(key), _) => self.origin.handle_timer(&mut self.core, now, key),
+                (Timer::Fetch(key), _) => self.fetches.handle_timer(&mut self.core, now, key),
                 (Timer::Sweep, relay) => {
                     if let Some(relay) = relay {
                         relay.sweep(now);
@@ -166,6 +182,23 @@ impl Node {
             }
             (Outcome::Peeled { .. } | Outcome::Finished { .. }, None) => {}
         }
+    }
+
+    /// The descriptor that a relay gives to whoever asks over a link; does nothing on other nodes.
+    pub fn set_descriptor(&mut self, descriptor: &Descriptor) {
+        if let Some(giver) = &mut self.giver {
+            giver.set(descriptor);
+        }
+    }
+
+    /// Asks a relay for its descriptor over a link, which needs neither a network document nor a circuit.
+    /// [`Event::Descriptor`] or [`Event::DescriptorFailed`] follows.
+    ///
+    /// # Errors
+    /// When it cannot even be tried; see [`FetchError`].
+    pub fn fetch_descriptor(&mut self, now: Instant, relay: &LinkPeer) -> Result<FetchId, FetchError> {
+        self.now = now;
+        self.fetches.begin(&mut self.core, now, relay)
     }
 
     /// Builds a circuit through these relays, first hop first. [`Event::CircuitReady`] or [`Event::CircuitFailed`]
@@ -345,6 +378,7 @@ impl Node {
         while let Some(event) = self.core.links.poll_event() {
             match event {
                 LinkEvent::Up(link, info) => {
+                    self.fetches.link_up(&mut self.core, now, link);
                     for owner in self.core.link_up(link, info) {
                         match (owner, &mut self.relay) {
                             (Owner::Own(key), _) => self.origin.link_up(&mut self.core, now, key),
@@ -360,6 +394,10 @@ impl Node {
                         relay.link_down(&mut self.core, now, link);
                     }
                     self.origin.link_down(&mut self.core, now, link);
+                    self.fetches.link_down(&mut self.core, link);
+                    if let Some(giver) = &mut self.giver {
+                        giver.link_down(link);
+                    }
                     self.core.neighbours.remove(link);
                 }
             }

@@ -32,6 +32,8 @@ pub struct Metrics {
     pub own: OwnMetrics,
     /// Public-key work.
     pub work: WorkMetrics,
+    /// Descriptors over links.
+    pub descriptors: DescriptorMetrics,
     /// Gauge: links that are up.
     pub links_up: u64,
     /// Gauge: circuits that wait for a meeting.
@@ -177,6 +179,18 @@ pub struct WorkMetrics {
     pub waiting: u64,
     /// Gauge: jobs handed out and not returned.
     pub running: u64,
+}
+
+/// Descriptors over links, in parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct DescriptorMetrics {
+    /// Parts of this relay's descriptor that it gave.
+    pub parts_given: u64,
+    /// Parts that it was asked for and did not give: over a bound, or there is no such part.
+    pub parts_refused: u64,
+    /// Parts that came and that nobody here had asked for.
+    pub parts_unasked: u64,
 }
 
 impl QueueMetrics {

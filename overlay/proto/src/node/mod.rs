@@ -3,6 +3,7 @@
 mod api;
 mod config;
 pub(crate) mod core;
+mod entry;
 pub(crate) mod job;
 mod machine;
 mod metrics;
@@ -11,12 +12,15 @@ mod tests;
 mod work;
 
 pub use api::{
-    BuildError, BuildFailure, CircuitId, CloseReason, Event, LocalId, MESSAGE_MAX, Meet, MeetingOutcome, SendError,
+    BuildError, BuildFailure, CircuitId, CloseReason, DescriptorFailure, Event, FetchError, FetchId, LocalId,
+    MESSAGE_MAX, Meet, MeetingOutcome, SendError,
 };
 pub use config::{NodeConfig, OnionKey, OriginConfig, QueueConfig, RelayConfig, ReplayStart};
 pub use job::{Job, JobDone};
 pub use machine::Node;
-pub use metrics::{CellDrops, CircuitMetrics, MessageDrops, Metrics, OwnMetrics, QueueMetrics, WorkMetrics};
+pub use metrics::{
+    CellDrops, CircuitMetrics, DescriptorMetrics, MessageDrops, Metrics, OwnMetrics, QueueMetrics, WorkMetrics,
+};
 
 pub use crate::link::Transmit;
 pub use crate::origin::health::{Health, HopHealth};

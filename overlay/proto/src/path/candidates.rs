@@ -59,6 +59,7 @@ impl Candidates {
             LastHop::Exit { port: 0, v6 } => relay.exit().is_some_and(|exit| exit.v6 || !v6),
             LastHop::Exit { port, v6 } => relay.exit().is_some_and(|exit| exit.accepts(port, v6)),
             LastHop::AnyMeeting => relay.is_meeting(),
+            LastHop::AnyDirectory => relay.is_directory(),
         });
         let first = match want.guard {
             Some(guard) => pick(&|relay| relay.id() == guard),

@@ -55,6 +55,8 @@ pub enum LastHop {
     },
     /// Any relay that splices meetings: the origin chooses where to meet.
     AnyMeeting,
+    /// Any relay that gives documents of the network.
+    AnyDirectory,
     /// This relay, chosen by somebody else. The other relays differ from it in operator and network where that is
     /// possible, and otherwise only in being other relays, so that its choice cannot make the path fail.
     Meeting(RelayId),
@@ -69,7 +71,7 @@ impl LastHop {
     pub fn given(self) -> Option<RelayId> {
         match self {
             Self::Meeting(id) | Self::Cache(id) => Some(id),
-            Self::Any | Self::Exit { .. } | Self::AnyMeeting => None,
+            Self::Any | Self::Exit { .. } | Self::AnyMeeting | Self::AnyDirectory => None,
         }
     }
 }
@@ -130,6 +132,9 @@ pub enum Shortage {
     /// Relays that splice meetings.
     #[error("no relay splices meetings")]
     MeetingRelays,
+    /// Relays that give documents.
+    #[error("no relay gives documents of the network")]
+    DirectoryRelays,
     /// Operators.
     #[error("too few relays have different operators")]
     Operators,
@@ -239,6 +244,7 @@ fn explain(candidates: &Candidates, want: &PathRequest<'_>, strictest: Distinct)
         match want.last {
             LastHop::Exit { port, v6 } => Shortage::Exits { port, v6 },
             LastHop::AnyMeeting => Shortage::MeetingRelays,
+            LastHop::AnyDirectory => Shortage::DirectoryRelays,
             LastHop::Any | LastHop::Meeting(_) | LastHop::Cache(_) => Shortage::Relays,
         }
     } else if candidates.count(want.hops, none) == 0 {

@@ -6,29 +6,26 @@
 
 use std::fmt;
 
-use data_encoding::BASE32_NOPAD;
 use zeroize::Zeroizing;
 
 use super::seal::FileKey;
 use super::{ChunkId, ChunkRef, Class};
+use crate::wire::codec::line::{CHECK_LEN, LineError, LineKind};
+use crate::wire::request::SnapshotRef;
 
-const HEAD: &str = "zmesh:chunk/";
-const VERSION: &str = "1";
+const LINE: LineKind = LineKind { head: "zmesh:chunk/", version: "1", text_max: 256, check };
 const CHECK_CONTEXT: &str = "zmesh chunk address check v1";
-const CHECK_LEN: usize = 4;
 const BODY_LEN: usize = 1 + 32 + 32;
-/// The longest text that is looked at.
-const TEXT_MAX: usize = 256;
 
 /// Why a text is no address.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
     /// It does not begin like one.
-    #[error("this is no address of a file: one begins with {HEAD}")]
+    #[error("this is no address of a file: one begins with {head}", head = LINE.head)]
     NotAnAddress,
     /// A newer kind.
-    #[error("the address has version {found:?}; this program knows version {VERSION}")]
+    #[error("the address has version {found:?}; this program knows version {version}", version = LINE.version)]
     WrongVersion {
         /// The version that it names.
         found: String,
@@ -56,6 +53,18 @@ impl Address {
         Self { root, class, key }
     }
 
+    /// The address of a network's snapshot, as a relay's head names it.
+    #[must_use]
+    pub fn of_snapshot(snapshot: &SnapshotRef) -> Self {
+        Self::new(snapshot.root, snapshot.class, FileKey::from_bytes(&snapshot.key))
+    }
+
+    /// What a head says of this address, which everybody may know.
+    #[must_use]
+    pub fn to_snapshot(&self) -> SnapshotRef {
+        SnapshotRef { root: self.root, class: self.class, key: *self.key.as_bytes() }
+    }
+
     /// The root chunk, as relays know it.
     #[must_use]
     pub fn root(&self) -> ChunkRef {
@@ -71,19 +80,11 @@ impl Address {
     /// The line to hand on.
     #[must_use]
     pub fn to_line(&self) -> Zeroizing<String> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(BODY_LEN + CHECK_LEN));
-        bytes.push(self.class.code());
-        bytes.extend_from_slice(&self.root.0);
-        bytes.extend_from_slice(self.key.as_bytes());
-        let check = check(&bytes);
-        bytes.extend_from_slice(&check);
-        let code = Zeroizing::new(BASE32_NOPAD.encode(&bytes));
-        let mut line = Zeroizing::new(String::with_capacity(HEAD.len() + VERSION.len() + 1 + code.len()));
-        line.push_str(HEAD);
-        line.push_str(VERSION);
-        line.push('/');
-        line.extend(code.chars().map(|c| c.to_ascii_lowercase()));
-        line
+        let mut body = Zeroizing::new(Vec::with_capacity(BODY_LEN));
+        body.push(self.class.code());
+        body.extend_from_slice(&self.root.0);
+        body.extend_from_slice(self.key.as_bytes());
+        LINE.encode(&body)
     }
 
     /// Reads a line. White space around it and capitals do no harm.
@@ -91,23 +92,12 @@ impl Address {
     /// # Errors
     /// See [`AddressError`].
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        let text = text.trim();
-        if text.len() > TEXT_MAX {
-            return Err(AddressError::NotAnAddress);
-        }
-        let lower = Zeroizing::new(text.to_ascii_lowercase());
-        let rest = lower.strip_prefix(HEAD).ok_or(AddressError::NotAnAddress)?;
-        let (version, code) = rest.split_once('/').ok_or(AddressError::NotAnAddress)?;
-        if version != VERSION {
-            let known = !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit());
-            return Err(match known {
-                true => AddressError::WrongVersion { found: version.to_owned() },
-                false => AddressError::NotAnAddress,
-            });
-        }
-        let code = Zeroizing::new(code.to_ascii_uppercase());
-        let bytes = Zeroizing::new(BASE32_NOPAD.decode(code.as_bytes()).map_err(|_| AddressError::Damaged)?);
-        if bytes.len() != BODY_LEN + CHECK_LEN || check(&bytes[..BODY_LEN]) != bytes[BODY_LEN..] {
+        let bytes = LINE.decode(text).map_err(|error| match error {
+            LineError::Other => AddressError::NotAnAddress,
+            LineError::Version(found) => AddressError::WrongVersion { found },
+            LineError::Damaged => AddressError::Damaged,
+        })?;
+        if bytes.len() != BODY_LEN {
             return Err(AddressError::Damaged);
         }
         let class = Class::from_code(bytes[0]).ok_or(AddressError::Damaged)?;

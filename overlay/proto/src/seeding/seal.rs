@@ -21,6 +21,7 @@ pub const TAG_LEN: usize = 16;
 pub const SHELF_PARTS: u32 = 32;
 
 const CONTEXT: &[u8] = b"zmesh chunk v1";
+const PUBLIC_CONTEXT: &str = "zmesh public chunk key v1";
 const SHELF_CONTEXT: &str = "zmesh chunk shelf v1";
 
 /// Why a chunk does not open.
@@ -48,6 +49,12 @@ impl FileKey {
         let mut key = Zeroizing::new([0; 32]);
         rng.fill_bytes(&mut *key);
         Self(key)
+    }
+
+    /// The key of what is public: all who cut it get the same chunks.
+    #[must_use]
+    pub fn of_public(data: &[u8]) -> Self {
+        Self(Zeroizing::new(blake3::derive_key(PUBLIC_CONTEXT, data)))
     }
 
     pub(super) fn from_bytes(bytes: &[u8; 32]) -> Self {

@@ -17,16 +17,21 @@
 //! | 12 | SOURCE: id `u16` ‖ cell | 515 |
 //! | 13 | AGAIN1: back `u16` ‖ one cell | 515 |
 //! | 14 | AGAIN2: back `u16` ‖ two cells | 1,027 |
+//! | 20 | DOC_GET: part `u8` ‖ 1,030 zero bytes | 1,032 |
+//! | 21 | DOC_PART: part `u8` ‖ length `u16` ‖ tag `u32` ‖ 1,024 bytes | 1,032 |
 //!
 //! Reading allocates nothing and copies nothing: [`Frames`] walks over the plaintext and lends its parts. Anything that
 //! is not exactly this ends in [`FrameError`]; a sender that produces it holds the session's key, so it is at fault.
 
+mod document;
 mod feedback;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use document::DocParts;
+pub use document::{DocPart, PART_LEN, PARTS_MAX};
 pub use feedback::{FEEDBACK_BITS, Feedback};
 pub use writer::FrameWriter;
 
@@ -60,6 +65,11 @@ pub(crate) const CLOSE: u8 = 11;
 pub(crate) const SOURCE: u8 = 12;
 pub(crate) const AGAIN1: u8 = 13;
 pub(crate) const AGAIN2: u8 = 14;
+pub(crate) const DOC_GET: u8 = 20;
+pub(crate) const DOC_PART: u8 = 21;
+
+/// Bytes of a DOC_GET and of a DOC_PART frame behind the type: no answer is longer than what asks for it.
+const DOC_REST: usize = 7 + PART_LEN;
 
 /// One frame, borrowed from the datagram's plaintext.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,6 +146,13 @@ pub enum Frame<'a> {
         /// Its second cell, if it had two.
         second: Option<&'a [u8; CELL_LEN]>,
     },
+    /// Please give a part of your descriptor.
+    DocGet {
+        /// Which part, from 0.
+        part: u8,
+    },
+    /// A part of the sender's descriptor.
+    DocPart(DocPart<'a>),
 }
 
 /// Why a datagram's inside is refused.
@@ -154,6 +171,9 @@ pub enum FrameError {
     /// The encoding vector of a REPAIR is none.
     #[error("encoding vector: {0}")]
     Vector(#[from] zmesh_fec::Malformed),
+    /// A DOC_GET or DOC_PART for a part that cannot be, or one that is not filled with zero bytes.
+    #[error("no part of a descriptor")]
+    Document,
 }
 
 /// Walks over the frames of a datagram's plaintext. After an error it ends.
@@ -199,6 +219,8 @@ impl<'a> Frames<'a> {
             SOURCE => Frame::Source { id: self.short()?, cell: self.take()? },
             AGAIN1 => Frame::Again { back: self.short()?, first: self.take()?, second: None },
             AGAIN2 => Frame::Again { back: self.short()?, first: self.take()?, second: Some(self.take()?) },
+            DOC_GET => Frame::DocGet { part: document::read_get(self.take()?)? },
+            DOC_PART => Frame::DocPart(DocPart::read(self.take()?)?),
             other => return Err(FrameError::Kind(other)),
         })
     }

@@ -15,7 +15,7 @@ use super::Common;
 use super::talk::{self, Speaker};
 use crate::commands::narrate::narrate;
 use crate::failure::{self, Failure, Outcome, not_started};
-use crate::invite_line;
+use crate::invite_line::{self, Carried};
 use crate::network_file::NetworkOption;
 use crate::randomness;
 use crate::stop::Stop;
@@ -40,16 +40,16 @@ pub(crate) struct AnswerArgs {
     /// delay. Whoever watches either of you can tell which it is.
     #[arg(long, value_name = "MS", default_value = "20")]
     class: Class,
-    /// Leave the network document out of the invite: a short line, for people who have the document.
+    /// Leave the way into the network out of the invite: a short line, for people who know the network.
     #[arg(long)]
     short: bool,
 }
 
 pub(super) async fn run(args: AnswerArgs) -> Outcome {
     let mut stop = Stop::listen(args.common.exit_with_stdin)?;
-    let known = args.network.load_with_document()?;
+    let way = args.network.way()?;
     let sound = args.common.open()?;
-    let node = Node::builder().network(known.network).spares(0).start().await.map_err(not_started)?;
+    let node = way.node().spares(0).start().await.map_err(not_started)?;
     let relay = node.meeting_relay().map_err(|error| {
         Failure::failed("nobody can call", error, "use a network whose relays splice meetings (zmesh network show)")
     })?;
@@ -62,8 +62,8 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
     let waiting = Waiting { node: node.clone(), relay, cookie: *invite.cookie(), hops: args.common.hops.into() };
     let joined = async {
         let mut circuit = waiting.circuit(1).await?;
-        let document = (!args.short).then_some(known.document.as_slice());
-        ready(&invite, document, &circuit, args.common.json);
+        let carried = if args.short { Carried::Nothing } else { way.carried() };
+        ready(&invite, &carried, &circuit, args.common.json);
         let deadline = Instant::now() + Duration::from_secs(args.minutes * 60);
         loop {
             match timeout_at(deadline, circuit.joined()).await {
@@ -123,8 +123,8 @@ impl Waiting {
     }
 }
 
-fn ready(invite: &Invite, document: Option<&[u8]>, circuit: &DatagramCircuit, json: bool) {
-    let line = invite_line::write(invite, document);
+fn ready(invite: &Invite, carried: &Carried, circuit: &DatagramCircuit, json: bool) {
+    let line = invite_line::write(invite, carried);
     if json {
         term::json(&json!({
             "ready": true,
@@ -140,7 +140,7 @@ fn ready(invite: &Invite, document: Option<&[u8]>, circuit: &DatagramCircuit, js
         "waiting for a call until {}; hand this line to the other person (it works once):",
         date(invite.expires())
     ));
-    if document.is_some() && !line.contains('#') {
+    if *carried != Carried::Nothing && !line.contains('#') {
         term::warning("the network document is too large to go into the line: the other person needs it as a file");
     }
     term::line(line);

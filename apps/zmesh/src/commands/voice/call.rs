@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use zmesh_overlay::{CircuitError, Meet, MeetingSpec, Network, Node, RelayId};
+use zmesh_overlay::{CircuitError, Meet, MeetingSpec, Node, RelayId};
 use zmesh_proto::wire::document::Document;
 use zmesh_voice::invite::{Invite, InviteError};
 use zmesh_voice::runner::Party;
@@ -14,8 +14,8 @@ use super::Common;
 use super::talk::{self, Speaker};
 use crate::commands::narrate::narrate;
 use crate::failure::{self, Failure, Outcome, not_started};
-use crate::invite_line::{self, InviteLine};
-use crate::network_file::{self, NetworkOption};
+use crate::invite_line::{self, Carried, InviteLine};
+use crate::network_file::{self, Known, NetworkOption, Way};
 use crate::stop::Stop;
 use crate::term;
 use crate::time::{millis, unix_now};
@@ -43,9 +43,9 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
     // Before anything else reads stdin, and while Ctrl-C still ends the program at once.
     let line = read_line(args.invite.as_deref())?;
     let mut stop = Stop::listen(args.common.exit_with_stdin)?;
-    let network = choose_network(&args.network, &line)?;
+    let way = choose_network(&args.network, &line)?;
     let sound = args.common.open()?;
-    let node = Node::builder().network(network).spares(0).start().await.map_err(not_started)?;
+    let node = way.node().spares(0).start().await.map_err(not_started)?;
     let outcome = tokio::select! {
         biased;
         () = stop.wait() => Ok(None),
@@ -111,19 +111,21 @@ fn first_line(input: impl BufRead) -> io::Result<String> {
 
 /// A network that was named, else the one that the invite brings, else the user's own. Whichever it is, the invite pins
 /// its id.
-fn choose_network(option: &NetworkOption, line: &InviteLine) -> Outcome<Arc<Network>> {
-    let network = match &line.document {
-        Some(document) if !option.is_named() => {
-            let document = Document::decode(document)
+fn choose_network(option: &NetworkOption, line: &InviteLine) -> Outcome<Way> {
+    let way = match &line.network {
+        Carried::Document(bytes) if !option.is_named() => {
+            let document = Document::decode(bytes)
                 .map_err(|error| Failure::misused("the network that the invite brings cannot be used", error, ASK))?;
-            network_file::from_document(document, "the network that the invite brings")?
+            let network = network_file::from_document(document, "the network that the invite brings")?;
+            Way::Document(Known { network, document: bytes.clone() })
         }
-        _ => option.load()?,
+        Carried::Bootstrap(bootstrap) if !option.is_named() => option.by_line(bootstrap.clone()),
+        _ => option.way()?,
     };
-    line.invite.check_network(&network.network_id().0).map_err(|error| {
-        Failure::failed("the call cannot be made", error, "give that network document with --network")
+    line.invite.check_network(&way.network_id()).map_err(|error| {
+        Failure::failed("the call cannot be made", error, "give that network with --network or --bootstrap")
     })?;
-    Ok(network)
+    Ok(way)
 }
 
 async fn join(node: &Node, invite: &Invite, hops: u8) -> Outcome<zmesh_overlay::DatagramCircuit> {

@@ -60,11 +60,11 @@ pub(crate) struct TestArgs {
 
 pub(super) async fn run(args: TestArgs) -> Outcome {
     let mut stop = Stop::listen(args.exit_with_stdin)?;
-    let network = args.network.load()?;
+    let way = args.network.way()?;
     let sound = args.sound.open(AtEnd::Repeat)?;
     let keyboard = sound.key.clone().map(Keyboard::watch).transpose()?;
     talk::name_devices(&sound.ends, args.json);
-    let node = Node::builder().network(network).spares(0).start().await.map_err(not_started)?;
+    let node = way.node().spares(0).start().await.map_err(not_started)?;
     let outcome = tokio::select! {
         biased;
         () = stop.wait() => Ok(()),

@@ -122,6 +122,14 @@ impl Link {
                     self.pong_due = Some(id);
                     eliciting = true;
                 }
+                Frame::DocGet { part } => {
+                    inbox.push(Inbound::DescriptorAsked(self.id, part));
+                    eliciting = true;
+                }
+                Frame::DocPart(part) => {
+                    inbox.push(Inbound::DescriptorPart(self.id, part.into()));
+                    eliciting = true;
+                }
                 Frame::Setup { id, circuit, packet } => {
                     eliciting = true;
                     if self.is_new(now, id, &mut shared.counters) {

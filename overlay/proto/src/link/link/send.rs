@@ -115,6 +115,19 @@ impl Link {
         true
     }
 
+    /// Sends a frame about descriptors in a long datagram of its own, if window and pace let it leave now.
+    pub(in crate::link) fn send_document(&mut self, now: Nanos, shared: &mut Shared, frame: &Frame<'_>) -> bool {
+        if !self.can_send(now) || !shared.rate_allows(now) {
+            return false;
+        }
+        let mut writer = FrameWriter::new(&mut shared.plain[..L_PLAIN]);
+        writer.push(frame);
+        self.ride_along(now, &mut writer);
+        writer.pad();
+        self.seal(now, shared, L_PLAIN, true);
+        true
+    }
+
     /// Tells the peer that the link ends.
     pub(in crate::link) fn send_close(&mut self, now: Nanos, shared: &mut Shared, reason: u8) {
         if self.up {

@@ -2,6 +2,7 @@
 
 mod anything;
 mod cells;
+mod entry;
 mod failure;
 mod flood;
 mod meeting;

@@ -334,6 +334,10 @@ fn network(keys: &[RelayKeys], rng: &mut ChaCha12Rng) -> Network {
             exit: None,
             meeting: true,
             cache: false,
+            mixer: false,
+            directory: false,
+            region: None,
+            control: Vec::new(),
         };
         draft.add(Descriptor::create(keys, &info, Terms::from_now(UNIX)).unwrap()).unwrap();
     }

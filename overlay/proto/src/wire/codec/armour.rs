@@ -27,6 +27,8 @@ pub enum Label {
     RelayKeys,
     /// A signer's secret key.
     SignerKey,
+    /// What a network whose voters agree on documents begins with.
+    Genesis,
 }
 
 impl Label {
@@ -39,11 +41,12 @@ impl Label {
             Self::Descriptor => "ZMESH DESCRIPTOR",
             Self::RelayKeys => "ZMESH RELAY KEYS",
             Self::SignerKey => "ZMESH SIGNER KEY",
+            Self::Genesis => "ZMESH GENESIS",
         }
     }
 
     fn from_words(words: &str) -> Option<Self> {
-        [Self::Network, Self::NetworkDraft, Self::Descriptor, Self::RelayKeys, Self::SignerKey]
+        [Self::Network, Self::NetworkDraft, Self::Descriptor, Self::RelayKeys, Self::SignerKey, Self::Genesis]
             .into_iter()
             .find(|label| label.words() == words)
     }

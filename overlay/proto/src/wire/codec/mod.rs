@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use zeroize::Zeroize;
 
 pub mod armour;
+pub mod line;
 
 /// Why bytes could not be read, and where.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

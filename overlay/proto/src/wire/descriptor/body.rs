@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use zmesh_sphinx::OnionSecret;
 
+use super::control::{ControlAddress, Region};
 use super::ports::PortSet;
 use super::{AnnouncedKey, DescriptorError, DescriptorInfo, ExitSummary, Terms};
 use crate::keys::{self, EPOCH_SECONDS, RelayKeys, SCHEDULE_MAX, epoch_at, proof};
@@ -20,14 +21,23 @@ pub const ADDRESSES_MAX: usize = 8;
 /// Longest validity, in seconds: 62 days.
 pub const LIFETIME_MAX: u64 = 62 * 86_400;
 
+/// Most addresses of a relay in the control plane.
+pub const CONTROL_ADDRESSES_MAX: usize = 4;
+
+/// The version of descriptors that say nothing of the control plane. They keep the bytes that they always had.
 const VERSION: u8 = 1;
+/// The version of those that do.
+const VERSION_CONTROL: u8 = 2;
 const FLAG_MEETING: u8 = 1;
 const FLAG_EXIT: u8 = 2;
 const FLAG_CACHE: u8 = 4;
+const FLAG_MIXER: u8 = 8;
+const FLAG_DIRECTORY: u8 = 16;
+const FLAG_REGION: u8 = 32;
 const EXIT_V4: u8 = 1;
 const EXIT_V6: u8 = 2;
 
-/// The TLS key of an exit or of a relay that keeps chunks, and the proof that the relay holds it.
+/// The TLS key of an exit, of a relay that keeps chunks or of one that serves documents, and the proof that the relay holds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ExitKey {
     pub(super) key: [u8; 32],
@@ -65,7 +75,7 @@ impl Body {
             onion_keys: secrets.iter().map(|s| s.public().to_bytes()).collect(),
             onion_proof: proof::prove_onion(&identity, onion_first, secrets),
             info: info.clone(),
-            exit: (info.exit.is_some() || info.cache)
+            exit: (info.exit.is_some() || info.cache || info.directory)
                 .then(|| ExitKey { key: keys.exit_public(), proof: keys.prove_exit() }),
         };
         body.check()?;
@@ -73,7 +83,8 @@ impl Body {
     }
 
     pub(super) fn write(&self, w: &mut Writer) {
-        w.u8(VERSION);
+        let controlled = speaks_of_control(&self.info);
+        w.u8(if controlled { VERSION_CONTROL } else { VERSION });
         w.put(&self.identity);
         w.u64(self.terms.revision);
         w.u64(self.terms.published);
@@ -98,7 +109,10 @@ impl Body {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         w.u8(flag(self.info.meeting, FLAG_MEETING)
             | flag(self.info.exit.is_some(), FLAG_EXIT)
-            | flag(self.info.cache, FLAG_CACHE));
+            | flag(self.info.cache, FLAG_CACHE)
+            | flag(self.info.mixer, FLAG_MIXER)
+            | flag(self.info.directory, FLAG_DIRECTORY)
+            | flag(self.info.region.is_some(), FLAG_REGION));
         if let Some(exit) = &self.exit {
             w.put(&exit.key);
             w.put(&exit.proof);
@@ -107,10 +121,22 @@ impl Body {
             w.u8(flag(summary.v4, EXIT_V4) | flag(summary.v6, EXIT_V6));
             summary.ports.write(w);
         }
+        if controlled {
+            if let Some(region) = self.info.region {
+                w.u8(region.code());
+            }
+            w.count8(self.info.control.len());
+            for address in &self.info.control {
+                address.write(w);
+            }
+        }
     }
 
     pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, DescriptorError> {
-        r.version(VERSION)?;
+        let version = r.check(|r| match r.u8()? {
+            version @ (VERSION | VERSION_CONTROL) => Ok(version),
+            other => Err(r.error(ErrorKind::Version(other))),
+        })?;
         let identity = r.array()?;
         let terms = Terms { revision: r.u64()?, published: r.u64()?, expires: r.u64()? };
         let link_key = r.array()?;
@@ -126,8 +152,12 @@ impl Body {
         let addresses = (0..r.count8(ADDRESSES_MAX)?)
             .map(|_| Ok(SocketAddr::new(r.ip()?, r.u16()?)))
             .collect::<Result<_, Error>>()?;
-        let flags = flags(r, FLAG_MEETING | FLAG_EXIT | FLAG_CACHE)?;
-        let exit = match flags & (FLAG_EXIT | FLAG_CACHE) {
+        let known = match version {
+            VERSION => FLAG_MEETING | FLAG_EXIT | FLAG_CACHE,
+            _ => FLAG_MEETING | FLAG_EXIT | FLAG_CACHE | FLAG_MIXER | FLAG_DIRECTORY | FLAG_REGION,
+        };
+        let flags = flags(r, known)?;
+        let exit = match flags & (FLAG_EXIT | FLAG_CACHE | FLAG_DIRECTORY) {
             0 => None,
             _ => Some(ExitKey { key: r.array()?, proof: r.array()? }),
         };
@@ -138,6 +168,13 @@ impl Body {
                 let (v4, v6) = (versions & EXIT_V4 != 0, versions & EXIT_V6 != 0);
                 Some(ExitSummary { v4, v6, ports: PortSet::read(r)? })
             }
+        };
+        let (region, control) = match version {
+            VERSION => (None, Vec::new()),
+            _ => (
+                if flags & FLAG_REGION != 0 { Some(Region::read(r)?) } else { None },
+                (0..r.count8(CONTROL_ADDRESSES_MAX)?).map(|_| ControlAddress::read(r)).collect::<Result<_, _>>()?,
+            ),
         };
         let body = Self {
             identity,
@@ -156,9 +193,19 @@ impl Body {
                 exit: summary,
                 meeting: flags & FLAG_MEETING != 0,
                 cache: flags & FLAG_CACHE != 0,
+                mixer: flags & FLAG_MIXER != 0,
+                directory: flags & FLAG_DIRECTORY != 0,
+                region,
+                control,
             },
             exit,
         };
+        // One form for each value: the second version is for those who need it.
+        rule(
+            (version == VERSION_CONTROL) == speaks_of_control(&body.info),
+            "version",
+            "has to be the lowest that can say this",
+        )?;
         body.check()?;
         Ok(body)
     }
@@ -229,6 +276,15 @@ fn check_info(info: &DescriptorInfo) -> Result<(), DescriptorError> {
         )?;
         rule(!info.addresses[..at].contains(address), "list of addresses", "has an entry twice")?;
     }
+    rule(info.control.len() <= CONTROL_ADDRESSES_MAX, "list of control addresses", "can have at most 4 entries")?;
+    for (at, control) in info.control.iter().enumerate() {
+        rule(
+            is_reachable(control.address),
+            "list of control addresses",
+            "has an entry that nobody can reach (port 0, unspecified, multicast or IPv4 inside IPv6)",
+        )?;
+        rule(!info.control[..at].contains(control), "list of control addresses", "has an entry twice")?;
+    }
     if let Some(exit) = &info.exit {
         rule(
             (exit.v4 || exit.v6) && !exit.ports.is_empty(),
@@ -239,7 +295,11 @@ fn check_info(info: &DescriptorInfo) -> Result<(), DescriptorError> {
     Ok(())
 }
 
-fn is_organisation(text: &str) -> bool {
+fn speaks_of_control(info: &DescriptorInfo) -> bool {
+    info.mixer || info.directory || info.region.is_some() || !info.control.is_empty()
+}
+
+pub(crate) fn is_organisation(text: &str) -> bool {
     (1..=ORGANISATION_MAX).contains(&text.len()) && is_clean(text) && text.trim() == text
 }
 

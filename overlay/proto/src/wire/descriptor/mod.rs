@@ -6,6 +6,7 @@
 //! `specs/05-directory.md` has the bytes.
 
 mod body;
+mod control;
 mod ports;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,9 @@ use std::net::SocketAddr;
 use ed25519_dalek::Signer as _;
 use zmesh_sphinx::{OnionPublic, RelayId};
 
-pub use body::{ADDRESSES_MAX, DESCRIPTOR_MAX, LIFETIME_MAX, NICKNAME_MAX, ORGANISATION_MAX};
+pub(crate) use body::is_organisation;
+pub use body::{ADDRESSES_MAX, CONTROL_ADDRESSES_MAX, DESCRIPTOR_MAX, LIFETIME_MAX, NICKNAME_MAX, ORGANISATION_MAX};
+pub use control::{ControlAddress, ControlCarrier, Region};
 pub use ports::{PORT_RANGES_MAX, PortSet};
 
 use crate::keys::{self, OVERLAP_SECONDS, RelayKeys, epoch_at};
@@ -24,6 +27,9 @@ use crate::wire::codec::{self, Reader, Writer};
 
 /// How long a descriptor is valid unless its operator says otherwise, in seconds: 35 days.
 pub const LIFETIME_DEFAULT: u64 = 35 * 86_400;
+/// How long a descriptor is valid in a network whose voters agree on a document every epoch, in seconds: a day. It
+/// holds the onion keys of three half days and no more, and a relay that is gone is soon forgotten.
+pub const LIFETIME_AGREED: u64 = 86_400;
 /// How far in the future a descriptor or document may seem to begin, in seconds, because clocks differ.
 pub const CLOCK_SKEW: u64 = 3_600;
 
@@ -118,6 +124,14 @@ pub struct DescriptorInfo {
     pub meeting: bool,
     /// Whether it keeps chunks and gives them to whoever asks.
     pub cache: bool,
+    /// Whether it offers to mix rooms.
+    pub mixer: bool,
+    /// Whether it serves documents, their differences and descriptors to whoever asks.
+    pub directory: bool,
+    /// Which part of the world it stands in, coarsely.
+    pub region: Option<Region>,
+    /// Where other relays reach it for the control plane: at most 4, best first; none for a relay that stays out of it.
+    pub control: Vec<ControlAddress>,
 }
 
 /// What an exit accepts, in short: a guide for path choice. Its policy decides each request.
@@ -155,6 +169,12 @@ impl Terms {
     #[must_use]
     pub fn from_now(unix_now: u64) -> Self {
         Self { published: unix_now, expires: unix_now.saturating_add(LIFETIME_DEFAULT), revision: unix_now }
+    }
+
+    /// For networks that agree on a document every epoch: valid from now for [`LIFETIME_AGREED`].
+    #[must_use]
+    pub fn agreed(unix_now: u64) -> Self {
+        Self { expires: unix_now.saturating_add(LIFETIME_AGREED), ..Self::from_now(unix_now) }
     }
 }
 

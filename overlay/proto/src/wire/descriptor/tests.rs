@@ -50,6 +50,78 @@ fn who_keeps_chunks_announces_the_key_of_its_tls() {
     assert_eq!(caches.as_bytes().len() - plain.as_bytes().len(), 96);
 }
 
+fn at(address: &str, carrier: ControlCarrier) -> ControlAddress {
+    ControlAddress { carrier, address: address.parse().unwrap() }
+}
+
+/// A relay of the control plane.
+fn controlled() -> DescriptorInfo {
+    DescriptorInfo {
+        mixer: true,
+        directory: true,
+        region: Some(Region::Europe),
+        control: vec![at("192.0.2.7:9002", ControlCarrier::Tcp), at("192.0.2.7:9002", ControlCarrier::Quic)],
+        ..rich()
+    }
+}
+
+#[test]
+fn the_control_plane_takes_the_second_version() {
+    let said = [
+        controlled(),
+        DescriptorInfo { mixer: true, ..info(1) },
+        DescriptorInfo { directory: true, ..info(1) },
+        DescriptorInfo { region: Some(Region::Asia), ..info(1) },
+        DescriptorInfo { control: vec![at("20.1.2.3:1", ControlCarrier::Tcp)], ..info(1) },
+    ];
+    for said in said {
+        let made = descriptor(1, &said);
+        assert_eq!(made.as_bytes()[0], 2);
+        let read = Descriptor::decode(made.as_bytes()).unwrap();
+        assert_eq!(read.info(), &said);
+        assert_eq!(read.exit_key().is_some(), said.directory || said.cache || said.exit.is_some());
+        for at in 0..made.as_bytes().len() {
+            let mut bad = made.as_bytes().to_vec();
+            bad[at] ^= 0x10;
+            assert!(Descriptor::decode(&bad).is_err(), "byte {at}");
+        }
+    }
+    for region in Region::ALL {
+        assert_eq!(Region::from_letters(&region.to_string().to_lowercase()), Some(region));
+    }
+    assert_eq!(Region::from_letters("XX"), None);
+}
+
+/// Signed by the right key, but the second version for what the first one can say.
+#[test]
+fn a_version_higher_than_needed_is_refused() {
+    let keys = keys(1);
+    let plain = descriptor(1, &rich());
+    let mut body = plain.as_bytes()[..plain.as_bytes().len() - 64].to_vec();
+    body[0] = 2;
+    body.push(0); // no addresses
+    let signature = keys.identity().sign(&signed_message(&body)).to_bytes();
+    assert!(matches!(
+        Descriptor::decode(&[body.as_slice(), &signature].concat()),
+        Err(DescriptorError::Field { field: "version", .. })
+    ));
+}
+
+#[test]
+fn control_addresses_that_break_their_rule_are_refused() {
+    let many: Vec<ControlAddress> = (1..6).map(|n| at(&format!("20.1.1.1:{n}"), ControlCarrier::Tcp)).collect();
+    let twice = vec![at("20.1.1.1:9", ControlCarrier::Tcp); 2];
+    for control in
+        [many, twice, vec![at("0.0.0.0:9", ControlCarrier::Quic)], vec![at("20.1.1.1:0", ControlCarrier::Tcp)]]
+    {
+        let said = DescriptorInfo { control, ..info(1) };
+        assert!(matches!(
+            Descriptor::create(&keys(1), &said, terms()),
+            Err(DescriptorError::Field { field: "list of control addresses", .. })
+        ));
+    }
+}
+
 #[test]
 fn onion_keys_cover_the_whole_validity() {
     let keys = keys(1);
@@ -80,6 +152,10 @@ fn the_longest_descriptor_fits() {
         }),
         meeting: true,
         cache: true,
+        mixer: true,
+        directory: true,
+        region: Some(Region::Oceania),
+        control: (1..=4u16).map(|port| at(&format!("[2a00::1]:{port}"), ControlCarrier::Quic)).collect(),
     };
     let terms = Terms { expires: NOW + LIFETIME_MAX, ..terms() };
     let made = Descriptor::create(&keys(1), &longest, terms).unwrap();
@@ -286,4 +362,6 @@ fn the_bytes_are_pinned() {
         data_encoding::HEXLOWER.encode(&Sha256::digest(made.as_bytes())),
         "25f69128f68cbecaffd98395440cac684ba145af7c9129031ca1f50445e1ca94"
     );
+    let made = Descriptor::create(&keys(1), &controlled(), terms()).unwrap();
+    assert_eq!(data_encoding::HEXLOWER.encode(&Sha256::digest(made.as_bytes())), "");
 }

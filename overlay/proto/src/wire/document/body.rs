@@ -174,7 +174,7 @@ impl Body {
 
 /// Whether an address can be reached from the whole Internet. A document that lists others could make its readers
 /// send datagrams into their own networks.
-fn is_public(ip: IpAddr) -> bool {
+pub(crate) fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
             let [a, b, c, _] = ip.octets();

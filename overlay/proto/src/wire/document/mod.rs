@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use sha2::{Digest, Sha256};
 use zmesh_sphinx::RelayId;
 
+pub(crate) use body::is_public;
 pub use body::{LIFETIME_MAX, NAME_MAX, RELAYS_MAX, SIGNERS_MAX};
 pub use draft::{Added, Draft, DraftTerms, Progress};
 

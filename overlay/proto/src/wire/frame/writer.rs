@@ -1,7 +1,8 @@
 //! Writes frames into a datagram's plaintext.
 
 use super::{
-    ACK, AGAIN1, AGAIN2, CELLS1, CELLS2, CLOSE, DESTROY, FEEDBACK, PING, PONG, REPAIR, SETUP, SETUP_REPLY, SOURCE,
+    ACK, AGAIN1, AGAIN2, CELLS1, CELLS2, CLOSE, DESTROY, DOC_GET, DOC_PART, DOC_REST, FEEDBACK, PING, PONG, REPAIR,
+    SETUP, SETUP_REPLY, SOURCE,
 };
 use super::{Feedback, Frame};
 use zmesh_fec::Vector;
@@ -75,6 +76,11 @@ impl<'a> FrameWriter<'a> {
             Frame::Again { back, first, second: Some(second) } => {
                 self.parts::<{ 2 + 2 * CELL_LEN }>(AGAIN2, &[&back.to_be_bytes(), *first, *second])
             }
+            Frame::DocGet { part } => self.frame::<DOC_REST>(DOC_GET, |out| {
+                out.fill(0);
+                out[0] = *part;
+            }),
+            Frame::DocPart(part) => self.frame(DOC_PART, |out| part.write(out)),
         }
     }
 

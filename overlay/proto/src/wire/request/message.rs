@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::VERSION;
 use super::chunk::{ChunkRef, SymbolRun, read_count};
+use super::document::{DocumentAsk, Head, read_len};
 use super::host::{Host, HostName, NAME_MAX, read_name};
 use crate::wire::codec::{Error, ErrorKind, Reader, Writer};
 
@@ -23,6 +24,7 @@ const RESOLVE_PTR: u8 = 3;
 const BIND_UDP: u8 = 4;
 const GIVE: u8 = 5;
 const KEEP: u8 = 6;
+const DOCUMENT: u8 = 16;
 
 const FAILED: u8 = 0;
 const CONNECTED: u8 = 1;
@@ -33,6 +35,8 @@ const SYMBOLS: u8 = 5;
 const SEND: u8 = 6;
 const HELD: u8 = 7;
 const STORED: u8 = 8;
+const HEAD: u8 = 16;
+const DOCUMENT_FOLLOWS: u8 = 17;
 
 /// What an origin asks at the start of a stream. Its `Debug` names the kind only.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -64,6 +68,8 @@ pub enum Request {
     Symbols(SymbolRun),
     /// Keep a chunk. Its bytes follow once the relay asks for them.
     Keep(ChunkRef),
+    /// Give a document of the network, or a part of one.
+    Document(DocumentAsk),
 }
 
 impl Request {
@@ -97,6 +103,10 @@ impl Request {
             Self::Keep(chunk) => {
                 w.u8(KEEP);
                 chunk.write(&mut w);
+            }
+            Self::Document(ask) => {
+                w.u8(DOCUMENT);
+                ask.write(&mut w);
             }
         }
         w.finish()
@@ -133,6 +143,7 @@ impl Request {
             BIND_UDP => r.u32().map(|flow| Self::BindUdp { flow }),
             GIVE => SymbolRun::read(r).map(Self::Symbols),
             KEEP => ChunkRef::read(r).map(Self::Keep),
+            DOCUMENT => DocumentAsk::read(r).map(Self::Document),
             _ => Err(kind_at.error(ErrorKind::Invalid)),
         }
     }
@@ -160,6 +171,13 @@ pub enum Response {
     Held,
     /// The chunk came whole and is kept.
     Stored,
+    /// What the relay takes for the newest document.
+    Head(Head),
+    /// So many bytes of a document follow.
+    Document {
+        /// How many, 1 to [`DOCUMENT_MAX`](super::DOCUMENT_MAX).
+        len: u32,
+    },
     /// It could not be done.
     Failed(Failure),
 }
@@ -195,8 +213,8 @@ pub enum Failure {
     /// Something at the exit failed.
     #[error("the exit failed")]
     Internal = 9,
-    /// The relay does not hold the chunk.
-    #[error("the relay does not hold the chunk")]
+    /// The relay does not hold the chunk, or the document.
+    #[error("the relay does not hold it")]
     Absent = 10,
     /// The relay takes no more chunks from this circuit, or none at all now.
     #[error("the relay has no room for the chunk now")]
@@ -275,6 +293,14 @@ impl Response {
             Self::Send => w.u8(SEND),
             Self::Held => w.u8(HELD),
             Self::Stored => w.u8(STORED),
+            Self::Head(head) => {
+                w.u8(HEAD);
+                head.write(&mut w);
+            }
+            Self::Document { len } => {
+                w.u8(DOCUMENT_FOLLOWS);
+                w.u32(*len);
+            }
             Self::Addresses(_) | Self::Names(_) => {
                 w.u8(FAILED);
                 w.u8(Failure::NameNotFound.code());
@@ -329,6 +355,8 @@ impl Response {
             SEND => Ok(Self::Send),
             HELD => Ok(Self::Held),
             STORED => Ok(Self::Stored),
+            HEAD => Head::read(r).map(Self::Head),
+            DOCUMENT_FOLLOWS => read_len(r).map(|len| Self::Document { len }),
             _ => Err(kind_at.error(ErrorKind::Invalid)),
         }
     }
@@ -343,6 +371,7 @@ impl fmt::Debug for Request {
             Self::BindUdp { .. } => "BindUdp",
             Self::Symbols(_) => "Symbols([redacted])",
             Self::Keep(_) => "Keep([redacted])",
+            Self::Document(_) => "Document",
         })
     }
 }
@@ -358,6 +387,8 @@ impl fmt::Debug for Response {
             Self::Send => f.write_str("Send"),
             Self::Held => f.write_str("Held"),
             Self::Stored => f.write_str("Stored"),
+            Self::Head(head) => write!(f, "Head({})", head.epoch),
+            Self::Document { len } => write!(f, "Document({len})"),
             Self::Failed(failure) => write!(f, "Failed({failure:?})"),
         }
     }

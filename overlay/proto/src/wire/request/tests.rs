@@ -29,6 +29,28 @@ fn any_chunk() -> impl Strategy<Value = ChunkRef> {
         .prop_map(|(id, shelf, class)| ChunkRef { id: ChunkId(id), shelf: Shelf(shelf), class })
 }
 
+fn any_ask() -> impl Strategy<Value = DocumentAsk> {
+    prop_oneof![
+        prop::sample::select(vec![DocumentAsk::Head, DocumentAsk::Genesis, DocumentAsk::Snapshot, DocumentAsk::Header]),
+        any::<[u8; 32]>().prop_map(|hash| DocumentAsk::Difference(DocumentHash(hash))),
+        any::<u64>().prop_map(|from| DocumentAsk::Chain { from }),
+    ]
+}
+
+fn any_head() -> impl Strategy<Value = Head> {
+    let chunk = prop::option::of((any::<[u8; 32]>(), prop::sample::select(Class::ALL.to_vec()), any::<[u8; 32]>()));
+    (any::<u64>(), any::<[u8; 32]>(), any_len(), chunk).prop_map(|(epoch, hash, snapshot_len, chunk)| Head {
+        epoch,
+        hash: DocumentHash(hash),
+        snapshot_len,
+        snapshot: chunk.map(|(id, class, key)| SnapshotRef { root: ChunkId(id), class, key }),
+    })
+}
+
+fn any_len() -> impl Strategy<Value = u32> {
+    1..=u32::try_from(DOCUMENT_MAX).unwrap()
+}
+
 fn any_request() -> impl Strategy<Value = Request> {
     prop_oneof![
         (any_host(), 1..=u16::MAX).prop_map(|(host, port)| Request::Connect { host, port }),
@@ -38,6 +60,7 @@ fn any_request() -> impl Strategy<Value = Request> {
         (any_chunk(), 0..zmesh_fec::chunk::REPAIRS, 1..=SYMBOLS_MAX)
             .prop_map(|(chunk, first, count)| Request::Symbols(SymbolRun { chunk, first, count })),
         any_chunk().prop_map(Request::Keep),
+        any_ask().prop_map(Request::Document),
     ]
 }
 
@@ -49,6 +72,8 @@ fn any_response() -> impl Strategy<Value = Response> {
         (any_ip(), any::<u16>()).prop_map(|(ip, port)| Response::Bound(SocketAddr::new(ip, port))),
         (1..=SYMBOLS_MAX).prop_map(|count| Response::Symbols { count }),
         prop::sample::select(vec![Response::Send, Response::Held, Response::Stored]),
+        any_head().prop_map(Response::Head),
+        any_len().prop_map(|len| Response::Document { len }),
         (1..=13u8).prop_map(|code| Response::Failed(Failure::from_code(code).unwrap())),
     ]
 }
@@ -186,6 +211,9 @@ fn bad_heads_are_bad_before_they_are_whole() {
     assert!(Response::decode_prefix(&[1, 2, 0]).is_err());
     assert!(Response::decode_prefix(&[1, 2, 33]).is_err());
     assert!(Response::decode_prefix(&[1, 0, 99]).is_err());
+    assert!(Request::decode_prefix(&[1, 16, 6]).is_err());
+    assert!(Response::decode_prefix(&[1, 17, 0, 0, 0, 0]).is_err());
+    assert!(Response::decode_prefix(&[1, 17, 2, 0, 0, 1]).is_err());
 }
 
 #[test]
@@ -222,6 +250,11 @@ fn the_bytes_are_pinned() {
     assert_eq!(hex(Response::Failed(Failure::Refused).encode()), "010001");
     assert_eq!(hex(Response::Addresses(vec![[192, 0, 2, 7].into()]).encode()), "01020104c0000207");
     assert_eq!(hex(Response::Names(vec![name("a.example")]).encode()), "01030109612e6578616d706c65");
+    assert_eq!(hex(Request::Document(DocumentAsk::Head).encode()), "011000");
+    assert_eq!(hex(Request::Document(DocumentAsk::Chain { from: 7 }).encode()), "0110040000000000000007");
+    assert_eq!(hex(Response::Document { len: 1_000 }.encode()), "0111000003e8");
+    let head = Head { epoch: 9, hash: DocumentHash([0xab; 32]), snapshot_len: 4_096, snapshot: None };
+    assert_eq!(hex(Response::Head(head).encode()), format!("01100000000000000009{}0000100000", "ab".repeat(32)));
     let datagram = UdpDatagram { flow: 5, host: host("192.0.2.7"), port: 53, payload: b"hi" };
     assert_eq!(hex(datagram.encode()), "0000000504c000020700356869");
 }

@@ -1,3 +1,5 @@
+mod chain;
+
 use zmesh_sphinx::RelayId;
 
 use super::fixture::{LIFETIME, NOW, exit, info, keys, network};

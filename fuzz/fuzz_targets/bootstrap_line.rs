@@ -1,0 +1,15 @@
+//! The bootstrap line: as text, and as the bytes inside.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use zmesh_proto::wire::bootstrap::Bootstrap;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(line) = Bootstrap::decode(bytes) {
+        assert_eq!(line.encode(), bytes, "one encoding");
+        assert_eq!(line.to_string().parse(), Ok(line));
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = text.parse::<Bootstrap>();
+    }
+});

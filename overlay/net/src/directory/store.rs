@@ -1,0 +1,270 @@
+//! What a relay gives of the network's documents. It gives bytes: whoever asks verifies them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+use zmesh_proto::directory::Held;
+use zmesh_proto::seeding::cache::Pace;
+use zmesh_proto::wire::control::{Difference, Snapshot};
+use zmesh_proto::wire::request::{DOCUMENT_MAX, DocumentAsk, DocumentHash, Failure, Head, SnapshotRef};
+
+use crate::clock;
+
+/// Bytes of documents that a relay gives in a second, and at once.
+const BYTES_PER_SECOND: u64 = 4 << 20;
+const BYTES_BURST: u64 = 64 << 20;
+
+/// Differences that are kept: the asker's document may be so many epochs old.
+const DIFFERENCES: usize = 64;
+
+/// A new document, with all that a relay gives of it.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its hash.
+    pub hash: [u8; 32],
+    /// Its header, signed.
+    pub header: Vec<u8>,
+    /// The document with every descriptor, as newcomers take it.
+    pub snapshot: Vec<u8>,
+    /// What changed since earlier documents, by their hashes, the latest first; 64 at most.
+    pub differences: Vec<([u8; 32], Vec<u8>)>,
+    /// Every header since the genesis at which voters changed, with its epoch, the earliest first.
+    pub chain: Vec<(u64, Vec<u8>)>,
+}
+
+impl Publication {
+    /// All that a relay gives of the document that it holds, to newcomers and to those who have one of `earlier`.
+    #[must_use]
+    pub fn of<'a>(held: &Held, earlier: impl IntoIterator<Item = &'a Snapshot>) -> Self {
+        let newest = held.snapshot();
+        let difference = |old: &Snapshot| (old.document().hash().0, Difference::between(old, newest).encode());
+        Self {
+            epoch: held.epoch(),
+            hash: held.hash().0,
+            header: newest.document().signed().encode(),
+            snapshot: newest.encode(),
+            differences: earlier.into_iter().take(DIFFERENCES).map(difference).collect(),
+            chain: held.changes().iter().map(|change| (change.header().epoch(), change.encode())).collect(),
+        }
+    }
+}
+
+/// Why a publication is not given to anybody.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The relay was started without a genesis.
+    #[error("this relay gives no documents: it was started without a genesis")]
+    NoGenesis,
+    /// It is older than what is given already.
+    #[error("a document of epoch {given} cannot follow one of epoch {known}")]
+    Older {
+        /// The epoch of the publication.
+        given: u64,
+        /// The epoch of what is given.
+        known: u64,
+    },
+    /// A part is empty or longer than any document.
+    #[error("the {what} is empty or over {DOCUMENT_MAX} bytes long")]
+    Length {
+        /// Which part.
+        what: &'static str,
+    },
+}
+
+/// The newest document, ready to be given.
+struct Served {
+    head: Head,
+    header: Bytes,
+    snapshot: Bytes,
+    differences: HashMap<[u8; 32], Bytes>,
+    chain: Vec<(u64, Bytes)>,
+}
+
+/// The documents that one relay gives.
+pub(crate) struct DocumentStore {
+    genesis: Bytes,
+    served: RwLock<Option<Arc<Served>>>,
+    pace: Mutex<Pace>,
+    /// Stops in the middle of every document, to see that clients find out.
+    #[cfg(feature = "testnet")]
+    cut: std::sync::atomic::AtomicBool,
+}
+
+/// What the answer to a request is.
+pub(crate) enum Answer {
+    Head(Head),
+    /// Parts that follow each other.
+    Bytes(Vec<Bytes>),
+}
+
+impl DocumentStore {
+    /// Gives this genesis, and documents once they are published.
+    pub(crate) fn new(genesis: Vec<u8>) -> Result<Self, PublishError> {
+        check("genesis", &genesis)?;
+        let pace = Mutex::new(Pace::new(BYTES_PER_SECOND, BYTES_BURST));
+        Ok(Self {
+            genesis: genesis.into(),
+            served: RwLock::default(),
+            pace,
+            #[cfg(feature = "testnet")]
+            cut: false.into(),
+        })
+    }
+
+    /// Stops in the middle of every document from now on.
+    #[cfg(feature = "testnet")]
+    pub(crate) fn cut_short(&self) {
+        self.cut.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// How much of a document of this length is given.
+    pub(crate) fn given(&self, len: usize) -> usize {
+        #[cfg(feature = "testnet")]
+        if self.cut.load(std::sync::atomic::Ordering::Relaxed) {
+            return len / 2;
+        }
+        len
+    }
+
+    /// Gives a newer document from now on.
+    pub(crate) fn publish(&self, new: Publication, cut: Option<SnapshotRef>) -> Result<(), PublishError> {
+        check("header", &new.header)?;
+        check("snapshot", &new.snapshot)?;
+        new.differences.iter().try_for_each(|(_, bytes)| check("difference", bytes))?;
+        new.chain.iter().try_for_each(|(_, bytes)| check("chain", bytes))?;
+        let head = Head {
+            epoch: new.epoch,
+            hash: DocumentHash(new.hash),
+            snapshot_len: u32::try_from(new.snapshot.len()).map_err(|_| PublishError::Length { what: "snapshot" })?,
+            snapshot: cut,
+        };
+        let differences = new.differences.into_iter().take(DIFFERENCES);
+        let served = Served {
+            head,
+            header: new.header.into(),
+            snapshot: new.snapshot.into(),
+            differences: differences.map(|(from, bytes)| (from, bytes.into())).collect(),
+            chain: new.chain.into_iter().map(|(epoch, bytes)| (epoch, bytes.into())).collect(),
+        };
+        let mut current = self.served.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = current.as_ref().map(|served| served.head.epoch)
+            && known > new.epoch
+        {
+            return Err(PublishError::Older { given: new.epoch, known });
+        }
+        *current = Some(Arc::new(served));
+        Ok(())
+    }
+
+    /// Answers a request, if the relay's rate allows it.
+    pub(crate) fn answer(&self, ask: DocumentAsk) -> Result<Answer, Failure> {
+        let served = self.served.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let parts = match ask {
+            DocumentAsk::Genesis => vec![self.genesis.clone()],
+            DocumentAsk::Head => return Ok(Answer::Head(served.ok_or(Failure::Absent)?.head)),
+            DocumentAsk::Header => vec![served.ok_or(Failure::Absent)?.header.clone()],
+            DocumentAsk::Snapshot => vec![served.ok_or(Failure::Absent)?.snapshot.clone()],
+            DocumentAsk::Difference(from) => {
+                vec![served.ok_or(Failure::Absent)?.differences.get(&from.0).ok_or(Failure::Absent)?.clone()]
+            }
+            DocumentAsk::Chain { from } => chain(&served.ok_or(Failure::Absent)?.chain, from)?,
+        };
+        let len: usize = parts.iter().map(Bytes::len).sum();
+        let granted = self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(clock::now(), len as u64);
+        if granted { Ok(Answer::Bytes(parts)) } else { Err(Failure::QuotaExceeded) }
+    }
+}
+
+/// The links of the chain from an epoch on, each behind its length, as many as fit one answer.
+fn chain(links: &[(u64, Bytes)], from: u64) -> Result<Vec<Bytes>, Failure> {
+    let (mut parts, mut len) = (Vec::new(), 0);
+    for (_, link) in links.iter().filter(|(epoch, _)| *epoch >= from) {
+        len += 4 + link.len();
+        if len > DOCUMENT_MAX {
+            break;
+        }
+        let prefix = u32::try_from(link.len()).map_err(|_| Failure::Internal)?;
+        parts.push(Bytes::copy_from_slice(&prefix.to_be_bytes()));
+        parts.push(link.clone());
+    }
+    if parts.is_empty() { Err(Failure::Absent) } else { Ok(parts) }
+}
+
+fn check(what: &'static str, bytes: &[u8]) -> Result<(), PublishError> {
+    let fits = !bytes.is_empty() && bytes.len() <= DOCUMENT_MAX;
+    if fits { Ok(()) } else { Err(PublishError::Length { what }) }
+}
+
+impl fmt::Debug for DocumentStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DocumentStore")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publication(epoch: u64) -> Publication {
+        Publication {
+            epoch,
+            hash: [u8::try_from(epoch).unwrap(); 32],
+            header: vec![8; 30],
+            snapshot: vec![1; 1_000],
+            differences: vec![([9; 32], vec![2; 10])],
+            chain: vec![(1, vec![3; 5]), (4, vec![4; 6])],
+        }
+    }
+
+    fn bytes(store: &DocumentStore, ask: DocumentAsk) -> Result<Vec<u8>, Failure> {
+        match store.answer(ask)? {
+            Answer::Bytes(parts) => Ok(parts.concat()),
+            Answer::Head(_) => panic!("a head"),
+        }
+    }
+
+    #[test]
+    fn it_gives_what_was_published_and_nothing_before() {
+        let store = DocumentStore::new(vec![7; 20]).unwrap();
+        assert_eq!(bytes(&store, DocumentAsk::Genesis), Ok(vec![7; 20]));
+        for ask in [DocumentAsk::Head, DocumentAsk::Snapshot, DocumentAsk::Header, DocumentAsk::Chain { from: 0 }] {
+            assert!(matches!(store.answer(ask), Err(Failure::Absent)));
+        }
+        store.publish(publication(5), None).unwrap();
+        let Ok(Answer::Head(head)) = store.answer(DocumentAsk::Head) else { panic!("a head") };
+        assert_eq!((head.epoch, head.hash, head.snapshot_len), (5, DocumentHash([5; 32]), 1_000));
+        assert_eq!(bytes(&store, DocumentAsk::Header), Ok(vec![8; 30]));
+        assert_eq!(bytes(&store, DocumentAsk::Snapshot), Ok(vec![1; 1_000]));
+        assert_eq!(bytes(&store, DocumentAsk::Difference(DocumentHash([9; 32]))), Ok(vec![2; 10]));
+        assert_eq!(bytes(&store, DocumentAsk::Difference(DocumentHash([8; 32]))), Err(Failure::Absent));
+        let link = |len: u8, fill: u8| [&[0, 0, 0, len][..], &vec![fill; usize::from(len)]].concat();
+        assert_eq!(bytes(&store, DocumentAsk::Chain { from: 0 }), Ok([link(5, 3), link(6, 4)].concat()));
+        assert_eq!(bytes(&store, DocumentAsk::Chain { from: 2 }), Ok(link(6, 4)));
+        assert_eq!(bytes(&store, DocumentAsk::Chain { from: 5 }), Err(Failure::Absent));
+    }
+
+    #[test]
+    fn an_older_document_and_empty_parts_are_refused() {
+        let store = DocumentStore::new(vec![7]).unwrap();
+        store.publish(publication(5), None).unwrap();
+        assert_eq!(store.publish(publication(4), None), Err(PublishError::Older { given: 4, known: 5 }));
+        let empty = Publication { snapshot: Vec::new(), ..publication(6) };
+        assert_eq!(store.publish(empty, None), Err(PublishError::Length { what: "snapshot" }));
+        assert!(DocumentStore::new(Vec::new()).is_err());
+        store.publish(publication(6), None).unwrap();
+    }
+
+    #[test]
+    fn the_relay_gives_no_more_than_its_rate() {
+        let store = DocumentStore::new(vec![7]).unwrap();
+        store.publish(Publication { snapshot: vec![1; 16 << 20], ..publication(5) }, None).unwrap();
+        let given = (0..50).filter(|_| store.answer(DocumentAsk::Snapshot).is_ok()).count();
+        assert_eq!(given, 4, "a burst of 64 MiB");
+        assert!(store.answer(DocumentAsk::Head).is_ok(), "a head costs nothing");
+    }
+}
