@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use libp2p::PeerId;
 use libp2p::gossipsub::MessageId;
+use zmesh_proto::wire::control::Topic;
 
 use crate::hello::Claims;
-use crate::{AskError, PeerIdentity, Topic};
+use crate::{AskError, PeerIdentity};
 
 /// What happened.
 #[derive(Debug)]
@@ -85,17 +86,6 @@ impl std::fmt::Debug for MessageTag {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MessageTag([redacted])")
     }
-}
-
-/// What a message is worth.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// Forward it.
-    Accept,
-    /// Do not forward it; nobody is to blame (old, or not for now).
-    Ignore,
-    /// Do not forward it, and hold it against whoever did: no honest node would.
-    Reject,
 }
 
 /// A question of a peer.

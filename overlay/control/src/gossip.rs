@@ -8,11 +8,11 @@ use libp2p::gossipsub::{
     PeerScoreThresholds, TopicHash, TopicScoreParams, ValidationMode, Version, WhitelistSubscriptionFilter,
 };
 use sha2::{Digest, Sha256};
+use zmesh_proto::wire::control::Topic;
 
-use crate::limits::MESSAGE_MAX;
 use crate::names::Names;
 use crate::reputation::{BAN_AT, CUT_AT};
-use crate::{Limits, StartError, Topic};
+use crate::{Limits, StartError};
 
 /// Gossip that takes subscriptions to the topics of this network only.
 pub(crate) type Gossip = Behaviour<libp2p::gossipsub::IdentityTransform, Filter>;
@@ -23,9 +23,20 @@ const KNOWN_FOR: Duration = Duration::from_secs(300);
 /// What one invalid message costs in the score of gossip; the square of their number counts.
 const INVALID: f64 = -20.0;
 
+/// What the envelope of gossip adds to a message, at most.
+const ENVELOPE: usize = 512;
+
+fn largest() -> usize {
+    Topic::ALL.into_iter().map(Topic::message_max).max().unwrap_or_default()
+}
+
 /// Gossip without signatures of its own: see decision 0211.
 pub(crate) fn behaviour(names: &Names, limits: &Limits) -> Result<Gossip, StartError> {
-    let config = ConfigBuilder::default()
+    let mut config = ConfigBuilder::default();
+    for topic in Topic::ALL {
+        config.max_transmit_size_for_topic(topic.message_max() + ENVELOPE, names.topic(topic).hash());
+    }
+    let config = config
         .protocol_id(names.name("gossip"), Version::V1_1)
         .heartbeat_interval(limits.heartbeat)
         .heartbeat_initial_delay(limits.heartbeat / 4)
@@ -41,7 +52,7 @@ pub(crate) fn behaviour(names: &Names, limits: &Limits) -> Result<Gossip, StartE
         .validation_mode(ValidationMode::Anonymous)
         .message_id_fn(message_id)
         .duplicate_cache_time(KNOWN_FOR)
-        .max_transmit_size(MESSAGE_MAX)
+        .max_transmit_size(largest() + ENVELOPE)
         // A peer that does not read costs these queues and no more.
         .connection_handler_queue_len(512)
         .max_publish_messages(64)

@@ -11,6 +11,7 @@ mod address;
 mod book;
 mod clock;
 mod control;
+pub mod directory;
 mod entropy;
 mod error;
 mod event;
@@ -27,19 +28,18 @@ mod plane;
 mod reputation;
 mod settings;
 mod store;
-mod topic;
 mod transport;
 
 pub use address::{Contact, NoContact};
 pub use control::Control;
 pub use error::{AskError, PublishError, StartError};
-pub use event::{AskId, Event, MessageTag, QuestionId, Status, Verdict};
+pub use event::{AskId, Event, MessageTag, QuestionId, Status};
 pub use hello::Claims;
 pub use identity::{NoIdentity, PeerIdentity};
-pub use limits::{ANSWER_MAX, Limits, MESSAGE_MAX, QUESTION_MAX};
+pub use limits::{ANSWER_MAX, Limits, QUESTION_MAX};
 pub use settings::Builder;
 pub use store::{Store, StoreError};
-pub use topic::Topic;
+pub use zmesh_proto::wire::control::{Reason, Topic, Verdict};
 
 /// Reads what the store keeps of a peer and writes it again, for fuzzing: whether it was a record.
 ///

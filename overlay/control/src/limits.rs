@@ -55,7 +55,7 @@ impl Default for Limits {
             bytes_per_second: 128 << 10,
             messages_per_second: 64,
             asks_per_minute: 60,
-            answers_in_flight: 64 << 20,
+            answers_in_flight: 96 << 20,
         }
     }
 }
@@ -76,10 +76,8 @@ impl Limits {
 
 /// The longest question, in bytes.
 pub const QUESTION_MAX: usize = 4 << 10;
-/// The longest answer, in bytes.
-pub const ANSWER_MAX: usize = 8 << 20;
-/// The longest gossiped message, in bytes.
-pub const MESSAGE_MAX: usize = 256 << 10;
+/// The longest answer, in bytes: a document with all descriptors, and what goes around it.
+pub const ANSWER_MAX: usize = zmesh_proto::wire::control::SNAPSHOT_MAX + 1_024;
 /// The longest greeting, in bytes.
 pub(crate) const HELLO_MAX: usize = 8 << 10;
 /// How long a new peer may take to greet.

@@ -4,9 +4,8 @@
 use data_encoding::HEXLOWER;
 use libp2p::StreamProtocol;
 use libp2p::gossipsub::{IdentTopic, TopicHash};
+use zmesh_proto::wire::control::Topic;
 use zmesh_proto::wire::document::NetworkId;
-
-use crate::Topic;
 
 /// The same for every node: neither version nor system of a relay is told to strangers.
 pub(crate) const AGENT: &str = "zmesh";
@@ -14,12 +13,13 @@ pub(crate) const AGENT: &str = "zmesh";
 /// The names of one network.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
+    network: NetworkId,
     prefix: String,
 }
 
 impl Names {
     pub(crate) fn new(network: &NetworkId) -> Self {
-        Self { prefix: format!("/zmesh/1/{}", HEXLOWER.encode(&network.0[..8])) }
+        Self { network: *network, prefix: format!("/zmesh/1/{}", HEXLOWER.encode(&network.0[..8])) }
     }
 
     /// The version that identify tells.
@@ -36,11 +36,10 @@ impl Names {
     }
 
     pub(crate) fn topic(&self, topic: Topic) -> IdentTopic {
-        IdentTopic::new(self.name(topic.name()))
+        IdentTopic::new(topic.name(&self.network))
     }
 
     pub(crate) fn topic_of(&self, hash: &TopicHash) -> Option<Topic> {
-        let name = hash.as_str().strip_prefix(&self.prefix)?.strip_prefix('/')?;
-        Topic::ALL.into_iter().find(|topic| topic.name() == name)
+        Topic::from_name(hash.as_str(), &self.network)
     }
 }

@@ -23,7 +23,7 @@ async fn three_nodes_meet_through_one_address() {
         until("each knows both others", || async { node.peers().await.len() == 2 }).await;
     }
     for topic in Topic::ALL {
-        let message = format!("about {}", topic.name()).into_bytes();
+        let message = format!("about {topic}").into_bytes();
         // Meshes take a heartbeat or two.
         until("a message reaches all", || async {
             let again = message.clone();

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use libp2p::gossipsub::{self, MessageAcceptance};
+use zmesh_proto::wire::control::{Topic, Verdict};
 
 use super::Control;
-use crate::event::{AskId, MessageTag, QuestionId, Status, Verdict};
+use crate::event::{AskId, MessageTag, QuestionId, Status};
 use crate::hello::Claims;
-use crate::limits::{ANSWER_MAX, MESSAGE_MAX, QUESTION_MAX};
+use crate::limits::{ANSWER_MAX, QUESTION_MAX};
 use crate::reputation::Deed;
-use crate::{AskError, Event, PeerIdentity, PublishError, StoreError, Topic};
+use crate::{AskError, Event, PeerIdentity, PublishError, StoreError};
 
 impl Control {
     /// Sends a message to everybody.
@@ -17,7 +18,7 @@ impl Control {
     /// # Errors
     /// See [`PublishError`]. The message is kept nowhere: publish it again later if it still matters.
     pub fn publish(&mut self, topic: Topic, bytes: Vec<u8>) -> Result<(), PublishError> {
-        if bytes.len() > MESSAGE_MAX {
+        if bytes.len() > topic.message_max() {
             return Err(PublishError::TooLong);
         }
         let topic = self.names.topic(topic);
@@ -35,8 +36,8 @@ impl Control {
     pub fn report(&mut self, tag: &MessageTag, verdict: Verdict) {
         let acceptance = match verdict {
             Verdict::Accept => MessageAcceptance::Accept,
-            Verdict::Ignore => MessageAcceptance::Ignore,
-            Verdict::Reject => MessageAcceptance::Reject,
+            Verdict::Ignore(_) => MessageAcceptance::Ignore,
+            Verdict::Reject(_) => MessageAcceptance::Reject,
         };
         if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
             gossip.report_message_validation_result(&tag.id, &tag.source, acceptance);
@@ -46,8 +47,8 @@ impl Control {
                 self.status.accepted += 1;
                 self.deed(&tag.source, Deed::Served);
             }
-            Verdict::Ignore => self.status.ignored += 1,
-            Verdict::Reject => {
+            Verdict::Ignore(_) => self.status.ignored += 1,
+            Verdict::Reject(_) => {
                 self.status.rejected += 1;
                 self.deed(&tag.source, Deed::Invalid);
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use zmesh_control::{Builder, Contact, Control, Event, Limits, PeerIdentity, Topic, Verdict};
+use zmesh_control::{Builder, Contact, Control, Event, Limits, PeerIdentity, Reason, Topic, Verdict};
 use zmesh_proto::wire::document::NetworkId;
 
 pub const NETWORK: NetworkId = NetworkId([7; 32]);
@@ -116,8 +116,8 @@ async fn drive(mut control: Control, mut jobs: mpsc::Receiver<Work>, seen: Arc<M
             event = control.next() => match event {
                 Event::Message { tag, topic, bytes } => {
                     let verdict = match bytes.first() {
-                        Some(b'!') => Verdict::Reject,
-                        Some(b'?') => Verdict::Ignore,
+                        Some(b'!') => Verdict::Reject(Reason::Forged),
+                        Some(b'?') => Verdict::Ignore(Reason::Stale),
                         _ => Verdict::Accept,
                     };
                     control.report(&tag, verdict);
