@@ -20,8 +20,9 @@ type Filter = MaxCountSubscriptionFilter<WhitelistSubscriptionFilter>;
 
 /// For how long a message is known, so that it is not judged or forwarded again.
 const KNOWN_FOR: Duration = Duration::from_secs(300);
-/// What one invalid message costs in the score of gossip; the square of their number counts.
-const INVALID: f64 = -20.0;
+/// What one invalid message costs in the score of gossip; the square of their number counts. Little: gossip must not stop to
+/// listen before the standing of the peer, which survives its connection, has come to a ban.
+const INVALID: f64 = -2.0;
 
 /// What the envelope of gossip adds to a message, at most.
 const ENVELOPE: usize = 512;
@@ -120,9 +121,9 @@ fn score(topics: &[TopicHash]) -> PeerScoreParams {
 
 fn thresholds() -> PeerScoreThresholds {
     PeerScoreThresholds {
-        gossip_threshold: -10.0,
-        publish_threshold: f64::from(CUT_AT),
-        graylist_threshold: f64::from(BAN_AT),
+        gossip_threshold: -20.0,
+        publish_threshold: f64::from(CUT_AT) - 10.0,
+        graylist_threshold: f64::from(BAN_AT) - 20.0,
         accept_px_threshold: 1_000.0,
         opportunistic_graft_threshold: 1.0,
     }
