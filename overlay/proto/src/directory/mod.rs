@@ -15,6 +15,7 @@ mod measure;
 mod refresh;
 #[cfg(test)]
 mod tests;
+pub mod voting;
 
 use std::collections::BTreeMap;
 
