@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use libp2p::gossipsub::{self, MessageAcceptance};
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use zmesh_proto::wire::control::{Topic, Verdict};
+use zmesh_proto::wire::descriptor::{ControlAddress, ControlCarrier};
 
 use super::Control;
 use crate::event::{AskId, MessageTag, QuestionId, Status};
 use crate::hello::Claims;
 use crate::limits::{ANSWER_MAX, QUESTION_MAX};
 use crate::reputation::Deed;
-use crate::{AskError, Event, PeerIdentity, PublishError, StoreError};
+use crate::{AskError, Event, PeerIdentity, PublishError, StoreError, address};
 
 impl Control {
     /// Sends a message to everybody.
@@ -124,6 +126,28 @@ impl Control {
     /// The peers that have greeted.
     pub fn peers(&self) -> impl Iterator<Item = PeerIdentity> + '_ {
         self.peers.iter().filter(|(_, peer)| peer.claims.is_some()).filter_map(|(id, _)| PeerIdentity::of(id))
+    }
+
+    /// Whether a peer is connected and has greeted.
+    #[must_use]
+    pub fn is_connected(&self, peer: &PeerIdentity) -> bool {
+        peer.peer_id().is_some_and(|id| self.has_greeted(&id))
+    }
+
+    /// Calls a node at the addresses that its descriptor names; false if there are none that may be used. Nothing tells when
+    /// it fails; when it does not, the peer greets.
+    pub fn call(&mut self, peer: PeerIdentity, addresses: &[ControlAddress]) -> bool {
+        let anywhere = self.test_network;
+        let usable = addresses.iter().filter(|at| anywhere || address::is_public(at.address.ip()));
+        let addresses: Vec<_> = usable
+            .map(|at| match at.carrier {
+                ControlCarrier::Quic => address::quic(at.address),
+                ControlCarrier::Tcp => address::tcp(at.address),
+            })
+            .collect();
+        let Some(id) = peer.peer_id().filter(|_| !addresses.is_empty()) else { return false };
+        self.dial(DialOpts::peer_id(id).condition(PeerCondition::DisconnectedAndNotDialing).addresses(addresses).build());
+        true
     }
 
     /// How long the last ping to a connected peer took; pings go each 30 s.

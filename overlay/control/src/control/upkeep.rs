@@ -155,7 +155,7 @@ impl Control {
         }
     }
 
-    fn dial(&mut self, opts: DialOpts) {
+    pub(super) fn dial(&mut self, opts: DialOpts) {
         // Refused when it is under way already, banned, or over a limit; the next tick tries again.
         let _ = self.swarm.dial(opts);
     }

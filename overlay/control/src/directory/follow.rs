@@ -209,7 +209,7 @@ impl Follow {
                     None => Answer::whole(held.snapshot().encode()),
                 }
             }
-            Question::Descriptors { .. } => Answer::parts(Vec::new()),
+            Question::Descriptors { .. } | Question::Votes { .. } => Answer::parts(Vec::new()),
         }
     }
 

@@ -7,6 +7,8 @@ mod follow;
 mod node;
 mod question;
 mod shelf;
+mod vote;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use zmesh_proto::directory::Held;
+use zmesh_proto::keys::SignerKey;
 use zmesh_proto::wire::control::{Genesis, Snapshot};
 use zmesh_proto::wire::descriptor::Descriptor;
 
@@ -41,6 +44,7 @@ pub struct DirectoryNode {
     pub(crate) store: Option<Arc<Store>>,
     pub(crate) describe: Option<Describe>,
     pub(crate) refresh: Duration,
+    pub(crate) voter: Option<SignerKey>,
 }
 
 impl std::fmt::Debug for DirectoryNode {
@@ -54,7 +58,7 @@ impl DirectoryNode {
     /// network.
     #[must_use]
     pub fn new(genesis: Genesis, control: Builder) -> Self {
-        Self { control, genesis, store: None, describe: None, refresh: Duration::from_secs(100) }
+        Self { control, genesis, store: None, describe: None, refresh: Duration::from_secs(100), voter: None }
     }
 
     /// Where peers, descriptors and the newest document are kept over restarts.
@@ -69,6 +73,13 @@ impl DirectoryNode {
     pub fn describe(mut self, describe: Describe, refresh: Duration) -> Self {
         self.describe = Some(describe);
         self.refresh = refresh;
+        self
+    }
+
+    /// Has the node vote with this key, if the network's document names it as a voter's. It needs a store.
+    #[must_use]
+    pub fn voter(mut self, key: SignerKey) -> Self {
+        self.voter = Some(key);
         self
     }
 

@@ -9,11 +9,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Interval, MissedTickBehavior};
 use zmesh_proto::directory::Held;
+use zmesh_proto::keys::relay_id;
 use zmesh_proto::wire::control::{Reason, Snapshot, Topic, Verdict};
 
 use super::follow::{Follow, Progress, Verified};
 use super::question::{Answer, Question};
 use super::shelf::Shelf;
+use super::vote::Votes;
 use super::{Command, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents};
 use crate::event::{AskId, Event, MessageTag};
 use crate::{Control, PeerIdentity, PublishError, StartError, Store, clock};
@@ -30,25 +32,26 @@ const GATHER_FROM: usize = 3;
 const HELD: &str = "held";
 const DESCRIPTORS: &str = "descriptors";
 
-struct Driver {
-    control: Control,
-    follow: Follow,
-    shelf: Shelf,
-    store: Option<Arc<Store>>,
+pub(super) struct Driver {
+    pub(super) control: Control,
+    pub(super) follow: Follow,
+    pub(super) shelf: Shelf,
+    pub(super) votes: Votes,
+    pub(super) store: Option<Arc<Store>>,
     describe: Option<Describe>,
     refresh: Duration,
     described: Option<Instant>,
     asks: HashMap<AskId, Question>,
     gathered: usize,
     verifying: Option<JoinHandle<Verified>>,
-    ticks: u64,
+    pub(super) ticks: u64,
     tick: Interval,
     documents: watch::Sender<Option<Arc<Documents>>>,
     listening: watch::Sender<Vec<SocketAddr>>,
 }
 
 pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartError> {
-    let DirectoryNode { control, genesis, store, describe, refresh } = settings;
+    let DirectoryNode { control, genesis, store, describe, refresh, voter } = settings;
     let network = genesis.network_id();
     if control.network != network {
         return Err(StartError::Setting("the control node is of another network than the genesis"));
@@ -75,8 +78,12 @@ pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartErr
     let (commands, orders) = mpsc::channel(16);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut driver = Driver {
-        control: control.start()?,
+    let control = control.start()?;
+    let own = relay_id(&control.identity().0);
+    let votes = Votes::new(&genesis, held.as_ref(), voter, own, store.as_deref())?;
+    let driver = Driver {
+        control,
+        votes,
         follow: Follow::new(genesis, held),
         shelf,
         store,
@@ -102,6 +109,7 @@ impl Driver {
             tokio::select! {
                 event = self.control.next() => self.handle(event),
                 _ = self.tick.tick() => self.due(),
+                () = until(self.votes.timeout()) => self.time_passes(),
                 verified = finished(&mut self.verifying) => self.verified(verified),
                 order = orders.recv() => match order {
                     Some(Command::Report(tell)) => {
@@ -144,6 +152,13 @@ impl Driver {
                 Ok(Question::Descriptors { after }) => {
                     self.control.answer(id, Answer::parts(self.shelf.page(after)).encode());
                 }
+                Ok(Question::Votes { have }) => match self.answer_votes(&have) {
+                    Some(answer) => self.control.answer(id, answer.encode()),
+                    None => {
+                        self.control.refuse(id);
+                        self.control.blame(peer);
+                    }
+                },
                 Ok(question) => self.control.answer(id, self.follow.answer(&question).encode()),
                 Err(super::QuestionError::Unknown(_)) => self.control.refuse(id),
                 Err(super::QuestionError::Malformed) => {
@@ -178,9 +193,17 @@ impl Driver {
             Topic::Descriptors => self.shelf.offer(bytes, clock::unix_seconds()),
             Topic::Snapshots => {
                 let (verdict, newer) = self.follow.judge(bytes);
-                if newer && let Some(peer) = tag.source() {
+                self.votes.voting.handle_message(topic, bytes, clock::unix_millis());
+                self.settle();
+                // Who took part in the votes has made the document itself by now.
+                if newer && self.follow.judge(bytes).1 && let Some(peer) = tag.source() {
                     self.fetch_from(peer);
                 }
+                verdict
+            }
+            Topic::Votes | Topic::Proofs => {
+                let verdict = self.votes.voting.handle_message(topic, bytes, clock::unix_millis());
+                self.settle();
                 verdict
             }
             // Nothing here can tell good from bad on these, so nothing is forwarded.
@@ -200,6 +223,11 @@ impl Driver {
                 }
             }
             Question::Descriptors { after } => self.gather(peer, after, &answer),
+            Question::Votes { .. } => {
+                if !self.take_votes(&answer) {
+                    self.control.blame(peer);
+                }
+            }
             Question::Changes { .. } | Question::Document { .. } => match self.follow.answered(&peer, answer) {
                 Progress::Ask(question) => self.ask(peer, question),
                 Progress::Verify(job) => self.verifying = Some(tokio::task::spawn_blocking(move || job.run())),
@@ -249,7 +277,8 @@ impl Driver {
     }
 
     /// A newer document is held: write it down, then show it.
-    fn arrived(&mut self) {
+    pub(super) fn arrived(&mut self) {
+        self.tell_machine();
         if let (Some(store), Some(held)) = (&self.store, self.follow.held())
             && let Err(error) = store.put_values([(HELD, Some(held.encode().as_slice()))])
         {
@@ -260,6 +289,7 @@ impl Driver {
             self.shelf.put(descriptor.clone(), now);
         }
         self.show();
+        self.settle();
     }
 
     fn show(&self) {
@@ -285,14 +315,11 @@ impl Driver {
     fn due(&mut self) {
         self.ticks += 1;
         self.describe();
-        if self.ticks.is_multiple_of(HEAD_EVERY) {
-            let peers: Vec<_> = self.control.peers().collect();
-            if let Ok(count) = u64::try_from(peers.len())
-                && count > 0
-                && let Some(peer) = usize::try_from((self.ticks / HEAD_EVERY) % count).ok().and_then(|at| peers.get(at))
-            {
-                self.ask(*peer, Question::Head);
-            }
+        self.watch_relays();
+        if self.ticks.is_multiple_of(HEAD_EVERY)
+            && let Some(peer) = self.some_peer()
+        {
+            self.ask(peer, Question::Head);
         }
         if self.ticks.is_multiple_of(KEEP_EVERY) {
             self.shelf.expire(clock::unix_seconds());
@@ -318,7 +345,19 @@ impl Driver {
         }
     }
 
-    fn ask(&mut self, peer: PeerIdentity, question: Question) {
+    /// Another peer each second.
+    pub(super) fn some_peer(&self) -> Option<PeerIdentity> {
+        let count = u64::try_from(self.control.peers().count()).ok().filter(|count| *count > 0)?;
+        self.control.peers().nth(usize::try_from(self.ticks % count).ok()?)
+    }
+
+    pub(super) fn fetch_from_somebody(&mut self) {
+        if let Some(peer) = self.some_peer() {
+            self.fetch_from(peer);
+        }
+    }
+
+    pub(super) fn ask(&mut self, peer: PeerIdentity, question: Question) {
         match self.control.ask(peer, question.encode()) {
             Ok(id) => {
                 self.asks.insert(id, question);
@@ -337,7 +376,7 @@ impl Driver {
 
     fn keep_descriptors(&self) {
         let Some(store) = &self.store else { return };
-        let all = self.shelf.iter().map(|descriptor| descriptor.as_bytes().to_vec()).collect();
+        let all = self.shelf.iter().map(|(descriptor, _)| descriptor.as_bytes().to_vec()).collect();
         if let Err(error) = store.put_values([(DESCRIPTORS, Some(Answer::parts(all).encode().as_slice()))]) {
             tracing::warn!("descriptors cannot be kept: {error}");
         }
@@ -350,6 +389,14 @@ impl Driver {
             epoch: self.follow.epoch(),
             relays: self.follow.listed().len(),
         }
+    }
+}
+
+/// Waits for a time, unix milliseconds.
+async fn until(at: Option<u64>) {
+    match at {
+        Some(at) => tokio::time::sleep(Duration::from_millis(at.saturating_sub(clock::unix_millis()))).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What directory nodes ask each other: documents, the way to them, and descriptors.
 
 use prost::Message;
+use zmesh_proto::directory::voting::HAVE_MAX;
 use zmesh_proto::wire::control::{Difference, HeaderHash, SignedHeader};
 use zmesh_proto::wire::descriptor::{DESCRIPTOR_MAX, Descriptor};
 use zmesh_sphinx::RelayId;
@@ -11,7 +12,7 @@ use crate::limits::{ANSWER_MAX, QUESTION_MAX};
 pub(crate) const PAGE: usize = 1 << 20;
 
 /// A question.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Question {
     /// The signed header of the newest document.
     Head,
@@ -29,6 +30,11 @@ pub enum Question {
     Descriptors {
         /// From the first id above this one on.
         after: Option<RelayId>,
+    },
+    /// Votes on the next document that the asker lacks.
+    Votes {
+        /// What it has, as the voting machine says it; at most 256 bytes.
+        have: Vec<u8>,
     },
 }
 
@@ -72,6 +78,7 @@ impl Question {
             Self::Document { have } => (2, have.map(|hash| hash.0.to_vec()).unwrap_or_default(), 0),
             Self::Changes { after } => (3, Vec::new(), *after),
             Self::Descriptors { after } => (4, after.map(|id| id.0.to_vec()).unwrap_or_default(), 0),
+            Self::Votes { have } => (5, have.clone(), 0),
         };
         Wire { kind, have, after }.encode_to_vec()
     }
@@ -90,6 +97,8 @@ impl Question {
             2 => Ok(Self::Document { have: optional(&have)?.map(HeaderHash) }),
             3 => Ok(Self::Changes { after }),
             4 => Ok(Self::Descriptors { after: optional(&have)?.map(RelayId) }),
+            5 if have.len() <= HAVE_MAX => Ok(Self::Votes { have }),
+            5 => Err(QuestionError::Malformed),
             other => Err(QuestionError::Unknown(other)),
         }
     }
@@ -180,6 +189,7 @@ mod tests {
             Question::Changes { after: 9 },
             Question::Descriptors { after: None },
             Question::Descriptors { after: Some(RelayId([9; 16])) },
+            Question::Votes { have: vec![7; 100] },
         ];
         for question in questions {
             assert_eq!(Question::decode(&question.encode()), Ok(question));

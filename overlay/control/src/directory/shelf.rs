@@ -2,8 +2,10 @@
 //!
 //! Pure: the time, in unix seconds, is an argument.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
+use sha2::{Digest, Sha256};
 use zmesh_proto::wire::control::{Reason, Verdict};
 use zmesh_proto::wire::descriptor::{Descriptor, DescriptorError};
 use zmesh_sphinx::RelayId;
@@ -15,16 +17,25 @@ use crate::address;
 const DESCRIPTORS: usize = 4_096;
 /// A relay may replace its descriptor this often, in seconds; more often is ignored.
 const PAUSE: u64 = 10;
+/// Replaced descriptors of a relay that are kept.
+const BEFORE: usize = 3;
 
 /// The shelf.
 pub(crate) struct Shelf {
-    descriptors: BTreeMap<RelayId, Descriptor>,
+    relays: BTreeMap<RelayId, Kept>,
     test_network: bool,
+}
+
+/// What is kept of a relay: a ballot may name a descriptor that was replaced since.
+struct Kept {
+    newest: Descriptor,
+    hash: [u8; 32],
+    before: VecDeque<([u8; 32], Descriptor)>,
 }
 
 impl Shelf {
     pub(crate) fn new(test_network: bool) -> Self {
-        Self { descriptors: BTreeMap::new(), test_network }
+        Self { relays: BTreeMap::new(), test_network }
     }
 
     /// Judges a descriptor as it came, and keeps it if it is good.
@@ -47,7 +58,8 @@ impl Shelf {
         if !self.test_network && !descriptor.info().addresses.iter().all(|at| address::is_public(at.ip())) {
             return Verdict::against(Reason::AgainstRules);
         }
-        if let Some(known) = self.descriptors.get(&descriptor.id()) {
+        if let Some(kept) = self.relays.get(&descriptor.id()) {
+            let known = &kept.newest;
             if known.as_bytes() == descriptor.as_bytes() {
                 return Verdict::against(Reason::Duplicate);
             }
@@ -57,35 +69,64 @@ impl Shelf {
             if known.terms().published + PAUSE > descriptor.terms().published {
                 return Verdict::against(Reason::TooMany);
             }
-        } else if self.descriptors.len() >= DESCRIPTORS {
+        } else if self.relays.len() >= DESCRIPTORS {
             self.expire(now);
-            if self.descriptors.len() >= DESCRIPTORS {
+            if self.relays.len() >= DESCRIPTORS {
                 return Verdict::against(Reason::Full);
             }
         }
-        self.descriptors.insert(descriptor.id(), descriptor);
+        self.keep(descriptor);
         Verdict::Accept
     }
 
+    fn keep(&mut self, descriptor: Descriptor) {
+        let hash: [u8; 32] = Sha256::digest(descriptor.as_bytes()).into();
+        match self.relays.entry(descriptor.id()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Kept { newest: descriptor, hash, before: VecDeque::new() });
+            }
+            Entry::Occupied(mut occupied) => {
+                let kept = occupied.get_mut();
+                let old = std::mem::replace(&mut kept.newest, descriptor);
+                kept.before.push_front((std::mem::replace(&mut kept.hash, hash), old));
+                kept.before.truncate(BEFORE);
+            }
+        }
+    }
+
     pub(crate) fn expire(&mut self, now: u64) {
-        self.descriptors.retain(|_, descriptor| !matches!(descriptor.check_time(now), Err(DescriptorError::Expired { .. })));
+        self.relays.retain(|_, kept| !matches!(kept.newest.check_time(now), Err(DescriptorError::Expired { .. })));
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.descriptors.len()
+        self.relays.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Descriptor> {
-        self.descriptors.values()
+    /// The newest descriptors with their hashes, by id.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Descriptor, &[u8; 32])> {
+        self.relays.values().map(|kept| (&kept.newest, &kept.hash))
+    }
+
+    pub(crate) fn contains(&self, id: &RelayId) -> bool {
+        self.relays.contains_key(id)
+    }
+
+    /// The descriptor of a relay with this hash, also if it was replaced lately.
+    pub(crate) fn by_hash(&self, id: &RelayId, hash: &[u8; 32]) -> Option<&Descriptor> {
+        let kept = self.relays.get(id)?;
+        if kept.hash == *hash {
+            return Some(&kept.newest);
+        }
+        kept.before.iter().find(|(other, _)| other == hash).map(|(_, descriptor)| descriptor)
     }
 
     /// A page of descriptors above an id.
     pub(crate) fn page(&self, after: Option<RelayId>) -> Vec<Vec<u8>> {
         let mut size = 0;
-        self.descriptors
+        self.relays
             .iter()
             .filter(|(id, _)| after.is_none_or(|after| **id > after))
-            .map(|(_, descriptor)| descriptor.as_bytes().to_vec())
+            .map(|(_, kept)| kept.newest.as_bytes().to_vec())
             .take_while(|bytes| {
                 size += bytes.len();
                 size <= PAGE
