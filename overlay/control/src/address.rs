@@ -146,7 +146,9 @@ pub(crate) fn is_public(ip: IpAddr) -> bool {
         IpAddr::V6(ip) => {
             let first = ip.segments()[0];
             // 2000::/3 without documentation, 6to4, Teredo and other blocks for protocols: these embed or mean other addresses.
-            first & 0xe000 == 0x2000 && first != 0x2002 && !(first == 0x2001 && (ip.segments()[1] < 0x0200 || ip.segments()[1] == 0x0db8))
+            first & 0xe000 == 0x2000
+                && first != 0x2002
+                && !(first == 0x2001 && (ip.segments()[1] < 0x0200 || ip.segments()[1] == 0x0db8))
         }
     }
 }
@@ -172,7 +174,9 @@ mod tests {
         }
         let with = format!("203.0.113.5:4001/{}", "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
         assert_eq!(with.parse::<Contact>().expect("a contact").to_string(), with);
-        for bad in ["", "203.0.113.5", "203.0.113.5:0", "0.0.0.0:1", "example.org:1", "203.0.113.5:1/", "203.0.113.5:1/ab"] {
+        for bad in
+            ["", "203.0.113.5", "203.0.113.5:0", "0.0.0.0:1", "example.org:1", "203.0.113.5:1/", "203.0.113.5:1/ab"]
+        {
             assert!(bad.parse::<Contact>().is_err(), "{bad}");
         }
     }
@@ -180,8 +184,25 @@ mod tests {
     #[test]
     fn private_addresses_are_known() {
         let bad = [
-            "10.0.0.1", "127.0.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.1.2.3", "224.0.0.1", "255.255.255.255",
-            "198.18.0.1", "192.0.0.8", "::1", "fe80::1", "fc00::1", "::ffff:10.0.0.1", "2001:db8::1", "2002:a00:1::", "2001::1", "ff02::1", "64:ff9b::a00:1",
+            "10.0.0.1",
+            "127.0.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.1.2.3",
+            "224.0.0.1",
+            "255.255.255.255",
+            "198.18.0.1",
+            "192.0.0.8",
+            "::1",
+            "fe80::1",
+            "fc00::1",
+            "::ffff:10.0.0.1",
+            "2001:db8::1",
+            "2002:a00:1::",
+            "2001::1",
+            "ff02::1",
+            "64:ff9b::a00:1",
         ];
         for text in bad {
             assert!(!is_public(text.parse().expect("an address")), "{text}");
@@ -196,7 +217,13 @@ mod tests {
         let address: SocketAddr = "203.0.113.5:4001".parse().expect("an address");
         assert_eq!(direct(&quic(address)).map(|d| (d.address, d.quic)), Some((address, true)));
         assert_eq!(direct(&tcp(address)).map(|d| (d.address, d.quic)), Some((address, false)));
-        for other in ["/dns4/example.org/tcp/1", "/ip4/1.2.3.4/udp/1", "/ip4/1.2.3.4/tcp/1/ws", "/ip4/1.2.3.4/tcp/0", "/ip4/1.2.3.4"] {
+        for other in [
+            "/dns4/example.org/tcp/1",
+            "/ip4/1.2.3.4/udp/1",
+            "/ip4/1.2.3.4/tcp/1/ws",
+            "/ip4/1.2.3.4/tcp/0",
+            "/ip4/1.2.3.4",
+        ] {
             assert!(direct(&other.parse().expect("a multiaddress")).is_none(), "{other}");
         }
         let relayed = tcp(address).with(Protocol::P2pCircuit);

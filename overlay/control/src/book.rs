@@ -28,8 +28,7 @@ pub(crate) struct Book {
 impl Book {
     /// With what the store held. `one_network` lifts the bound by network, for test networks.
     pub(crate) fn new(records: Vec<(PeerIdentity, Record)>, one_network: bool, now: u64) -> Self {
-        let mut book =
-            Self { records: BTreeMap::new(), rest: BTreeMap::new(), changed: BTreeSet::new(), one_network };
+        let mut book = Self { records: BTreeMap::new(), rest: BTreeMap::new(), changed: BTreeSet::new(), one_network };
         for (identity, record) in records {
             book.records.insert(identity, record);
         }

@@ -33,7 +33,11 @@ pub struct Claims {
 impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { lasting, tier, epoch, .. } = self;
-        f.debug_struct("Claims").field("lasting", lasting).field("tier", tier).field("epoch", epoch).finish_non_exhaustive()
+        f.debug_struct("Claims")
+            .field("lasting", lasting)
+            .field("tier", tier)
+            .field("epoch", epoch)
+            .finish_non_exhaustive()
     }
 }
 

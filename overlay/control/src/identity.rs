@@ -96,6 +96,9 @@ mod tests {
 
     #[test]
     fn a_hashed_peer_id_is_no_identity() {
-        assert_eq!(PeerIdentity::of(&PeerId::from_bytes(&[&[0x12, 32][..], &[9; 32]].concat()).expect("SHA-256")), None);
+        assert_eq!(
+            PeerIdentity::of(&PeerId::from_bytes(&[&[0x12, 32][..], &[9; 32]].concat()).expect("SHA-256")),
+            None
+        );
     }
 }

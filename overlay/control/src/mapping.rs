@@ -23,7 +23,8 @@ pub(crate) struct Mapped {
 pub(crate) fn start(listen: &[SocketAddr]) -> mpsc::Receiver<Mapped> {
     let (tell, told) = mpsc::channel(8);
     // A port that the system chooses is another after each start: not worth a mapping.
-    for port in listen.iter().filter(|address| address.is_ipv4()).filter_map(|address| NonZeroU16::new(address.port())) {
+    for port in listen.iter().filter(|address| address.is_ipv4()).filter_map(|address| NonZeroU16::new(address.port()))
+    {
         for quic in [true, false] {
             tokio::spawn(keep(port, quic, tell.clone()));
         }

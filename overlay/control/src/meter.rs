@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn a_share_is_a_burst_and_a_rate() {
-        let limits = Limits { messages_per_second: 2, bytes_per_second: 1_000, asks_per_minute: 60, ..Limits::default() };
+        let limits =
+            Limits { messages_per_second: 2, bytes_per_second: 1_000, asks_per_minute: 60, ..Limits::default() };
         let now = Instant::now();
         let mut meter = Meter::new(&limits, now);
         assert_eq!((0..100).filter(|_| meter.message(1, now)).count(), 20);

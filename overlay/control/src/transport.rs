@@ -30,8 +30,8 @@ pub(crate) fn build(
         .multiplex(streams())
         .timeout(CONNECT_TIME)
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let quic = quic::tokio::Transport::new(quic_config(keypair))
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let quic =
+        quic::tokio::Transport::new(quic_config(keypair)).map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let direct = quic.or_transport(tcp).map(|either, _| either.into_inner()).boxed();
     // The filter knows addresses of direct connections only, so what is relayed stands beside it: it dials the relay by it.
     let direct = if anywhere { direct } else { global_only::Transport::new(direct).boxed() };

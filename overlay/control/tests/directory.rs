@@ -34,7 +34,8 @@ fn voters() -> Vec<SignerKey> {
 
 /// A network of four voters with epochs of a minute, of which one has passed.
 fn genesis() -> Genesis {
-    let voter = |(n, key): (usize, &SignerKey)| Voter { key: SignerId(key.public()), operator: format!("operator {n}") };
+    let voter =
+        |(n, key): (usize, &SignerKey)| Voter { key: SignerId(key.public()), operator: format!("operator {n}") };
     let voters = VoterSet::new(voters().iter().enumerate().map(voter).collect(), 1).unwrap();
     Genesis::new(GenesisTerms {
         name: "loopback".to_owned(),
@@ -124,7 +125,8 @@ async fn descriptors_and_documents_reach_everybody_and_newcomers() {
     let genesis = genesis();
     let mut members = network(&genesis, 5).await;
     for member in &members {
-        until("every node holds every descriptor", || async { member.handle.status().await.unwrap().descriptors == 5 }).await;
+        until("every node holds every descriptor", || async { member.handle.status().await.unwrap().descriptors == 5 })
+            .await;
     }
     let mut chain = Chain::from_genesis(genesis.clone());
     members[3].handle.publish(sign(&mut chain, 1, &[1, 2, 3, 4, 5])).await;

@@ -104,10 +104,8 @@ async fn a_crowd_from_one_address_leaves_room_for_others() {
         let sybil = Control::builder(common::NETWORK).test_network(true).bootstrap(first.contact());
         crowd.push(Node::start(sybil, false).await);
     }
-    until("the crowd was turned away", || async {
-        first.with(|control| control.status()).await.turned_away >= 60
-    })
-    .await;
+    until("the crowd was turned away", || async { first.with(|control| control.status()).await.turned_away >= 60 })
+        .await;
     let inside = first.peers().await.len();
     assert!((1..=8).contains(&inside), "{inside} of the crowd are in");
     let elsewhere: SocketAddr = (Ipv4Addr::new(127, 0, 0, 2), 0).into();

@@ -78,14 +78,13 @@ async fn questions_are_answered_within_bounds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn networks_do_not_mix() {
     let ours = network(2).await;
-    let other = Control::builder(NetworkId([8; 32]))
-        .identity(&common::key(99))
-        .test_network(true)
-        .bootstrap(ours[0].contact());
+    let other =
+        Control::builder(NetworkId([8; 32])).identity(&common::key(99)).test_network(true).bootstrap(ours[0].contact());
     let other = Node::start(other, false).await;
     until("ours meet", || async { ours[1].peers().await.len() == 1 }).await;
     until("the other one tried", || async {
-        other.with(|control| control.status()).await.connections == 0 && ours[0].with(|c| c.status()).await.connections <= 2
+        other.with(|control| control.status()).await.connections == 0
+            && ours[0].with(|c| c.status()).await.connections <= 2
     })
     .await;
     assert!(other.peers().await.is_empty());

@@ -56,7 +56,10 @@ async fn peers(child: &mut Child, wanted: usize) {
         }
         false
     });
-    assert!(tokio::time::timeout(Duration::from_secs(60), read).await.unwrap().unwrap(), "the child met {wanted} peers");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(60), read).await.unwrap().unwrap(),
+        "the child met {wanted} peers"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

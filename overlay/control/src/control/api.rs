@@ -146,7 +146,9 @@ impl Control {
             })
             .collect();
         let Some(id) = peer.peer_id().filter(|_| !addresses.is_empty()) else { return false };
-        self.dial(DialOpts::peer_id(id).condition(PeerCondition::DisconnectedAndNotDialing).addresses(addresses).build());
+        self.dial(
+            DialOpts::peer_id(id).condition(PeerCondition::DisconnectedAndNotDialing).addresses(addresses).build(),
+        );
         true
     }
 

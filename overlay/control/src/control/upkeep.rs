@@ -54,8 +54,11 @@ impl Control {
             }
             Consequence::Ban(_) => {
                 self.status.banned += 1;
-                let from: Vec<_> =
-                    self.peers.get(id).map(|peer| peer.connections.values().flatten().copied().collect()).unwrap_or_default();
+                let from: Vec<_> = self
+                    .peers
+                    .get(id)
+                    .map(|peer| peer.connections.values().flatten().copied().collect())
+                    .unwrap_or_default();
                 let plane = self.swarm.behaviour_mut();
                 for ip in from {
                     plane.gate.strike(ip);
@@ -120,7 +123,12 @@ impl Control {
         for (identity, addresses) in chosen {
             if let Some(id) = identity.peer_id() {
                 let addresses = addresses.into_iter().map(address::Direct::multiaddr).collect();
-                self.dial(DialOpts::peer_id(id).condition(PeerCondition::DisconnectedAndNotDialing).addresses(addresses).build());
+                self.dial(
+                    DialOpts::peer_id(id)
+                        .condition(PeerCondition::DisconnectedAndNotDialing)
+                        .addresses(addresses)
+                        .build(),
+                );
             }
         }
         // The operator's contacts only while one is alone: they are the same for all, and should not carry all.

@@ -196,7 +196,10 @@ impl Driver {
                 self.votes.voting.handle_message(topic, bytes, clock::unix_millis());
                 self.settle();
                 // Who took part in the votes has made the document itself by now.
-                if newer && self.follow.judge(bytes).1 && let Some(peer) = tag.source() {
+                if newer
+                    && self.follow.judge(bytes).1
+                    && let Some(peer) = tag.source()
+                {
                     self.fetch_from(peer);
                 }
                 verdict

@@ -115,7 +115,9 @@ impl Driver {
                 Event::Agreed(document) => self.complete(*document),
                 Event::Wanted(_) | Event::Behind { .. } => self.fetch_from_somebody(),
                 Event::Equivocation(_) => tracing::warn!("a voter said two things where it may say one"),
-                Event::Forked(_) => tracing::error!("there are two histories of the network: its voters have to be asked"),
+                Event::Forked(_) => {
+                    tracing::error!("there are two histories of the network: its voters have to be asked")
+                }
                 _ => {}
             }
         }
@@ -217,9 +219,7 @@ impl Driver {
             .map(|(descriptor, _)| descriptor)
             .filter(|descriptor| after.is_none_or(|after| descriptor.id() > after))
             .take(CALLS)
-            .map(|descriptor| {
-                (descriptor.id(), PeerIdentity(descriptor.identity()), descriptor.info().control.clone())
-            })
+            .map(|descriptor| (descriptor.id(), PeerIdentity(descriptor.identity()), descriptor.info().control.clone()))
             .collect();
         self.votes.next = chosen.last().map(|(id, ..)| *id);
         if chosen.is_empty() {
@@ -248,7 +248,8 @@ impl Driver {
     pub(super) fn answer_votes(&self, have: &[u8]) -> Option<Answer> {
         let missing = self.votes.voting.answer(have).ok()?;
         let part = |transmit: zmesh_proto::directory::voting::Transmit| {
-            let kind = Topic::ALL.iter().position(|topic| *topic == transmit.topic).and_then(|at| u8::try_from(at).ok())?;
+            let kind =
+                Topic::ALL.iter().position(|topic| *topic == transmit.topic).and_then(|at| u8::try_from(at).ok())?;
             Some([&[kind][..], &transmit.bytes].concat())
         };
         Some(Answer::parts(missing.into_iter().filter_map(part).collect()))
@@ -260,7 +261,10 @@ impl Driver {
         for part in &answer.parts {
             let Some((kind, bytes)) = part.split_first() else { return false };
             let Some(topic) = Topic::ALL.get(usize::from(*kind)).copied() else { return false };
-            if matches!(self.votes.voting.handle_message(topic, bytes, now), zmesh_proto::wire::control::Verdict::Reject(_)) {
+            if matches!(
+                self.votes.voting.handle_message(topic, bytes, now),
+                zmesh_proto::wire::control::Verdict::Reject(_)
+            ) {
                 return false;
             }
         }

@@ -115,7 +115,10 @@ impl Store {
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub fn put_values<'a>(&self, values: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> Result<(), StoreError> {
+    pub fn put_values<'a>(
+        &self,
+        values: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>,
+    ) -> Result<(), StoreError> {
         let write = self.database.begin_write().map_err(fault)?;
         {
             let mut table = write.open_table(VALUES).map_err(fault)?;
