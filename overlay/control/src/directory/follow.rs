@@ -145,7 +145,10 @@ impl Follow {
 
     /// Takes an answer of the peer that is asked.
     pub(crate) fn answered(&mut self, peer: &PeerIdentity, answer: Answer) -> Progress {
-        let Some(fetch) = self.fetch.take().filter(|fetch| fetch.peer == *peer) else { return Progress::Nothing };
+        if self.fetch.as_ref().is_none_or(|fetch| fetch.peer != *peer) {
+            return Progress::Nothing;
+        }
+        let Some(fetch) = self.fetch.take() else { return Progress::Nothing };
         let Some(changes) = fetch.changes else {
             let Ok(changes) = answer.headers() else { return Progress::Blame };
             self.fetch = Some(Fetch { peer: fetch.peer, changes: Some(changes) });

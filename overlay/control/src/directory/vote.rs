@@ -56,11 +56,12 @@ impl Votes {
             None => Memory::Lost,
         };
         let (now, is_voter) = (clock::unix_millis(), key.is_some());
+        let spare = key.as_ref().and_then(|key| SignerKey::from_text(key.to_text().as_bytes()).ok());
         let voting = match Voting::new(chain.clone(), key, memory, now) {
             Ok(voting) => voting,
             Err(damaged) => {
                 tracing::warn!("this voter sits out until the next document: {damaged}");
-                Voting::new(chain, None, Memory::Lost, now).map_err(|_| StartError::Fault("no memory is damaged"))?
+                Voting::new(chain, spare, Memory::Lost, now).map_err(|_| StartError::Fault("no memory is damaged"))?
             }
         };
         let epoch = u64::from(genesis.terms().epoch_length);
