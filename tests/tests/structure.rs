@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("zmesh-shim", 1),
     ("zmesh-costs", 1),
     ("zmesh-overlay", 2),
+    ("zmesh-control", 2),
     ("zmesh-exits", 3),
     ("zmesh-voice", 4),
     ("zmesh-proxy", 4),

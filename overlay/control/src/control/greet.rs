@@ -1,0 +1,168 @@
+//! Peers come, greet, and go.
+
+use std::collections::HashMap;
+
+use libp2p::core::ConnectedPoint;
+use libp2p::request_response::{self, OutboundFailure};
+use libp2p::swarm::ConnectionId;
+use libp2p::{PeerId, identify};
+
+use super::{Control, Peer};
+use crate::address::{self, Direct};
+use crate::event::Event;
+use crate::hello::{self, Claims, HelloError};
+use crate::limits::ADDRESSES;
+use crate::meter::Meter;
+use crate::reputation::Deed;
+use crate::{PeerIdentity, clock};
+
+/// The protocol of those that carry connections for others.
+const HOP: &str = "/libp2p/circuit/relay/0.2.0/hop";
+
+impl Control {
+    pub(super) fn connected(&mut self, id: PeerId, connection: ConnectionId, point: &ConnectedPoint) {
+        if PeerIdentity::of(&id).is_none() {
+            let _ = self.swarm.disconnect_peer_id(id);
+            return;
+        }
+        let remote = point.get_remote_address();
+        let (limits, now) = (&self.limits, clock::now());
+        let peer = self.peers.entry(id).or_insert_with(|| Peer::new(Meter::new(limits, now), now));
+        let first = peer.connections.is_empty();
+        peer.connections.insert(connection, address::ip(remote).filter(|_| !address::is_relayed(remote)));
+        if point.is_dialer() {
+            if let Some(direct) = address::direct(remote) {
+                peer.learn(direct);
+            }
+            if peer.claims.is_none() {
+                let greeting = hello::encode(&self.network, &self.claims);
+                self.swarm.behaviour_mut().hello.send_request(&id, greeting);
+            } else {
+                self.remember(&id);
+            }
+        }
+        if first && let Some(identity) = PeerIdentity::of(&id) {
+            let points = self.book.points(&identity, clock::unix_seconds());
+            self.show_points(&id, points);
+        }
+    }
+
+    pub(super) fn closed(&mut self, id: &PeerId, connection: ConnectionId) {
+        let Some(peer) = self.peers.get_mut(id) else { return };
+        peer.connections.remove(&connection);
+        if !peer.connections.is_empty() {
+            return;
+        }
+        let greeted = self.peers.remove(id).is_some_and(|peer| peer.claims.is_some());
+        if greeted && let Some(peer) = PeerIdentity::of(id) {
+            self.tell(Event::PeerDown { peer });
+        }
+        self.reservation_lost(id);
+    }
+
+    pub(super) fn handle_hello(&mut self, event: request_response::Event<Vec<u8>, Vec<u8>>) {
+        use request_response::{Event, Message};
+        match event {
+            Event::Message { peer, message, .. } => match message {
+                Message::Request { request, channel, .. } => {
+                    if self.greeted(peer, &request) {
+                        let greeting = hello::encode(&self.network, &self.claims);
+                        // Fails when the connection is over, which is told separately.
+                        let _ = self.swarm.behaviour_mut().hello.send_response(channel, greeting);
+                    }
+                }
+                Message::Response { response, .. } => {
+                    self.greeted(peer, &response);
+                }
+            },
+            Event::OutboundFailure { peer, error, .. } => {
+                // Who does not know the protocol is of another network, or none of us.
+                if matches!(error, OutboundFailure::UnsupportedProtocols) && !self.has_greeted(&peer) {
+                    let _ = self.swarm.disconnect_peer_id(peer);
+                }
+            }
+            Event::InboundFailure { .. } | Event::ResponseSent { .. } => {}
+        }
+    }
+
+    /// Takes a greeting; false if the peer is not welcome.
+    fn greeted(&mut self, id: PeerId, bytes: &[u8]) -> bool {
+        match hello::decode(&self.network, bytes) {
+            Ok(claims) => {
+                let Some(peer) = self.peers.get_mut(&id) else { return false };
+                let again = peer.claims.replace(claims.clone()).is_some();
+                self.remember(&id);
+                if !again && let Some(peer) = PeerIdentity::of(&id) {
+                    self.tell(Event::PeerUp { peer, claims });
+                }
+                true
+            }
+            Err(error) => {
+                if !matches!(error, HelloError::Version(_)) {
+                    self.deed(&id, Deed::Rude);
+                }
+                let _ = self.swarm.disconnect_peer_id(id);
+                false
+            }
+        }
+    }
+
+    /// What a peer tells of its addresses counts where it is seen to be: nobody can have us call on others.
+    pub(super) fn identified(&mut self, id: PeerId, info: &identify::Info) {
+        if info.protocol_version != self.names.family() {
+            return;
+        }
+        let (anywhere, kad) = (self.test_network, self.names.protocol("kad"));
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.routes = info.protocols.contains(&kad);
+        peer.relays = info.protocols.iter().any(|protocol| protocol.as_ref() == HOP);
+        for direct in info.listen_addrs.iter().take(16).filter_map(address::direct) {
+            let ip = direct.address.ip();
+            let there = peer.connections.values().any(|seen| *seen == Some(ip));
+            if there && (anywhere || address::is_public(ip)) {
+                peer.learn(direct);
+            }
+        }
+        self.remember(&id);
+    }
+
+    /// Keeps what is known of a peer that has greeted and lasts.
+    fn remember(&mut self, id: &PeerId) {
+        let now = clock::unix_seconds();
+        let (Some(peer), Some(identity)) = (self.peers.get(id), PeerIdentity::of(id)) else { return };
+        if !peer.claims.as_ref().is_some_and(|claims| claims.lasting) {
+            return;
+        }
+        let routes = peer.routes;
+        for direct in peer.addresses.clone().into_iter().rev() {
+            if self.book.met(identity, direct, now) && routes {
+                self.swarm.behaviour_mut().kad.add_address(id, direct.multiaddr());
+            }
+        }
+    }
+
+    pub(super) fn has_greeted(&self, id: &PeerId) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.claims.is_some())
+    }
+}
+
+impl Peer {
+    fn new(meter: Meter, since: std::time::Instant) -> Self {
+        Self {
+            since,
+            connections: HashMap::new(),
+            addresses: Vec::new(),
+            claims: None::<Claims>,
+            routes: false,
+            relays: false,
+            round_trip: None,
+            meter,
+        }
+    }
+
+    fn learn(&mut self, direct: Direct) {
+        if !self.addresses.contains(&direct) && self.addresses.len() < ADDRESSES {
+            self.addresses.push(direct);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What the network says, and what follows from it.
+
+use libp2p::gossipsub;
+use libp2p::request_response::{self, OutboundFailure};
+use libp2p::swarm::SwarmEvent;
+use libp2p::{PeerId, identify, ping, upnp};
+
+use super::Control;
+use crate::event::{Event, MessageTag, QuestionId};
+use crate::plane::PlaneEvent;
+use crate::reputation::Deed;
+use crate::{AskError, PeerIdentity, address, clock};
+
+/// Questions that wait for this node's answer at once.
+const QUESTIONS: usize = 128;
+
+type Asked = request_response::Event<Vec<u8>, Vec<u8>>;
+
+impl Control {
+    pub(super) fn handle(&mut self, event: SwarmEvent<PlaneEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.handle_plane(event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.connected(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, .. } => self.closed(&peer_id, connection_id),
+            SwarmEvent::IncomingConnectionError { .. } => self.status.turned_away += 1,
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), .. } => {
+                if let Some(identity) = PeerIdentity::of(&peer)
+                    && !self.peers.contains_key(&peer)
+                {
+                    self.book.failed(identity, clock::unix_seconds());
+                }
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                let Some(direct) = address::direct(&address) else { return };
+                if self.test_network {
+                    self.swarm.add_external_address(address);
+                }
+                self.tell(Event::Listening { address: direct.address, quic: direct.quic });
+            }
+            SwarmEvent::ExternalAddrConfirmed { address } => {
+                if let Some(direct) = address::direct(&address) {
+                    self.tell(Event::Reachable { address: direct.address });
+                }
+            }
+            SwarmEvent::ListenerClosed { listener_id, .. } => self.listener_closed(listener_id),
+            _ => {}
+        }
+    }
+
+    fn handle_plane(&mut self, event: PlaneEvent) {
+        match event {
+            PlaneEvent::Gossip(event) => self.handle_gossip(event),
+            PlaneEvent::Hello(event) => self.handle_hello(event),
+            PlaneEvent::Ask(event) => self.handle_ask(event),
+            PlaneEvent::Identify(identify::Event::Received { peer_id, info, .. }) => self.identified(peer_id, &info),
+            PlaneEvent::Ping(ping::Event { peer, result: Ok(rtt), .. }) => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.round_trip = Some(rtt);
+                }
+            }
+            PlaneEvent::Upnp(upnp::Event::NewExternalAddr { external_addr, .. }) => {
+                // A router may say anything: others have to confirm it.
+                self.swarm.behaviour_mut().gate.suggest(external_addr);
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_gossip(&mut self, event: gossipsub::Event) {
+        let gossipsub::Event::Message { propagation_source: source, message_id: id, message } = event else { return };
+        let now = clock::now();
+        let within = self.peers.get_mut(&source).is_none_or(|peer| peer.meter.message(message.data.len(), now));
+        if !within {
+            // The message itself is judged like any other: were it dropped here, a flood of honest messages, brought
+            // before others bring them, would silence them.
+            self.deed(&source, Deed::Flood);
+        }
+        if let Some(topic) = self.names.topic_of(&message.topic) {
+            self.tell(Event::Message { tag: MessageTag { id, source }, topic, bytes: message.data });
+        }
+    }
+
+    fn handle_ask(&mut self, event: Asked) {
+        match event {
+            Asked::Message { peer, message, .. } => match message {
+                request_response::Message::Request { request_id, request, channel } => {
+                    if !self.may_ask(&peer) || self.questions.len() >= QUESTIONS {
+                        self.status.refused += 1;
+                        return;
+                    }
+                    let Some(identity) = PeerIdentity::of(&peer) else { return };
+                    self.serial += 1;
+                    let id = QuestionId(self.serial);
+                    self.questions.insert(id, channel);
+                    self.question_requests.insert(id, request_id);
+                    self.tell(Event::Question { id, peer: identity, bytes: request });
+                }
+                request_response::Message::Response { request_id, response } => {
+                    self.answered(&peer, request_id, Ok(response));
+                }
+            },
+            Asked::OutboundFailure { peer, request_id, error, .. } => {
+                let error = match error {
+                    OutboundFailure::Timeout => AskError::Timeout,
+                    OutboundFailure::DialFailure => AskError::NotConnected,
+                    _ => AskError::Refused,
+                };
+                self.answered(&peer, request_id, Err(error));
+            }
+            Asked::InboundFailure { request_id, .. } => {
+                self.answers_in_flight.remove(&request_id);
+                self.forget_question(request_id);
+            }
+            Asked::ResponseSent { request_id, .. } => {
+                self.answers_in_flight.remove(&request_id);
+            }
+        }
+    }
+
+    /// Counts a question of a peer.
+    fn may_ask(&mut self, peer: &PeerId) -> bool {
+        let now = clock::now();
+        let Some(asking) = self.peers.get_mut(peer).filter(|asking| asking.claims.is_some()) else { return false };
+        if asking.meter.ask(now) {
+            return true;
+        }
+        self.deed(peer, Deed::Flood);
+        false
+    }
+
+    fn answered(
+        &mut self,
+        peer: &PeerId,
+        request: request_response::OutboundRequestId,
+        result: Result<Vec<u8>, AskError>,
+    ) {
+        let Some(id) = self.asks.remove(&request) else { return };
+        if let Some(peer) = PeerIdentity::of(peer) {
+            self.tell(Event::Answer { id, peer, result });
+        }
+    }
+
+    fn forget_question(&mut self, request: request_response::InboundRequestId) {
+        let id = self.question_requests.iter().find(|(_, other)| **other == request).map(|(id, _)| *id);
+        if let Some(id) = id {
+            self.refuse(id);
+        }
+    }
+}

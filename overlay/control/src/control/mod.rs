@@ -1,0 +1,137 @@
+//! A node of the control plane.
+
+mod api;
+mod greet;
+mod handle;
+mod start;
+mod upkeep;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
+use libp2p::swarm::ConnectionId;
+use libp2p::{PeerId, Swarm};
+use tokio::sync::mpsc;
+use tokio::time::Interval;
+use zmesh_proto::wire::document::NetworkId;
+
+use crate::address::Direct;
+use crate::book::Book;
+use crate::event::{AskId, Event, QuestionId, Status};
+use crate::hello::Claims;
+use crate::mapping::Mapped;
+use crate::meter::Meter;
+use crate::names::Names;
+use crate::plane::{Kind, Plane};
+use crate::settings::Builder;
+use crate::{Contact, Limits, PeerIdentity, Store};
+
+/// A node of the control plane, and its driver at once: it makes progress while [`Control::next`] is called, and there is
+/// no queue between the network and its owner that could fill. Connections are served by tasks of the runtime.
+///
+/// Call [`Control::next`] again and again; act on what it gives by [`Control::report`], [`Control::answer`] and the rest.
+/// Dropping the node closes its connections; [`Control::flush`] before that keeps what it learnt of its peers.
+pub struct Control {
+    swarm: Swarm<Plane>,
+    names: Names,
+    network: NetworkId,
+    kind: Kind,
+    test_network: bool,
+    listens: bool,
+    limits: Limits,
+    claims: Claims,
+    bootstrap: Vec<(Contact, Retry)>,
+    book: Book,
+    store: Option<Arc<Store>>,
+    peers: BTreeMap<PeerId, Peer>,
+    questions: HashMap<QuestionId, ResponseChannel<Vec<u8>>>,
+    question_requests: HashMap<QuestionId, InboundRequestId>,
+    asks: HashMap<OutboundRequestId, AskId>,
+    serial: u64,
+    answers_in_flight: HashMap<InboundRequestId, usize>,
+    events: VecDeque<Event>,
+    tick: Interval,
+    ticks: u64,
+    mapped: Option<mpsc::Receiver<Mapped>>,
+    reservation: Reservation,
+    status: Status,
+    started: Instant,
+}
+
+/// A connected peer.
+struct Peer {
+    since: Instant,
+    connections: HashMap<ConnectionId, Option<IpAddr>>,
+    /// Addresses at which this node reached it, or at which it says it is reached and that lie where it is.
+    addresses: Vec<Direct>,
+    /// What it said of itself, once it has greeted.
+    claims: Option<Claims>,
+    /// It speaks Kademlia as one that answers.
+    routes: bool,
+    /// It carries connections for others.
+    relays: bool,
+    /// How long the last ping took.
+    round_trip: Option<Duration>,
+    meter: Meter,
+}
+
+/// When a contact is called again.
+#[derive(Clone, Copy)]
+struct Retry {
+    at: Instant,
+    pause: Duration,
+}
+
+/// The place at a relay where a node behind NAT can be met.
+enum Reservation {
+    None,
+    At(libp2p::core::transport::ListenerId, PeerId),
+}
+
+impl Control {
+    /// Settings of a node in the network with this id.
+    #[must_use]
+    pub fn builder(network: NetworkId) -> Builder {
+        Builder::new(network)
+    }
+
+    /// Lets the node work until there is something to tell.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is lost.
+    pub async fn next(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.handle(event),
+                _ = self.tick.tick() => self.upkeep(),
+                Some(mapped) = next_mapped(&mut self.mapped) => self.port_mapped(mapped),
+            }
+        }
+    }
+
+    /// Who this node is.
+    #[must_use]
+    pub fn identity(&self) -> PeerIdentity {
+        PeerIdentity::of(self.swarm.local_peer_id()).expect("this crate makes Ed25519 keys only")
+    }
+}
+
+async fn next_mapped(mapped: &mut Option<mpsc::Receiver<Mapped>>) -> Option<Mapped> {
+    match mapped {
+        Some(receiver) => receiver.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("status", &self.status).finish_non_exhaustive()
+    }
+}

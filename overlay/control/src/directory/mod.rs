@@ -1,0 +1,175 @@
+//! A directory node: it keeps up with the network's documents, gathers descriptors, publishes this relay's own, and gives
+//! all of it to its peers.
+//!
+//! [`DirectoryNode::start`] runs it on tasks of the runtime; [`DirectoryHandle`] says what it holds.
+
+mod follow;
+mod node;
+mod question;
+mod shelf;
+mod vote;
+mod watch;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use zmesh_proto::directory::Held;
+use zmesh_proto::keys::SignerKey;
+use zmesh_proto::wire::control::{Genesis, Snapshot};
+use zmesh_proto::wire::descriptor::Descriptor;
+
+pub use question::{Answer, Question, QuestionError};
+
+use crate::{Builder, StartError, Status, Store};
+
+/// Makes this relay's descriptor at a time (unix seconds); `None` while there is nothing to describe.
+pub type Describe = Box<dyn FnMut(u64) -> Option<Descriptor> + Send>;
+
+/// A document that the node holds, and those before it that others may still have.
+#[derive(Clone, Debug)]
+pub struct Documents {
+    /// The newest, with all that it was verified by.
+    pub held: Held,
+    /// Earlier ones, the latest first; 8 at most.
+    pub earlier: Vec<Snapshot>,
+}
+
+/// Settings of a directory node.
+pub struct DirectoryNode {
+    pub(crate) control: Builder,
+    pub(crate) genesis: Genesis,
+    pub(crate) store: Option<Arc<Store>>,
+    pub(crate) describe: Option<Describe>,
+    pub(crate) refresh: Duration,
+    pub(crate) voter: Option<SignerKey>,
+}
+
+impl std::fmt::Debug for DirectoryNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DirectoryNode([redacted])")
+    }
+}
+
+impl DirectoryNode {
+    /// A node of the network with this genesis, over a control node with these settings, which has to be made for the same
+    /// network.
+    #[must_use]
+    pub fn new(genesis: Genesis, control: Builder) -> Self {
+        Self { control, genesis, store: None, describe: None, refresh: Duration::from_secs(100), voter: None }
+    }
+
+    /// Where peers, descriptors and the newest document are kept over restarts.
+    #[must_use]
+    pub fn store(mut self, store: Arc<Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Publishes a relay's descriptor, made anew each `refresh`, which should be less than half of its life.
+    #[must_use]
+    pub fn describe(mut self, describe: Describe, refresh: Duration) -> Self {
+        self.describe = Some(describe);
+        self.refresh = refresh;
+        self
+    }
+
+    /// Has the node vote with this key, if the network's document names it as a voter's. It needs a store.
+    #[must_use]
+    pub fn voter(mut self, key: SignerKey) -> Self {
+        self.voter = Some(key);
+        self
+    }
+
+    /// Starts the node.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(self) -> Result<DirectoryHandle, StartError> {
+        node::start(self)
+    }
+}
+
+/// A running directory node. Dropping the handle ends it.
+#[derive(Debug)]
+pub struct DirectoryHandle {
+    documents: watch::Receiver<Option<Arc<Documents>>>,
+    listening: watch::Receiver<Vec<SocketAddr>>,
+    commands: mpsc::Sender<Command>,
+    task: JoinHandle<()>,
+}
+
+/// What a running node is told.
+pub(crate) enum Command {
+    Report(oneshot::Sender<DirectoryStatus>),
+    Publish(Box<Snapshot>),
+    Stop,
+}
+
+/// What a directory node knows, without anything that names a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[non_exhaustive]
+pub struct DirectoryStatus {
+    /// The control plane below it.
+    pub control: Status,
+    /// Descriptors that it holds.
+    pub descriptors: usize,
+    /// The epoch of its newest document; 0 for none.
+    pub epoch: u64,
+    /// Relays in it.
+    pub relays: usize,
+}
+
+impl DirectoryHandle {
+    /// The newest documents; changes when there is a newer one.
+    #[must_use]
+    pub fn documents(&self) -> watch::Receiver<Option<Arc<Documents>>> {
+        self.documents.clone()
+    }
+
+    /// Where the node listens for others by QUIC.
+    #[must_use]
+    pub fn listening(&self) -> watch::Receiver<Vec<SocketAddr>> {
+        self.listening.clone()
+    }
+
+    /// What it knows now; `None` if it has ended.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn status(&self) -> Option<DirectoryStatus> {
+        let (tell, told) = oneshot::channel();
+        self.commands.send(Command::Report(tell)).await.ok()?;
+        told.await.ok()
+    }
+
+    /// Gives a document to the network that was not agreed on by voting here: the first one of a network, signed by hand.
+    /// Whether it is good is found out as with any other.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn publish(&self, snapshot: Snapshot) {
+        // Ended nodes publish nothing.
+        let _ = self.commands.send(Command::Publish(Box::new(snapshot))).await;
+    }
+
+    /// Ends the node, after it has written down what it knows.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the node at once.
+    pub async fn stop(mut self) {
+        let _ = self.commands.send(Command::Stop).await;
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for DirectoryHandle {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

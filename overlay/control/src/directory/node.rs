@@ -1,0 +1,411 @@
+//! The driver of a directory node: one task that owns the control node, the documents and the descriptors.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Interval, MissedTickBehavior};
+use zmesh_proto::directory::Held;
+use zmesh_proto::keys::relay_id;
+use zmesh_proto::wire::control::{Reason, Snapshot, Topic, Verdict};
+
+use super::follow::{Follow, Progress, Verified};
+use super::question::{Answer, Question};
+use super::shelf::Shelf;
+use super::vote::Votes;
+use super::{Command, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents};
+use crate::event::{AskId, Event, MessageTag};
+use crate::{Control, PeerIdentity, PublishError, StartError, Store, clock};
+
+/// How often it looks what is due.
+const TICK: Duration = Duration::from_secs(1);
+/// Seconds between questions for a newer document, in case gossip missed it.
+const HEAD_EVERY: u64 = 15;
+/// Seconds between writes of the descriptors.
+const KEEP_EVERY: u64 = 60;
+/// New peers of which all descriptors are asked for after a start.
+const GATHER_FROM: usize = 3;
+/// Names of values in the store.
+const HELD: &str = "held";
+const DESCRIPTORS: &str = "descriptors";
+
+pub(super) struct Driver {
+    pub(super) control: Control,
+    pub(super) follow: Follow,
+    pub(super) shelf: Shelf,
+    pub(super) votes: Votes,
+    pub(super) store: Option<Arc<Store>>,
+    describe: Option<Describe>,
+    refresh: Duration,
+    described: Option<Instant>,
+    asks: HashMap<AskId, Question>,
+    gathered: usize,
+    verifying: Option<JoinHandle<Verified>>,
+    pub(super) ticks: u64,
+    tick: Interval,
+    documents: watch::Sender<Option<Arc<Documents>>>,
+    listening: watch::Sender<Vec<SocketAddr>>,
+}
+
+pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartError> {
+    let DirectoryNode { control, genesis, store, describe, refresh, voter } = settings;
+    let network = genesis.network_id();
+    if control.network != network {
+        return Err(StartError::Setting("the control node is of another network than the genesis"));
+    }
+    let test_network = genesis.terms().test_network;
+    let (mut shelf, mut held) = (Shelf::new(test_network), None);
+    let mut control = control.test_network(test_network);
+    if let Some(store) = &store {
+        let bytes = store.value(HELD)?;
+        // What does not verify any more is asked for anew.
+        held = bytes.and_then(|bytes| Held::decode(network, &bytes).ok());
+        let now = clock::unix_seconds();
+        if let Some(kept) = store.value(DESCRIPTORS)?
+            && let Ok(kept) = Answer::decode(&kept)
+        {
+            for descriptor in kept.descriptors().flatten() {
+                shelf.put(descriptor, now);
+            }
+        }
+        control = control.store(Arc::clone(store));
+    }
+    let (tell_documents, documents) = watch::channel(None);
+    let (tell_listening, listening) = watch::channel(Vec::new());
+    let (commands, orders) = mpsc::channel(16);
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let control = control.start()?;
+    let own = relay_id(&control.identity().0);
+    let votes = Votes::new(&genesis, held.as_ref(), voter, own, store.as_deref())?;
+    let driver = Driver {
+        control,
+        votes,
+        follow: Follow::new(genesis, held),
+        shelf,
+        store,
+        describe,
+        refresh,
+        described: None,
+        asks: HashMap::new(),
+        gathered: 0,
+        verifying: None,
+        ticks: 0,
+        tick,
+        documents: tell_documents,
+        listening: tell_listening,
+    };
+    driver.show();
+    let task = tokio::spawn(driver.run(orders));
+    Ok(DirectoryHandle { documents, listening, commands, task })
+}
+
+impl Driver {
+    async fn run(mut self, mut orders: mpsc::Receiver<Command>) {
+        loop {
+            tokio::select! {
+                event = self.control.next() => self.handle(event),
+                _ = self.tick.tick() => self.due(),
+                () = until(self.votes.timeout()) => self.time_passes(),
+                verified = finished(&mut self.verifying) => self.verified(verified),
+                order = orders.recv() => match order {
+                    Some(Command::Report(tell)) => {
+                        // Who asked may have gone.
+                        let _ = tell.send(self.status());
+                    }
+                    Some(Command::Publish(snapshot)) => self.publish_document(&snapshot),
+                    Some(Command::Stop) | None => break,
+                },
+            }
+        }
+        self.keep_descriptors();
+        if let Err(error) = self.control.flush() {
+            tracing::warn!("what is known of peers cannot be kept: {error}");
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Listening { address, quic: true } => self.listening.send_modify(|all| all.push(address)),
+            Event::PeerUp { peer, claims } => {
+                if !claims.descriptor.is_empty()
+                    && matches!(self.shelf.offer(&claims.descriptor, clock::unix_seconds()), Verdict::Reject(_))
+                {
+                    self.control.punish_lie(peer);
+                    return;
+                }
+                self.ask(peer, Question::Head);
+                if self.gathered < GATHER_FROM {
+                    self.gathered += 1;
+                    self.ask(peer, Question::Descriptors { after: None });
+                }
+            }
+            Event::PeerDown { peer } => self.follow.give_up(&peer),
+            Event::Message { tag, topic, bytes } => {
+                let verdict = self.judge(&tag, topic, &bytes);
+                self.control.report(&tag, verdict);
+            }
+            Event::Question { id, bytes, peer } => match Question::decode(&bytes) {
+                Ok(Question::Descriptors { after }) => {
+                    self.control.answer(id, Answer::parts(self.shelf.page(after)).encode());
+                }
+                Ok(Question::Votes { have }) => match self.answer_votes(&have) {
+                    Some(answer) => self.control.answer(id, answer.encode()),
+                    None => {
+                        self.control.refuse(id);
+                        self.control.blame(peer);
+                    }
+                },
+                Ok(question) => self.control.answer(id, self.follow.answer(&question).encode()),
+                Err(super::QuestionError::Unknown(_)) => self.control.refuse(id),
+                Err(super::QuestionError::Malformed) => {
+                    self.control.refuse(id);
+                    self.control.blame(peer);
+                }
+            },
+            Event::Answer { id, peer, result } => {
+                let Some(question) = self.asks.remove(&id) else { return };
+                match result.map(|bytes| Answer::decode(&bytes)) {
+                    Ok(Ok(answer)) => self.answered(peer, question, answer),
+                    Ok(Err(_)) => {
+                        self.follow.give_up(&peer);
+                        self.control.blame(peer);
+                    }
+                    Err(_) => {
+                        if matches!(question, Question::Changes { .. } | Question::Document { .. }) {
+                            self.follow.give_up(&peer);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn judge(&mut self, tag: &MessageTag, topic: Topic, bytes: &[u8]) -> Verdict {
+        if bytes.len() > topic.message_max() {
+            return Verdict::against(Reason::Oversized);
+        }
+        match topic {
+            Topic::Descriptors => self.shelf.offer(bytes, clock::unix_seconds()),
+            Topic::Snapshots => {
+                let (verdict, newer) = self.follow.judge(bytes);
+                self.votes.voting.handle_message(topic, bytes, clock::unix_millis());
+                self.settle();
+                // Who took part in the votes has made the document itself by now.
+                if newer
+                    && self.follow.judge(bytes).1
+                    && let Some(peer) = tag.source()
+                {
+                    self.fetch_from(peer);
+                }
+                verdict
+            }
+            Topic::Votes | Topic::Proofs => {
+                let verdict = self.votes.voting.handle_message(topic, bytes, clock::unix_millis());
+                self.settle();
+                verdict
+            }
+            // Nothing here can tell good from bad on these, so nothing is forwarded.
+            _ => Verdict::against(Reason::Unrelated),
+        }
+    }
+
+    fn answered(&mut self, peer: PeerIdentity, question: Question, answer: Answer) {
+        match question {
+            Question::Head => {
+                if let Some(header) = answer.only() {
+                    match self.follow.judge(&header) {
+                        (Verdict::Reject(_), _) => self.control.blame(peer),
+                        (_, true) => self.fetch_from(peer),
+                        _ => {}
+                    }
+                }
+            }
+            Question::Descriptors { after } => self.gather(peer, after, &answer),
+            Question::Votes { .. } => {
+                if !self.take_votes(&answer) {
+                    self.control.blame(peer);
+                }
+            }
+            Question::Changes { .. } | Question::Document { .. } => match self.follow.answered(&peer, answer) {
+                Progress::Ask(question) => self.ask(peer, question),
+                Progress::Verify(job) => self.verifying = Some(tokio::task::spawn_blocking(move || job.run())),
+                Progress::Nothing => {}
+                Progress::Blame => self.control.blame(peer),
+            },
+        }
+    }
+
+    /// Takes a page of descriptors, and asks for the next.
+    fn gather(&mut self, peer: PeerIdentity, after: Option<zmesh_sphinx::RelayId>, answer: &Answer) {
+        let (now, mut last) = (clock::unix_seconds(), after);
+        for descriptor in answer.descriptors() {
+            let Ok(descriptor) = descriptor else {
+                self.control.blame(peer);
+                return;
+            };
+            let id = descriptor.id();
+            if last.is_some_and(|last| id <= last) {
+                self.control.blame(peer);
+                return;
+            }
+            last = Some(id);
+            if matches!(self.shelf.put(descriptor, now), Verdict::Reject(_)) {
+                self.control.blame(peer);
+                return;
+            }
+        }
+        if last != after {
+            self.control.praise(peer);
+            self.ask(peer, Question::Descriptors { after: last });
+        }
+    }
+
+    fn verified(&mut self, verified: Result<Verified, JoinError>) {
+        self.verifying = None;
+        // A panic in the verification is a fault of ours, and is logged by the runtime.
+        let Ok(verified) = verified else { return };
+        match self.follow.verified(verified) {
+            (peer, Ok(true)) => {
+                self.control.praise(peer);
+                self.arrived();
+            }
+            (_, Ok(false)) => {}
+            (peer, Err(())) => self.control.blame(peer),
+        }
+    }
+
+    /// A newer document is held: write it down, then show it.
+    pub(super) fn arrived(&mut self) {
+        self.tell_machine();
+        if let (Some(store), Some(held)) = (&self.store, self.follow.held())
+            && let Err(error) = store.put_values([(HELD, Some(held.encode().as_slice()))])
+        {
+            tracing::warn!("the newest document cannot be kept: {error}");
+        }
+        let now = clock::unix_seconds();
+        for descriptor in self.follow.listed() {
+            self.shelf.put(descriptor.clone(), now);
+        }
+        self.show();
+        self.settle();
+    }
+
+    fn show(&self) {
+        if let Some(held) = self.follow.held() {
+            let documents = Documents { held: held.clone(), earlier: self.follow.earlier().cloned().collect() };
+            self.documents.send_replace(Some(Arc::new(documents)));
+        }
+    }
+
+    fn publish_document(&mut self, snapshot: &Snapshot) {
+        match self.follow.adopt(snapshot) {
+            Ok(true) => {
+                self.arrived();
+                let header = snapshot.document().signed().encode();
+                // Without peers it is asked for when they come.
+                let _ = self.control.publish(Topic::Snapshots, header);
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!("a document was not published: {error}"),
+        }
+    }
+
+    fn due(&mut self) {
+        self.ticks += 1;
+        self.describe();
+        self.watch_relays();
+        if self.ticks.is_multiple_of(HEAD_EVERY)
+            && let Some(peer) = self.some_peer()
+        {
+            self.ask(peer, Question::Head);
+        }
+        if self.ticks.is_multiple_of(KEEP_EVERY) {
+            self.shelf.expire(clock::unix_seconds());
+            self.keep_descriptors();
+        }
+    }
+
+    /// Publishes this relay's descriptor when it is time.
+    fn describe(&mut self) {
+        let now = clock::now();
+        let due = self.described.is_none_or(|last| now.saturating_duration_since(last) >= self.refresh);
+        if !due || self.control.peers().next().is_none() {
+            return;
+        }
+        let unix = clock::unix_seconds();
+        let Some(descriptor) = self.describe.as_mut().and_then(|describe| describe(unix)) else { return };
+        let bytes = descriptor.as_bytes().to_vec();
+        self.shelf.put(descriptor, unix);
+        match self.control.publish(Topic::Descriptors, bytes) {
+            Ok(()) | Err(PublishError::Known) => self.described = Some(now),
+            // Nobody takes it yet: the next tick tries again.
+            Err(_) => {}
+        }
+    }
+
+    /// Another peer each second.
+    pub(super) fn some_peer(&self) -> Option<PeerIdentity> {
+        let count = u64::try_from(self.control.peers().count()).ok().filter(|count| *count > 0)?;
+        self.control.peers().nth(usize::try_from(self.ticks % count).ok()?)
+    }
+
+    pub(super) fn fetch_from_somebody(&mut self) {
+        if let Some(peer) = self.some_peer() {
+            self.fetch_from(peer);
+        }
+    }
+
+    pub(super) fn ask(&mut self, peer: PeerIdentity, question: Question) {
+        match self.control.ask(peer, question.encode()) {
+            Ok(id) => {
+                self.asks.insert(id, question);
+            }
+            Err(_) => self.follow.give_up(&peer),
+        }
+    }
+
+    fn fetch_from(&mut self, peer: PeerIdentity) {
+        if self.verifying.is_none()
+            && let Some(question) = self.follow.begin(peer)
+        {
+            self.ask(peer, question);
+        }
+    }
+
+    fn keep_descriptors(&self) {
+        let Some(store) = &self.store else { return };
+        let all = self.shelf.iter().map(|(descriptor, _)| descriptor.as_bytes().to_vec()).collect();
+        if let Err(error) = store.put_values([(DESCRIPTORS, Some(Answer::parts(all).encode().as_slice()))]) {
+            tracing::warn!("descriptors cannot be kept: {error}");
+        }
+    }
+
+    fn status(&self) -> DirectoryStatus {
+        DirectoryStatus {
+            control: self.control.status(),
+            descriptors: self.shelf.len(),
+            epoch: self.follow.epoch(),
+            relays: self.follow.listed().len(),
+        }
+    }
+}
+
+/// Waits for a time, unix milliseconds.
+async fn until(at: Option<u64>) {
+    match at {
+        Some(at) => tokio::time::sleep(Duration::from_millis(at.saturating_sub(clock::unix_millis()))).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn finished(verifying: &mut Option<JoinHandle<Verified>>) -> Result<Verified, JoinError> {
+    match verifying {
+        Some(handle) => handle.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,275 @@
+//! The driver's part in agreement: it hands the voting machine messages and the time, looks which relays are up, and turns
+//! what was agreed on into documents.
+
+use std::collections::BTreeSet;
+
+use zmesh_proto::directory::voting::{Event, Memory, Voting};
+use zmesh_proto::directory::{Chain, Held};
+use zmesh_proto::keys::SignerKey;
+use zmesh_proto::wire::control::vote::{Ballot, Sighting};
+use zmesh_proto::wire::control::{EpochDocument, Genesis, RelayFlags, Snapshot, Topic};
+use zmesh_sphinx::RelayId;
+
+use super::node::Driver;
+use super::question::{Answer, Question};
+use super::watch::Watch;
+use crate::{PeerIdentity, PublishError, StartError, Store, clock};
+
+/// The name of the machine's memory in the store.
+const MEMORY: &str = "votes";
+/// Relays that are called in one second to see whether they are up.
+const CALLS: usize = 8;
+
+/// What a node needs to take part in votes, or to follow them.
+pub(super) struct Votes {
+    pub(super) voting: Voting,
+    is_voter: bool,
+    watch: Watch,
+    /// The relay that this node is.
+    own: RelayId,
+    /// Where the round of looking stands.
+    next: Option<RelayId>,
+    called: BTreeSet<RelayId>,
+    /// Agreed on, but not all descriptors are there.
+    incomplete: Option<EpochDocument>,
+    /// An epoch in seconds.
+    epoch: u64,
+}
+
+impl Votes {
+    /// Takes up where the store says that this node stopped.
+    pub(super) fn new(
+        genesis: &Genesis,
+        held: Option<&Held>,
+        key: Option<SignerKey>,
+        own: RelayId,
+        store: Option<&Store>,
+    ) -> Result<Self, StartError> {
+        if key.is_some() && store.is_none() {
+            return Err(StartError::Setting("a voter needs a store: without it, it may vote twice after a crash"));
+        }
+        let kept = store.map(|store| store.value(MEMORY)).transpose()?.flatten();
+        let chain = held.map_or_else(|| Chain::from_genesis(genesis.clone()), |held| held.chain().clone());
+        let memory = match &kept {
+            Some(bytes) => Memory::Kept(bytes),
+            None if held.is_none() => Memory::Fresh,
+            None => Memory::Lost,
+        };
+        let (now, is_voter) = (clock::unix_millis(), key.is_some());
+        let spare = key.as_ref().and_then(|key| SignerKey::from_text(key.to_text().as_bytes()).ok());
+        let voting = match Voting::new(chain.clone(), key, memory, now) {
+            Ok(voting) => voting,
+            Err(damaged) => {
+                tracing::warn!("this voter sits out until the next document: {damaged}");
+                Voting::new(chain, spare, Memory::Lost, now).map_err(|_| StartError::Fault("no memory is damaged"))?
+            }
+        };
+        let epoch = u64::from(genesis.terms().epoch_length);
+        Ok(Self {
+            voting,
+            is_voter,
+            watch: Watch::default(),
+            own,
+            next: None,
+            called: BTreeSet::new(),
+            incomplete: None,
+            epoch,
+        })
+    }
+
+    /// When the machine wants to be told the time, unix milliseconds.
+    pub(super) fn timeout(&self) -> Option<u64> {
+        self.voting.next_timeout()
+    }
+
+    fn uptime(&self, id: &RelayId, now: u64) -> Option<u16> {
+        if *id == self.own { Some(1_000) } else { self.watch.uptime(id, self.epoch.max(60), now) }
+    }
+}
+
+impl Driver {
+    pub(super) fn time_passes(&mut self) {
+        self.votes.voting.handle_time(clock::unix_millis());
+        self.settle();
+    }
+
+    /// Publishes what the machine wants to say, and acts on what it says. To be called after each thing it was told.
+    pub(super) fn settle(&mut self) {
+        let mut transmits = Vec::new();
+        while let Some(transmit) = self.votes.voting.poll_transmit() {
+            transmits.push(transmit);
+        }
+        let own = transmits.iter().any(|transmit| transmit.topic == Topic::Votes);
+        if own && !self.remember_votes() {
+            // Said and forgotten is worse than not said.
+            transmits.retain(|transmit| transmit.topic != Topic::Votes);
+        }
+        for transmit in transmits {
+            match self.control.publish(transmit.topic, transmit.bytes) {
+                // Who is not reached now asks for it.
+                Ok(()) | Err(PublishError::Known | PublishError::Nobody) => {}
+                Err(error) => tracing::debug!("a vote was not published: {error}"),
+            }
+        }
+        while let Some(event) = self.votes.voting.poll_event() {
+            match event {
+                Event::Agreed(document) => self.complete(*document),
+                Event::Wanted(_) | Event::Behind { .. } => self.fetch_from_somebody(),
+                Event::Equivocation(_) => tracing::warn!("a voter said two things where it may say one"),
+                Event::Forked(_) => {
+                    tracing::error!("there are two histories of the network: its voters have to be asked")
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Writes the machine's memory to the disk; false if that failed.
+    fn remember_votes(&self) -> bool {
+        let Some(store) = &self.store else { return false };
+        match store.put_values([(MEMORY, Some(self.votes.voting.memory().as_slice()))]) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!("this voter is silent, for its votes cannot be kept: {error}");
+                false
+            }
+        }
+    }
+
+    /// Makes a snapshot of a document that was agreed on, if all descriptors are there.
+    fn complete(&mut self, document: EpochDocument) {
+        if document.signed().header().epoch() <= self.follow.epoch() {
+            return;
+        }
+        match Snapshot::new(document.clone(), |entry| self.shelf.by_hash(&entry.id, &entry.descriptor).cloned()) {
+            Ok(snapshot) => {
+                self.votes.incomplete = None;
+                match self.follow.adopt(&snapshot) {
+                    Ok(true) => self.arrived(),
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!("a document that was agreed on is refused: {error}"),
+                }
+            }
+            Err(_) => {
+                self.votes.incomplete = Some(document);
+                self.fetch_from_somebody();
+            }
+        }
+    }
+
+    /// The node holds a newer document than its machine knows of: tells it the way there.
+    pub(super) fn tell_machine(&mut self) {
+        let Some(held) = self.follow.held() else { return };
+        let (now, newest) = (clock::unix_millis(), held.snapshot().document());
+        let voting = &mut self.votes.voting;
+        if voting.chain().head().hash != newest.hash() {
+            let known = voting.chain().head().epoch;
+            for change in held.changes().iter().filter(|change| change.header().epoch() > known) {
+                voting.handle_message(Topic::Snapshots, &change.encode(), now);
+            }
+            voting.handle_message(Topic::Snapshots, &newest.signed().encode(), now);
+        }
+        if voting.document().is_none() {
+            // Of another document, if the machine did not come along.
+            let _ = voting.handle_document(&newest.encode());
+        }
+        self.votes.incomplete = None;
+    }
+
+    /// Looks which relays are up and says so in the next ballot; asks a peer for votes that were missed.
+    pub(super) fn watch_relays(&mut self) {
+        match self.votes.incomplete.take() {
+            Some(document) => self.complete(document),
+            None if self.votes.voting.chain().head().epoch > self.follow.epoch() => self.fetch_from_somebody(),
+            None => {}
+        }
+        let every = (self.votes.epoch / 16).clamp(1, 5);
+        if self.ticks.is_multiple_of(every)
+            && let Some(peer) = self.some_peer()
+        {
+            let have = self.votes.voting.have();
+            self.ask(peer, Question::Votes { have });
+        }
+        if !self.votes.is_voter {
+            return;
+        }
+        self.look_at_some();
+        let now = clock::unix_seconds();
+        let sightings = self
+            .shelf
+            .iter()
+            .filter(|(descriptor, _)| descriptor.check_time(now).is_ok())
+            .filter_map(|(descriptor, hash)| {
+                let id = descriptor.id();
+                let uptime = self.votes.uptime(&id, now)?;
+                let flags = RelayFlags::said_by(descriptor);
+                Some(Sighting { id, descriptor: *hash, uptime, measure: Default::default(), flags })
+            })
+            .collect();
+        let parameters = self.votes.voting.chain().head().parameters.clone();
+        self.votes.voting.set_ballot(Ballot { sightings, parameters, ..Ballot::default() });
+    }
+
+    /// A relay is up if it is connected; one that is not is called, and has until the next round of looking.
+    fn look_at_some(&mut self) {
+        let now = clock::unix_seconds();
+        let after = self.votes.next;
+        let chosen: Vec<_> = self
+            .shelf
+            .iter()
+            .map(|(descriptor, _)| descriptor)
+            .filter(|descriptor| after.is_none_or(|after| descriptor.id() > after))
+            .take(CALLS)
+            .map(|descriptor| (descriptor.id(), PeerIdentity(descriptor.identity()), descriptor.info().control.clone()))
+            .collect();
+        self.votes.next = chosen.last().map(|(id, ..)| *id);
+        if chosen.is_empty() {
+            let shelf = &self.shelf;
+            self.votes.watch.keep(|id| shelf.contains(id));
+        }
+        for (id, identity, addresses) in chosen {
+            if id == self.votes.own {
+                continue;
+            }
+            if self.control.is_connected(&identity) {
+                self.votes.called.remove(&id);
+                self.votes.watch.note(id, true, now);
+            } else {
+                if self.votes.called.remove(&id) {
+                    self.votes.watch.note(id, false, now);
+                }
+                if self.control.call(identity, &addresses) {
+                    self.votes.called.insert(id);
+                }
+            }
+        }
+    }
+
+    /// What a peer lacks of the votes.
+    pub(super) fn answer_votes(&self, have: &[u8]) -> Option<Answer> {
+        let missing = self.votes.voting.answer(have).ok()?;
+        let part = |transmit: zmesh_proto::directory::voting::Transmit| {
+            let kind =
+                Topic::ALL.iter().position(|topic| *topic == transmit.topic).and_then(|at| u8::try_from(at).ok())?;
+            Some([&[kind][..], &transmit.bytes].concat())
+        };
+        Some(Answer::parts(missing.into_iter().filter_map(part).collect()))
+    }
+
+    /// Takes votes that were missed; false if they are none.
+    pub(super) fn take_votes(&mut self, answer: &Answer) -> bool {
+        let now = clock::unix_millis();
+        for part in &answer.parts {
+            let Some((kind, bytes)) = part.split_first() else { return false };
+            let Some(topic) = Topic::ALL.get(usize::from(*kind)).copied() else { return false };
+            if matches!(
+                self.votes.voting.handle_message(topic, bytes, now),
+                zmesh_proto::wire::control::Verdict::Reject(_)
+            ) {
+                return false;
+            }
+        }
+        self.settle();
+        true
+    }
+}
