@@ -3,12 +3,15 @@
 //! Start with [`Node::builder`] to send through the network, with [`Relay::builder`] to forward for others.
 
 mod api;
+mod carrier;
 mod chunks;
 mod clock;
 pub mod egress;
 mod entropy;
 mod exit;
+mod local;
 mod origin;
+mod portmap;
 mod quic;
 mod replay_file;
 mod shard;
@@ -19,10 +22,12 @@ pub mod testnet;
 mod tests;
 
 pub use api::*;
+pub use carrier::{Fallback, FallbackError, WebSocketServer};
 pub use chunks::{
     Address, AddressError, ChunkError, ChunkMetrics, ChunkOptions, ChunkProgress, ChunkStore, Fetched, Published,
     Shortage,
 };
 pub use zmesh_proto::directory::Network;
 pub use zmesh_proto::keys::RelayKeys;
+pub use zmesh_proto::nat::{NatReport, Reachability, Way, WayKind};
 pub use zmesh_sphinx::RelayId;

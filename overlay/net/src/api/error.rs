@@ -32,6 +32,9 @@ pub enum NodeError {
     /// The relay's keys do not fit the network document or each other.
     #[error("the relay's keys cannot be used: {0}")]
     Keys(String),
+    /// A link cannot be opened.
+    #[error("the link cannot be opened: {0}")]
+    Link(String),
     /// The network document is another network's than the one in use.
     #[error("this document belongs to another network")]
     OtherNetwork,

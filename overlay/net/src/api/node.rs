@@ -11,9 +11,11 @@ use zmesh_proto::link::{LinkConfig, LocalIdentity};
 use zmesh_proto::node::NodeConfig;
 use zmesh_proto::path::GuardReport;
 
+use super::traversal::{Helpers, Traversal};
 use super::{
     Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Rebuilds, Session,
 };
+use crate::carrier::Fallback;
 use crate::chunks::{self, Address, ChunkError, ChunkOptions, ChunkProgress, Fetched, Liars, Published};
 use crate::origin::Origin;
 use crate::shard::{self, Started};
@@ -62,11 +64,12 @@ pub struct NodeBuilder {
     path: PathSpec,
     spares: usize,
     standby: bool,
+    traversal: Traversal,
 }
 
 impl Default for NodeBuilder {
     fn default() -> Self {
-        Self { network: None, bind: Vec::new(), path: PathSpec::exit(), spares: SPARES, standby: true }
+        Self { network: None, bind: Vec::new(), path: PathSpec::exit(), spares: SPARES, standby: true, traversal: Traversal::default() }
     }
 }
 
@@ -107,6 +110,20 @@ impl NodeBuilder {
         self
     }
 
+    /// Has the node reach relays behind translators of addresses, by probes and through other relays.
+    #[must_use]
+    pub fn traversal(mut self, enabled: bool) -> Self {
+        self.traversal.enabled = enabled;
+        self
+    }
+
+    /// Relays that the node links to over WebSocket while UDP leads nowhere.
+    #[must_use]
+    pub fn fallbacks(mut self, fallbacks: Vec<Fallback>) -> Self {
+        self.traversal.fallbacks = fallbacks;
+        self
+    }
+
     /// Opens the sockets and starts the node's thread, which builds the spare circuits.
     ///
     /// # Errors
@@ -117,15 +134,19 @@ impl NodeBuilder {
     pub async fn start(self) -> Result<Node, NodeError> {
         let network = self.network.ok_or(NodeError::NoNetwork)?;
         let link = LinkConfig::new(LocalIdentity::Anonymous);
-        let config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
+        let mut config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
+        config.nat = self.traversal.config(false);
         let started =
             shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), || Ok(()), |_| {}).await?;
+        let helpers = self.traversal.start(&started).await?;
         let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares, self.standby);
-        Ok(Node { inner: Arc::new(Inner { origin, started, liars: Arc::default() }) })
+        Ok(Node { inner: Arc::new(Inner { _helpers: helpers, origin, started, liars: Arc::default() }) })
     }
 }
 
 struct Inner {
+    /// Dropped with the node.
+    _helpers: Helpers,
     origin: Arc<Origin>,
     /// Relays that gave wrong chunks lately.
     liars: Arc<Liars>,

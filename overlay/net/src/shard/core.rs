@@ -195,6 +195,18 @@ impl Core {
                 }
                 drop(answer.send(allowed));
             }
+            Command::OpenLink { relay, answer } => {
+                let opened = self.node.open_link(now, &relay).map_err(|error| error.to_string());
+                drop(answer.send(opened));
+            }
+            Command::Way { relay, answer } => drop(answer.send(self.node.way_to(&relay))),
+            Command::UseCarrier { relay, address } => {
+                if let Err(error) = self.node.use_carrier(now, &relay, address) {
+                    tracing::debug!(%error, "a fallback's relay cannot be linked to");
+                }
+            }
+            Command::SetMapped(mapped) => self.node.set_mapped_addresses(mapped),
+            Command::CutOff(answer) => drop(answer.send((self.node.is_cut_off(now), self.node.carried_links()))),
             Command::Metrics(answer) => drop(answer.send((self.node.metrics(), udp))),
         }
     }
@@ -248,6 +260,7 @@ impl Core {
                         own.state.meeting.send_replace(Some(outcome));
                     }
                 }
+                Event::NatChanged => shard.tell_nat(self.node.nat_report()),
                 _ => tracing::debug!("an event that this driver does not know"),
             }
         }

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::bucket::Bucket;
 use super::clock::{Clock, Nanos, SECOND};
 use super::output::Output;
+use super::route::Routes;
 use super::repair::{Budget, NODE_BYTES, Work};
 use super::{LinkConfig, LinkCounters, LinkEvent};
 use crate::random::Generator;
@@ -22,6 +23,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) rng: Generator,
     pub(super) output: Output,
+    /// Where flows leave that other nodes pass on.
+    pub(super) routes: Routes,
     pub(super) counters: LinkCounters,
     /// What all links together may keep for repair.
     pub(super) repair: Budget,
@@ -55,6 +58,7 @@ impl Shared {
             clock,
             rng,
             output: Output::default(),
+            routes: Routes::default(),
             counters: LinkCounters::default(),
             repair: Budget::new(NODE_BYTES),
             repair_work: Work::of_node(),
@@ -98,9 +102,22 @@ impl Shared {
         self.handshakes.as_ref().is_none_or(|(_, cookies)| cookies.allows(now, COOKIE_LEN))
     }
 
+    /// Appends a datagram of `len` zero bytes for `to` to the output, behind what its way needs in front.
+    pub(super) fn datagram(&mut self, to: SocketAddr, len: usize) -> &mut [u8] {
+        match self.routes.resolve(to) {
+            None => self.output.datagram(to, len),
+            Some((via, front)) => {
+                let front = front.bytes();
+                let (head, rest) = self.output.datagram(via, front.len() + len).split_at_mut(front.len());
+                head.copy_from_slice(front);
+                rest
+            }
+        }
+    }
+
     /// Appends a handshake message to the output.
     pub(super) fn send_handshake(&mut self, now: Nanos, to: SocketAddr, message: &[u8]) {
-        self.output.datagram(to, message.len()).copy_from_slice(message);
+        self.datagram(to, message.len()).copy_from_slice(message);
         if message.len() == L_LEN {
             self.counters.sent_handshake += 1;
         } else {

@@ -112,6 +112,8 @@ pub enum Event {
         /// The circuit.
         local: LocalId,
     },
+    /// What [`Node::nat_report`](super::Node::nat_report) says may have changed.
+    NatChanged,
 }
 
 impl std::fmt::Debug for Event {
@@ -126,6 +128,7 @@ impl std::fmt::Debug for Event {
             Self::Meeting { circuit, outcome } => write!(f, "Meeting({circuit:?}, {outcome:?})"),
             Self::LocalMessage { local, message } => write!(f, "LocalMessage({local:?}, {} bytes)", message.len()),
             Self::LocalClosed { local } => write!(f, "LocalClosed({local:?})"),
+            Self::NatChanged => f.write_str("NatChanged"),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::job::{JobDone, Outcome, Work};
 use super::{BuildError, CircuitId, Event, Health, LocalId, Meet, Metrics, NodeConfig, OnionKey, SendError};
 use crate::directory::Network;
 use crate::link::{Control, HandshakeJob, Inbound, LinkEvent, LinkId, LinkStats, Links, Transmit};
+use crate::nat::Nat;
 use crate::origin::Origin;
 use crate::random::Generator;
 use crate::relay::Relay;
@@ -44,6 +45,7 @@ pub struct Node {
     pub(super) core: Core,
     pub(super) relay: Option<Relay>,
     pub(super) origin: Origin,
+    pub(super) nat: Option<Box<Nat>>,
     pub(super) budget: WorkBudget,
     /// Work of this node itself, not subject to the budget.
     pub(super) own_work: VecDeque<Work>,
@@ -71,9 +73,11 @@ impl Node {
         core.timers.set(Timer::Sweep, now + SWEEP);
         let percent = config.relay.as_ref().map_or(100, |relay| relay.work_percent);
         let relay = config.relay.map(|relay| Relay::new(relay, &mut core, now));
+        let nat = Self::nat_of(config.nat, relay.as_ref(), &mut core, now);
         Self {
             core,
             relay,
+            nat,
             origin: Origin::new(config.origin),
             budget: WorkBudget::new(percent, WORK_BURST, now),
             own_work: VecDeque::new(),
@@ -108,13 +112,16 @@ impl Node {
     /// A datagram came in. Its bytes are decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
         self.now = now;
+        let Some((from, part)) = self.sort(now, from, datagram) else { return };
         let mut inbox = std::mem::take(&mut self.inbox);
-        self.core.links.handle_datagram(now, from, datagram, &mut inbox);
+        self.core.links.handle_datagram(now, from, &mut datagram[part], &mut inbox);
         self.drain_link_events(now);
         for inbound in &mut inbox {
             match inbound {
                 Inbound::Cell(link, cell) => self.handle_cell(now, *link, cell),
+                Inbound::Control(link, Control::Signal(signal)) => self.handle_signal(now, *link, signal),
                 Inbound::Control(link, control) => self.handle_control(now, *link, control),
+                Inbound::Observed(link, seen) => self.handle_observed(now, *link, *seen),
             }
         }
         inbox.clear();
@@ -127,6 +134,7 @@ impl Node {
         self.resume = self.resume.filter(|at| *at > now);
         self.core.links.handle_timeout(now);
         self.drain_link_events(now);
+        self.nat_timeout(now);
         while let Some(timer) = self.core.timers.pop_due(now) {
             match (timer, &mut self.relay) {
                 (Timer::Hop(key), Some(relay)) => relay.handle_timer(&mut self.core, now, key),
@@ -163,6 +171,11 @@ impl Node {
             }
             (Outcome::Completed { circuit, result }, _) => {
                 self.origin.handle_completed(&mut self.core, now, circuit, result.map(|circuit| *circuit));
+            }
+            (Outcome::Exchange(done), _) => {
+                if let Some(nat) = &mut self.nat {
+                    nat.handle_done(&mut self.core, now, done);
+                }
             }
             (Outcome::Peeled { .. } | Outcome::Finished { .. }, None) => {}
         }
@@ -236,6 +249,7 @@ impl Node {
     /// After a batch of input: cells leave their queues as far as the links let them, two in a datagram where two
     /// wait, and links send what else is due.
     pub fn flush(&mut self, now: Instant) {
+        self.traverse(now);
         let Core { neighbours, links, metrics, .. } = &mut self.core;
         neighbours.send_destroys(now, links);
         if let Some(at) = neighbours.flush(now, links, metrics, self.flush_datagrams) {
@@ -262,7 +276,8 @@ impl Node {
     /// When to call [`handle_timeout`](Self::handle_timeout), then drain and [`flush`](Self::flush), at the latest.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.core.links.next_timeout(), self.core.timers.next(), self.resume].into_iter().flatten().min()
+        let (links, timers) = (self.core.links.next_timeout(), self.core.timers.next());
+        [links, timers, self.resume, self.nat_due()].into_iter().flatten().min()
     }
 
     /// A snapshot of all counters.
@@ -337,7 +352,7 @@ impl Node {
             (Control::Destroy { reason, .. }, Some(owner), Some(relay)) => {
                 relay.handle_destroy(&mut self.core, now, owner, *reason);
             }
-            (Control::Destroy { .. }, _, _) => {}
+            (Control::Destroy { .. } | Control::Signal(_), ..) => {}
         }
     }
 
@@ -345,6 +360,7 @@ impl Node {
         while let Some(event) = self.core.links.poll_event() {
             match event {
                 LinkEvent::Up(link, info) => {
+                    self.nat_link_up(now, link, info);
                     for owner in self.core.link_up(link, info) {
                         match (owner, &mut self.relay) {
                             (Owner::Own(key), _) => self.origin.link_up(&mut self.core, now, key),
@@ -356,6 +372,7 @@ impl Node {
                     }
                 }
                 LinkEvent::Down(link, _) => {
+                    self.nat_link_down(now, link);
                     if let Some(relay) = &mut self.relay {
                         relay.link_down(&mut self.core, now, link);
                     }

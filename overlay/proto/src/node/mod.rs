@@ -8,6 +8,7 @@ mod machine;
 mod metrics;
 #[cfg(test)]
 mod tests;
+mod traverse;
 mod work;
 
 pub use api::{

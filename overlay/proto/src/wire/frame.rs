@@ -17,11 +17,15 @@
 //! | 12 | SOURCE: id `u16` ‖ cell | 515 |
 //! | 13 | AGAIN1: back `u16` ‖ one cell | 515 |
 //! | 14 | AGAIN2: back `u16` ‖ two cells | 1,027 |
+//! | 20 | OBSERVE: token `u32` | 5 |
+//! | 21 | OBSERVED: token `u32` ‖ address 16 ‖ port `u16` | 23 |
+//! | 22 | SIGNAL: id `u32` ‖ signal 487 (`signal`) | 492 |
 //!
 //! Reading allocates nothing and copies nothing: [`Frames`] walks over the plaintext and lends its parts. Anything that
 //! is not exactly this ends in [`FrameError`]; a sender that produces it holds the session's key, so it is at fault.
 
 mod feedback;
+pub mod signal;
 mod writer;
 
 #[cfg(test)]
@@ -32,7 +36,11 @@ pub use writer::FrameWriter;
 
 use zmesh_fec::Vector;
 
+use std::net::SocketAddr;
+
+use super::address::{ADDRESS_LEN, read_address};
 use super::cell::CELL_LEN;
+use signal::SIGNAL_LEN;
 
 /// Bytes of a set-up packet.
 pub const SETUP_PACKET_LEN: usize = 480;
@@ -60,6 +68,9 @@ pub(crate) const CLOSE: u8 = 11;
 pub(crate) const SOURCE: u8 = 12;
 pub(crate) const AGAIN1: u8 = 13;
 pub(crate) const AGAIN2: u8 = 14;
+pub(crate) const OBSERVE: u8 = 20;
+pub(crate) const OBSERVED: u8 = 21;
+pub(crate) const SIGNAL: u8 = 22;
 
 /// One frame, borrowed from the datagram's plaintext.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,6 +147,22 @@ pub enum Frame<'a> {
         /// Its second cell, if it had two.
         second: Option<&'a [u8; CELL_LEN]>,
     },
+    /// Please tell the address that this datagram came from.
+    Observe(u32),
+    /// The address that the datagram with this token came from.
+    Observed {
+        /// The token of the OBSERVE.
+        token: u32,
+        /// Where it came from.
+        address: SocketAddr,
+    },
+    /// A message about reaching a node behind a translator of addresses.
+    Signal {
+        /// The control frame's id on this link.
+        id: u32,
+        /// The message, see [`signal::Signal`].
+        signal: &'a [u8; SIGNAL_LEN],
+    },
 }
 
 /// Why a datagram's inside is refused.
@@ -154,6 +181,9 @@ pub enum FrameError {
     /// The encoding vector of a REPAIR is none.
     #[error("encoding vector: {0}")]
     Vector(#[from] zmesh_fec::Malformed),
+    /// An address that is none.
+    #[error("no address")]
+    Address,
 }
 
 /// Walks over the frames of a datagram's plaintext. After an error it ends.
@@ -199,6 +229,12 @@ impl<'a> Frames<'a> {
             SOURCE => Frame::Source { id: self.short()?, cell: self.take()? },
             AGAIN1 => Frame::Again { back: self.short()?, first: self.take()?, second: None },
             AGAIN2 => Frame::Again { back: self.short()?, first: self.take()?, second: Some(self.take()?) },
+            OBSERVE => Frame::Observe(self.number()?),
+            OBSERVED => Frame::Observed {
+                token: self.number()?,
+                address: read_address(self.take::<ADDRESS_LEN>()?).ok_or(FrameError::Address)?,
+            },
+            SIGNAL => Frame::Signal { id: self.number()?, signal: self.take()? },
             other => return Err(FrameError::Kind(other)),
         })
     }

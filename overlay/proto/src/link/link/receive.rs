@@ -120,7 +120,25 @@ impl Link {
                 }
                 Frame::Ping(id) => {
                     self.pong_due = Some(id);
+                    if from != self.address {
+                        self.pong_aside = Some((id, from));
+                    }
                     eliciting = true;
+                }
+                Frame::Observe(token) => {
+                    self.observed_due = Some((token, from));
+                    eliciting = true;
+                }
+                Frame::Observed { token, address } => {
+                    if self.observe_due.take_if(|(asked, _)| *asked == token).is_some() {
+                        inbox.push(Inbound::Observed(self.id, address));
+                    }
+                }
+                Frame::Signal { id, signal } => {
+                    eliciting = true;
+                    if self.is_new(now, id, &mut shared.counters) {
+                        inbox.push(Inbound::Control(self.id, Control::Signal(Box::new(*signal))));
+                    }
                 }
                 Frame::Setup { id, circuit, packet } => {
                     eliciting = true;
