@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`quality`] | calls in virtual time whose sound is judged |
+//! | [`paths`] | what weighing relays by capacity and latency gains, and costs in anonymity |
 //! | [`peers`] | programs to measure against or to run: Debian's tor, our own binary |
 //! | [`fec_table`] | link repair beside block codes, over the emulator's profiles |
 //! | [`load`] | servers and clients that put load on a proxy, and the statistics of it |
@@ -13,6 +14,7 @@ pub mod adversary;
 pub mod fec_table;
 pub mod load;
 pub mod micro;
+pub mod paths;
 pub mod peers;
 pub mod quality;
 pub mod sim;

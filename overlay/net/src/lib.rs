@@ -9,6 +9,7 @@ mod clock;
 pub mod egress;
 mod entropy;
 mod exit;
+mod guard_file;
 mod local;
 mod origin;
 mod portmap;

@@ -16,6 +16,7 @@ use zmesh_overlay::{Address, ChunkError, ChunkOptions, ChunkProgress, Network, N
 
 use crate::failure::{Failure, Outcome, not_started};
 use crate::files;
+use crate::guards::GuardOption;
 use crate::network_file::NetworkOption;
 use crate::stop::Stop;
 use crate::term;
@@ -59,6 +60,8 @@ pub(crate) enum Chunk {
 pub(crate) struct Common {
     #[command(flatten)]
     network: NetworkOption,
+    #[command(flatten)]
+    guards: GuardOption,
     /// Relays of your own choice before the one that keeps a piece.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
     hops: u8,
@@ -168,7 +171,8 @@ async fn start(network: Arc<Network>, common: &Common, what: &str) -> Outcome<No
     if common.hops == 1 && !network.is_test_network() {
         return Err(Failure::misused(what, "one hop hides nobody", "use --hops 2 or 3"));
     }
-    Node::builder().network(network).spares(0).start().await.map_err(not_started)
+    let builder = Node::builder().network(Arc::clone(&network)).spares(0);
+    common.guards.apply(builder, &network)?.start().await.map_err(not_started)
 }
 
 /// What went wrong, and what to do about it.

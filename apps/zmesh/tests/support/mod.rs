@@ -49,6 +49,7 @@ impl Folder {
             .args(arguments)
             .current_dir(self.directory.path())
             .env("XDG_CONFIG_HOME", self.path("no-home"))
+            .env("XDG_STATE_HOME", self.path("no-home"))
             .env_remove("ZMESH_NETWORK")
             .env_remove("ZMESH_LOG")
             .stdin(Stdio::null());

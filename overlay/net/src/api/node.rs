@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 use zmesh_proto::link::{LinkConfig, LocalIdentity};
 use zmesh_proto::node::NodeConfig;
-use zmesh_proto::path::GuardReport;
+use zmesh_proto::path::{Explanation, GuardReport, Preference};
 
 use super::traversal::{Helpers, Traversal};
 use super::{
@@ -17,7 +18,8 @@ use super::{
 };
 use crate::carrier::Fallback;
 use crate::chunks::{self, Address, ChunkError, ChunkOptions, ChunkProgress, Fetched, Liars, Published};
-use crate::origin::Origin;
+use crate::guard_file::GuardFile;
+use crate::origin::{Choosing, Origin};
 use crate::shard::{self, Started};
 use crate::{Network, RelayId, clock, entropy};
 
@@ -65,11 +67,22 @@ pub struct NodeBuilder {
     spares: usize,
     standby: bool,
     traversal: Traversal,
+    preference: Preference,
+    guards: Option<PathBuf>,
 }
 
 impl Default for NodeBuilder {
     fn default() -> Self {
-        Self { network: None, bind: Vec::new(), path: PathSpec::exit(), spares: SPARES, standby: true, traversal: Traversal::default() }
+        Self {
+            network: None,
+            bind: Vec::new(),
+            path: PathSpec::exit(),
+            spares: SPARES,
+            standby: true,
+            preference: Preference::DEFAULT,
+            guards: None,
+            traversal: Traversal::default(),
+        }
     }
 }
 
@@ -124,22 +137,42 @@ impl NodeBuilder {
         self
     }
 
+    /// What the choice of paths prefers, within its anonymity floor. In proportion to capacity and mildly for quick paths
+    /// unless set.
+    #[must_use]
+    pub fn preference(mut self, preference: Preference) -> Self {
+        self.preference = preference;
+        self
+    }
+
+    /// A file in which the guards are kept from one run to the next, readable by its owner only; it holds relay ids and
+    /// days. Its directory must exist. Without it the guards are those of this run alone: nothing is left behind, and the
+    /// more runs, the more first relays are met.
+    #[must_use]
+    pub fn guard_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.guards = Some(path.into());
+        self
+    }
+
     /// Opens the sockets and starts the node's thread, which builds the spare circuits.
     ///
     /// # Errors
-    /// [`NodeError::NoNetwork`], or what the operating system refused.
+    /// [`NodeError::NoNetwork`], [`NodeError::Guards`], or what the operating system refused.
     ///
     /// # Cancel safety
     /// Dropping the future stops whatever was started.
     pub async fn start(self) -> Result<Node, NodeError> {
         let network = self.network.ok_or(NodeError::NoNetwork)?;
+        let guards = self.guards.map(GuardFile::open).transpose().map_err(NodeError::Guards)?;
+        let choosing = Choosing { preference: self.preference, guards };
         let link = LinkConfig::new(LocalIdentity::Anonymous);
         let mut config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         config.nat = self.traversal.config(false);
         let started =
             shard::start("zmesh-node", self.bind, config, Some(Arc::clone(&network)), || Ok(()), |_| {}).await?;
         let helpers = self.traversal.start(&started).await?;
-        let origin = Origin::start(Arc::clone(&started.shard), network, self.path, self.spares, self.standby);
+        let shard = Arc::clone(&started.shard);
+        let origin = Origin::start(shard, network, self.path, self.spares, self.standby, choosing);
         Ok(Node { inner: Arc::new(Inner { _helpers: helpers, origin, started, liars: Arc::default() }) })
     }
 }
@@ -317,6 +350,14 @@ impl Node {
     #[must_use]
     pub fn guard_reports(&self) -> Vec<GuardReport> {
         self.inner.origin.guard_reports()
+    }
+
+    /// What the choice of a path to an exit leaves open, with this guard, and what it gives up against a uniform one.
+    ///
+    /// # Errors
+    /// [`CircuitError::NoPath`] if the request is none, or names a relay that is not in the network.
+    pub fn explain(&self, spec: &PathSpec, guard: Option<RelayId>) -> Result<Explanation, CircuitError> {
+        self.inner.origin.explain(spec, guard)
     }
 
     /// Where the node's UDP sockets are bound.

@@ -61,6 +61,12 @@ pub(crate) enum Command {
     SetMapped(Vec<SocketAddr>),
     /// Whether UDP leads nowhere, and how many links other carriers hold.
     CutOff(oneshot::Sender<(bool, usize)>),
+    /// Send no more than this from now on, in bytes per second.
+    SetRateLimit(Option<u64>),
+    /// Take no new circuits, or take them again.
+    SetDraining(bool),
+    /// End all circuits of others.
+    CloseCircuits,
     /// Report the counters.
     Metrics(oneshot::Sender<(Metrics, UdpCounters)>),
 }

@@ -14,7 +14,7 @@ use zmesh_voice::runner::Party;
 use super::Common;
 use super::talk::{self, Speaker};
 use crate::commands::narrate::narrate;
-use crate::failure::{self, Failure, Outcome, not_started};
+use crate::failure::{self, Failure, Outcome};
 use crate::invite_line;
 use crate::network_file::NetworkOption;
 use crate::randomness;
@@ -49,7 +49,7 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
     let mut stop = Stop::listen(args.common.exit_with_stdin)?;
     let known = args.network.load_with_document()?;
     let sound = args.common.open()?;
-    let node = Node::builder().network(known.network).spares(0).start().await.map_err(not_started)?;
+    let node = args.common.start(known.network).await?;
     let relay = node.meeting_relay().map_err(|error| {
         Failure::failed("nobody can call", error, "use a network whose relays splice meetings (zmesh network show)")
     })?;

@@ -25,6 +25,8 @@ pub enum Label {
     Descriptor,
     /// A relay's secret keys.
     RelayKeys,
+    /// A relay's lasting keys, sealed under a passphrase.
+    KeyBackup,
     /// A signer's secret key.
     SignerKey,
 }
@@ -38,12 +40,13 @@ impl Label {
             Self::NetworkDraft => "ZMESH NETWORK DRAFT",
             Self::Descriptor => "ZMESH DESCRIPTOR",
             Self::RelayKeys => "ZMESH RELAY KEYS",
+            Self::KeyBackup => "ZMESH KEY BACKUP",
             Self::SignerKey => "ZMESH SIGNER KEY",
         }
     }
 
     fn from_words(words: &str) -> Option<Self> {
-        [Self::Network, Self::NetworkDraft, Self::Descriptor, Self::RelayKeys, Self::SignerKey]
+        [Self::Network, Self::NetworkDraft, Self::Descriptor, Self::RelayKeys, Self::KeyBackup, Self::SignerKey]
             .into_iter()
             .find(|label| label.words() == words)
     }
