@@ -8,6 +8,7 @@ mod narrate;
 mod network;
 mod path;
 mod proxy;
+mod reach;
 mod relay;
 mod status;
 mod testnet;
