@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::output::Output;
 use crate::wire::datagram::{Header, Kind, RELAYED_LEN};
 
 const PREFIX: u16 = 0x0100;
@@ -110,9 +111,22 @@ impl Routes {
         self.by_number.remove(&number);
     }
 
+    /// Appends a datagram of `len` zero bytes for `to` to the output, behind what its way needs in front.
+    pub(super) fn datagram<'a>(&self, output: &'a mut Output, to: SocketAddr, len: usize) -> &'a mut [u8] {
+        match self.resolve(to) {
+            None => output.datagram(to, len),
+            Some((via, front)) => {
+                let front = front.bytes();
+                let (head, rest) = output.datagram(via, front.len() + len).split_at_mut(front.len());
+                head.copy_from_slice(front);
+                rest
+            }
+        }
+    }
+
     /// Where a datagram for this address really goes, and what stands in front of it: one header, or two when the node
     /// between is itself reached through another.
-    pub(super) fn resolve(&self, to: SocketAddr) -> Option<(SocketAddr, Front)> {
+    fn resolve(&self, to: SocketAddr) -> Option<(SocketAddr, Front)> {
         let (via, inner) = self.step(to)?;
         Some(match self.step(via) {
             None => (via, Front { bytes: [inner, [0; RELAYED_LEN]], count: 1 }),
@@ -128,13 +142,13 @@ impl Routes {
 
 /// What stands in front of a relayed datagram.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Front {
+struct Front {
     bytes: [[u8; RELAYED_LEN]; 2],
     count: usize,
 }
 
 impl Front {
-    pub(super) fn bytes(&self) -> &[u8] {
+    fn bytes(&self) -> &[u8] {
         &self.bytes.as_flattened()[..self.count * RELAYED_LEN]
     }
 }

@@ -108,22 +108,9 @@ impl Shared {
         self.handshakes.as_ref().is_none_or(|(_, cookies)| cookies.allows(now, COOKIE_LEN))
     }
 
-    /// Appends a datagram of `len` zero bytes for `to` to the output, behind what its way needs in front.
-    pub(super) fn datagram(&mut self, to: SocketAddr, len: usize) -> &mut [u8] {
-        match self.routes.resolve(to) {
-            None => self.output.datagram(to, len),
-            Some((via, front)) => {
-                let front = front.bytes();
-                let (head, rest) = self.output.datagram(via, front.len() + len).split_at_mut(front.len());
-                head.copy_from_slice(front);
-                rest
-            }
-        }
-    }
-
     /// Appends a handshake message to the output.
     pub(super) fn send_handshake(&mut self, now: Nanos, to: SocketAddr, message: &[u8]) {
-        self.datagram(to, message.len()).copy_from_slice(message);
+        self.routes.datagram(&mut self.output, to, message.len()).copy_from_slice(message);
         if message.len() == L_LEN {
             self.counters.sent_handshake += 1;
         } else {

@@ -184,8 +184,9 @@ impl Nat {
         };
         let relay = network.relay(&peer)?.link_peer();
         // What is known of this node now, and not when the attempt began.
-        let fresh = self.describe(relay.addresses.first().copied());
-        attempt.own = Description { tag: attempt.own.tag, ..fresh.clone() };
+        let tag = attempt.own.tag;
+        attempt.own = self.describe(relay.addresses.first().copied());
+        attempt.own.tag = tag;
         attempt.via = Some(via);
         attempt.stage = Stage::Working { until: now + WORK };
         core.exchanges.push_back(ExchangeWork::Offer {

@@ -244,9 +244,10 @@ mod tests {
     use super::*;
     use crate::link::test_id;
     use crate::random::Generator;
+    use crate::timer::any_instant;
 
     fn between() -> (Between, Instant, Generator) {
-        let now = Instant::now();
+        let now = any_instant();
         (Between::new(BetweenConfig::default(), now), now, Generator::new(&[1; 32]))
     }
 

@@ -26,6 +26,8 @@ const TRIED: usize = 8;
 const PAUSE: Duration = Duration::from_secs(15);
 /// Without a link by UDP for so long, and with links wanted, UDP counts as blocked.
 const CUT_OFF: Duration = Duration::from_millis(2500);
+/// How often reachability is looked at while it is not known.
+const REACH_TICK: Duration = Duration::from_millis(100);
 /// Relays that other carriers lead to, at most.
 const MAX_ENTRIES: usize = 16;
 /// How often relays are asked again where they see this node, and how soon when they did not answer.
@@ -145,6 +147,7 @@ pub(crate) struct Nat {
     paused: BTreeMap<RelayId, Instant>,
     asked: BTreeMap<LinkId, (Instant, bool)>,
     upkeep: Instant,
+    reach_at: Instant,
     /// Whether the report may have changed.
     pub(super) news: bool,
 }
@@ -153,7 +156,7 @@ impl Nat {
     pub(crate) fn new(config: NatConfig, own: Option<RelayId>, mut rng: Generator, now: Instant) -> Self {
         Self {
             between: Between::new(config.between.clone(), now),
-            reach: Reach::new(now, &mut rng),
+            reach: Reach::new(&mut rng),
             favours: Favours::new(now),
             answers: Favours::new(now),
             config,
@@ -170,6 +173,7 @@ impl Nat {
             paused: BTreeMap::new(),
             asked: BTreeMap::new(),
             upkeep: now,
+            reach_at: now,
             news: false,
         }
     }
@@ -324,20 +328,16 @@ impl Nat {
         }
         self.step_attempts(core, now);
         self.step_reach(core, now);
+        let settled = self.reach.state() != Reachability::Asking;
+        self.reach_at = now + if settled { UPKEEP } else { REACH_TICK };
         self.note_ways(core, now);
     }
 
     pub(crate) fn next_timeout(&self) -> Instant {
         let attempts = self.attempts.values().map(Attempt::next_timeout);
         let later = self.later.iter().map(|(at, ..)| *at);
-        let reach = (self.own.is_some() && self.config.keep_introducers).then(|| self.reach.next_timeout());
-        let all = attempts.chain(later).chain(reach.map(|at| at.max(self.reach_floor())));
+        let all = attempts.chain(later).chain(self.config.keep_introducers.then_some(self.reach_at));
         all.min().map_or(self.upkeep, |at| at.min(self.upkeep))
-    }
-
-    /// Reachability waits for words of relays, which the upkeep asks for.
-    fn reach_floor(&self) -> Instant {
-        if self.reach_address().is_some() { self.reach.next_timeout() } else { self.upkeep }
     }
 
     /// The address whose reachability matters: what the router forwards if relays see this node there, else where the most

@@ -188,6 +188,7 @@ impl Observations {
 mod tests {
     use super::*;
     use crate::link::test_id;
+    use crate::timer::any_instant;
 
     fn at(text: &str) -> SocketAddr {
         text.parse().expect("an address")
@@ -197,7 +198,7 @@ mod tests {
         let mut all = Observations::default();
         all.set_local(vec![at("192.168.1.5:9000")]);
         for (i, seen) in (1u8..).zip(seen) {
-            all.note(Instant::now(), test_id(i.into()), SocketAddr::from(([203, 0, 113, i], 9)), at(seen));
+            all.note(any_instant(), test_id(i.into()), SocketAddr::from(([203, 0, 113, i], 9)), at(seen));
         }
         all
     }

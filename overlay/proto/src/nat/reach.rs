@@ -3,7 +3,7 @@
 //! It asks relays that it has links to. Each picks another one, which sends a probe to the address where the first sees the
 //! asker. A probe from a relay that the asker never sent anything to proves that the address is open to all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -92,39 +92,35 @@ impl ReachRequest {
 pub(crate) struct Reach {
     key: ProbeKey,
     tag: u32,
-    /// The address of the round, and when it counts as closed.
-    round: Option<(SocketAddr, Instant)>,
-    asks: u32,
-    next_ask: Instant,
-    confirmed: BTreeMap<SocketAddr, BTreeSet<RelayId>>,
+    round: Option<Round>,
     state: Reachability,
 }
 
+/// One look at one address.
+#[derive(Debug)]
+struct Round {
+    address: SocketAddr,
+    begun: Instant,
+    asks: u32,
+    next_ask: Instant,
+    confirmed: BTreeSet<RelayId>,
+    /// Whether its end has been judged.
+    judged: bool,
+}
+
 impl Reach {
-    pub(crate) fn new(now: Instant, rng: &mut impl CryptoRng) -> Self {
+    pub(crate) fn new(rng: &mut impl CryptoRng) -> Self {
         let mut key = [0; 32];
         rng.fill_bytes(&mut key);
-        Self {
-            key: ProbeKey::from_bytes(key),
-            tag: rng.next_u32(),
-            round: None,
-            asks: 0,
-            next_ask: now,
-            confirmed: BTreeMap::new(),
-            state: Reachability::Asking,
-        }
+        let (tag, state) = (rng.next_u32(), Reachability::Asking);
+        Self { key: ProbeKey::from_bytes(key), tag, round: None, state }
     }
 
     pub(crate) fn state(&self) -> Reachability {
         self.state
     }
 
-    /// Whether the probes of others have got through.
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state, Reachability::Open { .. })
-    }
-
-    /// The request that is due, if this node is seen at `address` and others are left that could try.
+    /// The request that is due, if this node is seen at `address` and `others` are left that could try.
     pub(crate) fn poll(
         &mut self,
         now: Instant,
@@ -134,30 +130,24 @@ impl Reach {
         excluded: &[RelayId],
     ) -> Option<ReachRequest> {
         let address = address?;
-        if self.round.is_none_or(|(of, _)| of != address) {
-            self.round = Some((address, now + PATIENCE));
-            (self.asks, self.next_ask) = (0, now);
+        if self.round.as_ref().is_none_or(|round| round.address != address || now >= round.begun + AGAIN) {
             if !matches!(self.state, Reachability::Open { address: of, .. } if of == address) {
                 self.state = Reachability::Asking;
             }
+            let confirmed = BTreeSet::new();
+            self.round = Some(Round { address, begun: now, asks: 0, next_ask: now, confirmed, judged: false });
         }
-        let (_, patience) = self.round?;
-        let done = self.confirmed.get(&address).is_some_and(|by| by.len() >= CONFIRMATIONS);
-        if now >= patience && self.state == Reachability::Asking {
-            self.state =
-                if others == 0 { Reachability::Unknown } else { Reachability::Closed { address, port } };
+        let round = self.round.as_mut()?;
+        let (done, over) = (round.confirmed.len() >= CONFIRMATIONS, now >= round.begun + PATIENCE);
+        if over && !done && !round.judged {
+            round.judged = true;
+            self.state = if others == 0 { Reachability::Unknown } else { Reachability::Closed { address, port } };
         }
-        if now < self.next_ask || done {
+        if over || done || others == 0 || round.asks >= ASKS || now < round.next_ask {
             return None;
         }
-        if self.asks >= ASKS || others == 0 {
-            if now >= patience {
-                (self.asks, self.next_ask) = (0, now + AGAIN);
-            }
-            return None;
-        }
-        self.asks += 1;
-        self.next_ask = now + ASK_EVERY;
+        round.asks += 1;
+        round.next_ask = now + ASK_EVERY;
         Some(ReachRequest { key: self.key.clone(), tag: self.tag, excluded: excluded.to_vec() })
     }
 
@@ -169,27 +159,16 @@ impl Reach {
     /// A probe has come that [`is_for`](Self::is_for) this. `stranger` says of its sender whether it is a relay at the
     /// address that it came from, and one that nothing was sent to. Returns whether the state has changed.
     pub(crate) fn handle(&mut self, probe: &Probe, datagram: &[u8], stranger: bool) -> bool {
-        let Some((address, _)) = self.round.filter(|_| stranger && Probe::check(datagram, &self.key)) else {
-            return false;
-        };
-        let by = self.confirmed.entry(address).or_default();
-        by.insert(RelayId(probe.relay));
-        let state = Reachability::Open { address, confirmed_by: by.len() };
+        let genuine = stranger && Probe::check(datagram, &self.key);
+        let Some(round) = self.round.as_mut().filter(|_| genuine) else { return false };
+        round.confirmed.insert(RelayId(probe.relay));
+        let state = Reachability::Open { address: round.address, confirmed_by: round.confirmed.len() };
         // One may be wrong or lie; two say it.
-        let news = by.len() >= CONFIRMATIONS && state != self.state;
+        let news = round.confirmed.len() >= CONFIRMATIONS && state != self.state;
         if news {
             self.state = state;
         }
-        self.confirmed.retain(|of, _| *of == address);
         news
-    }
-
-    /// When to poll again.
-    pub(crate) fn next_timeout(&self) -> Instant {
-        match self.round {
-            Some((_, patience)) if self.state == Reachability::Asking => self.next_ask.min(patience),
-            _ => self.next_ask,
-        }
     }
 }
 
@@ -228,6 +207,7 @@ pub(crate) fn reached(request: &ReachRequest, own: RelayId, rng: &mut impl Rng) 
 mod tests {
     use super::*;
     use crate::random::Generator;
+    use crate::timer::any_instant;
 
     const ADDRESS: ([u8; 4], u16) = ([198, 51, 100, 7], 4000);
 
@@ -237,8 +217,8 @@ mod tests {
 
     #[test]
     fn two_strangers_open_it() {
-        let (now, mut rng) = (Instant::now(), Generator::new(&[1; 32]));
-        let mut reach = Reach::new(now, &mut rng);
+        let (now, mut rng) = (any_instant(), Generator::new(&[1; 32]));
+        let mut reach = Reach::new(&mut rng);
         let request = ask(&mut reach, now).expect("it asks at once");
         let request = ReachRequest::read(&request.to_body()).expect("it reads back");
         assert_eq!(request.excluded, [RelayId([1; 16])]);
@@ -253,8 +233,8 @@ mod tests {
 
     #[test]
     fn silence_names_the_port_within_ten_seconds() {
-        let (now, mut rng) = (Instant::now(), Generator::new(&[1; 32]));
-        let mut reach = Reach::new(now, &mut rng);
+        let (now, mut rng) = (any_instant(), Generator::new(&[1; 32]));
+        let mut reach = Reach::new(&mut rng);
         let mut asked = 0;
         for tick in 0..200 {
             asked += usize::from(ask(&mut reach, now + Duration::from_millis(50) * tick).is_some());
@@ -265,8 +245,8 @@ mod tests {
 
     #[test]
     fn a_forged_probe_and_too_few_relays_say_nothing() {
-        let (now, mut rng) = (Instant::now(), Generator::new(&[1; 32]));
-        let mut reach = Reach::new(now, &mut rng);
+        let (now, mut rng) = (any_instant(), Generator::new(&[1; 32]));
+        let mut reach = Reach::new(&mut rng);
         let mut request = ask(&mut reach, now).expect("it asks at once");
         request.key = ProbeKey::from_bytes([0; 32]);
         for id in 2..6 {

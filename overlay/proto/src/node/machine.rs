@@ -380,7 +380,7 @@ impl Node {
         while let Some(event) = self.core.links.poll_event() {
             match event {
                 LinkEvent::Up(link, info) => {
-                    self.nat_link_up(now, link, info);
+                    self.nat_link_up(now, link);
                     for owner in self.core.link_up(link, info) {
                         match (owner, &mut self.relay) {
                             (Owner::Own(key), _) => self.origin.link_up(&mut self.core, now, key),

@@ -10,7 +10,7 @@ use super::Node;
 use super::api::{BuildError, Event};
 use super::job::Work;
 use crate::link::route::connection_of;
-use crate::link::{LinkId, LinkPeerInfo};
+use crate::link::LinkId;
 use crate::nat::{Nat, NatReport, Way};
 use crate::relay::Relay;
 use crate::wire::datagram::Kind;
@@ -127,7 +127,7 @@ impl Node {
         }
     }
 
-    pub(super) fn nat_link_up(&mut self, now: Instant, link: LinkId, _info: LinkPeerInfo) {
+    pub(super) fn nat_link_up(&mut self, now: Instant, link: LinkId) {
         if let Some(nat) = &mut self.nat {
             nat.link_up(&mut self.core, now, link);
         }

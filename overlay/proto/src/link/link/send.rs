@@ -172,7 +172,7 @@ impl Link {
         let len = HEADER_LEN + plain_len + TAG_LEN;
         debug_assert!(len == S_LEN || len == L_LEN, "every datagram has one of two lengths");
         let counter = self.sent.next_counter();
-        let out = shared.datagram(to, len);
+        let out = shared.routes.datagram(&mut shared.output, to, len);
         if !session.seal(counter, &shared.plain[..plain_len], out) {
             return;
         }

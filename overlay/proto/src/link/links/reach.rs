@@ -6,6 +6,7 @@ use std::time::Instant;
 use rand_core::Rng;
 
 use super::Links;
+use crate::link::shared::Shared;
 use crate::link::types::{LinkId, LinkPeer, LinkPeerInfo, LinkSecret, LocalIdentity};
 use crate::wire::datagram::{Header, Kind, RELAYED_LEN};
 
@@ -49,7 +50,8 @@ impl Links {
         if !self.shared.rate_allows(now) {
             return false;
         }
-        self.shared.datagram(to, datagram.len()).copy_from_slice(datagram);
+        let Shared { routes, output, .. } = &mut self.shared;
+        routes.datagram(output, to, datagram.len()).copy_from_slice(datagram);
         self.shared.charge(now, datagram.len());
         true
     }
@@ -76,7 +78,8 @@ impl Links {
             return;
         }
         let header = Header { kind: Kind::Relayed, suite: 0, index: flow, counter: 0 };
-        let out = self.shared.datagram(to, RELAYED_LEN + inner.len());
+        let Shared { routes, output, .. } = &mut self.shared;
+        let out = routes.datagram(output, to, RELAYED_LEN + inner.len());
         out[..RELAYED_LEN].copy_from_slice(&header.to_bytes());
         out[RELAYED_LEN..].copy_from_slice(inner);
         self.shared.charge(now, RELAYED_LEN + inner.len());
