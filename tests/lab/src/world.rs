@@ -56,8 +56,8 @@ impl World {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let mut world = Self { places: Vec::new(), daemons: Vec::new(), dir, namespaces: Namespaces::new() };
         let core = world.namespaces.make("net")?;
-        run("ip", &["-n", &core, "link", "add", "bridge", "type", "bridge"])?;
-        run("ip", &["-n", &core, "link", "set", "bridge", "up"])?;
+        run("ip", &["-n", &core, "link", "add", "name", "br0", "type", "bridge"])?;
+        run("ip", &["-n", &core, "link", "set", "br0", "up"])?;
         for number in 1..=RELAYS {
             let namespace = world.public(&core, &format!("r{number}"), number, "wan", true)?;
             let v4 = SocketAddr::from(([5, 44, 0, number], PORT));
@@ -125,7 +125,7 @@ impl World {
 
     fn plug(&self, core: &str, namespace: &str, at_core: &str, interface: &str) -> Result<(), String> {
         wire(core, at_core, namespace, interface)?;
-        run("ip", &["-n", core, "link", "set", at_core, "master", "bridge"])
+        run("ip", &["-n", core, "link", "set", at_core, "master", "br0"])
     }
 
     fn public(&mut self, core: &str, name: &str, number: u8, interface: &str, v6: bool) -> Result<String, String> {
@@ -154,7 +154,7 @@ impl World {
     /// The provider's router in front of these homes.
     fn provider(&mut self, core: &str, number: u8, homes: &[(String, u16)]) -> Result<(), String> {
         let isp = self.namespaces.make("cgnat-isp")?;
-        run("ip", &["-n", &isp, "link", "add", "lan", "type", "bridge"])?;
+        run("ip", &["-n", &isp, "link", "add", "name", "lan", "type", "bridge"])?;
         run("ip", &["-n", &isp, "link", "set", "lan", "up"])?;
         address(&isp, "lan", "100.64.0.1/24")?;
         let mut behind = Vec::new();

@@ -147,7 +147,9 @@ impl Nat {
             Stage::Working { .. } => None,
             Stage::Punching(punch) => {
                 let (links, rng) = (&mut core.links, &mut self.rng);
-                punch.poll(now, rng, |to, probe| drop(links.send_raw(now, to, &probe)));
+                punch.poll(now, rng, |to, probe| {
+                    links.send_raw(now, to, &probe);
+                });
                 (!punch.is_over(now)).then_some(attempt)
             }
         }
@@ -315,7 +317,9 @@ impl Nat {
             core.links.send_raw(now, from, &answer);
         }
         let (links, rng) = (&mut core.links, &mut self.rng);
-        punch.poll(now, rng, |to, probe| drop(links.send_raw(now, to, &probe)));
+        punch.poll(now, rng, |to, probe| {
+            links.send_raw(now, to, &probe);
+        });
         if let (None, Some((address, method)), Some(link)) = (before, punch.found(), attempt.link) {
             if let Some(opening) = self.openings.get_mut(&link) {
                 opening.found = Some((address, method));
