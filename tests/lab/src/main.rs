@@ -2,6 +2,7 @@
 //! prints for each pair whether they reach each other, how, and after what time.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program whose purpose is its output")]
 
+mod call;
 mod kinds;
 mod matrix;
 mod node;
@@ -28,6 +29,9 @@ struct Args {
     /// Run a node with this setting; for the lab itself.
     #[arg(long, hide = true, value_name = "FILE")]
     node: Option<std::path::PathBuf>,
+    /// Run one side of a call with this setting; for the lab itself.
+    #[arg(long, hide = true, value_name = "FILE")]
+    call: Option<std::path::PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -36,6 +40,9 @@ fn main() -> ExitCode {
     let runtime = runtime.expect("the system gives a runtime");
     if let Some(file) = args.node {
         return runtime.block_on(node::run(&file));
+    }
+    if let Some(file) = args.call {
+        return runtime.block_on(call::run(&file));
     }
     if let Err(why) = shell::able() {
         println!("lab skipped: {why}");

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin};
 
+use crate::call;
 use crate::kinds::Kind;
 use crate::node::Outcome;
 use crate::weights::VARIANTS;
@@ -94,7 +95,7 @@ pub async fn run(only: &[String], patience: u64, as_json: bool) -> Result<bool, 
     settle(&world, &running).await?;
     print_seen(&world, &running);
     let outcomes = open_all(&world, &mut running, &kinds, patience).await?;
-    let complete = print_matrix(&kinds, &outcomes);
+    let complete = print_matrix(&kinds, &outcomes) & call::between(&world).await?;
     if as_json {
         let cells: Vec<Value> = outcomes.iter().map(|((a, b), outcome)| json!({ "from": a, "to": b, "outcome": outcome })).collect();
         println!("{}", json!({ "pairs": cells }));

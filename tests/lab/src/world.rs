@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
+use zmesh_overlay::RelayId;
 use zmesh_proto::keys::{RelayKeys, SignerKey};
 use zmesh_proto::wire::descriptor::{Descriptor, DescriptorInfo, Terms};
 use zmesh_proto::wire::document::{Draft, DraftTerms, SignerId};
@@ -19,7 +20,7 @@ use crate::node::Setting;
 use crate::shell::{Namespaces, address, forward, gateway, rules, run, wire};
 
 /// Relays that everybody can reach.
-pub const RELAYS: u8 = 6;
+pub const RELAYS: u8 = 8;
 const PORT: u16 = 9000;
 
 /// A node, and where it runs.
@@ -223,7 +224,8 @@ impl World {
         self.places.push(Place { name, kind, id, keys, namespace, listen, advertise });
     }
 
-    fn network_file(&self) -> PathBuf {
+    /// Where the network document lies.
+    pub fn network_file(&self) -> PathBuf {
         self.dir.path().join("network")
     }
 
@@ -261,27 +263,53 @@ impl World {
         std::fs::write(self.network_file(), draft.to_text()).map_err(|error| error.to_string())
     }
 
+    /// Where relays take links over WebSocket.
+    pub fn fallbacks(&self) -> Vec<String> {
+        let relays = self.places.iter().filter(|place| place.kind.is_none());
+        relays.map(|relay| format!("{}@wss://{}/", relay.id, relay.websocket())).collect()
+    }
+
+    /// The command that runs one side of a call in a place's namespace.
+    pub fn call_command(&self, place: &Place, side: &str) -> Result<tokio::process::Command, String> {
+        let file = self.dir.path().join(format!("{}-call.json", place.name));
+        std::fs::write(&file, side).map_err(|error| error.to_string())?;
+        inside(&place.namespace, "--call", &file)
+    }
+
     /// The command that runs a place's node in its namespace.
     pub fn command(&self, place: &Place) -> Result<tokio::process::Command, String> {
-        let relays: Vec<&Place> = self.places.iter().filter(|place| place.kind.is_none()).collect();
-        let websocket = |relay: &Place| SocketAddr::new(relay.advertise.ip(), 443);
-        let fallbacks = relays.iter().map(|relay| format!("{}@wss://{}/", relay.id, websocket(relay))).collect();
         let setting = Setting {
             keys: place.keys.to_text().to_string(),
             network: self.network_file(),
             listen: place.listen.clone(),
             meeting: place.kind.is_none(),
-            websocket: place.kind.is_none().then(|| websocket(place)),
-            fallbacks: if place.kind.is_some() { fallbacks } else { Vec::new() },
+            websocket: place.kind.is_none().then(|| place.websocket()),
+            fallbacks: if place.kind.is_some() { self.fallbacks() } else { Vec::new() },
             port_mapping: place.kind == Some(Kind::Upnp),
         };
         let file: &Path = &self.dir.path().join(format!("{}.json", place.name));
         let text = serde_json::to_string(&setting).map_err(|error| error.to_string())?;
         std::fs::write(file, text).map_err(|error| error.to_string())?;
-        let program = std::env::current_exe().map_err(|error| error.to_string())?;
-        let mut command = tokio::process::Command::new("ip");
-        command.args(["netns", "exec", &place.namespace]).arg(program).arg("--node").arg(file);
-        Ok(command)
+        inside(&place.namespace, "--node", file)
+    }
+}
+
+/// This program in a namespace.
+fn inside(namespace: &str, flag: &str, file: &Path) -> Result<tokio::process::Command, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut command = tokio::process::Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(program).arg(flag).arg(file);
+    Ok(command)
+}
+
+impl Place {
+    /// Its id as the API has it.
+    pub fn relay_id(&self) -> RelayId {
+        self.keys.id()
+    }
+
+    fn websocket(&self) -> SocketAddr {
+        SocketAddr::new(self.advertise.ip(), 443)
     }
 }
 

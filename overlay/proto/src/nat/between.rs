@@ -234,7 +234,7 @@ impl Between {
     }
 
     #[cfg(test)]
-    fn flows(&self) -> usize {
+    pub(crate) fn flows(&self) -> usize {
         self.flows.len() / 2
     }
 }

@@ -378,13 +378,24 @@ impl Nat {
     /// Opens a link to a relay that is not reached through others.
     pub(super) fn connect(&mut self, core: &mut Core, now: Instant, id: &RelayId) -> Option<LinkId> {
         let link = core.connect(now, id)?.ok()?;
-        // No attempt: who is to help reaching others must be reachable itself.
+        if !core.links.is_up(link) && !self.entries.is_empty() && !self.entries.contains(id) {
+            // Where UDP is blocked nobody can be linked to directly.
+            self.begin(now, link, *id);
+        }
+        // Else no attempt: who is to help reaching others must be reachable itself.
         if !core.links.is_up(link) && self.openings.len() < 1024 {
             let opening = Opening { peer: *id, wanted: now, up: None, direct: None, found: None };
             self.openings.entry(link).or_insert(opening);
         }
         core.opening.retain(|(opened, _)| *opened != link);
         Some(link)
+    }
+}
+
+#[cfg(test)]
+impl Nat {
+    pub(crate) fn flows_passed_on(&self) -> usize {
+        self.between.flows()
     }
 }
 

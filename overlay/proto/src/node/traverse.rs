@@ -180,3 +180,17 @@ impl Node {
         config.map(|config| Box::new(Nat::new(config, relay.map(|relay| *relay.id()), core.fork_rng(), now)))
     }
 }
+
+#[cfg(test)]
+impl Node {
+    /// Where the link to a relay goes.
+    pub(super) fn guard_link_address(&self, to: &RelayId) -> Option<SocketAddr> {
+        let peer = self.core.network.as_ref()?.relay(to)?.link_peer();
+        self.core.links.address(self.core.links.link_to(&peer)?)
+    }
+
+    /// Flows of others that this node passes on.
+    pub(super) fn flows_passed_on(&self) -> usize {
+        self.nat.as_ref().map_or(0, |nat| nat.flows_passed_on())
+    }
+}

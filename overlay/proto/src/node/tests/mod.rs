@@ -9,4 +9,5 @@ mod queueing;
 mod redaction;
 mod setup;
 mod strangers;
+mod traversal;
 mod world;
