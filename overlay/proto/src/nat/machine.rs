@@ -325,6 +325,9 @@ impl Nat {
                 }
             }
             self.paused.retain(|_, until| *until > now);
+            // Links that were closed here leave without an event.
+            self.openings.retain(|link, _| core.links.address(*link).is_some());
+            self.asked.retain(|link, _| core.links.address(*link).is_some());
         }
         self.step_attempts(core, now);
         self.step_reach(core, now);
