@@ -83,6 +83,13 @@ matrix: setup ## Hops x loss repair x loss x native or portable: throughput, ech
 	$(CARGO) run --release --locked -p zmesh-tests --bin zmesh-matrix -- \
 	  --native target/costs-native.json --portable target/costs-portable.json $(MATRIX_ARGS)
 
+LAB_ARGS ?=
+
+.PHONY: lab
+lab: ## Which translators of addresses (NAT) two nodes get through, in network namespaces (root; LAB_ARGS="--only open,symmetric")
+	@.ci/packages build lab
+	$(CARGO) run --locked -p zmesh-lab -- $(LAB_ARGS)
+
 .PHONY: vectors
 vectors: ## Write specs/vectors anew (a test checks that they match)
 	$(CARGO) run --locked -p zmesh-sphinx --example vectors

@@ -75,6 +75,7 @@ impl End {
                     self.link = Some(link);
                     self.cells += 1;
                 }
+                Inbound::Observed(..) => {}
                 Inbound::Control(link, _) => {
                     self.link = Some(link);
                     self.controls += 1;

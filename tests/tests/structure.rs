@@ -20,6 +20,7 @@ const LAYERS: &[(&str, u32)] = &[
     ("zmesh-proxy", 4),
     ("zmesh", 5),
     ("zmesh-tests", 6),
+    ("zmesh-lab", 6),
 ];
 
 /// Crates without I/O, clock and dice.

@@ -268,6 +268,9 @@ fn config_text(nickname: &str, listen: SocketAddr, advertise: SocketAddr, exit: 
          lookups_per_minute = 60000\n\
          test_network = true\n\
          \n\
+         [nat]\n\
+         enabled = false\n\
+         \n\
          [chunks]\n\
          megabytes = 64\n\
          put_bytes_per_second = 67108864\n"

@@ -3,6 +3,7 @@
 //! Start with [`Node::builder`] to send through the network, with [`Relay::builder`] to forward for others.
 
 mod api;
+mod carrier;
 mod chunks;
 mod clock;
 mod directory;
@@ -10,7 +11,9 @@ pub mod egress;
 mod entropy;
 mod exit;
 mod guard_file;
+mod local;
 mod origin;
+mod portmap;
 mod quic;
 mod replay_file;
 mod service;
@@ -22,6 +25,7 @@ pub mod testnet;
 mod tests;
 
 pub use api::*;
+pub use carrier::{Fallback, FallbackError, WebSocketServer};
 pub use chunks::{
     Address, AddressError, ChunkError, ChunkMetrics, ChunkOptions, ChunkProgress, ChunkStore, Fetched, Published,
     Shortage,
@@ -32,5 +36,6 @@ pub use service::{
 };
 pub use zmesh_proto::directory::{Lie, Network, Warning};
 pub use zmesh_proto::keys::RelayKeys;
+pub use zmesh_proto::nat::{NatReport, Reachability, Way, WayKind};
 pub use zmesh_proto::wire::bootstrap::{Bootstrap, BootstrapError};
 pub use zmesh_sphinx::RelayId;

@@ -8,6 +8,7 @@
 pub mod directory;
 pub mod keys;
 pub mod link;
+pub mod nat;
 pub mod node;
 pub mod origin;
 pub mod path;

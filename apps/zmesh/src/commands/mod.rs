@@ -8,6 +8,7 @@ pub(crate) mod narrate;
 mod network;
 mod path;
 mod proxy;
+mod reach;
 mod relay;
 mod service;
 mod status;

@@ -10,6 +10,7 @@ use zmesh_overlay::{NodeError, Relay};
 
 use self::running::{LOOK, Running};
 use super::keys;
+use super::reach::Reach;
 use crate::config::{RelayConfig, wrong};
 use crate::exit;
 use crate::failure::{Failure, Outcome};
@@ -64,6 +65,14 @@ pub(crate) async fn run(args: Args) -> Outcome {
     for address in &config.listen {
         builder = builder.bind(*address);
     }
+    let fallbacks = config.nat.fallbacks().map_err(|why| wrong(&args.config, why))?;
+    builder = builder
+        .traversal(config.nat.enabled)
+        .port_mapping(config.nat.enabled && config.nat.port_mapping)
+        .fallbacks(if config.nat.enabled { fallbacks } else { Vec::new() });
+    if let Some(server) = config.websocket.server() {
+        builder = builder.websocket(server);
+    }
     if let Some(exit) = exit {
         builder = builder.egress(exit);
     }
@@ -79,6 +88,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     };
     let _status = StatusSocket::start(&running.config.state, running.constant(), latest)?;
     ready(&running, endpoint.as_ref(), args.json);
+    let mut reach = Reach::new(running.relay.nat(), args.json);
 
     loop {
         tokio::select! {
@@ -88,6 +98,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
                 return Err(Failure::failed("the relay ended by itself", "its thread failed", "see the log, start it again"));
             }
             () = reload.wait() => running.reload().await,
+            () = reach.follow() => {}
             () = tokio::time::sleep(LOOK) => running.look().await,
         }
     }
@@ -114,11 +125,15 @@ fn ready(running: &Running, endpoint: Option<&Endpoint>, json: bool) {
             "exit": config.exit.enabled,
             "meeting": config.meeting,
             "chunks": config.chunks.enabled,
+            "websocket": running.relay.websocket_address(),
         }));
         return;
     }
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     term::line(format_args!("relay {} is usable at {} (UDP)", config.nickname, addresses.join(" and ")));
+    if let Some(address) = running.relay.websocket_address() {
+        term::line(format_args!("links over WebSocket are taken at {address} (TCP)"));
+    }
     if let Some(metrics) = metrics {
         term::line(format_args!("metrics for Prometheus are at http://{metrics}/metrics"));
     }

@@ -1,5 +1,6 @@
 //! The relay's configuration file.
 
+mod nat;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,8 @@ use zmesh_proto::wire::descriptor::DescriptorInfo;
 use crate::exit;
 use crate::failure::{Failure, Outcome};
 use crate::files;
+
+use nat::{NatConfig, WebSocketConfig};
 
 /// What `zmesh config print relay` prints: every key, with its meaning and default.
 pub const RELAY_TEMPLATE: &str = include_str!("relay.toml");
@@ -43,6 +46,10 @@ pub struct RelayConfig {
     pub(crate) exit: ExitConfig,
     #[serde(default)]
     pub(crate) chunks: ChunksConfig,
+    #[serde(default)]
+    pub(crate) nat: NatConfig,
+    #[serde(default)]
+    pub(crate) websocket: WebSocketConfig,
     #[serde(default)]
     pub(crate) limits: Limits,
     #[serde(default)]
@@ -157,6 +164,9 @@ impl RelayConfig {
         for file in [&mut config.keys, &mut config.network, &mut config.state, &mut config.chunks.directory] {
             *file = files::beside(path, file);
         }
+        for file in [&mut config.websocket.certificate, &mut config.websocket.key].into_iter().flatten() {
+            *file = files::beside(path, file);
+        }
         Ok(config)
     }
 
@@ -196,6 +206,8 @@ impl RelayConfig {
         if !(4..=16_777_216).contains(&self.chunks.megabytes) {
             return Err("chunks.megabytes: write a number from 4 to 16777216".to_owned());
         }
+        self.nat.fallbacks()?;
+        self.websocket.check()?;
         self.country_code()?;
         exit::policy(&self.exit, [])?;
         if self.exit.enabled && !self.exit.ipv4 && !self.exit.ipv6 {

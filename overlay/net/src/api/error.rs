@@ -39,6 +39,9 @@ pub enum NodeError {
     /// The documents that the relay should give cannot be given.
     #[error("the documents cannot be given: {0}")]
     Documents(String),
+    /// A link cannot be opened.
+    #[error("the link cannot be opened: {0}")]
+    Link(String),
     /// The network document is another network's than the one in use.
     #[error("this document belongs to another network")]
     OtherNetwork,

@@ -8,6 +8,7 @@ mod relay;
 mod session;
 mod spec;
 mod stream;
+mod traversal;
 mod udp;
 
 pub use circuit::Circuit;

@@ -14,10 +14,12 @@ use zmesh_proto::node::NodeConfig;
 use zmesh_proto::path::{Explanation, GuardReport, Preference};
 use zmesh_proto::wire::bootstrap::Bootstrap;
 
+use super::traversal::{Helpers, Traversal};
 use super::{
     Circuit, CircuitError, DatagramCircuit, IsolationToken, Meet, MeetingSpec, NodeError, PathSpec, Rebuilds, Session,
     Stream,
 };
+use crate::carrier::Fallback;
 use crate::chunks::{self, Address, ChunkError, ChunkOptions, ChunkProgress, Fetched, Liars, Published};
 use crate::directory::{Client, DirectoryEvent, Outlook, Settings, Teller, keep};
 use crate::guard_file::GuardFile;
@@ -76,6 +78,7 @@ pub struct NodeBuilder {
     path: PathSpec,
     spares: usize,
     standby: bool,
+    traversal: Traversal,
     preference: Preference,
     guards: Option<PathBuf>,
 }
@@ -93,6 +96,7 @@ impl Default for NodeBuilder {
             standby: true,
             preference: Preference::DEFAULT,
             guards: None,
+            traversal: Traversal::default(),
         }
     }
 }
@@ -158,6 +162,20 @@ impl NodeBuilder {
         self
     }
 
+    /// Has the node reach relays behind translators of addresses, by probes and through other relays.
+    #[must_use]
+    pub fn traversal(mut self, enabled: bool) -> Self {
+        self.traversal.enabled = enabled;
+        self
+    }
+
+    /// Relays that the node links to over WebSocket while UDP leads nowhere.
+    #[must_use]
+    pub fn fallbacks(mut self, fallbacks: Vec<Fallback>) -> Self {
+        self.traversal.fallbacks = fallbacks;
+        self
+    }
+
     /// What the choice of paths prefers, within its anonymity floor. In proportion to capacity and mildly for quick paths
     /// unless set.
     #[must_use]
@@ -184,15 +202,18 @@ impl NodeBuilder {
     /// # Cancel safety
     /// Dropping the future stops whatever was started.
     pub async fn start(self) -> Result<Node, NodeError> {
-        let Self { network, bootstrap, directory, hook, bind, path, spares, standby, preference, guards } = self;
+        let Self { network, bootstrap, directory, hook, bind, path, spares, standby, preference, guards, traversal } =
+            self;
         if network.is_none() && bootstrap.is_none() {
             return Err(NodeError::NoNetwork);
         }
         let guards = guards.map(GuardFile::open).transpose().map_err(NodeError::Guards)?;
         let choosing = Choosing { preference, guards };
         let link = LinkConfig::new(LocalIdentity::Anonymous);
-        let config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
+        let mut config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
+        config.nat = traversal.config(false);
         let started = shard::start("zmesh-node", bind, config, network.clone(), || Ok(()), |_| {}).await?;
+        let helpers = traversal.start(&started).await?;
         let shard = Arc::clone(&started.shard);
         let (liars, outlook) = (Arc::<Liars>::default(), Arc::<Outlook>::default());
         let origin = match (network, bootstrap) {
@@ -211,7 +232,7 @@ impl NodeBuilder {
             }
         };
         let dialled = Dialled::start(&origin);
-        Ok(Node { inner: Arc::new(Inner { origin, dialled, started, liars, outlook }) })
+        Ok(Node { inner: Arc::new(Inner { _helpers: helpers, origin, dialled, started, liars, outlook }) })
     }
 }
 
@@ -234,6 +255,8 @@ impl fmt::Debug for NodeBuilder {
 }
 
 struct Inner {
+    /// Dropped with the node.
+    _helpers: Helpers,
     origin: Arc<Origin>,
     /// Services that this node is connected to.
     dialled: Arc<Dialled>,

@@ -6,11 +6,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use zmesh_proto::link::{LinkConfig, LinkSecret, LocalIdentity};
+use zmesh_proto::nat::{NatReport, Way};
 use zmesh_proto::node::{Metrics, NodeConfig, OnionKey, RelayConfig};
 use zmesh_proto::wire::descriptor::Descriptor;
 
+use super::traversal::{Helpers, Traversal};
 use super::{NodeError, PathSpec};
+use crate::carrier::{Fallback, WebSocketServer};
 use crate::chunks::{ChunkMetrics, ChunkStore, Keeper, cut};
 use crate::directory::{DocumentStore, Publication, PublishError};
 use crate::egress::Egress;
@@ -45,6 +49,7 @@ pub struct RelayBuilder {
     genesis: Option<Vec<u8>>,
     poison: bool,
     lie: Option<Lie>,
+    traversal: Traversal,
 }
 
 impl RelayBuilder {
@@ -123,6 +128,35 @@ impl RelayBuilder {
         self
     }
 
+    /// Has the relay find out how it is seen, and be reachable also behind translators of addresses: it keeps links to a
+    /// few relays that pass on who asks for it. It then also passes on for others.
+    #[must_use]
+    pub fn traversal(mut self, enabled: bool) -> Self {
+        self.traversal.enabled = enabled;
+        self
+    }
+
+    /// Asks the router to forward the relay's port, by PCP, NAT-PMP or UPnP.
+    #[must_use]
+    pub fn port_mapping(mut self, enabled: bool) -> Self {
+        self.traversal.port_mapping = enabled;
+        self
+    }
+
+    /// Takes links over WebSocket as well, from those who cannot use UDP.
+    #[must_use]
+    pub fn websocket(mut self, server: WebSocketServer) -> Self {
+        self.traversal.websocket = Some(server);
+        self
+    }
+
+    /// Relays that the relay links to over WebSocket while UDP leads nowhere.
+    #[must_use]
+    pub fn fallbacks(mut self, fallbacks: Vec<Fallback>) -> Self {
+        self.traversal.fallbacks = fallbacks;
+        self
+    }
+
     /// The most that the relay sends, in bytes per second.
     #[must_use]
     pub fn rate_limit(mut self, bytes_per_second: Option<u64>) -> Self {
@@ -190,6 +224,7 @@ impl RelayBuilder {
         }
         let mut config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         config.relay = Some(relay);
+        config.nat = self.traversal.config(true);
         let server = if serves {
             let keys = self.exit_keys.as_ref().unwrap_or(&keys);
             let server = quic::server_config(&keys.exit_pkcs8(), &keys.exit_public(), quic::EXIT);
@@ -217,6 +252,7 @@ impl RelayBuilder {
             }
         };
         let started = shard::start("zmesh-relay", self.bind, config, self.network, ready, keep).await?;
+        let helpers = self.traversal.start(&started).await?;
         if keys.mark_used()
             && let Some(changed) = &self.keys_changed
         {
@@ -229,7 +265,7 @@ impl RelayBuilder {
             }
         };
         started.shard.runtime.spawn(turn_keys(Arc::downgrade(&started.shard), keys, self.keys_changed));
-        let handle = RelayHandle { started, exit, keeper, documents, origin: Mutex::new(None) };
+        let handle = RelayHandle { started, helpers, exit, keeper, documents, origin: Mutex::new(None) };
         if let Some(network) = network {
             handle.seed(network);
         }
@@ -340,6 +376,7 @@ pub struct RelayMetrics {
 /// A running relay. Dropping it ends the relay without waiting; see [`RelayHandle::shutdown`].
 pub struct RelayHandle {
     started: Started,
+    helpers: Helpers,
     exit: Option<Arc<ExitServer>>,
     keeper: Option<Arc<Keeper>>,
     documents: Option<Arc<DocumentStore>>,
@@ -368,6 +405,37 @@ impl RelayHandle {
     #[must_use]
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
         self.started.addresses.clone()
+    }
+
+    /// Where the relay takes links over WebSocket.
+    #[must_use]
+    pub fn websocket_address(&self) -> Option<SocketAddr> {
+        self.helpers.websocket
+    }
+
+    /// Follows what the relay knows of how it is seen.
+    #[must_use]
+    pub fn nat(&self) -> watch::Receiver<NatReport> {
+        self.started.shard.nat()
+    }
+
+    /// Opens a link to a relay of the network document before a circuit needs it. How it goes, [`way_to`](Self::way_to) says.
+    ///
+    /// # Errors
+    /// [`NodeError::Link`] when it cannot be tried.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the link being opened.
+    pub async fn open_link(&self, relay: RelayId) -> Result<(), NodeError> {
+        self.started.shard.open_link(relay).await.map_err(NodeError::Link)
+    }
+
+    /// How the link to a relay goes; `None` when there is none.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn way_to(&self, relay: RelayId) -> Option<Way> {
+        self.started.shard.way_to(relay).await
     }
 
     /// Takes a newer network document into use.

@@ -211,6 +211,18 @@ impl Core {
                 }
                 drop(answer.send(allowed));
             }
+            Command::OpenLink { relay, answer } => {
+                let opened = self.node.open_link(now, &relay).map_err(|error| error.to_string());
+                drop(answer.send(opened));
+            }
+            Command::Way { relay, answer } => drop(answer.send(self.node.way_to(&relay))),
+            Command::UseCarrier { relay, address } => {
+                if let Err(error) = self.node.use_carrier(now, &relay, address) {
+                    tracing::debug!(%error, "a fallback's relay cannot be linked to");
+                }
+            }
+            Command::SetMapped(mapped) => self.node.set_mapped_addresses(mapped),
+            Command::CutOff(answer) => drop(answer.send((self.node.is_cut_off(now), self.node.carried_links()))),
             Command::SetRateLimit(limit) => self.node.set_rate_limit(now, limit),
             Command::SetDraining(draining) => self.node.set_draining(draining),
             Command::CloseCircuits => self.node.close_circuits(now),
@@ -275,6 +287,7 @@ impl Core {
                 }
                 Event::Descriptor { fetch, descriptor } => self.fetched(fetch, Ok(descriptor)),
                 Event::DescriptorFailed { fetch, reason } => self.fetched(fetch, Err(FetchStop::Failed(reason))),
+                Event::NatChanged => shard.tell_nat(self.node.nat_report()),
                 _ => tracing::debug!("an event that this driver does not know"),
             }
         }

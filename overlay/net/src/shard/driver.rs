@@ -18,7 +18,8 @@ use super::jobs::Jobs;
 use super::udp::UdpSockets;
 use super::{Asks, COMMANDS, Command, Shard};
 use crate::api::NodeError;
-use crate::{Network, clock, quic};
+use crate::carrier::{Aside, Carrier, Hub};
+use crate::{Network, clock, local, quic};
 
 /// Datagrams of one turn.
 const TURN: usize = 64;
@@ -67,7 +68,12 @@ pub(super) fn run(
         return drop(report.send(Err(error)));
     }
     let now = clock::now();
+    let addresses = sockets.addresses();
+    let traverses = config.nat.is_some();
     let mut core = Core::new(Node::new(config, now));
+    if traverses {
+        core.node.set_local_addresses(local::addresses(&addresses));
+    }
     if let Some(network) = network {
         core.use_network(network);
     }
@@ -76,18 +82,21 @@ pub(super) fn run(
     let shard = Arc::new(Shard {
         core: Mutex::new(core),
         asks: Mutex::new(Asks::default()),
+        hub: Arc::new(Hub::new(Arc::clone(&bell))),
+        nat: watch::Sender::default(),
         bell,
         commands,
         runtime: runtime.handle().clone(),
         exit: OnceLock::new(),
         ended,
     });
-    let addresses = sockets.addresses();
     if report.send(Ok((Arc::clone(&shard), addresses))).is_err() {
         shard.stop();
     }
     let driver = Driver {
         shard: Arc::clone(&shard),
+        others: vec![Box::new(Aside::default()), Box::new(Arc::clone(&shard.hub))],
+        traverses,
         sockets,
         jobs,
         commands: receiver,
@@ -118,6 +127,10 @@ pub(super) fn run(
 struct Driver {
     shard: Arc<Shard>,
     sockets: UdpSockets,
+    /// Carriers that are not the data socket.
+    others: Vec<Box<dyn Carrier>>,
+    /// Whether the node is told of addresses of this machine.
+    traverses: bool,
     jobs: Jobs,
     commands: mpsc::Receiver<Command>,
     timer: Pin<Box<Sleep>>,
@@ -186,9 +199,17 @@ impl Driver {
         // The next turn ends the shard.
         more |= self.jobs.has_failed() && self.stopping.is_none();
         more |= self.sockets.receive(cx, TURN, |from, datagram| core.node.handle_datagram(now, from, datagram));
+        for carrier in &mut self.others {
+            let mut handle = |from: SocketAddr, datagram: &mut [u8]| core.node.handle_datagram(now, from, datagram);
+            more |= carrier.poll_receive(cx, TURN, &mut handle).is_ready();
+        }
         if now >= self.clock_due {
             self.clock_due = now + CLOCK;
             core.node.set_clock(now, clock::unix_nanos());
+            self.others.iter_mut().for_each(|carrier| carrier.sweep());
+            if self.traverses {
+                core.node.set_local_addresses(local::addresses(&self.sockets.addresses()));
+            }
         }
         if core.node.next_timeout().is_some_and(|due| due <= now) {
             core.node.handle_timeout(now);
@@ -197,7 +218,10 @@ impl Driver {
         core.node.flush(now);
         core.events(now, shard);
         for transmit in core.node.transmits() {
-            self.sockets.send(transmit.to, transmit.segment, transmit.data);
+            match self.others.iter_mut().find(|carrier| carrier.carries(transmit.to)) {
+                Some(carrier) => carrier.send(transmit.to, transmit.segment, transmit.data),
+                None => self.sockets.send(transmit.to, transmit.segment, transmit.data),
+            }
         }
         core.node.clear_transmits();
         self.jobs.submit(|| core.node.poll_job());

@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use zmesh_proto::link::LinkPeer;
+use zmesh_proto::nat::{NatReport, Way};
 use zmesh_proto::node::{
     BuildFailure, CircuitId, DescriptorFailure, LocalId, Meet, MeetingOutcome, Metrics, NodeConfig, OnionKey,
 };
@@ -30,6 +31,7 @@ pub(crate) use self::core::may_follow;
 pub(crate) use self::core::{CircuitState, MessageQueue, Sink};
 pub(crate) use self::udp::UdpCounters;
 use crate::api::NodeError;
+use crate::carrier::Hub;
 use crate::exit::ExitServer;
 use crate::{Network, RelayId, clock};
 
@@ -53,6 +55,16 @@ pub(crate) enum Command {
     SetOnionKeys(Vec<OnionKey>),
     /// Take another network document into use, if it may follow the one in use.
     SetNetwork(Arc<Network>, oneshot::Sender<Result<(), NodeError>>),
+    /// Open a link to a relay before a circuit needs it; the answer says whether it can be tried.
+    OpenLink { relay: RelayId, answer: oneshot::Sender<Result<(), String>> },
+    /// How the link to a relay goes.
+    Way { relay: RelayId, answer: oneshot::Sender<Option<Way>> },
+    /// A carrier that is not UDP leads to this relay, by the connection that this address stands for.
+    UseCarrier { relay: RelayId, address: SocketAddr },
+    /// Ports that the router forwards.
+    SetMapped(Vec<SocketAddr>),
+    /// Whether UDP leads nowhere, and how many links other carriers hold.
+    CutOff(oneshot::Sender<(bool, usize)>),
     /// Send no more than this from now on, in bytes per second.
     SetRateLimit(Option<u64>),
     /// Take no new circuits, or take them again.
@@ -145,6 +157,10 @@ pub(crate) struct Shard {
     /// The runtime of the shard's thread, for QUIC's drivers and whatever belongs near them.
     pub(crate) runtime: Handle,
     exit: OnceLock<Arc<ExitServer>>,
+    /// Connections of carriers that are not UDP.
+    pub(crate) hub: Arc<Hub>,
+    /// What the node knows of how it is seen.
+    nat: watch::Sender<NatReport>,
     ended: watch::Receiver<bool>,
 }
 
@@ -364,6 +380,50 @@ impl Shard {
             return Err(BuildStop::ShutDown);
         }
         built.await.unwrap_or(Err(BuildStop::ShutDown))
+    }
+
+    /// Opens a link to a relay before a circuit needs it.
+    ///
+    /// # Errors
+    /// Why it cannot be tried.
+    pub(crate) async fn open_link(&self, relay: RelayId) -> Result<(), String> {
+        let (answer, opened) = oneshot::channel();
+        if !self.command(Command::OpenLink { relay, answer }).await {
+            return Err("the node is shut down".into());
+        }
+        opened.await.unwrap_or_else(|_| Err("the node is shut down".into()))
+    }
+
+    /// How the link to a relay goes; `None` when there is none.
+    pub(crate) async fn way_to(&self, relay: RelayId) -> Option<Way> {
+        let (answer, way) = oneshot::channel();
+        if !self.command(Command::Way { relay, answer }).await {
+            return None;
+        }
+        way.await.ok().flatten()
+    }
+
+    /// Whether UDP leads nowhere, and how many links other carriers hold; `None` once the shard has ended.
+    pub(crate) async fn cut_off(&self) -> Option<(bool, usize)> {
+        let (answer, told) = oneshot::channel();
+        if !self.command(Command::CutOff(answer)).await {
+            return None;
+        }
+        told.await.ok()
+    }
+
+    /// Follows what the node knows of how it is seen.
+    pub(crate) fn nat(&self) -> watch::Receiver<NatReport> {
+        self.nat.subscribe()
+    }
+
+    /// The node knows more of how it is seen.
+    fn tell_nat(&self, report: NatReport) {
+        self.nat.send_if_modified(|known| {
+            let news = *known != report;
+            *known = report;
+            news
+        });
     }
 
     /// Counters of the node and its sockets; `None` once the shard has ended.

@@ -100,6 +100,7 @@ fn wire_len(control: &Control) -> usize {
         Control::Setup { .. } => 489,
         Control::SetupReply { .. } => 201,
         Control::Destroy { .. } => 10,
+        Control::Signal(_) => 492,
     }
 }
 
@@ -108,6 +109,7 @@ fn frame(id: u32, control: &Control) -> Frame<'_> {
         Control::Setup { circuit, packet } => Frame::Setup { id, circuit: *circuit, packet },
         Control::SetupReply { circuit, reply } => Frame::SetupReply { id, circuit: *circuit, reply },
         Control::Destroy { circuit, reason } => Frame::Destroy { id, circuit: *circuit, reason: *reason },
+        Control::Signal(signal) => Frame::Signal { id, signal },
     }
 }
 

@@ -83,6 +83,14 @@ pub(super) struct Link {
     inbox: Inbox,
     ack_due: Option<Nanos>,
     pong_due: Option<u32>,
+    /// A PING that came from elsewhere than the peer's address is answered there too.
+    pong_aside: Option<(u32, SocketAddr)>,
+    /// An OBSERVE of this node: its token, and whether it has left.
+    observe_due: Option<(u32, bool)>,
+    /// The peer's OBSERVE, and where it came from.
+    observed_due: Option<(u32, SocketAddr)>,
+    /// Where the next attempt of the handshake goes.
+    pub(super) prefer: Option<SocketAddr>,
     ping_due: bool,
     last_ping: Option<(u32, Nanos)>,
     ping_id: u32,
@@ -137,6 +145,10 @@ impl Link {
             inbox: Inbox::default(),
             ack_due: None,
             pong_due: None,
+            pong_aside: None,
+            observe_due: None,
+            observed_due: None,
+            prefer: None,
             ping_due: false,
             last_ping: None,
             ping_id: 0,

@@ -2,6 +2,7 @@
 
 mod begin;
 mod places;
+mod reach;
 mod respond;
 mod table;
 
@@ -130,6 +131,8 @@ impl Links {
             Kind::Init => self.handle_init(now, from, &header, datagram),
             Kind::Response => self.handle_response(now, from, &header, datagram),
             Kind::Cookie => self.handle_cookie(now, &header, datagram),
+            // For the layer above, which sees them before this one.
+            Kind::Probe | Kind::Relayed => self.shared.counters.refused_junk += 1,
         }
     }
 

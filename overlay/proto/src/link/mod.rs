@@ -11,6 +11,7 @@
 //! | `sent`, `received`, `congestion`, `bucket` | feedback, congestion control, pacing |
 //! | `control` | reliable control frames |
 //! | `repair` | cells sent again, and combinations of cells, for what was lost |
+//! | `route`, `links::reach` | ways that are no places in the network; other addresses of a peer |
 //! | `output` | sealed datagrams in runs for segmentation offload |
 //!
 //! What an observer of a link sees: two lengths of datagram, random receiver indexes, counters, and that a handshake is
@@ -32,6 +33,7 @@ mod links;
 mod output;
 mod received;
 mod repair;
+pub mod route;
 mod sent;
 mod session;
 mod shared;
@@ -42,9 +44,14 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use types::test_id;
+
 pub use counters::LinkCounters;
 pub use handshake::{HandshakeDone, HandshakeJob};
 pub use links::Links;
+pub(crate) use suite::{sealed_initiator, sealed_responder};
+
 pub use output::{MAX_RUN_BYTES, MAX_SEGMENTS, Transmit};
 pub use types::{
     Control, DescriptorPart, Error, Inbound, LinkConfig, LinkError, LinkEvent, LinkId, LinkPeer, LinkPeerInfo,

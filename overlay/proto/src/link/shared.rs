@@ -9,6 +9,7 @@ use super::bucket::Bucket;
 use super::clock::{Clock, Nanos, SECOND};
 use super::output::Output;
 use super::repair::{Budget, RELAY_BYTES, STRANGER_BYTES, Work};
+use super::route::Routes;
 use super::{LinkConfig, LinkCounters, LinkEvent};
 use crate::random::Generator;
 use crate::wire::datagram::{L_LEN, S_LEN};
@@ -22,6 +23,8 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) rng: Generator,
     pub(super) output: Output,
+    /// Where flows leave that other nodes pass on.
+    pub(super) routes: Routes,
     pub(super) counters: LinkCounters,
     /// What all links together may keep for repair.
     pub(super) repair: Budget,
@@ -50,6 +53,7 @@ impl Shared {
             clock,
             rng,
             output: Output::default(),
+            routes: Routes::default(),
             counters: LinkCounters::default(),
             repair: Budget::new(RELAY_BYTES, STRANGER_BYTES),
             repair_work: Work::of_node(),
@@ -106,7 +110,7 @@ impl Shared {
 
     /// Appends a handshake message to the output.
     pub(super) fn send_handshake(&mut self, now: Nanos, to: SocketAddr, message: &[u8]) {
-        self.output.datagram(to, message.len()).copy_from_slice(message);
+        self.routes.datagram(&mut self.output, to, message.len()).copy_from_slice(message);
         if message.len() == L_LEN {
             self.counters.sent_handshake += 1;
         } else {

@@ -109,6 +109,33 @@ impl Suite {
     }
 }
 
+/// What carries words that only one relay may read (Noise NK), under a prologue of their own.
+const SEALED: &str = "Noise_NK_25519_ChaChaPoly_SHA256";
+
+/// The initiator's state of words to the relay with this link key.
+pub(crate) fn sealed_initiator(
+    prologue: &[u8],
+    key: &[u8; 32],
+    seed: &[u8; 32],
+) -> Result<HandshakeState, snow::Error> {
+    Builder::with_resolver(SEALED.parse()?, Box::new(Resolver::new(seed)))
+        .prologue(prologue)?
+        .remote_public_key(key)?
+        .build_initiator()
+}
+
+/// The state of the relay that holds the secret.
+pub(crate) fn sealed_responder(
+    prologue: &[u8],
+    secret: &LinkSecret,
+    seed: &[u8; 32],
+) -> Result<HandshakeState, snow::Error> {
+    Builder::with_resolver(SEALED.parse()?, Box::new(Resolver::new(seed)))
+        .prologue(prologue)?
+        .local_private_key(secret.as_bytes())?
+        .build_responder()
+}
+
 /// The keys of a session, both directions. Overwritten on drop.
 ///
 /// The ciphers are `ring`'s; a key schedule lies inside a boxed trait object, and replacing it by that of the zero key

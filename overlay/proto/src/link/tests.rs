@@ -6,6 +6,7 @@ mod life;
 mod moving;
 #[expect(clippy::disallowed_methods, reason = "virtual time starts somewhere")]
 mod network;
+mod reach;
 #[expect(clippy::print_stdout, reason = "figures for whoever tunes repair")]
 mod repair;
 mod transfer;

@@ -7,6 +7,7 @@ use rand_core::CryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::wire::cell::Cell;
+use crate::wire::frame::signal::SIGNAL_LEN;
 use crate::wire::frame::{DocPart, SETUP_PACKET_LEN, SETUP_REPLY_LEN};
 
 /// A relay's X25519 link secret. Erased on drop, never printed.
@@ -176,14 +177,17 @@ pub enum Control {
         /// Why, as the circuit layer numbers it.
         reason: u8,
     },
+    /// A word about reaching a node that cannot be linked to directly, see [`Signal`](crate::wire::frame::signal::Signal).
+    Signal(Box<[u8; SIGNAL_LEN]>),
 }
 
 impl Control {
-    /// The circuit that the frame is about.
+    /// The circuit that the frame is about; 0 for one that is about none, so that those keep their order.
     #[must_use]
     pub fn circuit(&self) -> u32 {
         match self {
             Self::Setup { circuit, .. } | Self::SetupReply { circuit, .. } | Self::Destroy { circuit, .. } => *circuit,
+            Self::Signal(_) => 0,
         }
     }
 }
@@ -194,6 +198,7 @@ impl std::fmt::Debug for Control {
             Self::Setup { .. } => "Setup",
             Self::SetupReply { .. } => "SetupReply",
             Self::Destroy { .. } => "Destroy",
+            Self::Signal(_) => "Signal",
         };
         f.debug_struct(name).field("circuit", &self.circuit()).finish_non_exhaustive()
     }
@@ -206,6 +211,8 @@ pub enum Inbound {
     Cell(LinkId, Cell),
     /// A control frame, exactly once.
     Control(LinkId, Control),
+    /// The peer says that this node's datagrams come from this address.
+    Observed(LinkId, SocketAddr),
     /// The peer asks for this part of this node's descriptor.
     DescriptorAsked(LinkId, u8),
     /// A part of the peer's descriptor.
@@ -332,4 +339,10 @@ pub struct LinkStats {
     pub control_queued: usize,
     /// Completed rekeys.
     pub rekeys: u64,
+}
+
+/// An id for tests of what keeps ids.
+#[cfg(test)]
+pub(crate) fn test_id(index: u32) -> LinkId {
+    LinkId { index, generation: 0 }
 }

@@ -130,6 +130,8 @@ pub enum Event {
         /// Why.
         reason: DescriptorFailure,
     },
+    /// What [`Node::nat_report`](super::Node::nat_report) says may have changed.
+    NatChanged,
 }
 
 impl std::fmt::Debug for Event {
@@ -146,6 +148,7 @@ impl std::fmt::Debug for Event {
             Self::LocalClosed { local } => write!(f, "LocalClosed({local:?})"),
             Self::Descriptor { fetch, descriptor } => write!(f, "Descriptor({fetch:?}, {} bytes)", descriptor.len()),
             Self::DescriptorFailed { fetch, reason } => write!(f, "DescriptorFailed({fetch:?}, {reason:?})"),
+            Self::NatChanged => f.write_str("NatChanged"),
         }
     }
 }

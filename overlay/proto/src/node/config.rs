@@ -9,6 +9,7 @@ use zmesh_sphinx::{OnionSecret, RelayId};
 
 use crate::keys::{EPOCH_SECONDS, OVERLAP_SECONDS, OnionKeys, epoch_at};
 use crate::link::LinkConfig;
+use crate::nat::NatConfig;
 use crate::random::SEED_LEN;
 use crate::relay::neighbour::Class;
 use crate::relay::queue::CodelConfig;
@@ -24,6 +25,8 @@ pub struct NodeConfig {
     pub origin: OriginConfig,
     /// Bounds of the queues towards its links.
     pub queue: QueueConfig,
+    /// How it reaches, and is reached by, nodes behind translators of addresses; only directly if `None`.
+    pub nat: Option<NatConfig>,
     /// The root of all its random numbers: fresh operating-system randomness, or a fixed seed in a simulation.
     pub seed: Zeroizing<[u8; SEED_LEN]>,
     /// Wall time at the start, in nanoseconds since 1970.
@@ -35,18 +38,19 @@ impl NodeConfig {
     #[must_use]
     pub fn new(link: LinkConfig, seed: impl Into<Zeroizing<[u8; SEED_LEN]>>, unix_now: u64) -> Self {
         let (origin, queue, seed) = (OriginConfig::default(), QueueConfig::default(), seed.into());
-        Self { link, relay: None, origin, queue, seed, unix_now }
+        Self { link, relay: None, origin, queue, nat: None, seed, unix_now }
     }
 }
 
 impl fmt::Debug for NodeConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { link, relay, origin, queue, seed: _, unix_now } = self;
+        let Self { link, relay, origin, queue, nat, seed: _, unix_now } = self;
         f.debug_struct("NodeConfig")
             .field("link", link)
             .field("relay", relay)
             .field("origin", origin)
             .field("queue", queue)
+            .field("nat", nat)
             .field("seed", &format_args!("[redacted]"))
             .field("unix_now", unix_now)
             .finish()

@@ -10,6 +10,7 @@ use super::{Event, Metrics};
 use crate::directory::Network;
 use crate::keys::relay_id;
 use crate::link::{self, Control, LinkId, LinkPeer, LinkPeerInfo, Links};
+use crate::nat::ExchangeWork;
 use crate::random::Generator;
 use crate::relay::message::{Assembled, Assembly};
 use crate::relay::neighbour::{Class, End, KeyedHash, Neighbours};
@@ -18,6 +19,8 @@ use crate::wire::cell::Cell;
 
 /// Undrained events of which a driver may fall behind; further messages are dropped, other events are not.
 const EVENTS_MAX: usize = 8192;
+/// Links asked for in one turn that others may help to open.
+const OPENING_MAX: usize = 256;
 /// Unfinished messages of all circuits together, about 12 MB; beyond that a circuit's new one costs it its oldest.
 const UNFINISHED_MAX: usize = 8192;
 
@@ -51,6 +54,10 @@ pub(crate) struct Core {
     pub(crate) timers: Timers<Timer>,
     pub(crate) metrics: Metrics,
     pub(crate) network: Option<Arc<Network>>,
+    /// Links that were not up when they were asked for, and to whom.
+    pub(crate) opening: Vec<(LinkId, RelayId)>,
+    /// Public-key work of exchanges that waits to go out.
+    pub(crate) exchanges: VecDeque<ExchangeWork>,
     circuits: HashMap<(LinkId, u32), Owner, KeyedHash>,
     events: VecDeque<Event>,
     rng: Generator,
@@ -73,6 +80,8 @@ impl Core {
             timers: Timers::new(),
             metrics: Metrics::default(),
             network: None,
+            opening: Vec::new(),
+            exchanges: VecDeque::new(),
             circuits: HashMap::with_hasher(KeyedHash::new(&mut rng)),
             events: VecDeque::new(),
             rng,
@@ -111,7 +120,14 @@ impl Core {
     pub(crate) fn connect(&mut self, now: Instant, to: &RelayId) -> Option<Result<LinkId, link::Error>> {
         let network = self.network.as_ref()?;
         let peer = network.relay(to)?.link_peer();
-        Some(self.connect_to(now, &peer))
+        let result = self.connect_to(now, &peer);
+        if let Ok(link) = result
+            && !self.links.is_up(link)
+            && self.opening.len() < OPENING_MAX
+        {
+            self.opening.push((link, *to));
+        }
+        Some(result)
     }
 
     /// Opens a link to a relay that need not be in the network document, or finds the one that is there.

@@ -8,6 +8,7 @@ use zmesh_sphinx::{
 };
 
 use crate::link::{HandshakeDone, HandshakeJob};
+use crate::nat::{ExchangeDone, ExchangeWork};
 use crate::random::Generator;
 
 /// Work that takes tens to hundreds of microseconds. [`run`](Self::run) is pure and may happen on any thread.
@@ -27,6 +28,7 @@ pub(crate) enum Work {
     Finish { hop: u64, peeled: Box<Peeled>, rng: Generator, now: Instant },
     Create { circuit: u64, path: Vec<PathHop>, slot: u32, rng: Generator },
     Complete { circuit: u64, pending: Box<PendingSetup>, reply: Box<[u8; REPLY_LEN]>, now: Instant },
+    Exchange(ExchangeWork),
 }
 
 /// The first step on a set-up packet: the header, under one onion key or, close to their change, under two.
@@ -46,6 +48,7 @@ pub(crate) enum Outcome {
     Finished { hop: u64, result: Result<Box<Unwrapped>, Error> },
     Created { circuit: u64, result: Result<Box<(Packet, PendingSetup)>, Error> },
     Completed { circuit: u64, result: Result<Box<OriginCircuit>, Error> },
+    Exchange(ExchangeDone),
 }
 
 impl Job {
@@ -69,6 +72,7 @@ impl Job {
             Work::Complete { circuit, pending, reply, now } => {
                 Outcome::Completed { circuit, result: pending.finish(&reply, now).map(Box::new) }
             }
+            Work::Exchange(work) => Outcome::Exchange(work.run()),
         })
     }
 }
@@ -76,7 +80,7 @@ impl Job {
 impl Work {
     pub(crate) fn cost(&self) -> Duration {
         Duration::from_micros(match self {
-            Self::Handshake(_) => return HANDSHAKE,
+            Self::Handshake(_) | Self::Exchange(_) => return HANDSHAKE,
             Self::Peel(work) => {
                 return if work.keys[1].is_some() { PEEL * 2 } else { PEEL };
             }

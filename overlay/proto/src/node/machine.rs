@@ -15,6 +15,7 @@ use super::{
 };
 use crate::directory::Network;
 use crate::link::{Control, HandshakeJob, Inbound, LinkEvent, LinkId, LinkPeer, LinkStats, Links, Transmit};
+use crate::nat::Nat;
 use crate::origin::Origin;
 use crate::random::Generator;
 use crate::relay::Relay;
@@ -51,6 +52,7 @@ pub struct Node {
     /// What a relay gives over links before there is a circuit; missing on other nodes.
     pub(super) giver: Option<Giver>,
     fetches: Fetches,
+    pub(super) nat: Option<Box<Nat>>,
     pub(super) budget: WorkBudget,
     /// Work of this node itself, not subject to the budget.
     pub(super) own_work: VecDeque<Work>,
@@ -79,11 +81,13 @@ impl Node {
         let percent = config.relay.as_ref().map_or(100, |relay| relay.work_percent);
         let giver = config.relay.as_ref().map(|_| Giver::new(now));
         let relay = config.relay.map(|relay| Relay::new(relay, &mut core, now));
+        let nat = Self::nat_of(config.nat, relay.as_ref(), &mut core, now);
         Self {
             core,
             relay,
             giver,
             fetches: Fetches::new(),
+            nat,
             origin: Origin::new(config.origin),
             budget: WorkBudget::new(percent, WORK_BURST, now),
             own_work: VecDeque::new(),
@@ -138,18 +142,21 @@ impl Node {
     /// A datagram came in. Its bytes are decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
         self.now = now;
+        let Some((from, part)) = self.sort(now, from, datagram) else { return };
         let mut inbox = std::mem::take(&mut self.inbox);
-        self.core.links.handle_datagram(now, from, datagram, &mut inbox);
+        self.core.links.handle_datagram(now, from, &mut datagram[part], &mut inbox);
         self.drain_link_events(now);
         for inbound in &mut inbox {
             match inbound {
                 Inbound::Cell(link, cell) => self.handle_cell(now, *link, cell),
+                Inbound::Control(link, Control::Signal(signal)) => self.handle_signal(now, *link, signal),
                 Inbound::Control(link, control) => self.handle_control(now, *link, control),
                 Inbound::DescriptorAsked(link, part) => match &mut self.giver {
                     Some(giver) => giver.asked(&mut self.core, now, *link, *part),
                     None => self.core.metrics.descriptors.parts_refused += 1,
                 },
                 Inbound::DescriptorPart(link, part) => self.fetches.handle_part(&mut self.core, now, *link, part),
+                Inbound::Observed(link, seen) => self.handle_observed(now, *link, *seen),
             }
         }
         inbox.clear();
@@ -162,6 +169,7 @@ impl Node {
         self.resume = self.resume.filter(|at| *at > now);
         self.core.links.handle_timeout(now);
         self.drain_link_events(now);
+        self.nat_timeout(now);
         while let Some(timer) = self.core.timers.pop_due(now) {
             match (timer, &mut self.relay) {
                 (Timer::Hop(key), Some(relay)) => relay.handle_timer(&mut self.core, now, key),
@@ -199,6 +207,11 @@ impl Node {
             }
             (Outcome::Completed { circuit, result }, _) => {
                 self.origin.handle_completed(&mut self.core, now, circuit, result.map(|circuit| *circuit));
+            }
+            (Outcome::Exchange(done), _) => {
+                if let Some(nat) = &mut self.nat {
+                    nat.handle_done(&mut self.core, now, done);
+                }
             }
             (Outcome::Peeled { .. } | Outcome::Finished { .. }, None) => {}
         }
@@ -295,6 +308,7 @@ impl Node {
     /// After a batch of input: cells leave their queues as far as the links let them, two in a datagram where two
     /// wait, and links send what else is due.
     pub fn flush(&mut self, now: Instant) {
+        self.traverse(now);
         let Core { neighbours, links, metrics, .. } = &mut self.core;
         neighbours.send_destroys(now, links);
         if let Some(at) = neighbours.flush(now, links, metrics, self.flush_datagrams) {
@@ -321,7 +335,8 @@ impl Node {
     /// When to call [`handle_timeout`](Self::handle_timeout), then drain and [`flush`](Self::flush), at the latest.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        [self.core.links.next_timeout(), self.core.timers.next(), self.resume].into_iter().flatten().min()
+        let (links, timers) = (self.core.links.next_timeout(), self.core.timers.next());
+        [links, timers, self.resume, self.nat_due()].into_iter().flatten().min()
     }
 
     /// A snapshot of all counters.
@@ -401,7 +416,7 @@ impl Node {
             (Control::Destroy { reason, .. }, Some(owner), Some(relay)) => {
                 relay.handle_destroy(&mut self.core, now, owner, *reason);
             }
-            (Control::Destroy { .. }, _, _) => {}
+            (Control::Destroy { .. } | Control::Signal(_), ..) => {}
         }
     }
 
@@ -410,6 +425,7 @@ impl Node {
             match event {
                 LinkEvent::Up(link, info) => {
                     self.fetches.link_up(&mut self.core, now, link);
+                    self.nat_link_up(now, link);
                     for owner in self.core.link_up(link, info) {
                         match (owner, &mut self.relay) {
                             (Owner::Own(key), _) => self.origin.link_up(&mut self.core, now, key),
@@ -421,6 +437,7 @@ impl Node {
                     }
                 }
                 LinkEvent::Down(link, _) => {
+                    self.nat_link_down(now, link);
                     if let Some(relay) = &mut self.relay {
                         relay.link_down(&mut self.core, now, link);
                     }

@@ -9,6 +9,7 @@ mod machine;
 mod metrics;
 #[cfg(test)]
 mod tests;
+mod traverse;
 mod work;
 
 pub use api::{

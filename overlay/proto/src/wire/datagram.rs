@@ -23,6 +23,11 @@ pub const L_PLAIN: usize = L_LEN - HEADER_LEN - TAG_LEN;
 /// Length of a cookie reply: header, nonce 32, sealed cookie 16, authenticator 16.
 pub const COOKIE_REPLY_LEN: usize = HEADER_LEN + 32 + 16 + 16;
 
+/// Length of a probe: header, relay 16, authenticator 16.
+pub const PROBE_LEN: usize = HEADER_LEN + 16 + TAG_LEN;
+/// What a relayed datagram has in front of the one that it carries.
+pub const RELAYED_LEN: usize = HEADER_LEN;
+
 /// What a datagram is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -35,6 +40,10 @@ pub enum Kind {
     Cookie = 3,
     /// Frames under a session's keys.
     Data = 4,
+    /// A probe of the path between two addresses (see `nat`).
+    Probe = 5,
+    /// A datagram of a link between two other nodes, which this one passes on (see `nat`).
+    Relayed = 6,
 }
 
 /// The header of a datagram.
@@ -42,11 +51,13 @@ pub enum Kind {
 pub struct Header {
     /// What follows.
     pub kind: Kind,
-    /// The cipher suite and handshake pattern (see `link`); zero in a cookie reply.
+    /// The cipher suite and handshake pattern (see `link`); what a probe asks; zero in a cookie reply and around a relayed
+    /// datagram.
     pub suite: u8,
-    /// The receiver's index of the session or handshake; in `Init` the sender's own index.
+    /// The receiver's index of the session or handshake; in `Init` the sender's own index; in a probe the receiver's tag;
+    /// around a relayed datagram the flow's number between these two nodes.
     pub index: u32,
-    /// The datagram's counter under this session's key; zero in handshake messages.
+    /// The datagram's counter under this session's key; a probe's transaction; zero in all others.
     pub counter: u64,
 }
 
@@ -81,18 +92,27 @@ impl Header {
             2 => Kind::Response,
             3 => Kind::Cookie,
             4 => Kind::Data,
+            5 => Kind::Probe,
+            6 => Kind::Relayed,
             _ => return Err(HeaderError::Kind),
         };
         let fits = match kind {
             Kind::Init | Kind::Response => datagram.len() == L_LEN,
             Kind::Cookie => datagram.len() == COOKIE_REPLY_LEN,
+            Kind::Probe => datagram.len() == PROBE_LEN,
+            Kind::Relayed => {
+                let plain = |len: usize| len == S_LEN || len == L_LEN || len == COOKIE_REPLY_LEN;
+                let inner = datagram.len() - RELAYED_LEN.min(datagram.len());
+                plain(inner) || inner.checked_sub(RELAYED_LEN).is_some_and(plain)
+            }
             Kind::Data => datagram.len() == S_LEN || datagram.len() == L_LEN,
         };
         if !fits {
             return Err(HeaderError::Length);
         }
         let counter = u64::from_be_bytes(counter);
-        let empty = (kind == Kind::Data || counter == 0) && (kind != Kind::Cookie || suite == 0);
+        let counts = matches!(kind, Kind::Data | Kind::Probe);
+        let empty = (counts || counter == 0) && (!matches!(kind, Kind::Cookie | Kind::Relayed) || suite == 0);
         if z0 != 0 || z1 != 0 || !empty {
             return Err(HeaderError::Reserved);
         }

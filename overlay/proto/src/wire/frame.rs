@@ -19,12 +19,16 @@
 //! | 14 | AGAIN2: back `u16` ‖ two cells | 1,027 |
 //! | 20 | DOC_GET: part `u8` ‖ 1,030 zero bytes | 1,032 |
 //! | 21 | DOC_PART: part `u8` ‖ length `u16` ‖ tag `u32` ‖ 1,024 bytes | 1,032 |
+//! | 22 | OBSERVE: token `u32` | 5 |
+//! | 23 | OBSERVED: token `u32` ‖ address 16 ‖ port `u16` | 23 |
+//! | 24 | SIGNAL: id `u32` ‖ signal 487 (`signal`) | 492 |
 //!
 //! Reading allocates nothing and copies nothing: [`Frames`] walks over the plaintext and lends its parts. Anything that
 //! is not exactly this ends in [`FrameError`]; a sender that produces it holds the session's key, so it is at fault.
 
 mod document;
 mod feedback;
+pub mod signal;
 mod writer;
 
 #[cfg(test)]
@@ -37,7 +41,11 @@ pub use writer::FrameWriter;
 
 use zmesh_fec::Vector;
 
+use std::net::SocketAddr;
+
+use super::address::{ADDRESS_LEN, read_address};
 use super::cell::CELL_LEN;
+use signal::SIGNAL_LEN;
 
 /// Bytes of a set-up packet.
 pub const SETUP_PACKET_LEN: usize = 480;
@@ -70,6 +78,9 @@ pub(crate) const DOC_PART: u8 = 21;
 
 /// Bytes of a DOC_GET and of a DOC_PART frame behind the type: no answer is longer than what asks for it.
 const DOC_REST: usize = 7 + PART_LEN;
+pub(crate) const OBSERVE: u8 = 22;
+pub(crate) const OBSERVED: u8 = 23;
+pub(crate) const SIGNAL: u8 = 24;
 
 /// One frame, borrowed from the datagram's plaintext.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,6 +164,22 @@ pub enum Frame<'a> {
     },
     /// A part of the sender's descriptor.
     DocPart(DocPart<'a>),
+    /// Please tell the address that this datagram came from.
+    Observe(u32),
+    /// The address that the datagram with this token came from.
+    Observed {
+        /// The token of the OBSERVE.
+        token: u32,
+        /// Where it came from.
+        address: SocketAddr,
+    },
+    /// A message about reaching a node behind a translator of addresses.
+    Signal {
+        /// The control frame's id on this link.
+        id: u32,
+        /// The message, see [`signal::Signal`].
+        signal: &'a [u8; SIGNAL_LEN],
+    },
 }
 
 /// Why a datagram's inside is refused.
@@ -174,6 +201,9 @@ pub enum FrameError {
     /// A DOC_GET or DOC_PART for a part that cannot be, or one that is not filled with zero bytes.
     #[error("no part of a descriptor")]
     Document,
+    /// An address that is none.
+    #[error("no address")]
+    Address,
 }
 
 /// Walks over the frames of a datagram's plaintext. After an error it ends.
@@ -221,6 +251,12 @@ impl<'a> Frames<'a> {
             AGAIN2 => Frame::Again { back: self.short()?, first: self.take()?, second: Some(self.take()?) },
             DOC_GET => Frame::DocGet { part: document::read_get(self.take()?)? },
             DOC_PART => Frame::DocPart(DocPart::read(self.take()?)?),
+            OBSERVE => Frame::Observe(self.number()?),
+            OBSERVED => Frame::Observed {
+                token: self.number()?,
+                address: read_address(self.take::<ADDRESS_LEN>()?).ok_or(FrameError::Address)?,
+            },
+            SIGNAL => Frame::Signal { id: self.number()?, signal: self.take()? },
             other => return Err(FrameError::Kind(other)),
         })
     }

@@ -1,5 +1,6 @@
 //! What travels: datagrams, frames and cells on links; descriptors, documents and requests above them.
 
+pub mod address;
 pub mod bootstrap;
 pub mod cell;
 pub mod codec;

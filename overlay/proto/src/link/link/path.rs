@@ -34,6 +34,8 @@ pub(super) struct Candidate {
     /// When the first one left.
     sent: Option<Nanos>,
     guesses: u32,
+    /// This node wants to go there: what comes from the present address does not end that.
+    proposed: bool,
 }
 
 impl Candidate {
@@ -60,8 +62,10 @@ impl Link {
         pong: Option<u32>,
         shared: &mut Shared,
     ) {
+        let wanted =
+            self.candidate.is_some_and(|known| known.proposed && (known.tries < CONFIRM_TRIES || now < known.due));
         if from == self.address {
-            if highest {
+            if highest && !wanted {
                 self.candidate = None;
             }
             return;
@@ -80,10 +84,43 @@ impl Link {
                 return;
             }
         }
-        if highest {
+        if highest && !wanted {
             let id = shared.rng.next_u32();
-            self.candidate = Some(Candidate { address: from, id, credit, tries: 0, due: now, sent: None, guesses: 0 });
+            self.candidate = Some(Candidate {
+                address: from,
+                id,
+                credit,
+                tries: 0,
+                due: now,
+                sent: None,
+                guesses: 0,
+                proposed: false,
+            });
         }
+    }
+
+    /// Has this node try to go on at another address of the peer: the link moves there once a PING is answered from there.
+    pub(in crate::link) fn propose(&mut self, now: Nanos, address: SocketAddr, id: u32) {
+        if address != self.address {
+            let credit = u64::from(CONFIRM_TRIES) * S_LEN as u64;
+            self.candidate =
+                Some(Candidate { address, id, credit, tries: 0, due: now, sent: None, guesses: 0, proposed: true });
+        }
+    }
+
+    /// Answers a PING that came from elsewhere than the peer's address: there, and no longer than it was.
+    pub(super) fn answer_aside(&mut self, now: Nanos, shared: &mut Shared) {
+        if let Some((id, to)) = self.pong_aside.take() {
+            let mut writer = FrameWriter::new(&mut shared.plain[..S_PLAIN]);
+            writer.push(&Frame::Pong(id));
+            writer.pad();
+            self.seal_to(now, shared, S_PLAIN, false, to);
+        }
+    }
+
+    /// Asks the peer where this node's datagrams come from.
+    pub(in crate::link) fn observe(&mut self, token: u32) {
+        self.observe_due = Some((token, false));
     }
 
     /// Sends the candidate its PING when that is due and allowed.

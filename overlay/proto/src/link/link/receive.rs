@@ -120,6 +120,9 @@ impl Link {
                 }
                 Frame::Ping(id) => {
                     self.pong_due = Some(id);
+                    if from != self.address {
+                        self.pong_aside = Some((id, from));
+                    }
                     eliciting = true;
                 }
                 Frame::DocGet { part } => {
@@ -129,6 +132,21 @@ impl Link {
                 Frame::DocPart(part) => {
                     inbox.push(Inbound::DescriptorPart(self.id, part.into()));
                     eliciting = true;
+                }
+                Frame::Observe(token) => {
+                    self.observed_due = Some((token, from));
+                    eliciting = true;
+                }
+                Frame::Observed { token, address } => {
+                    if self.observe_due.take_if(|(asked, _)| *asked == token).is_some() {
+                        inbox.push(Inbound::Observed(self.id, address));
+                    }
+                }
+                Frame::Signal { id, signal } => {
+                    eliciting = true;
+                    if self.is_new(now, id, &mut shared.counters) {
+                        inbox.push(Inbound::Control(self.id, Control::Signal(Box::new(*signal))));
+                    }
                 }
                 Frame::Setup { id, circuit, packet } => {
                     eliciting = true;

@@ -59,6 +59,11 @@ impl Link {
         {
             self.pong_due = None;
         }
+        if let Some((token, address)) = self.observed_due
+            && writer.push(&Frame::Observed { token, address })
+        {
+            self.observed_due = None;
+        }
     }
 
     /// Sends what is due besides cells: control frames, PING and PONG, ACK, FEEDBACK.
@@ -67,6 +72,7 @@ impl Link {
             return;
         }
         self.challenge(now, shared);
+        self.answer_aside(now, shared);
         self.flush_repair(now, shared);
         // Control frames keep to the node's rate: answers to a flood of set-ups must not take it from the cells.
         while shared.rate_allows(now) && self.outbox.is_due(now, self.congestion.can_send(now)) {
@@ -80,7 +86,8 @@ impl Link {
         let report = self.received.overdue()
             || self.received.due(self.congestion.rtt()).is_some_and(|due| due <= now)
             || self.ack_due.is_some_and(|due| due <= now);
-        if report || self.ping_due || self.pong_due.is_some() {
+        let asks = self.observe_due.is_some_and(|(_, sent)| !sent) || self.observed_due.is_some();
+        if report || asks || self.ping_due || self.pong_due.is_some() {
             self.flush_one(now, shared);
         }
     }
@@ -104,6 +111,12 @@ impl Link {
             self.ping_due = false;
             self.last_ping = Some((self.ping_id, now));
             eliciting = true;
+        }
+        if let Some((token, sent)) = &mut self.observe_due
+            && !*sent
+            && writer.push(&Frame::Observe(*token))
+        {
+            (*sent, eliciting) = (true, true);
         }
         self.ride_along(now, &mut writer);
         let used = L_PLAIN - writer.room();
@@ -172,7 +185,7 @@ impl Link {
         let len = HEADER_LEN + plain_len + TAG_LEN;
         debug_assert!(len == S_LEN || len == L_LEN, "every datagram has one of two lengths");
         let counter = self.sent.next_counter();
-        let out = shared.output.datagram(to, len);
+        let out = shared.routes.datagram(&mut shared.output, to, len);
         if !session.seal(counter, &shared.plain[..plain_len], out) {
             return;
         }

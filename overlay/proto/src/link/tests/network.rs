@@ -37,6 +37,8 @@ pub(super) struct Machine {
     /// Cells that wait for [`Links::can_send`].
     pub(super) backlog: Vec<(LinkId, u32)>,
     pub(super) alive: bool,
+    /// Where the peer said that datagrams come from.
+    pub(super) observed: Vec<SocketAddr>,
 }
 
 impl Machine {
@@ -118,6 +120,7 @@ impl Net {
             events: Vec::new(),
             backlog: Vec::new(),
             alive: true,
+            observed: Vec::new(),
         };
         Self {
             now,
@@ -267,6 +270,7 @@ impl Net {
                 Inbound::Control(_, control) => machine.controls.push(control),
                 // Descriptors are the node's affair, and tested there.
                 Inbound::DescriptorAsked(..) | Inbound::DescriptorPart(..) => {}
+                Inbound::Observed(_, seen) => machine.observed.push(seen),
             }
         }
     }

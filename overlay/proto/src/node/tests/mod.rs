@@ -10,4 +10,5 @@ mod queueing;
 mod redaction;
 mod setup;
 mod strangers;
+mod traversal;
 mod world;

@@ -48,6 +48,12 @@ pub(super) struct World {
     pub(super) lengths: BTreeMap<usize, u64>,
     /// Called with a node after its input and before its flush.
     pub(super) before_flush: Option<BeforeFlush>,
+    /// Pairs of members between whom nothing passes, lower number first.
+    pub(super) cut: BTreeSet<(usize, usize)>,
+    /// Members that hear only those to whom they have sent something.
+    pub(super) closed: BTreeSet<usize>,
+    /// Who has sent to whom.
+    met: BTreeSet<(usize, usize)>,
     packets: BTreeMap<(Instant, u64), Packet>,
     sent: u64,
     rng: ChaCha12Rng,
@@ -88,6 +94,9 @@ impl World {
             loss: 0,
             lengths: BTreeMap::new(),
             before_flush: None,
+            cut: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            met: BTreeSet::new(),
             packets: BTreeMap::new(),
             sent: 0,
             rng,
@@ -251,7 +260,8 @@ impl World {
                 break;
             }
             let Packet { from, to, mut bytes } = entry.remove();
-            if !self.members[to].dead {
+            let heard = !self.closed.contains(&to) || self.met.contains(&(to, from));
+            if !self.members[to].dead && heard && !self.cut.contains(&(from.min(to), from.max(to))) {
                 self.members[to].node.handle_datagram(now, address(from), &mut bytes);
                 touched.insert(to);
             }
@@ -297,6 +307,7 @@ impl World {
             let Some(to) = member_at(to).filter(|to| !lost && *to < self.members.len()) else {
                 continue;
             };
+            self.met.insert((index, to));
             self.sent += 1;
             self.packets.insert((now + self.delay, self.sent), Packet { from: index, to, bytes });
         }

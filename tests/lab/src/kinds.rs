@@ -1,0 +1,108 @@
+//! The kinds of translators, as rules of nft for a router with the interfaces `wan` and `lan`.
+
+/// A kind of place that a node can be in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A public address.
+    Open,
+    /// The same mapping for everybody, and everybody is let in.
+    FullCone,
+    /// The same mapping for everybody; let in are addresses that something was sent to.
+    AddressRestricted,
+    /// The same mapping for everybody; let in are addresses and ports that something was sent to.
+    PortRestricted,
+    /// The same, with a router that forwards ports at request (PCP, NAT-PMP, UPnP).
+    Upnp,
+    /// A random port for each destination.
+    Symmetric,
+    /// Two port-restricted ones behind each other.
+    Double,
+    /// A port-restricted one behind a provider's, which lets everybody in and turns its own people round (hairpin).
+    Cgnat,
+    /// A port-restricted one that lets no UDP through.
+    UdpBlocked,
+    /// A public IPv6 address and none of IPv4.
+    Ipv6Only,
+}
+
+impl Kind {
+    pub const ALL: [Self; 10] = [
+        Self::Open,
+        Self::FullCone,
+        Self::AddressRestricted,
+        Self::PortRestricted,
+        Self::Upnp,
+        Self::Symmetric,
+        Self::Double,
+        Self::Cgnat,
+        Self::UdpBlocked,
+        Self::Ipv6Only,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::FullCone => "full-cone",
+            Self::AddressRestricted => "address",
+            Self::PortRestricted => "port",
+            Self::Upnp => "upnp",
+            Self::Symmetric => "symmetric",
+            Self::Double => "double",
+            Self::Cgnat => "cgnat",
+            Self::UdpBlocked => "blocked",
+            Self::Ipv6Only => "ipv6",
+        }
+    }
+
+    /// The rules of the router next to the node, which is at `inside`.
+    pub fn rules(self, inside: &str) -> String {
+        match self {
+            Self::Open | Self::Ipv6Only => String::new(),
+            Self::FullCone => {
+                translator("masquerade", &format!("iifname wan udp dport 1024-65535 dnat to {inside} ;"), "")
+            }
+            Self::AddressRestricted => {
+                let forward = "iifname lan oifname wan update @met { ip daddr } ; iifname wan oifname lan ip saddr @met accept ; \
+                               ct state established accept ; iifname wan drop ;";
+                let dnat = format!("iifname wan udp dport 1024-65535 ip saddr @met dnat to {inside} ;");
+                translator("masquerade", &dnat, forward)
+            }
+            Self::PortRestricted | Self::Double | Self::Cgnat | Self::Upnp => translator("masquerade", "", CLOSED),
+            Self::Symmetric => translator("masquerade fully-random", "", CLOSED),
+            Self::UdpBlocked => {
+                translator("masquerade", "", "meta l4proto udp drop ; ct state established accept ; iifname wan drop ;")
+            }
+        }
+    }
+}
+
+/// Lets answers in and nothing else.
+const CLOSED: &str = "ct state established accept ; iifname wan drop ;";
+
+/// A router: how it writes outgoing addresses, what it redirects inward, and whom it lets in. What comes for the router
+/// itself is dropped, as by one at home; else the system would remember it, and take another port for what goes out.
+fn translator(masquerade: &str, inward: &str, forward: &str) -> String {
+    format!(
+        "table ip nat {{
+           set met {{ type ipv4_addr ; flags dynamic, timeout ; timeout 120s ; size 4096 ; }}
+           chain pre {{ type nat hook prerouting priority -100 ; policy accept ; {inward} }}
+           chain post {{ type nat hook postrouting priority 100 ; policy accept ; oifname wan {masquerade} ; }}
+           chain in {{ type filter hook input priority 0 ; policy accept ; iifname wan meta l4proto udp drop ; }}
+           chain on {{ type filter hook forward priority 0 ; policy accept ; {forward} }}
+         }}"
+    )
+}
+
+/// The provider's router in front of homes: who is behind it, by the port that their node uses, and its own address.
+pub fn provider(homes: &[(String, u16)], own: &str) -> String {
+    let inward: String =
+        homes.iter().map(|(home, port)| format!("ip daddr {own} udp dport {port} dnat to {home} ; ")).collect();
+    format!(
+        "table ip nat {{
+           chain pre {{ type nat hook prerouting priority -100 ; policy accept ; {inward} }}
+           chain post {{ type nat hook postrouting priority 100 ; policy accept ; oifname wan masquerade ;
+             iifname lan oifname lan ct status dnat snat to {own} ; }}
+         }}"
+    )
+}
