@@ -160,6 +160,7 @@ fn without_loss_all_goes_to_quality_and_with_loss_to_copies_and_dred() {
         let clean = plan(class, 0.0, 0.0);
         assert_eq!((clean.newest.bytes, clean.newest.dred, clean.copies.len()), (bytes, 0, 0));
     }
+    assert_eq!(plan(Class::Ms20, 1.0 / 255.0, 1.0).copies, [1], "the least loss that can be reported");
     assert_eq!(plan(Class::Ms20, 0.01, 1.0).copies, [1]);
     assert_eq!(plan(Class::Ms20, 0.05, 1.5).copies, [1, 3]);
     assert_eq!(plan(Class::Ms20, 0.10, 2.0).copies, [2, 4, 6]);
