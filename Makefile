@@ -25,6 +25,10 @@ setup-test:
 setup-bench:
 	@.ci/packages build test bench
 
+.PHONY: setup-peers
+setup-peers:
+	@.ci/packages build quality peers
+
 .PHONY: build
 build: setup ## Build the program: target/release/zmesh
 	$(CARGO) build --release --locked -p zmesh

@@ -26,10 +26,10 @@ pub struct Heard {
     pub late: u64,
     /// Steps of 20 ms that were made up.
     pub concealed: u64,
-    /// The share of what was heard that was made up, 0 to 1.
-    pub concealed_share: f64,
-    /// Share of messages that the circuit did not deliver, 0 to 1.
-    pub message_loss: f64,
+    /// The share of what was heard that was made up, 0 to 1; unknown of programs that do not tell.
+    pub concealed_share: Option<f64>,
+    /// Share of messages that the circuit did not deliver, 0 to 1; unknown of programs that do not tell.
+    pub message_loss: Option<f64>,
     /// Mouth to ear, found in the sound.
     pub mouth_to_ear: Option<MouthToEar>,
     /// R of the E-model for the median delay and the share made up.
@@ -52,10 +52,30 @@ impl Heard {
             described: frames.described,
             late: frames.late,
             concealed: frames.concealed,
-            concealed_share,
-            message_loss: listener.stats.loss,
+            concealed_share: Some(concealed_share),
+            message_loss: Some(listener.stats.loss),
             rating: mouth_to_ear.map(|found| emodel::rating(found.p50_ms, concealed_share)),
             mouth_to_ear,
+            scores: Vec::new(),
+        }
+    }
+}
+
+impl Heard {
+    /// What was heard from a program that tells nothing about itself: only what the sound shows.
+    #[must_use]
+    pub fn untold(mouth_to_ear: Option<MouthToEar>) -> Heard {
+        Heard {
+            expected: 0,
+            played: 0,
+            recovered: 0,
+            described: 0,
+            late: 0,
+            concealed: 0,
+            concealed_share: None,
+            message_loss: None,
+            mouth_to_ear,
+            rating: None,
             scores: Vec::new(),
         }
     }
@@ -115,10 +135,10 @@ impl Row {
 
     /// Both directions together: the share of what was heard that was made up.
     #[must_use]
-    pub fn concealed_share(&self) -> f64 {
+    pub fn concealed_share(&self) -> Option<f64> {
         let sum = |count: fn(&Heard) -> u64| self.heard.iter().map(count).sum::<u64>();
         let heard = sum(|heard| heard.played + heard.concealed);
-        if heard == 0 { 0.0 } else { sum(|heard| heard.concealed) as f64 / heard as f64 }
+        (heard > 0).then(|| sum(|heard| heard.concealed) as f64 / heard as f64)
     }
 
     /// The worse direction's 99th percentile of mouth-to-ear, ms.
@@ -174,7 +194,8 @@ impl QualityTable {
     fn cells(row: &Row) -> [String; 12] {
         let number =
             |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
-        let lost = mean(row.heard.iter().map(|heard| heard.message_loss));
+        let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{:.2} %", value * 100.0));
+        let lost = mean(row.heard.iter().filter_map(|heard| heard.message_loss));
         let rating = mean(row.heard.iter().filter_map(|heard| heard.rating));
         [
             row.profile.clone(),
@@ -182,8 +203,8 @@ impl QualityTable {
             number(row.mean_score(|score| Some(score.pesq)), 2),
             number(row.lowest_pesq(), 2),
             number(row.mean_score(|score| score.visqol), 2),
-            format!("{:.2} %", row.concealed_share() * 100.0),
-            format!("{:.2} %", lost.unwrap_or(0.0) * 100.0),
+            share(row.concealed_share()),
+            share(lost),
             number(row.p50_ms(), 0),
             number(row.p99_ms(), 0),
             row.added_p99_ms.map_or("–".to_owned(), |added| format!("{added:+.0}")),

@@ -74,8 +74,8 @@ fn the_table_is_markdown_and_says_what_is_missing() {
         described: 1,
         late: 0,
         concealed: 3,
-        concealed_share: 0.03,
-        message_loss: 0.05,
+        concealed_share: Some(0.03),
+        message_loss: Some(0.05),
         mouth_to_ear: None,
         rating: None,
         scores: Vec::new(),
@@ -90,7 +90,7 @@ fn the_table_is_markdown_and_says_what_is_missing() {
         kbit_s: Some([240.0, 250.0]),
         ended_early: false,
     };
-    assert!((row.concealed_share() - 0.03).abs() < 1e-9);
+    assert!((row.concealed_share().unwrap() - 0.03).abs() < 1e-9);
     let text = QualityTable { rows: vec![row] }.to_string();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");

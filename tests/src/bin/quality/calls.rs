@@ -63,7 +63,7 @@ impl Series<'_> {
                 heard.scores = scorer.score(pairs)?;
             }
         }
-        eprintln!("{name}, {}: {:.2} % made up", setting.name, row.concealed_share() * 100.0);
+        eprintln!("{name}, {}: {:.2} % made up", setting.name, row.concealed_share().unwrap_or(0.0) * 100.0);
         Ok(row)
     }
 

@@ -47,9 +47,12 @@ pub struct Options {
     /// Keep what was said and heard in this directory.
     #[arg(long)]
     keep: Option<PathBuf>,
-    /// Measure a call over a private Tor network on the same profiles instead; needs root and Debian's tor.
+    /// Measure calls of others on the same profiles instead, over a private Tor network and over Mumble; needs root (`make setup-peers`).
     #[arg(long)]
     peers: bool,
+    /// Measure this one of the others only (can be given again).
+    #[arg(long, value_enum)]
+    peer: Vec<peers::Peer>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -89,9 +92,9 @@ fn measure(options: &Options) -> Result<String, AnyError> {
     let check = scorer.as_ref().map(|scorer| scorer.check(&speech, &directory)).transpose()?;
     let talk = Duration::from_secs(options.seconds);
     let (directory, scorer, speech) = (directory.as_path(), scorer.as_ref(), &speech);
-    let rows = if options.peers {
-        let peers = peers::Peers { talk, seed: options.seed, speech, directory, scorer };
-        profiles.iter().map(|(name, profile)| peers.tor(name, profile)).collect::<Result<_, _>>()?
+    let rows = if options.peers || !options.peer.is_empty() {
+        let wanted = if options.peers { &peers::Peer::ALL[..] } else { &options.peer };
+        peers::Peers { talk, seed: options.seed, speech, directory, scorer }.measure(&profiles, wanted)
     } else {
         let between_relays = Duration::from_millis(options.relay_delay);
         let series = calls::Series { talk, between_relays, seed: options.seed, speech, directory, scorer };

@@ -1,4 +1,4 @@
-//! `zmesh-quality --peers`: a call carried by TCP through a private Tor network, on the same profiles.
+//! `zmesh-quality --peers`: calls of others on the same profiles: one carried by TCP through a private Tor network, and one over Mumble.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -17,9 +17,10 @@ use zmesh_tests::quality::emodel;
 use zmesh_tests::quality::end::Tape;
 use zmesh_tests::quality::peers::carried::{JOIN_WITHIN, Stream, join_two};
 use zmesh_tests::quality::peers::homes::{Homes, SERVERS, Who};
+use zmesh_tests::quality::peers::mumble::MumbleCall;
 use zmesh_tests::quality::report::{Heard, Row};
 use zmesh_tests::quality::run::tape_delay;
-use zmesh_tests::quality::score::{Scorer, cut};
+use zmesh_tests::quality::score::{Score, Scorer, cut};
 use zmesh_tests::quality::speech::Speech;
 use zmesh_voice::audio::wav::read_wav;
 use zmesh_voice::audio::{AtEnd, Input, Output};
@@ -104,6 +105,20 @@ async fn person(
     Ok(serde_json::to_string(&report)?)
 }
 
+/// Whose calls are measured beside ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Peer {
+    /// Our voice application, carried by TCP through Tor.
+    Tor,
+    /// Mumble's server and clients, by UDP.
+    Mumble,
+}
+
+impl Peer {
+    /// All of them.
+    pub(crate) const ALL: [Peer; 2] = [Peer::Tor, Peer::Mumble];
+}
+
 /// What a measurement of a peer needs.
 pub(crate) struct Peers<'a> {
     pub(crate) talk: Duration,
@@ -114,6 +129,24 @@ pub(crate) struct Peers<'a> {
 }
 
 impl Peers<'_> {
+    /// A row for every profile and peer. A call that fails is told and left out: the others took minutes of real time.
+    pub(crate) fn measure(&self, profiles: &[(String, Profile)], wanted: &[Peer]) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for (name, profile) in profiles {
+            for peer in wanted {
+                let row = match peer {
+                    Peer::Tor => self.tor(name, profile),
+                    Peer::Mumble => self.mumble(name, profile),
+                };
+                match row {
+                    Ok(row) => rows.push(row),
+                    Err(error) => eprintln!("{name}, {peer:?}: NOT MEASURED: {error}"),
+                }
+            }
+        }
+        rows
+    }
+
     /// A call over Tor on this profile.
     pub(crate) fn tor(&self, name: &str, profile: &Profile) -> Result<Row, AnyError> {
         let homes = Homes::build(profile, self.seed)?;
@@ -158,6 +191,34 @@ impl Peers<'_> {
             .spawn()?)
     }
 
+    /// A call over Mumble on this profile.
+    pub(crate) fn mumble(&self, name: &str, profile: &Profile) -> Result<Row, AnyError> {
+        let homes = Homes::build(profile, self.seed)?;
+        eprintln!("{name}: starting a Mumble server and two clients");
+        let [caller, answerer] = MumbleCall::start(&homes)?.talk(&homes, self.speech, self.talk)?;
+        let heard = |number: usize, talker: &Tape, listener: &Tape| -> Result<Heard, AnyError> {
+            let mut heard = Heard::untold(tape_delay(talker, listener, self.speech, None));
+            heard.scores = self.scores(&format!("{name}-mumble-{number}"), talker, listener)?;
+            Ok(heard)
+        };
+        Ok(Row {
+            profile: name.to_owned(),
+            setting: "Mumble, UDP",
+            seed: self.seed,
+            seconds: self.talk.as_secs_f64(),
+            heard: [heard(0, &caller, &answerer)?, heard(1, &answerer, &caller)?],
+            added_p99_ms: None,
+            kbit_s: None,
+            ended_early: false,
+        })
+    }
+
+    fn scores(&self, name: &str, talker: &Tape, listener: &Tape) -> Result<Vec<Score>, AnyError> {
+        let Some(scorer) = self.scorer else { return Ok(Vec::new()) };
+        let file = name.replace([' ', ',', '/', '.'], "_");
+        Ok(scorer.score(cut(self.directory, &file, talker, listener, self.speech)?)?)
+    }
+
     /// The row of a call of two real processes, from their reports and recordings: the answerer's, then the caller's.
     fn row(&self, name: &str, what: &'static str, reports: &[Value], files: &[PathBuf]) -> Result<Row, AnyError> {
         let mut tapes = Vec::new();
@@ -185,16 +246,13 @@ impl Peers<'_> {
                 described: count("frames_described"),
                 late: count("frames_late"),
                 concealed: count("frames_concealed"),
-                concealed_share: share("concealed"),
-                message_loss: share("loss"),
+                concealed_share: Some(share("concealed")),
+                message_loss: Some(share("loss")),
                 rating: mouth_to_ear.map(|found| emodel::rating(found.p50_ms, share("concealed"))),
                 mouth_to_ear,
                 scores: Vec::new(),
             };
-            if let Some(scorer) = self.scorer {
-                let file = format!("{name}-{what}-{number}").replace([' ', ',', '/', '.'], "_");
-                found.scores = scorer.score(cut(self.directory, &file, talker, listener, self.speech)?)?;
-            }
+            found.scores = self.scores(&format!("{name}-{what}-{number}"), talker, listener)?;
             heard.push(found);
         }
         let heard = heard.try_into().map_err(|_| "two directions are needed")?;
