@@ -6,8 +6,8 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::Rng;
 use zmesh_proto::directory::{Coordinate, Measure};
 use zmesh_proto::keys::RelayKeys;
-use zmesh_proto::wire::control::vote::{Ballot, Sighting};
 use zmesh_proto::wire::control::RelayFlags;
+use zmesh_proto::wire::control::vote::{Ballot, Sighting};
 use zmesh_proto::wire::descriptor::{Descriptor, DescriptorInfo, Terms};
 
 /// One relay as it is.
@@ -72,7 +72,8 @@ impl Relays {
             control: Vec::new(),
         };
         let keys = RelayKeys::generate(rng, unix);
-        let descriptor = Descriptor::create(&keys, &info, Terms::agreed(unix)).expect("a descriptor that keeps the rules");
+        let descriptor =
+            Descriptor::create(&keys, &info, Terms::agreed(unix)).expect("a descriptor that keeps the rules");
         let mut place = || i16::try_from(rng.next_u64() % 1_000).expect("below 1,000");
         let place = Coordinate { x: place(), y: place(), height: 20 };
         let hash = ring::digest::digest(&ring::digest::SHA256, descriptor.as_bytes());

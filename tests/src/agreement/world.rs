@@ -210,7 +210,11 @@ impl World {
 
     fn send(&mut self, from: usize, to: usize, transmit: Rc<Transmit>, id: u64, gossiped: bool) {
         let bytes = transmit.bytes.len() as u64;
-        if gossiped { self.sent[from].0 += bytes } else { self.sent[from].1 += bytes }
+        if gossiped {
+            self.sent[from].0 += bytes
+        } else {
+            self.sent[from].1 += bytes
+        }
         if self.rng.next_u64() % 1_000 < self.conditions.lost {
             return;
         }
@@ -280,7 +284,8 @@ impl World {
         let current = self.genesis.epoch_at(unix);
         // At the end of an epoch: how many of its document's relays are gone.
         if self.genesis.epoch_at(unix + 120) != current
-            && let Some(document) = self.documents.values().find(|document| document.signed().header().epoch() == current)
+            && let Some(document) =
+                self.documents.values().find(|document| document.signed().header().epoch() == current)
         {
             let gone = document.relays().iter().filter(|entry| !self.relays.has(&entry.id)).count();
             self.gone = self.gone.max(1_000 * gone as u64 / document.relays().len().max(1) as u64);
@@ -318,7 +323,8 @@ impl World {
         let (gossip, repair) = (per_hour(sum(|sent| sent.0)), per_hour(sum(|sent| sent.1)));
         let newest = self.had.keys().max().copied().unwrap_or(0);
         // The document in use is replaced when its successor's epoch begins, or when that is there if that is later.
-        let oldest = self.had.keys().zip(self.had.keys().skip(1)).map(|(a, b)| (b - a) * u64::from(EPOCH)).max().unwrap_or(0);
+        let oldest =
+            self.had.keys().zip(self.had.keys().skip(1)).map(|(a, b)| (b - a) * u64::from(EPOCH)).max().unwrap_or(0);
         let all = acting;
         assert!(
             self.had.iter().all(|(epoch, times)| *epoch == newest || times.len() == all),

@@ -23,7 +23,9 @@ fn a_thousand_relays_and_a_third_of_the_voters_less_one_faulty() {
     assert_eq!(report.epochs, 3);
     for document in world.documents() {
         assert!(document.relays().len() > 950, "{} relays", document.relays().len());
-        assert!(document.relays().iter().all(|entry| entry.measure.capacity < 25_000 && entry.descriptor != [0xee; 32]));
+        assert!(
+            document.relays().iter().all(|entry| entry.measure.capacity < 25_000 && entry.descriptor != [0xee; 32])
+        );
     }
 }
 

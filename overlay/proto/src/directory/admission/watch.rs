@@ -28,8 +28,7 @@ impl Watch {
             return;
         }
         #[expect(clippy::cast_precision_loss, reason = "seconds of a human's time")]
-        let (decay, seen) =
-            ((-(passed as f64) / HALF_LIFE * std::f64::consts::LN_2).exp(), passed.min(GAP) as f64);
+        let (decay, seen) = ((-(passed as f64) / HALF_LIFE * std::f64::consts::LN_2).exp(), passed.min(GAP) as f64);
         self.up = self.up * decay + if is_up { seen } else { 0.0 };
         self.all = self.all * decay + seen;
         self.at = now;
