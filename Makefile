@@ -98,6 +98,7 @@ lab: ## Which translators of addresses (NAT) two nodes get through, in network n
 vectors: ## Write specs/vectors anew (a test checks that they match)
 	$(CARGO) run --locked -p zmesh-sphinx --example vectors
 	$(CARGO) run --locked -p zmesh-fec --example vectors
+	$(CARGO) run --locked -p zmesh-proto --example agreement_vectors
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use zmesh_sphinx::RelayId;
 
-use crate::wire::control::{FormError, Genesis, LoadReport, Reason, Verdict, descriptor_hash};
+use super::Measure;
+use crate::wire::control::vote::{Ballot, Sighting};
+use crate::wire::control::{
+    EpochDocument, FormError, Genesis, LoadReport, Reason, RelayFlags, Snapshot, Verdict, descriptor_hash,
+};
 use crate::wire::descriptor::{Descriptor, DescriptorError, LIFETIME_AGREED};
 use crate::wire::document::{NetworkId, RELAYS_MAX, is_public};
 
@@ -130,6 +134,32 @@ impl Catalogue {
     #[must_use]
     pub fn by_hash(&self, hash: &[u8; 32]) -> Option<&Descriptor> {
         self.descriptors.get(self.hashes.get(hash)?)
+    }
+
+    /// What a voter says of the relays: those that `view` tells an uptime and figures of, because the voter reached them, and whose
+    /// descriptor holds until `until` (unix seconds) at least. See [`super::Chain::ballots_hold_until`].
+    #[must_use]
+    pub fn ballot(&self, until: u64, mut view: impl FnMut(&RelayId) -> Option<(u16, Measure)>) -> Ballot {
+        let seen = self.descriptors.values().filter(|descriptor| descriptor.terms().expires >= until);
+        let sightings = seen.filter_map(|descriptor| {
+            let (uptime, measure) = view(&descriptor.id())?;
+            Some(Sighting {
+                id: descriptor.id(),
+                descriptor: descriptor_hash(descriptor.as_bytes()),
+                uptime: uptime.min(1_000),
+                measure,
+                flags: RelayFlags::said_by(descriptor),
+            })
+        });
+        Ballot { sightings: sightings.collect(), ..Ballot::default() }
+    }
+
+    /// A document with its descriptors, if all of them are here.
+    ///
+    /// # Errors
+    /// One is missing.
+    pub fn snapshot(&self, document: EpochDocument) -> Result<Snapshot, FormError> {
+        Snapshot::new(document, |entry| self.by_hash(&entry.descriptor).cloned())
     }
 
     /// All descriptors, by relay id.

@@ -29,13 +29,15 @@ use crate::wire::control::canonical::FormError;
 use crate::wire::control::{Genesis, Parameters, Reason, Topic, Verdict, VoterSet};
 use crate::wire::document::{NetworkId, SignerId};
 
-/// Most authors of whom something is kept.
+/// Most authors of whom something is kept, besides voters and relays.
 pub const AUTHORS_MAX: usize = 8_192;
 /// Most attestations of one node that are kept, one for each operator of an observer.
 pub const OBSERVERS_MAX: usize = 16;
 /// How many messages of nodes that may only read are taken in a minute, all of them together: their descriptors, so that voters come to
 /// know them at all.
 pub const NEWCOMERS_PER_MINUTE: u32 = 30;
+/// How many authors are looked at to make room for another.
+const EVICTION_LOOKS: usize = 16;
 /// For how long a candidate has to have been watched, in seconds: a day, or three epochs where that is less.
 const CANDIDACY: u64 = 86_400;
 /// Which uptime makes a publisher, in thousandths.
@@ -249,21 +251,18 @@ impl Admission {
     }
 
     fn standing_mut(&mut self, key: &SignerId, now: u64) -> Option<&mut Standing> {
-        if !self.standings.contains_key(key) {
-            if self.standings.len() >= AUTHORS_MAX {
-                // Only strangers in good standing make room: a flood of identities must not wash bans away.
-                let (voters, relays) = (&self.voters, &self.relays);
-                let spare = self
-                    .standings
-                    .iter()
-                    .find(|(key, standing)| {
-                        standing.is_clean(now) && !voters.contains_key(*key) && !relays.contains_key(*key)
-                    })
-                    .map(|(key, _)| *key)?;
-                self.standings.remove(&spare);
-            }
-            self.standings.insert(*key, Standing::new(now));
+        let is_known = |key: &SignerId| self.voters.contains_key(key) || self.relays.contains_key(key);
+        // Voters and relays always have a place; strangers share what there is.
+        if !self.standings.contains_key(key) && self.standings.len() >= AUTHORS_MAX && !is_known(key) {
+            // Only strangers in good standing make room: a flood of identities must not wash bans away. A few are looked at, next to the
+            // new one in the order of keys.
+            let around = self.standings.range(*key..).chain(self.standings.range(..*key)).take(EVICTION_LOOKS);
+            let spare = around
+                .filter(|(key, standing)| standing.is_clean(now) && !is_known(key))
+                .map(|(key, _)| *key)
+                .next()?;
+            self.standings.remove(&spare);
         }
-        self.standings.get_mut(key)
+        Some(self.standings.entry(*key).or_insert_with(|| Standing::new(now)))
     }
 }

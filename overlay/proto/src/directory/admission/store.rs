@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 
 use super::{AUTHORS_MAX, Admission, Attestation, OBSERVERS_MAX, Standing};
-use crate::wire::control::Genesis;
 use crate::wire::control::canonical::{self, FormError, array, rule};
-use crate::wire::document::{NetworkId, SignerId};
+use crate::wire::control::{Genesis, VOTERS_MAX};
+use crate::wire::document::{NetworkId, RELAYS_MAX, SignerId};
 
 /// Largest store, in bytes.
 const STORE_MAX: usize = 64 << 20;
@@ -52,7 +52,11 @@ impl Admission {
         let store: schema::Store = canonical::read_strict(bytes, STORE_MAX)?;
         let network = NetworkId(array(&store.network, "network id")?);
         rule(network == genesis.network_id(), "network id", "has to be that of the genesis")?;
-        rule(store.standings.len() <= AUTHORS_MAX, "list of standings", "has too many entries")?;
+        rule(
+            store.standings.len() <= AUTHORS_MAX + RELAYS_MAX + VOTERS_MAX,
+            "list of standings",
+            "has too many entries",
+        )?;
         let mut admission = Self::new(genesis);
         for kept in store.standings {
             rule(kept.points.is_finite() && kept.points >= 0.0, "points", "have to be a number from 0 on")?;

@@ -1,5 +1,5 @@
-use crate::directory::Catalogue;
 use crate::directory::fixture::{NOW, genesis, info, keys, voter_keys};
+use crate::directory::{ByHand, Catalogue, Chain, Measure};
 use crate::wire::control::{LoadReport, Reason, Verdict};
 use crate::wire::descriptor::{DESCRIPTOR_MAX, Descriptor, DescriptorInfo, LIFETIME_AGREED, Terms};
 use crate::wire::document::NetworkId;
@@ -67,4 +67,29 @@ fn reports_of_load_replace_older_ones_and_fade() {
     assert_eq!(catalogue.offer_load(&sign(&report), NOW + 300), Verdict::Ignore(Reason::Expired));
     let foreign = LoadReport { network: NetworkId([0; 32]), ..report };
     assert_eq!(catalogue.offer_load(&sign(&foreign), NOW), Verdict::Reject(Reason::OtherNetwork));
+}
+
+#[test]
+fn a_ballot_names_what_was_reached_and_lasts() {
+    let keys_of_voters = voter_keys(1);
+    let mut catalogue = Catalogue::new(&genesis(&keys_of_voters, false));
+    let chain = Chain::from_genesis(genesis(&keys_of_voters, false));
+    let until = chain.ballots_hold_until(NOW);
+    assert_eq!(until, NOW + 5 * 3_600, "epoch 3, three epochs long");
+    for number in 1..4u8 {
+        let terms = Terms { expires: until - u64::from(number == 2), ..terms(1) };
+        let made = Descriptor::create(&keys(u64::from(number)), &info(number), terms).unwrap();
+        assert_eq!(catalogue.offer(made.as_bytes(), NOW), Verdict::Accept);
+    }
+    let unreached = keys(3).id();
+    let ballot = catalogue.ballot(until, |id| (*id != unreached).then_some((999, Measure::default())));
+    let ids: Vec<_> = ballot.sightings.iter().map(|sighting| sighting.id).collect();
+    assert_eq!(ids, [keys(1).id()]);
+    let named = catalogue.by_hash(&ballot.sightings[0].descriptor).unwrap();
+    assert_eq!(named.id(), keys(1).id());
+    // A document whose descriptors are all here becomes a snapshot.
+    let descriptors = vec![named.clone()];
+    let document = ByHand::new(&chain, 1, descriptors).sign(&chain, &keys_of_voters).unwrap();
+    assert_eq!(catalogue.snapshot(document.document().clone()).unwrap(), document);
+    assert!(Catalogue::new(chain.genesis()).snapshot(document.document().clone()).is_err());
 }

@@ -18,7 +18,9 @@ pub(super) fn secrets(timing: &Timing, gathered: &Gathered, round: u32) -> Vec<(
         0..LENIENT_ROUND => timing.reveal() - timing.margin(),
         _ => u64::MAX,
     };
-    let timely = |place: &u8| gathered.commitments.get(place).is_some_and(|arrived| arrived.at <= last);
+    let timely = |place: &u8| {
+        !gathered.two_faced.contains(place) && gathered.commitments.get(place).is_some_and(|arrived| arrived.at <= last)
+    };
     gathered
         .reveals
         .keys()
@@ -60,6 +62,7 @@ pub(super) fn is_fair(context: &Context, timing: &Timing, gathered: &Gathered, p
     let secrets_left_out = gathered.reveals.iter().any(|(place, arrived)| {
         arrived.at <= first_reveal
             && gathered.commitments.get(place).is_some_and(|arrived| arrived.at <= first_commitment)
+            && !gathered.two_faced.contains(place)
             && !names(&proposal.secrets, *place)
     });
     let ballots_left_out = gathered.ballots.iter().any(|(place, arrived)| {

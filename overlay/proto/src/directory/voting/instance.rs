@@ -106,9 +106,8 @@ impl Instance {
             return (Verdict::Ignore(Reason::Duplicate), None);
         }
         let twice = known.is_some();
-        if twice && (kind == VoteKind::Ballot && self.gathered.ballots[&place].len() > 1)
-            || self.convicted.contains(&(place, kind, round))
-        {
+        let both_ballots = twice && kind == VoteKind::Ballot && self.gathered.ballots[&place].len() > 1;
+        if both_ballots || self.convicted.contains(&(place, kind, round)) {
             return (Verdict::Ignore(Reason::Equivocation), None);
         }
         if !own && !message.is_signed() {
@@ -116,7 +115,7 @@ impl Instance {
         }
         if twice && kind != VoteKind::Ballot {
             let evidence = self.vote_of(place, kind, round).and_then(|known| Evidence::find(known, &message));
-            self.convicted.insert((place, kind, round));
+            self.note_conviction(place, kind, round);
             return (Verdict::Ignore(Reason::Equivocation), evidence);
         }
         let id = message.id();
@@ -131,7 +130,14 @@ impl Instance {
     pub(super) fn convict(&mut self, first: &VoteMessage, second: &VoteMessage) -> bool {
         debug_assert_eq!(first.voter(), second.voter());
         let vote = first.vote();
-        self.place(&first.voter()).is_some_and(|place| self.convicted.insert((place, vote.kind(), vote.round())))
+        self.place(&first.voter()).is_some_and(|place| self.note_conviction(place, vote.kind(), vote.round()))
+    }
+
+    fn note_conviction(&mut self, place: u8, kind: VoteKind, round: u32) -> bool {
+        if kind == VoteKind::Commitment {
+            self.gathered.two_faced.insert(place);
+        }
+        self.convicted.insert((place, kind, round))
     }
 
     fn store(&mut self, place: u8, message: VoteMessage, now: u64) -> Verdict {

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use sha2::{Digest, Sha256};
-
 use super::instance::Instance;
 use super::lottery;
 use super::memory::{self, Memory, MemoryError};
@@ -13,7 +11,7 @@ use super::timing::epoch_for;
 use super::value::Said;
 use crate::directory::{Chain, ChainError, Fork};
 use crate::keys::SignerKey;
-use crate::wire::control::vote::{Ballot, EVIDENCE_MAX, Evidence, Vote, VoteKind, VoteMessage, commitment};
+use crate::wire::control::vote::{Ballot, Evidence, Vote, VoteKind, VoteMessage, commitment};
 use crate::wire::control::{
     EpochDocument, FormError, HeaderHash, Reason, RelayEntry, SignedHeader, Topic, Verdict, VoterSet,
 };
@@ -49,7 +47,7 @@ pub enum Event {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Timer {
+pub(super) enum Timer {
     /// Propose, unless somebody with a better ticket has.
     Propose(u32),
     /// The proposals had their time.
@@ -68,24 +66,24 @@ enum Timer {
 ///
 /// A node without a key, or one whose key is no voter's, follows and never votes.
 pub struct Voting {
-    chain: Chain,
-    key: Option<SignerKey>,
-    ballot: Ballot,
+    pub(super) chain: Chain,
+    pub(super) key: Option<SignerKey>,
+    pub(super) ballot: Ballot,
     pub(super) instance: Instance,
     /// Votes that this node cast in the instance.
-    cast: Vec<VoteMessage>,
+    pub(super) cast: Vec<VoteMessage>,
     /// It does not know what it voted before: it sits this instance out.
-    abstains: bool,
-    timers: BTreeSet<(u64, Timer)>,
+    pub(super) abstains: bool,
+    pub(super) timers: BTreeSet<(u64, Timer)>,
     /// In this round it may propose now.
-    due: Option<u32>,
-    decided: Option<(u32, HeaderHash)>,
+    pub(super) due: Option<u32>,
+    pub(super) decided: Option<(u32, HeaderHash)>,
     /// The newest document, its signatures and who signed it.
-    last: Option<(SignedHeader, VoterSet)>,
-    document: Option<EpochDocument>,
-    behind: u64,
-    transmits: VecDeque<Transmit>,
-    events: VecDeque<Event>,
+    pub(super) last: Option<(SignedHeader, VoterSet)>,
+    pub(super) document: Option<EpochDocument>,
+    pub(super) behind: u64,
+    pub(super) transmits: VecDeque<Transmit>,
+    pub(super) events: VecDeque<Event>,
 }
 
 impl Voting {
@@ -231,103 +229,6 @@ impl Voting {
     /// Malformed.
     pub fn answer(&self, have: &[u8]) -> Result<Vec<Transmit>, FormError> {
         sync::answer(&self.instance, self.signed(), have)
-    }
-
-    fn handle_vote(&mut self, bytes: &[u8], now: u64) -> Verdict {
-        let id: [u8; 32] = Sha256::digest(bytes).into();
-        if self.instance.has(&id) {
-            return Verdict::Ignore(Reason::Duplicate);
-        }
-        let message = match VoteMessage::peek(bytes) {
-            Ok(message) => message,
-            Err(FormError::TooLarge { .. }) => return Verdict::Reject(Reason::Oversized),
-            Err(_) => return Verdict::Reject(Reason::Malformed),
-        };
-        let (scope, ours) = (message.scope(), self.instance.scope());
-        if scope.network != ours.network {
-            return Verdict::Reject(Reason::OtherNetwork);
-        }
-        if scope != ours {
-            // Anybody can say that it is of a later epoch: a signed header is what moves this node on.
-            return Verdict::Ignore(if scope.previous_epoch < ours.previous_epoch {
-                Reason::Stale
-            } else {
-                Reason::Unrelated
-            });
-        }
-        self.take(message, now, false)
-    }
-
-    fn take(&mut self, message: VoteMessage, now: u64, own: bool) -> Verdict {
-        let (verdict, evidence) = self.instance.accept(message, now, own);
-        if let Some(evidence) = evidence {
-            let bytes = evidence.encode();
-            if bytes.len() <= EVIDENCE_MAX {
-                self.transmits.push_back(Transmit { topic: Topic::Proofs, bytes });
-            }
-            self.events.push_back(Event::Equivocation(Box::new(evidence)));
-        }
-        verdict
-    }
-
-    fn handle_evidence(&mut self, bytes: &[u8]) -> Verdict {
-        let Ok(evidence) = Evidence::decode(bytes) else { return Verdict::Reject(Reason::Malformed) };
-        let (first, second) = evidence.votes();
-        if first.scope().network != self.instance.scope().network {
-            return Verdict::Reject(Reason::OtherNetwork);
-        }
-        if first.scope() != self.instance.scope() {
-            return Verdict::Ignore(Reason::Unrelated);
-        }
-        if self.instance.place(&evidence.voter()).is_none() {
-            return Verdict::Reject(Reason::NotEntitled);
-        }
-        match self.instance.convict(first, second) {
-            true => {
-                self.events.push_back(Event::Equivocation(Box::new(evidence)));
-                Verdict::Accept
-            }
-            false => Verdict::Ignore(Reason::Duplicate),
-        }
-    }
-
-    fn handle_header(&mut self, bytes: &[u8], now: u64) -> Verdict {
-        let Ok(signed) = SignedHeader::decode(bytes) else { return Verdict::Reject(Reason::Malformed) };
-        if signed.header().hash() == self.chain.head().hash {
-            return Verdict::Ignore(Reason::Duplicate);
-        }
-        match self.chain.verify(&signed) {
-            Ok(()) => {
-                let relays = self.instance.value(&signed.header().hash()).map(|value| value.relays.clone());
-                self.conclude(signed, relays, now);
-                Verdict::Accept
-            }
-            Err(ChainError::NotNewer { .. }) => {
-                self.look_for_fork(&signed);
-                Verdict::Ignore(Reason::Stale)
-            }
-            Err(ChainError::OtherVoters { .. } | ChainError::OtherPast { .. }) => {
-                // It may be a lie: this is said once for each epoch, and nothing rests on it.
-                let epoch = signed.header().epoch();
-                if epoch > self.behind {
-                    self.behind = epoch;
-                    self.events.push_back(Event::Behind { epoch });
-                }
-                Verdict::Ignore(Reason::Unrelated)
-            }
-            Err(ChainError::OtherNetwork(_)) => Verdict::Reject(Reason::OtherNetwork),
-            Err(ChainError::AgainstRules(_)) => Verdict::Reject(Reason::AgainstRules),
-            Err(_) => Verdict::Reject(Reason::Forged),
-        }
-    }
-
-    fn look_for_fork(&mut self, signed: &SignedHeader) {
-        let Some((last, voters)) = &self.last else { return };
-        if let Some(fork) = Fork::find(last, signed)
-            && fork.verify(self.chain.genesis(), voters).is_ok()
-        {
-            self.events.push_back(Event::Forked(Box::new(fork)));
-        }
     }
 
     fn run(&mut self, now: u64) {
@@ -481,7 +382,7 @@ impl Voting {
         true
     }
 
-    fn conclude(&mut self, signed: SignedHeader, relays: Option<Vec<RelayEntry>>, now: u64) {
+    pub(super) fn conclude(&mut self, signed: SignedHeader, relays: Option<Vec<RelayEntry>>, now: u64) {
         let voters = self.chain.head().voters.clone();
         if self.chain.advance(&signed).is_err() {
             // What this node counted itself is sound, and what came from others was verified.

@@ -19,6 +19,7 @@ mod instance;
 mod lottery;
 mod machine;
 mod memory;
+mod receive;
 mod rounds;
 mod sync;
 #[cfg(test)]

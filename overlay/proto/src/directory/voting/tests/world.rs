@@ -190,6 +190,13 @@ impl World {
                     let time = self.time_of(to);
                     let verdict = self.nodes[to].handle_message(transmit.topic, &transmit.bytes, time);
                     self.rejected += usize::from(matches!(verdict, Verdict::Reject(_)));
+                    // As gossip does: to some others.
+                    for _ in 0..usize::from(verdict == Verdict::Accept) * 2 {
+                        let other = self.below(self.nodes.len());
+                        if other != to && self.manners[to] != Manner::Whisperer {
+                            self.send(other, transmit.clone());
+                        }
+                    }
                     self.drain(to);
                 }
             }
