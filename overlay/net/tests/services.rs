@@ -157,6 +157,18 @@ async fn a_connection_is_shared_by_its_token_only_and_ports_can_be_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_prove_the_key_in_the_descriptor_is_refused() {
+    let testnet = testnet(relays(8)).await;
+    let (service, client) = (node(&testnet).await, node(&testnet).await);
+    let options = ServiceOptions::default().introduction_points(1).forge_key();
+    let listener = timeout(SOON, service.listen_with(&key(8), options)).await.expect("in time").expect("up");
+    let dialled = dial(&client, &key(8), 8).await;
+    assert!(matches!(dialled, Err(DialError::WrongKey)), "{dialled:?}");
+    assert_eq!(listener.stats().met, 0, "no handshake was finished");
+    testnet.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whom_nobody_published_is_not_found_and_a_small_network_says_so() {
     let testnet = testnet(relays(6)).await;
     let client = node(&testnet).await;

@@ -17,8 +17,8 @@ use crate::shard::Shard;
 /// How long QUIC's handshake may take, the other side's last steps included.
 const HANDSHAKE: Duration = Duration::from_secs(15);
 
-/// The other side's address: there is one, and nobody asks for it.
-const PEER: RelayId = RelayId([0; 16]);
+/// The other side's address: a made-up one, as for exits.
+const PEER: RelayId = RelayId([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
 /// Why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]

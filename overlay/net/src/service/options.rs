@@ -18,11 +18,20 @@ pub struct ServiceOptions {
     pub(crate) hops: usize,
     pub(crate) ports: Option<Vec<u16>>,
     pub(crate) answers: usize,
+    pub(crate) forge_key: bool,
 }
 
 impl Default for ServiceOptions {
     fn default() -> Self {
-        Self { state: None, intros: INTROS, clients: CLIENTS, hops: DEFAULT_HOPS, ports: None, answers: 8 }
+        Self {
+            state: None,
+            intros: INTROS,
+            clients: CLIENTS,
+            hops: DEFAULT_HOPS,
+            ports: None,
+            answers: 8,
+            forge_key: false,
+        }
     }
 }
 
@@ -59,6 +68,14 @@ impl ServiceOptions {
     #[must_use]
     pub fn ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
         self.ports = Some(ports.into_iter().collect());
+        self
+    }
+
+    /// Has the service prove another key than the one in its descriptor, to see that clients refuse it.
+    #[cfg(feature = "testnet")]
+    #[must_use]
+    pub fn forge_key(mut self) -> Self {
+        self.forge_key = true;
         self
     }
 

@@ -3,7 +3,7 @@
 //! The caller opens a stream to the service and is given a fresh invite by it, end to end encrypted; from there on the call goes as by any other
 //! invite, over circuits of its own to a meeting relay of the answerer's choice.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
@@ -31,7 +31,7 @@ const HAND_OVER: Duration = Duration::from_secs(60);
 const LINE_MAX: u64 = 4096;
 
 /// Brings the service up that is called.
-pub(super) async fn listen(node: &Node, key: &PathBuf, json: bool) -> Outcome<Listener> {
+pub(super) async fn listen(node: &Node, key: &Path, json: bool) -> Outcome<Listener> {
     let options = ServiceOptions::default().state(beside(key)).ports([PORT]);
     term::progress("building circuits to introduction points, and leaving the descriptor at relays");
     let listener = node.listen_with(&load_or_make(key)?, options).await.map_err(|error| not_published(&error))?;

@@ -81,12 +81,13 @@ impl Listener {
         let tls = TlsKey::generate(&mut entropy::rng());
         let server = quic::server_config(&tls.pkcs8(), &tls.public(), quic::SERVICE)
             .map_err(|error| ListenError::Tls(error.to_string()))?;
+        let announced = if options.forge_key { TlsKey::generate(&mut entropy::rng()).public() } else { tls.public() };
         let address = key.address();
         let (streams, accepted) = mpsc::channel(WAITING);
         let (begun, mut told) = watch::channel(Begun::Not(String::new()));
         let stats = SharedStats::default();
         let service =
-            Service::new(origin, key, options, second, (tls.public(), server), streams, Arc::clone(&stats), begun);
+            Service::new(origin, key, options, second, (announced, server), streams, Arc::clone(&stats), begun);
         let running = tokio::spawn(service.run()).abort_handle();
         let listener = Self { address, streams: AsyncMutex::new(accepted), stats, running };
         let told = told.wait_for(|begun| !matches!(begun, Begun::Not(_))).await;
