@@ -24,7 +24,9 @@ pub use chunks::{
     Address, AddressError, ChunkError, ChunkMetrics, ChunkOptions, ChunkProgress, ChunkStore, Fetched, Published,
     Shortage,
 };
-pub use directory::{DirectoryError, DirectoryEvent, EntryFault, Publication, PublishError, SourceError, UpdateBy};
+pub use directory::{
+    DirectoryError, DirectoryEvent, DocumentMetrics, EntryFault, Publication, PublishError, SourceError, UpdateBy,
+};
 pub use zmesh_proto::directory::{Lie, Network, Warning};
 pub use zmesh_proto::keys::RelayKeys;
 pub use zmesh_proto::wire::bootstrap::{Bootstrap, BootstrapError};

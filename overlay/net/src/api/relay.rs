@@ -12,7 +12,7 @@ use zmesh_proto::wire::descriptor::Descriptor;
 
 use super::{NodeError, PathSpec};
 use crate::chunks::{ChunkMetrics, ChunkStore, Keeper, cut};
-use crate::directory::{DocumentStore, Publication, PublishError};
+use crate::directory::{DocumentMetrics, DocumentStore, Publication, PublishError};
 use crate::egress::Egress;
 use crate::exit::ExitServer;
 use crate::origin::Origin;
@@ -312,6 +312,9 @@ pub struct RelayMetrics {
     /// What it keeps.
     #[serde(flatten)]
     pub chunks: ChunkMetrics,
+    /// What it gives of documents.
+    #[serde(flatten)]
+    pub documents: DocumentMetrics,
 }
 
 /// A running relay. Dropping it ends the relay without waiting; see [`RelayHandle::shutdown`].
@@ -408,6 +411,7 @@ impl RelayHandle {
             sessions,
             streams,
             chunks: self.keeper.as_ref().map(|keeper| keeper.metrics()).unwrap_or_default(),
+            documents: self.documents.as_ref().map(|documents| documents.metrics()).unwrap_or_default(),
         })
     }
 
