@@ -30,7 +30,9 @@ pub use chunks::{
     Address, AddressError, ChunkError, ChunkMetrics, ChunkOptions, ChunkProgress, ChunkStore, Fetched, Published,
     Shortage,
 };
-pub use directory::{DirectoryError, DirectoryEvent, EntryFault, Publication, PublishError, SourceError, UpdateBy};
+pub use directory::{
+    DirectoryError, DirectoryEvent, DocumentMetrics, EntryFault, Publication, PublishError, SourceError, UpdateBy,
+};
 pub use service::{
     DialError, ListenError, Listener, ListenerStats, ServiceAddress, ServiceAddressError, ServiceKey, ServiceOptions,
 };

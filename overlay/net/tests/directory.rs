@@ -45,14 +45,6 @@ impl Told {
         })
         .await
     }
-
-    async fn warned(&mut self) -> Warning {
-        self.wait("a warning", |event| match event {
-            DirectoryEvent::Warned(warning) => Some(*warning),
-            _ => None,
-        })
-        .await
-    }
 }
 
 /// Starts a client; gives what it was told also when it did not start.
@@ -315,7 +307,12 @@ async fn a_client_that_is_shown_nothing_new_says_so_and_recovers() {
     let mut network = network(AgreedConfig::default()).await;
     let (node, mut told) = client(network.bootstrap(&[0]), None).await;
     let epoch = network.held().epoch();
-    let warning = told.warned().await;
+    let warning = told
+        .wait("old documents", |event| match event {
+            DirectoryEvent::Warned(warning @ Warning::Old { .. }) => Some(*warning),
+            _ => None,
+        })
+        .await;
     assert!(matches!(warning, Warning::Old { epoch: old, epochs } if old == epoch && epochs > 2), "{warning:?}");
     assert!(warning.to_string().contains("you may be cut off"));
     network.advance(|_| true).await.expect("agreed");

@@ -16,7 +16,7 @@ use super::traversal::{Helpers, Traversal};
 use super::{NodeError, PathSpec};
 use crate::carrier::{Fallback, WebSocketServer};
 use crate::chunks::{ChunkMetrics, ChunkStore, Keeper, cut};
-use crate::directory::{DocumentStore, Publication, PublishError};
+use crate::directory::{DocumentMetrics, DocumentStore, Publication, PublishError};
 use crate::egress::Egress;
 use crate::exit::ExitServer;
 use crate::origin::{Choosing, Origin};
@@ -371,6 +371,9 @@ pub struct RelayMetrics {
     /// What it keeps.
     #[serde(flatten)]
     pub chunks: ChunkMetrics,
+    /// What it gives of documents.
+    #[serde(flatten)]
+    pub documents: DocumentMetrics,
 }
 
 /// A running relay. Dropping it ends the relay without waiting; see [`RelayHandle::shutdown`].
@@ -543,6 +546,7 @@ impl RelayHandle {
             service_descriptors,
             service_introductions,
             chunks: self.keeper.as_ref().map(|keeper| keeper.metrics()).unwrap_or_default(),
+            documents: self.documents.as_ref().map(|documents| documents.metrics()).unwrap_or_default(),
         })
     }
 

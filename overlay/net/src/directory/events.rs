@@ -152,7 +152,7 @@ impl From<FetchStop> for EntryFault {
 #[non_exhaustive]
 pub enum DirectoryError {
     /// No entry relay and no relay that was known before gave a document that can be used.
-    #[error("none of {} relays gave a document of the network that can be used; the last one: {}", faults.len(), last(faults))]
+    #[error("none of {} relays gave a document of the network that can be used; the last one: {}", .faults.len(), last(.faults))]
     NoEntry {
         /// Every relay that was tried, with what was wrong.
         faults: Vec<(RelayId, EntryFault)>,

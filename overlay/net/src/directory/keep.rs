@@ -56,13 +56,13 @@ pub(crate) async fn keep(
     mut held: Held,
     outlook: Arc<Outlook>,
 ) {
-    let mut tries = 0;
+    let (mut tries, mut split) = (0, None);
     loop {
         let (Some(origin), Some(liars)) = (origin.upgrade(), liars.upgrade()) else { return };
         if origin.shard.is_stopping() {
             return;
         }
-        let mut round = Round { client: &client, origin: &origin, liars: &liars, held: &mut held };
+        let mut round = Round { client: &client, origin: &origin, liars: &liars, held: &mut held, split: &mut split };
         let warning = round.run().await;
         if outlook.set(warning) {
             client.tell(warning.map_or(DirectoryEvent::Recovered, DirectoryEvent::Warned));
@@ -85,6 +85,8 @@ struct Round<'a> {
     origin: &'a Arc<Origin>,
     liars: &'a Arc<Liars>,
     held: &'a mut Held,
+    /// Two histories were seen in this run.
+    split: &'a mut Option<Warning>,
 }
 
 impl Round<'_> {
@@ -97,7 +99,8 @@ impl Round<'_> {
         for (relay, lie) in &comparison.liars {
             self.client.tell(DirectoryEvent::RelayLied { relay: *relay, lie: lie.clone() });
         }
-        if let Some(split) = comparison.split.clone() {
+        if let Some(split) = comparison.split.take() {
+            self.split.get_or_insert(Warning::TwoHistories { epoch: split.epoch });
             self.client.tell(DirectoryEvent::TwoHistories(split));
         }
         let epoch_now = self.held.chain().genesis().epoch_at(clock::unix_seconds());
@@ -105,7 +108,8 @@ impl Round<'_> {
         self.client.tell(DirectoryEvent::Compared { agree, asked });
         // Relays that have not heard of what came this moment are not behind.
         comparison.stale.retain(|(_, epoch)| *epoch + 1 < self.held.epoch());
-        comparison.warning(self.held.epoch(), epoch_now)
+        // Whoever has seen two histories of a network does not forget it.
+        self.split.or_else(|| comparison.warning(self.held.epoch(), epoch_now))
     }
 
     /// Asks relays, takes what is newer, and gives the comparison with what was held before.
@@ -128,8 +132,9 @@ impl Round<'_> {
             answers.push(Answer { source, head });
         }
         let comparison = compare(self.held.known(), &said);
-        // Of two histories this node takes neither: the document that it has stays until it ends.
+        // Of two histories this node takes neither, now and later: the document that it has stays until it ends.
         if comparison.split.is_none()
+            && self.split.is_none()
             && let Some(relay) = giver(&comparison)
             && let Some(answer) = answers.iter().find(|answer| answer.source.relay() == relay)
             && let Err(reason) = self.update(answer).await

@@ -17,7 +17,7 @@ mod store;
 
 pub use events::{DirectoryError, DirectoryEvent, EntryFault, UpdateBy};
 pub use source::SourceError;
-pub use store::{Publication, PublishError};
+pub use store::{DocumentMetrics, Publication, PublishError};
 
 pub(crate) use client::{Client, Settings, Teller};
 pub(crate) use keep::{Outlook, keep};

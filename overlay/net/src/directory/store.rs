@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -76,6 +77,18 @@ pub enum PublishError {
     },
 }
 
+/// What a relay gave of documents so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize)]
+#[non_exhaustive]
+pub struct DocumentMetrics {
+    /// Requests that were answered.
+    pub documents_given: u64,
+    /// Bytes of documents in these answers.
+    pub document_bytes: u64,
+    /// Requests that were not: over the relay's rate, or for what it does not have.
+    pub document_refusals: u64,
+}
+
 /// The newest document, ready to be given.
 struct Served {
     head: Head,
@@ -90,6 +103,9 @@ pub(crate) struct DocumentStore {
     genesis: Bytes,
     served: RwLock<Option<Arc<Served>>>,
     pace: Mutex<Pace>,
+    given: AtomicU64,
+    bytes: AtomicU64,
+    refused: AtomicU64,
     /// Stops in the middle of every document, to see that clients find out.
     #[cfg(feature = "testnet")]
     cut: std::sync::atomic::AtomicBool,
@@ -111,6 +127,9 @@ impl DocumentStore {
             genesis: genesis.into(),
             served: RwLock::default(),
             pace,
+            given: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             #[cfg(feature = "testnet")]
             cut: false.into(),
         })
@@ -161,8 +180,30 @@ impl DocumentStore {
         Ok(())
     }
 
+    /// What the relay gave so far.
+    pub(crate) fn metrics(&self) -> DocumentMetrics {
+        DocumentMetrics {
+            documents_given: self.given.load(Ordering::Relaxed),
+            document_bytes: self.bytes.load(Ordering::Relaxed),
+            document_refusals: self.refused.load(Ordering::Relaxed),
+        }
+    }
+
     /// Answers a request, if the relay's rate allows it.
     pub(crate) fn answer(&self, ask: DocumentAsk) -> Result<Answer, Failure> {
+        let answer = self.find(ask);
+        match &answer {
+            Ok(Answer::Head(_)) => self.given.fetch_add(1, Ordering::Relaxed),
+            Ok(Answer::Bytes(parts)) => {
+                self.bytes.fetch_add(parts.iter().map(|part| part.len() as u64).sum(), Ordering::Relaxed);
+                self.given.fetch_add(1, Ordering::Relaxed)
+            }
+            Err(_) => self.refused.fetch_add(1, Ordering::Relaxed),
+        };
+        answer
+    }
+
+    fn find(&self, ask: DocumentAsk) -> Result<Answer, Failure> {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner).clone();
         let parts = match ask {
             DocumentAsk::Genesis => vec![self.genesis.clone()],
@@ -265,6 +306,9 @@ mod tests {
         store.publish(Publication { snapshot: vec![1; 16 << 20], ..publication(5) }, None).unwrap();
         let given = (0..50).filter(|_| store.answer(DocumentAsk::Snapshot).is_ok()).count();
         assert_eq!(given, 4, "a burst of 64 MiB");
+        let metrics = store.metrics();
+        assert_eq!((metrics.documents_given, metrics.document_refusals), (4, 46));
+        assert_eq!(metrics.document_bytes, 64 << 20);
         assert!(store.answer(DocumentAsk::Head).is_ok(), "a head costs nothing");
     }
 }

@@ -26,12 +26,12 @@ pub fn next_refresh(chain: &Chain, unix_now: u64, rng: &mut impl Rng) -> Duratio
     (until + within).max(SHORTEST)
 }
 
-/// How long to wait after the `tries`-th try in a row that brought nothing new, the first one being 1.
+/// How long to wait after the `tries`-th try in a row that brought nothing new, the first one being 1: an epoch at most.
 #[must_use]
 pub fn retry_after(chain: &Chain, tries: u32, rng: &mut impl Rng) -> Duration {
     let length = u64::from(chain.genesis().terms().epoch_length);
     let first = span(length, 4 + below(rng, 8));
-    (first * (1 << tries.saturating_sub(1).min(6))).clamp(SHORTEST, LONGEST)
+    (first * (1 << tries.saturating_sub(1).min(6))).clamp(SHORTEST, LONGEST.min(Duration::from_secs(length)))
 }
 
 /// So many hundredths of so many seconds.
