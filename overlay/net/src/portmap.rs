@@ -11,8 +11,8 @@ use crab_nat::{
 use igd_next::aio::tokio::search_gateway;
 use igd_next::{PortMappingProtocol, SearchOptions};
 
-use crate::shard::{Command, Shard};
 use crate::local;
+use crate::shard::{Command, Shard};
 
 /// For how long a port is asked for; it is renewed at half of that.
 const LEASE: Duration = Duration::from_secs(3600);

@@ -19,7 +19,8 @@ fn document(keys: &[RelayKeys], addresses: &[SocketAddr], rng: &mut Generator) -
     let (now, life) = (unix(), 3600);
     let signer = SignerKey::generate(rng);
     let signers = vec![SignerId(signer.public())];
-    let terms = DraftTerms { name: "test".into(), test_network: true, valid_after: now, valid_until: now + life, signers };
+    let terms =
+        DraftTerms { name: "test".into(), test_network: true, valid_after: now, valid_until: now + life, signers };
     let mut draft = Draft::new(terms).expect("terms");
     for (at, (keys, address)) in keys.iter().zip(addresses).enumerate() {
         let info = DescriptorInfo {
@@ -75,7 +76,8 @@ async fn relays(count: usize) -> Relays {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_goes_over_websocket_where_udp_leads_nowhere() {
     let relays = relays(5).await;
-    let node = || Node::builder().network(Arc::clone(&relays.blocked)).fallbacks(relays.fallbacks.clone()).spares(0).start();
+    let node =
+        || Node::builder().network(Arc::clone(&relays.blocked)).fallbacks(relays.fallbacks.clone()).spares(0).start();
     let (callee, caller) = (node().await.expect("a node"), node().await.expect("a node"));
     let meeting = relays.keys[4].id();
     let patience = tokio::time::Instant::now() + Duration::from_secs(60);
@@ -97,7 +99,8 @@ async fn a_call_goes_over_websocket_where_udp_leads_nowhere() {
     }
     for side in [&waiting, &joined] {
         for number in 0..50 {
-            let message = tokio::time::timeout(Duration::from_secs(10), side.recv()).await.expect("it comes").expect("open");
+            let message =
+                tokio::time::timeout(Duration::from_secs(10), side.recv()).await.expect("it comes").expect("open");
             assert_eq!(message, [number; 480], "TCP loses and reorders nothing");
         }
     }
@@ -112,7 +115,9 @@ async fn who_speaks_no_tls_gets_nothing() {
     let relays = relays(1).await;
     let address = relays.handles[0].websocket_address().expect("it serves");
     let mut tcp = tokio::net::TcpStream::connect(address).await.expect("it listens");
-    tcp.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n").await.expect("sent");
+    tcp.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+        .await
+        .expect("sent");
     let mut answer = Vec::new();
     let _ = tokio::time::timeout(Duration::from_secs(10), tcp.read_to_end(&mut answer)).await.expect("it hangs up");
     assert!(!answer.starts_with(b"HTTP"), "without TLS there is no HTTP");

@@ -59,7 +59,9 @@ impl Kind {
     pub(crate) fn rules(self, inside: &str) -> String {
         match self {
             Self::Open | Self::Ipv6Only => String::new(),
-            Self::FullCone => translator("masquerade", &format!("iifname wan udp dport 1024-65535 dnat to {inside} ;"), ""),
+            Self::FullCone => {
+                translator("masquerade", &format!("iifname wan udp dport 1024-65535 dnat to {inside} ;"), "")
+            }
             Self::AddressRestricted => {
                 let forward = "iifname lan oifname wan update @met { ip daddr } ; iifname wan oifname lan ip saddr @met accept ; \
                                ct state established accept ; iifname wan drop ;";
@@ -68,7 +70,9 @@ impl Kind {
             }
             Self::PortRestricted | Self::Double | Self::Cgnat | Self::Upnp => translator("masquerade", "", CLOSED),
             Self::Symmetric => translator("masquerade fully-random", "", CLOSED),
-            Self::UdpBlocked => translator("masquerade", "", "meta l4proto udp drop ; ct state established accept ; iifname wan drop ;"),
+            Self::UdpBlocked => {
+                translator("masquerade", "", "meta l4proto udp drop ; ct state established accept ; iifname wan drop ;")
+            }
         }
     }
 }

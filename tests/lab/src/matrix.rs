@@ -97,7 +97,8 @@ pub(crate) async fn run(only: &[String], patience: u64, as_json: bool) -> Result
     let outcomes = open_all(&world, &mut running, &kinds, patience).await?;
     let complete = print_matrix(&kinds, &outcomes) & call::between(&world).await?;
     if as_json {
-        let cells: Vec<Value> = outcomes.iter().map(|((a, b), outcome)| json!({ "from": a, "to": b, "outcome": outcome })).collect();
+        let cells: Vec<Value> =
+            outcomes.iter().map(|((a, b), outcome)| json!({ "from": a, "to": b, "outcome": outcome })).collect();
         println!("{}", json!({ "pairs": cells }));
     }
     Ok(complete)
@@ -107,7 +108,9 @@ async fn settle(world: &World, running: &BTreeMap<String, Running>) -> Result<()
     let begun = Instant::now();
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        if let Some((name, why)) = running.iter().find_map(|(name, node)| Some((name, node.said(|said| said.failed.clone())?))) {
+        if let Some((name, why)) =
+            running.iter().find_map(|(name, node)| Some((name, node.said(|said| said.failed.clone())?)))
+        {
             return Err(format!("{name} does not start: {why}"));
         }
         let linked = |name: &String| {
@@ -118,7 +121,11 @@ async fn settle(world: &World, running: &BTreeMap<String, Running>) -> Result<()
             // What relays say of reachability takes a little longer; it is printed with its own time.
             let wait = Duration::from_secs(11).saturating_sub(begun.elapsed());
             tokio::time::sleep(wait).await;
-            eprintln!("all {} nodes are linked to introducers after {:.1} s", running.len(), begun.elapsed().as_secs_f64());
+            eprintln!(
+                "all {} nodes are linked to introducers after {:.1} s",
+                running.len(),
+                begun.elapsed().as_secs_f64()
+            );
             return Ok(());
         }
         if begun.elapsed() > SETTLE {

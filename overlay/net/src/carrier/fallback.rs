@@ -60,7 +60,11 @@ impl FromStr for Fallback {
 impl fmt::Display for Fallback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { relay, host, port, path } = self;
-        if host.contains(':') { write!(f, "{relay}@wss://[{host}]:{port}{path}") } else { write!(f, "{relay}@wss://{host}:{port}{path}") }
+        if host.contains(':') {
+            write!(f, "{relay}@wss://[{host}]:{port}{path}")
+        } else {
+            write!(f, "{relay}@wss://{host}:{port}{path}")
+        }
     }
 }
 

@@ -141,7 +141,10 @@ mod tests {
         }
         let mut seen = 0;
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        while hub.poll_receive(&mut cx, 64, &mut |from, bytes| seen += usize::from(from == to && bytes == [7])).is_ready() {}
+        while hub
+            .poll_receive(&mut cx, 64, &mut |from, bytes| seen += usize::from(from == to && bytes == [7]))
+            .is_ready()
+        {}
         assert_eq!(seen, INCOMING);
         drop(connection);
         assert!(hub.state().connections.is_empty());

@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 pub(crate) use aside::Aside;
-pub use fallback::{Fallback, FallbackError};
 pub(crate) use fallback::watch;
+pub use fallback::{Fallback, FallbackError};
 pub(crate) use hub::Hub;
 pub use websocket::WebSocketServer;
 

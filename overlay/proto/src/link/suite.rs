@@ -113,7 +113,11 @@ impl Suite {
 const SEALED: &str = "Noise_NK_25519_ChaChaPoly_SHA256";
 
 /// The initiator's state of words to the relay with this link key.
-pub(crate) fn sealed_initiator(prologue: &[u8], key: &[u8; 32], seed: &[u8; 32]) -> Result<HandshakeState, snow::Error> {
+pub(crate) fn sealed_initiator(
+    prologue: &[u8],
+    key: &[u8; 32],
+    seed: &[u8; 32],
+) -> Result<HandshakeState, snow::Error> {
     Builder::with_resolver(SEALED.parse()?, Box::new(Resolver::new(seed)))
         .prologue(prologue)?
         .remote_public_key(key)?

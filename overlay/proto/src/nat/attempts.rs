@@ -261,7 +261,8 @@ impl Nat {
         self.add_route(core, via, signal.flow);
         let (own, seen) = (self.describe(signal.address), signal.address);
         let seed = self.rng.seed();
-        let work = AnswerWork { attempt: own.tag, identity, secret, body: Box::new(signal.body), own: own.clone(), seed };
+        let work =
+            AnswerWork { attempt: own.tag, identity, secret, body: Box::new(signal.body), own: own.clone(), seed };
         core.exchanges.push_back(ExchangeWork::Answer(Box::new(work)));
         let (stage, ticket) = (Stage::Working { until: now + WORK }, signal.peer);
         self.insert(Attempt { peer: None, link: None, via: Some(via), ticket, own, seen, useless: Vec::new(), stage });

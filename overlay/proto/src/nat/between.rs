@@ -128,7 +128,12 @@ impl Between {
         let waiting = self.tickets.values().filter(|ticket| ticket.asker == asker).count();
         let busy = |link| self.flows.values().filter(|flow| flow.link == link).count() >= FLOWS_OF_LINK;
         let full = self.tickets.len() >= TICKETS || self.flows.len() + 2 > 2 * FLOWS;
-        if asker == target || full || waiting >= TICKETS_OF_LINK || busy(asker) || busy(target) || !self.turn(now, asker)
+        if asker == target
+            || full
+            || waiting >= TICKETS_OF_LINK
+            || busy(asker)
+            || busy(target)
+            || !self.turn(now, asker)
         {
             return None;
         }
@@ -141,10 +146,7 @@ impl Between {
         if let Some(flow) = self.flows.get_mut(&at_asker) {
             flow.other = at_target;
         }
-        self.allowances.insert(
-            at_asker.min(at_target),
-            Allowance { left: self.config.flow_bytes_per_second, at: now },
-        );
+        self.allowances.insert(at_asker.min(at_target), Allowance { left: self.config.flow_bytes_per_second, at: now });
         let flows = (at_asker, at_target);
         self.tickets.insert(ticket, Ticket { asker, attempt, target, flows, end: now + TICKET_LIFE });
         Some(PassedOffer { ticket, flow: at_target })
@@ -206,7 +208,8 @@ impl Between {
     pub(crate) fn link_down(&mut self, link: LinkId) -> Vec<(LinkId, u32)> {
         self.tickets.retain(|_, ticket| ticket.asker != link && ticket.target != link);
         self.offers.remove(&link);
-        let gone: Vec<u32> = self.flows.iter().filter(|(_, flow)| flow.link == link).map(|(number, _)| *number).collect();
+        let gone: Vec<u32> =
+            self.flows.iter().filter(|(_, flow)| flow.link == link).map(|(number, _)| *number).collect();
         gone.into_iter().filter_map(|number| self.close(number)).collect()
     }
 
@@ -269,7 +272,7 @@ mod tests {
         let mut offer = |between: &mut Between, at| between.offer(at, test_id(1), 0, test_id(2), &mut rng).is_some();
         let at_once = (0..100).filter(|_| offer(&mut between, now)).count();
         assert_eq!(at_once, OFFERS_AT_ONCE as usize);
-        assert!(offer(&mut between, now + Duration::from_secs(60)) , "the ration comes back");
+        assert!(offer(&mut between, now + Duration::from_secs(60)), "the ration comes back");
     }
 
     #[test]
@@ -277,7 +280,8 @@ mod tests {
         let (mut between, now, mut rng) = between();
         let passed = between.offer(now, test_id(1), 0, test_id(2), &mut rng).expect("there is room");
         let rate = usize::try_from(between.config.flow_bytes_per_second).expect("fits");
-        let count = |between: &mut Between, at| (0..10_000).filter(|_| between.pass(at, passed.flow, 1216).is_some()).count();
+        let count =
+            |between: &mut Between, at| (0..10_000).filter(|_| between.pass(at, passed.flow, 1216).is_some()).count();
         assert_eq!(count(&mut between, now), rate / 1216);
         let later = count(&mut between, now + Duration::from_millis(500));
         assert!(later.abs_diff(rate / 2 / 1216) <= 1, "{later}");

@@ -86,12 +86,13 @@ pub struct Known<'a> {
 /// peer that shows the same public address, which is therefore behind the same translator.
 #[must_use]
 pub fn gather(known: Known<'_>, peer: Option<IpAddr>) -> Vec<Candidate> {
-    let same_network = known.reflexive.iter().chain(known.local).any(|own| Some(own.ip()) == peer)
-        || peer.is_some_and(is_private);
+    let same_network =
+        known.reflexive.iter().chain(known.local).any(|own| Some(own.ip()) == peer) || peer.is_some_and(is_private);
     let usable = |address: &&SocketAddr| {
         let ip = address.ip();
         let link_local = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-        let useless = ip.is_unspecified() || link_local || (ip.is_loopback() && !peer.is_none_or(|ip| ip.is_loopback()));
+        let useless =
+            ip.is_unspecified() || link_local || (ip.is_loopback() && !peer.is_none_or(|ip| ip.is_loopback()));
         !useless && (!is_private(ip) || same_network)
     };
     let lists = [

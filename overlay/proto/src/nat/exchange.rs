@@ -125,9 +125,7 @@ impl ExchangeWork {
                 attempt: work.attempt,
                 result: answer(&work.identity, &work.secret, &work.body, &work.own, &work.seed),
             },
-            Self::Finish { attempt, state, body } => {
-                ExchangeDone::Finished { attempt, result: finish(*state, &body) }
-            }
+            Self::Finish { attempt, state, body } => ExchangeDone::Finished { attempt, result: finish(*state, &body) },
         }
     }
 }

@@ -47,11 +47,7 @@ pub struct NatConfig {
 
 impl Default for NatConfig {
     fn default() -> Self {
-        Self {
-            head_start: Duration::from_millis(400),
-            keep_introducers: false,
-            between: BetweenConfig::default(),
-        }
+        Self { head_start: Duration::from_millis(400), keep_introducers: false, between: BetweenConfig::default() }
     }
 }
 
@@ -214,7 +210,8 @@ impl Nat {
     /// Whether links have been wanted for a while and none is up by UDP.
     pub(crate) fn is_cut_off(&self, core: &Core, now: Instant) -> bool {
         let by_udp = |at: SocketAddr| !route::is_made_up(at) || route::aside_of(at).is_some();
-        let alive = core.links.peers().any(|(link, _)| core.links.is_up(link) && core.links.address(link).is_some_and(by_udp));
+        let alive =
+            core.links.peers().any(|(link, _)| core.links.is_up(link) && core.links.address(link).is_some_and(by_udp));
         let wanted = self.openings.values().any(|opening| now.saturating_duration_since(opening.wanted) >= CUT_OFF);
         !alive && (wanted || !self.paused.is_empty())
     }

@@ -31,6 +31,6 @@ mod tests;
 pub use between::BetweenConfig;
 pub(crate) use exchange::{ExchangeDone, ExchangeWork};
 pub use introducers::{INTRODUCERS, introducers};
-pub use machine::{NatConfig, NatReport, Way, WayKind};
 pub(crate) use machine::Nat;
+pub use machine::{NatConfig, NatReport, Way, WayKind};
 pub use reach::{CONFIRMATIONS, Reachability};

@@ -92,8 +92,7 @@ impl Probe {
     #[must_use]
     pub fn seal(&self, key: &ProbeKey) -> [u8; PROBE_LEN] {
         let mut out = [0; PROBE_LEN];
-        let header =
-            Header { kind: Kind::Probe, suite: self.said as u8, index: self.tag, counter: self.transaction };
+        let header = Header { kind: Kind::Probe, suite: self.said as u8, index: self.tag, counter: self.transaction };
         out[..HEADER_LEN].copy_from_slice(&header.to_bytes());
         out[HEADER_LEN..MAC_AT].copy_from_slice(&self.relay);
         let mac = key.mac(&out[..MAC_AT]);

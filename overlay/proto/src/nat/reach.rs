@@ -199,7 +199,11 @@ impl Favours {
 }
 
 /// The probe of a relay that was asked for one.
-pub(crate) fn reached(request: &ReachRequest, own: RelayId, rng: &mut impl Rng) -> [u8; crate::wire::datagram::PROBE_LEN] {
+pub(crate) fn reached(
+    request: &ReachRequest,
+    own: RelayId,
+    rng: &mut impl Rng,
+) -> [u8; crate::wire::datagram::PROBE_LEN] {
     Probe { said: Said::Reached, tag: request.tag, transaction: rng.next_u64(), relay: own.0 }.seal(&request.key)
 }
 

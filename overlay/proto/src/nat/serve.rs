@@ -45,8 +45,8 @@ impl Nat {
     fn pass_offer(&mut self, core: &mut Core, now: Instant, asker: LinkId, signal: &Signal) {
         let network = core.network.clone().filter(|_| self.own.is_some_and(|own| own.0 != signal.peer));
         let target = network.and_then(|network| self.link_for(core, now, &network, &RelayId(signal.peer)));
-        let passed =
-            target.and_then(|target| Some((target, self.between.offer(now, asker, signal.flow, target, &mut self.rng)?)));
+        let passed = target
+            .and_then(|target| Some((target, self.between.offer(now, asker, signal.flow, target, &mut self.rng)?)));
         let Some((target, passed)) = passed else {
             let refused = Signal::new(SignalKind::Refused, signal.peer, signal.flow);
             return OverLinks(&mut core.links).send(now, asker, &refused);
@@ -189,7 +189,8 @@ impl Nat {
         datagram: &[u8],
     ) -> Option<(SocketAddr, Range<usize>)> {
         let header = Header::read(datagram).ok().filter(|header| header.kind == Kind::Relayed)?;
-        let end = self.routes.iter().find(|(_, end)| end.flow == header.index && core.links.address(end.via) == Some(from));
+        let end =
+            self.routes.iter().find(|(_, end)| end.flow == header.index && core.links.address(end.via) == Some(from));
         if let Some((number, _)) = end {
             return Some((route::relayed(*number), RELAYED_LEN..datagram.len()));
         }

@@ -205,7 +205,9 @@ fn guessing_gets_through_a_symmetric_translator_before_a_strict_one() {
 
 #[test]
 fn what_an_attempt_sends_is_bounded() {
-    for (a, b) in [(Kind::Blocked, Kind::Blocked), (Kind::Symmetric, Kind::PortRestricted), (Kind::Symmetric, Kind::Symmetric)] {
+    for (a, b) in
+        [(Kind::Blocked, Kind::Blocked), (Kind::Symmetric, Kind::PortRestricted), (Kind::Symmetric, Kind::Symmetric)]
+    {
         let run = run(a, b, 1, true);
         assert!(run.bytes <= 2 * 2048 * 48, "{} bytes", run.bytes);
     }

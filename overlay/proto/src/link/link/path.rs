@@ -86,7 +86,16 @@ impl Link {
         }
         if highest && !wanted {
             let id = shared.rng.next_u32();
-            self.candidate = Some(Candidate { address: from, id, credit, tries: 0, due: now, sent: None, guesses: 0, proposed: false });
+            self.candidate = Some(Candidate {
+                address: from,
+                id,
+                credit,
+                tries: 0,
+                due: now,
+                sent: None,
+                guesses: 0,
+                proposed: false,
+            });
         }
     }
 

@@ -74,7 +74,8 @@ impl Links {
         let attempt = old.as_ref().map_or(0, |old| old.attempt + 1);
         // A link that is up first tries where the peer is; one that is not goes through the peer's addresses.
         let turn = usize::try_from(attempt).unwrap_or(0);
-        let usual = if link.up && attempt % 2 == 0 { link.address } else { peer.addresses[turn % peer.addresses.len()] };
+        let usual =
+            if link.up && attempt % 2 == 0 { link.address } else { peer.addresses[turn % peer.addresses.len()] };
         let to = link.prefer.take().unwrap_or(usual);
         let (pattern, local, identity) = match &self.shared.config.local {
             LocalIdentity::Anonymous => (Pattern::Nk, None, None),

@@ -1,10 +1,10 @@
 //! Writes frames into a datagram's plaintext.
 
+use super::signal::SIGNAL_LEN;
 use super::{
     ACK, AGAIN1, AGAIN2, CELLS1, CELLS2, CLOSE, DESTROY, FEEDBACK, OBSERVE, OBSERVED, PING, PONG, REPAIR, SETUP,
     SETUP_REPLY, SIGNAL, SOURCE,
 };
-use super::signal::SIGNAL_LEN;
 use super::{Feedback, Frame};
 use crate::wire::address::{ADDRESS_LEN, address_bytes};
 use zmesh_fec::Vector;
@@ -79,9 +79,7 @@ impl<'a> FrameWriter<'a> {
             Frame::Observed { token, address } => {
                 self.parts::<{ 4 + ADDRESS_LEN }>(OBSERVED, &[&token.to_be_bytes(), &address_bytes(*address)])
             }
-            Frame::Signal { id, signal } => {
-                self.parts::<{ 4 + SIGNAL_LEN }>(SIGNAL, &[&id.to_be_bytes(), &signal[..]])
-            }
+            Frame::Signal { id, signal } => self.parts::<{ 4 + SIGNAL_LEN }>(SIGNAL, &[&id.to_be_bytes(), &signal[..]]),
             Frame::Again { back, first, second: Some(second) } => {
                 self.parts::<{ 2 + 2 * CELL_LEN }>(AGAIN2, &[&back.to_be_bytes(), *first, *second])
             }
