@@ -24,17 +24,17 @@ const LINGER: Duration = Duration::from_millis(1500);
 
 /// What one side is told.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Side {
-    pub network: std::path::PathBuf,
-    pub fallbacks: Vec<String>,
-    pub waits: bool,
-    pub cookie: [u8; 16],
-    pub meeting: [u8; 16],
+pub(crate) struct Side {
+    pub(crate) network: std::path::PathBuf,
+    pub(crate) fallbacks: Vec<String>,
+    pub(crate) waits: bool,
+    pub(crate) cookie: [u8; 16],
+    pub(crate) meeting: [u8; 16],
     /// Relays that its path leaves out.
-    pub avoid: Vec<[u8; 16]>,
+    pub(crate) avoid: Vec<[u8; 16]>,
 }
 
-pub async fn run(file: &Path) -> ExitCode {
+pub(crate) async fn run(file: &Path) -> ExitCode {
     match talk(file).await {
         Ok(value) => {
             println!("{value}");
@@ -98,7 +98,7 @@ async fn talk(file: &Path) -> Result<Value, String> {
 }
 
 /// Has two such sides talk, and prints what each heard. Whether both heard nearly all.
-pub async fn between(world: &World) -> Result<bool, String> {
+pub(crate) async fn between(world: &World) -> Result<bool, String> {
     let place = |kind: Kind| world.places.iter().find(|place| place.kind == Some(kind));
     let (Some(blocked), Some(other)) = (place(Kind::UdpBlocked), place(Kind::PortRestricted)) else {
         return Ok(true);

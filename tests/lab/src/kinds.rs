@@ -3,7 +3,7 @@
 /// A kind of place that a node can be in.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A public address.
     Open,
     /// The same mapping for everybody, and everybody is let in.
@@ -27,7 +27,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Open,
         Self::FullCone,
         Self::AddressRestricted,
@@ -40,7 +40,7 @@ impl Kind {
         Self::Ipv6Only,
     ];
 
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::FullCone => "full-cone",
@@ -56,7 +56,7 @@ impl Kind {
     }
 
     /// The rules of the router next to the node, which is at `inside`.
-    pub fn rules(self, inside: &str) -> String {
+    pub(crate) fn rules(self, inside: &str) -> String {
         match self {
             Self::Open | Self::Ipv6Only => String::new(),
             Self::FullCone => {
@@ -95,7 +95,7 @@ fn translator(masquerade: &str, inward: &str, forward: &str) -> String {
 }
 
 /// The provider's router in front of homes: who is behind it, by the port that their node uses, and its own address.
-pub fn provider(homes: &[(String, u16)], own: &str) -> String {
+pub(crate) fn provider(homes: &[(String, u16)], own: &str) -> String {
     let inward: String =
         homes.iter().map(|(home, port)| format!("ip daddr {own} udp dport {port} dnat to {home} ; ")).collect();
     format!(

@@ -61,7 +61,7 @@ fn hear(said: &Mutex<Said>, value: &Value) {
 }
 
 /// Builds the lab, runs it, prints. Whether every pair was connected.
-pub async fn run(only: &[String], patience: u64, as_json: bool) -> Result<bool, String> {
+pub(crate) async fn run(only: &[String], patience: u64, as_json: bool) -> Result<bool, String> {
     let kinds: Vec<Kind> =
         Kind::ALL.into_iter().filter(|kind| only.is_empty() || only.iter().any(|name| name == kind.name())).collect();
     if kinds.is_empty() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::mpsc;
 use zmesh_overlay::{Fallback, Network, Relay, RelayHandle, RelayId, RelayKeys, WayKind, WebSocketServer};
 
 /// How often the way of a link is looked at.
@@ -15,36 +15,36 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// What a node of the lab is told at its start.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Setting {
-    pub keys: String,
-    pub network: std::path::PathBuf,
-    pub listen: Vec<SocketAddr>,
-    pub meeting: bool,
-    pub websocket: Option<SocketAddr>,
-    pub fallbacks: Vec<String>,
-    pub port_mapping: bool,
+pub(crate) struct Setting {
+    pub(crate) keys: String,
+    pub(crate) network: std::path::PathBuf,
+    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) meeting: bool,
+    pub(crate) websocket: Option<SocketAddr>,
+    pub(crate) fallbacks: Vec<String>,
+    pub(crate) port_mapping: bool,
 }
 
 /// What became of a link.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Milliseconds until it was up.
-    pub up_ms: Option<u64>,
+    pub(crate) up_ms: Option<u64>,
     /// Milliseconds until it went directly.
-    pub direct_ms: Option<u64>,
+    pub(crate) direct_ms: Option<u64>,
     /// How it goes.
-    pub way: String,
+    pub(crate) way: String,
     /// Its round trip in milliseconds.
-    pub rtt_ms: Option<f64>,
+    pub(crate) rtt_ms: Option<f64>,
 }
 
 impl Outcome {
-    pub fn is_direct(&self) -> bool {
+    pub(crate) fn is_direct(&self) -> bool {
         self.direct_ms.is_some() && self.way != "relayed" && self.way != "websocket"
     }
 }
 
-pub async fn run(file: &Path) -> ExitCode {
+pub(crate) async fn run(file: &Path) -> ExitCode {
     let relay = match start(file).await {
         Ok(relay) => Arc::new(relay),
         Err(why) => {
@@ -55,12 +55,12 @@ pub async fn run(file: &Path) -> ExitCode {
     say(&json!({ "ready": true }));
     let begun = Instant::now();
     let mut nat = relay.nat();
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut lines = lines();
     loop {
         tokio::select! {
-            line = lines.next_line() => match line {
-                Ok(Some(line)) => obey(&relay, line),
-                _ => break,
+            line = lines.recv() => match line {
+                Some(line) => obey(&relay, &line),
+                None => break,
             },
             changed = nat.changed() => {
                 if changed.is_err() {
@@ -73,6 +73,19 @@ pub async fn run(file: &Path) -> ExitCode {
     }
     relay.shutdown().await;
     ExitCode::SUCCESS
+}
+
+/// The lines of standard input, until it ends.
+fn lines() -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 async fn start(file: &Path) -> Result<RelayHandle, String> {
@@ -100,7 +113,7 @@ async fn start(file: &Path) -> Result<RelayHandle, String> {
 }
 
 /// `open ID SECONDS`: opens a link and says how it went.
-fn obey(relay: &Arc<RelayHandle>, line: String) {
+fn obey(relay: &Arc<RelayHandle>, line: &str) {
     let mut words = line.split_ascii_whitespace().skip(1);
     let id = words.next().and_then(|id| parse(id));
     let patience = words.next().and_then(|seconds| seconds.parse().ok()).map_or(Duration::ZERO, Duration::from_secs);

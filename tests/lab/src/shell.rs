@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 /// Whether this machine can run the lab; else what is missing.
-pub fn able() -> Result<(), String> {
+pub(crate) fn able() -> Result<(), String> {
     let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.starts_with(b"0\n"));
     if !root {
         return Err("it needs root, to make network namespaces".into());
@@ -24,7 +24,7 @@ pub fn able() -> Result<(), String> {
 }
 
 /// Runs a command.
-pub fn run(program: &str, args: &[&str]) -> Result<(), String> {
+pub(crate) fn run(program: &str, args: &[&str]) -> Result<(), String> {
     let out = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
     if out.status.success() {
         return Ok(());
@@ -35,18 +35,18 @@ pub fn run(program: &str, args: &[&str]) -> Result<(), String> {
 
 /// Network namespaces that are removed with this.
 #[derive(Debug)]
-pub struct Namespaces {
+pub(crate) struct Namespaces {
     prefix: String,
     made: Vec<String>,
 }
 
 impl Namespaces {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { prefix: format!("zl{}-", std::process::id()), made: Vec::new() }
     }
 
     /// Makes a namespace with loopback up; gives its full name.
-    pub fn make(&mut self, name: &str) -> Result<String, String> {
+    pub(crate) fn make(&mut self, name: &str) -> Result<String, String> {
         let full = format!("{}{name}", self.prefix);
         run("ip", &["netns", "add", &full])?;
         self.made.push(full.clone());
@@ -66,14 +66,14 @@ impl Drop for Namespaces {
 }
 
 /// Connects two namespaces by a pair of interfaces that are up.
-pub fn wire(a: &str, at_a: &str, b: &str, at_b: &str) -> Result<(), String> {
+pub(crate) fn wire(a: &str, at_a: &str, b: &str, at_b: &str) -> Result<(), String> {
     run("ip", &["link", "add", at_a, "netns", a, "type", "veth", "peer", "name", at_b, "netns", b])?;
     run("ip", &["-n", a, "link", "set", at_a, "up"])?;
     run("ip", &["-n", b, "link", "set", at_b, "up"])
 }
 
 /// Gives an interface an address.
-pub fn address(namespace: &str, interface: &str, address: &str) -> Result<(), String> {
+pub(crate) fn address(namespace: &str, interface: &str, address: &str) -> Result<(), String> {
     let mut args = vec!["-n", namespace, "address", "add", address, "dev", interface];
     if address.contains(':') {
         args.push("nodad");
@@ -82,16 +82,16 @@ pub fn address(namespace: &str, interface: &str, address: &str) -> Result<(), St
 }
 
 /// Gives a namespace a default route.
-pub fn gateway(namespace: &str, via: &str) -> Result<(), String> {
+pub(crate) fn gateway(namespace: &str, via: &str) -> Result<(), String> {
     run("ip", &["-n", namespace, "route", "add", "default", "via", via])
 }
 
 /// Loads rules into a namespace.
-pub fn rules(namespace: &str, rules: &str) -> Result<(), String> {
+pub(crate) fn rules(namespace: &str, rules: &str) -> Result<(), String> {
     run("ip", &["netns", "exec", namespace, "nft", rules])
 }
 
 /// Lets a namespace forward.
-pub fn forward(namespace: &str) -> Result<(), String> {
+pub(crate) fn forward(namespace: &str) -> Result<(), String> {
     run("ip", &["netns", "exec", namespace, "sysctl", "-qw", "net.ipv4.ip_forward=1"])
 }

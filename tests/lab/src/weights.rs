@@ -10,7 +10,7 @@
 use crate::kinds::Kind;
 
 /// The share of nodes in each kind of place, in percent.
-pub fn base(kind: Kind) -> f64 {
+pub(crate) fn base(kind: Kind) -> f64 {
     match kind {
         Kind::Open => 8.0,
         Kind::FullCone => 10.0,
@@ -26,12 +26,12 @@ pub fn base(kind: Kind) -> f64 {
 }
 
 /// One way in which the weights may be wrong: these kinds have this share together, and the others what is left.
-pub struct Variant {
-    pub name: &'static str,
-    pub shares: &'static [(Kind, f64)],
+pub(crate) struct Variant {
+    pub(crate) name: &'static str,
+    pub(crate) shares: &'static [(Kind, f64)],
 }
 
-pub const VARIANTS: [Variant; 6] = [
+pub(crate) const VARIANTS: [Variant; 6] = [
     Variant { name: "as stated", shares: &[] },
     Variant { name: "symmetric 6 %", shares: &[(Kind::Symmetric, 6.0)] },
     Variant { name: "symmetric 25 %", shares: &[(Kind::Symmetric, 25.0)] },
@@ -42,7 +42,7 @@ pub const VARIANTS: [Variant; 6] = [
 
 impl Variant {
     /// The weight of a kind among `kinds`; all of them together weigh 1.
-    pub fn weight(&self, kind: Kind, kinds: &[Kind]) -> f64 {
+    pub(crate) fn weight(&self, kind: Kind, kinds: &[Kind]) -> f64 {
         let set = |kind: Kind| self.shares.iter().find(|(of, _)| *of == kind).map(|(_, share)| *share);
         let fixed: f64 = kinds.iter().filter_map(|kind| set(*kind)).sum();
         let free: f64 = kinds.iter().filter(|kind| set(**kind).is_none()).map(|kind| base(*kind)).sum();

@@ -20,15 +20,15 @@ use crate::node::Setting;
 use crate::shell::{Namespaces, address, forward, gateway, rules, run, wire};
 
 /// Relays that everybody can reach.
-pub const RELAYS: u8 = 8;
+pub(crate) const RELAYS: u8 = 8;
 const PORT: u16 = 9000;
 
 /// A node, and where it runs.
 #[derive(Debug)]
-pub struct Place {
-    pub name: String,
-    pub kind: Option<Kind>,
-    pub id: String,
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) kind: Option<Kind>,
+    pub(crate) id: String,
     keys: RelayKeys,
     namespace: String,
     listen: Vec<SocketAddr>,
@@ -36,8 +36,8 @@ pub struct Place {
 }
 
 /// The whole lab. Dropping it removes everything.
-pub struct World {
-    pub places: Vec<Place>,
+pub(crate) struct World {
+    pub(crate) places: Vec<Place>,
     daemons: Vec<Child>,
     dir: tempfile::TempDir,
     // Dropped last: processes inside keep a namespace alive.
@@ -50,7 +50,7 @@ fn unix() -> u64 {
 
 impl World {
     /// Builds the network for two nodes of each kind.
-    pub fn build(kinds: &[Kind]) -> Result<Self, String> {
+    pub(crate) fn build(kinds: &[Kind]) -> Result<Self, String> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| error.to_string())?;
         let mut rng = ChaCha12Rng::from_seed(seed);
@@ -225,7 +225,7 @@ impl World {
     }
 
     /// Where the network document lies.
-    pub fn network_file(&self) -> PathBuf {
+    pub(crate) fn network_file(&self) -> PathBuf {
         self.dir.path().join("network")
     }
 
@@ -264,20 +264,20 @@ impl World {
     }
 
     /// Where relays take links over WebSocket.
-    pub fn fallbacks(&self) -> Vec<String> {
+    pub(crate) fn fallbacks(&self) -> Vec<String> {
         let relays = self.places.iter().filter(|place| place.kind.is_none());
         relays.map(|relay| format!("{}@wss://{}/", relay.id, relay.websocket())).collect()
     }
 
     /// The command that runs one side of a call in a place's namespace.
-    pub fn call_command(&self, place: &Place, side: &str) -> Result<tokio::process::Command, String> {
+    pub(crate) fn call_command(&self, place: &Place, side: &str) -> Result<tokio::process::Command, String> {
         let file = self.dir.path().join(format!("{}-call.json", place.name));
         std::fs::write(&file, side).map_err(|error| error.to_string())?;
         inside(&place.namespace, "--call", &file)
     }
 
     /// The command that runs a place's node in its namespace.
-    pub fn command(&self, place: &Place) -> Result<tokio::process::Command, String> {
+    pub(crate) fn command(&self, place: &Place) -> Result<tokio::process::Command, String> {
         let setting = Setting {
             keys: place.keys.to_text().to_string(),
             network: self.network_file(),
@@ -304,7 +304,7 @@ fn inside(namespace: &str, flag: &str, file: &Path) -> Result<tokio::process::Co
 
 impl Place {
     /// Its id as the API has it.
-    pub fn relay_id(&self) -> RelayId {
+    pub(crate) fn relay_id(&self) -> RelayId {
         self.keys.id()
     }
 

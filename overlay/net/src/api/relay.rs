@@ -6,17 +6,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use zmesh_proto::link::{LinkConfig, LinkSecret, LocalIdentity};
-use zmesh_proto::nat::{NatReport, Way};
 use zmesh_proto::node::{Metrics, NodeConfig, OnionKey, RelayConfig};
 use zmesh_proto::wire::descriptor::Descriptor;
 
 use super::traversal::{Helpers, Traversal};
 use super::{NodeError, PathSpec};
+<<<<<<< HEAD
 use crate::carrier::{Fallback, WebSocketServer};
 use crate::chunks::{ChunkMetrics, ChunkStore, Keeper, cut};
 use crate::directory::{DocumentMetrics, DocumentStore, Publication, PublishError};
+=======
+use crate::chunks::{ChunkMetrics, ChunkStore, Keeper};
+>>>>>>> nat
 use crate::egress::Egress;
 use crate::exit::ExitServer;
 use crate::origin::{Choosing, Origin};
@@ -24,7 +26,7 @@ use crate::quic::{self, CircuitSocket};
 use crate::replay_file::{self, ReplayFile};
 use crate::service::{Host, Lie};
 use crate::shard::{self, Command, Shard, Started};
-use crate::{Network, RelayId, RelayKeys, clock, entropy};
+use crate::{Network, RelayKeys, clock, entropy};
 
 /// How often a relay looks whether its onion keys change.
 const KEYS: Duration = Duration::from_secs(60);
@@ -48,8 +50,12 @@ pub struct RelayBuilder {
     chunks: Option<ChunkStore>,
     genesis: Option<Vec<u8>>,
     poison: bool,
+<<<<<<< HEAD
     lie: Option<Lie>,
     traversal: Traversal,
+=======
+    pub(super) traversal: Traversal,
+>>>>>>> nat
 }
 
 impl RelayBuilder {
@@ -125,35 +131,6 @@ impl RelayBuilder {
     #[must_use]
     pub fn meeting(mut self, allow: bool) -> Self {
         self.meeting = allow;
-        self
-    }
-
-    /// Has the relay find out how it is seen, and be reachable also behind translators of addresses: it keeps links to a
-    /// few relays that pass on who asks for it. It then also passes on for others.
-    #[must_use]
-    pub fn traversal(mut self, enabled: bool) -> Self {
-        self.traversal.enabled = enabled;
-        self
-    }
-
-    /// Asks the router to forward the relay's port, by PCP, NAT-PMP or UPnP.
-    #[must_use]
-    pub fn port_mapping(mut self, enabled: bool) -> Self {
-        self.traversal.port_mapping = enabled;
-        self
-    }
-
-    /// Takes links over WebSocket as well, from those who cannot use UDP.
-    #[must_use]
-    pub fn websocket(mut self, server: WebSocketServer) -> Self {
-        self.traversal.websocket = Some(server);
-        self
-    }
-
-    /// Relays that the relay links to over WebSocket while UDP leads nowhere.
-    #[must_use]
-    pub fn fallbacks(mut self, fallbacks: Vec<Fallback>) -> Self {
-        self.traversal.fallbacks = fallbacks;
         self
     }
 
@@ -378,8 +355,8 @@ pub struct RelayMetrics {
 
 /// A running relay. Dropping it ends the relay without waiting; see [`RelayHandle::shutdown`].
 pub struct RelayHandle {
-    started: Started,
-    helpers: Helpers,
+    pub(super) started: Started,
+    pub(super) helpers: Helpers,
     exit: Option<Arc<ExitServer>>,
     keeper: Option<Arc<Keeper>>,
     documents: Option<Arc<DocumentStore>>,
@@ -408,37 +385,6 @@ impl RelayHandle {
     #[must_use]
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
         self.started.addresses.clone()
-    }
-
-    /// Where the relay takes links over WebSocket.
-    #[must_use]
-    pub fn websocket_address(&self) -> Option<SocketAddr> {
-        self.helpers.websocket
-    }
-
-    /// Follows what the relay knows of how it is seen.
-    #[must_use]
-    pub fn nat(&self) -> watch::Receiver<NatReport> {
-        self.started.shard.nat()
-    }
-
-    /// Opens a link to a relay of the network document before a circuit needs it. How it goes, [`way_to`](Self::way_to) says.
-    ///
-    /// # Errors
-    /// [`NodeError::Link`] when it cannot be tried.
-    ///
-    /// # Cancel safety
-    /// Dropping the future may leave the link being opened.
-    pub async fn open_link(&self, relay: RelayId) -> Result<(), NodeError> {
-        self.started.shard.open_link(relay).await.map_err(NodeError::Link)
-    }
-
-    /// How the link to a relay goes; `None` when there is none.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn way_to(&self, relay: RelayId) -> Option<Way> {
-        self.started.shard.way_to(relay).await
     }
 
     /// Takes a newer network document into use.

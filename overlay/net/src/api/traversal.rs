@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use zmesh_proto::nat::NatConfig;
+use zmesh_proto::nat::{NatConfig, NatReport, Way};
 
-use super::NodeError;
+use super::{NodeError, RelayBuilder, RelayHandle};
+use crate::RelayId;
 use crate::carrier::{self, Fallback, WebSocketServer, websocket};
 use crate::portmap;
 use crate::shard::Started;
@@ -64,5 +66,69 @@ impl Traversal {
             helpers.tasks.push(tokio::spawn(portmap::keep(shard, started.addresses.clone())));
         }
         Ok(helpers)
+    }
+}
+
+impl RelayBuilder {
+    /// Has the relay find out how it is seen, and be reachable also behind translators of addresses: it keeps links to a
+    /// few relays that pass on who asks for it. It then also passes on for others.
+    #[must_use]
+    pub fn traversal(mut self, enabled: bool) -> Self {
+        self.traversal.enabled = enabled;
+        self
+    }
+
+    /// Asks the router to forward the relay's port, by PCP, NAT-PMP or UPnP.
+    #[must_use]
+    pub fn port_mapping(mut self, enabled: bool) -> Self {
+        self.traversal.port_mapping = enabled;
+        self
+    }
+
+    /// Takes links over WebSocket as well, from those who cannot use UDP.
+    #[must_use]
+    pub fn websocket(mut self, server: WebSocketServer) -> Self {
+        self.traversal.websocket = Some(server);
+        self
+    }
+
+    /// Relays that the relay links to over WebSocket while UDP leads nowhere.
+    #[must_use]
+    pub fn fallbacks(mut self, fallbacks: Vec<Fallback>) -> Self {
+        self.traversal.fallbacks = fallbacks;
+        self
+    }
+}
+
+impl RelayHandle {
+    /// Where the relay takes links over WebSocket.
+    #[must_use]
+    pub fn websocket_address(&self) -> Option<SocketAddr> {
+        self.helpers.websocket
+    }
+
+    /// Follows what the relay knows of how it is seen.
+    #[must_use]
+    pub fn nat(&self) -> watch::Receiver<NatReport> {
+        self.started.shard.nat()
+    }
+
+    /// Opens a link to a relay of the network document before a circuit needs it. How it goes, [`way_to`](Self::way_to) says.
+    ///
+    /// # Errors
+    /// [`NodeError::Link`] when it cannot be tried.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the link being opened.
+    pub async fn open_link(&self, relay: RelayId) -> Result<(), NodeError> {
+        self.started.shard.open_link(relay).await.map_err(NodeError::Link)
+    }
+
+    /// How the link to a relay goes; `None` when there is none.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn way_to(&self, relay: RelayId) -> Option<Way> {
+        self.started.shard.way_to(relay).await
     }
 }
