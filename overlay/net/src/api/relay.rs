@@ -12,13 +12,8 @@ use zmesh_proto::wire::descriptor::Descriptor;
 
 use super::traversal::{Helpers, Traversal};
 use super::{NodeError, PathSpec};
-<<<<<<< HEAD
-use crate::carrier::{Fallback, WebSocketServer};
 use crate::chunks::{ChunkMetrics, ChunkStore, Keeper, cut};
 use crate::directory::{DocumentMetrics, DocumentStore, Publication, PublishError};
-=======
-use crate::chunks::{ChunkMetrics, ChunkStore, Keeper};
->>>>>>> nat
 use crate::egress::Egress;
 use crate::exit::ExitServer;
 use crate::origin::{Choosing, Origin};
@@ -26,7 +21,7 @@ use crate::quic::{self, CircuitSocket};
 use crate::replay_file::{self, ReplayFile};
 use crate::service::{Host, Lie};
 use crate::shard::{self, Command, Shard, Started};
-use crate::{Network, RelayKeys, clock, entropy};
+use crate::{Network, RelayId, RelayKeys, clock, entropy};
 
 /// How often a relay looks whether its onion keys change.
 const KEYS: Duration = Duration::from_secs(60);
@@ -50,12 +45,8 @@ pub struct RelayBuilder {
     chunks: Option<ChunkStore>,
     genesis: Option<Vec<u8>>,
     poison: bool,
-<<<<<<< HEAD
     lie: Option<Lie>,
-    traversal: Traversal,
-=======
     pub(super) traversal: Traversal,
->>>>>>> nat
 }
 
 impl RelayBuilder {

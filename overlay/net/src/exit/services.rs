@@ -12,7 +12,7 @@ use zmesh_proto::service::introduce::{INTRODUCE_LEN, IntroName, IntroSecret};
 use zmesh_proto::service::key::BlindedKey;
 use zmesh_proto::wire::request::{Failure, Response};
 
-use super::stream::{Asked, refuse, answer};
+use super::stream::{Asked, answer, refuse};
 use crate::quic::{codes, local_of};
 use crate::service::Host;
 

@@ -2,13 +2,8 @@
 
 use super::signal::SIGNAL_LEN;
 use super::{
-<<<<<<< HEAD
     ACK, AGAIN1, AGAIN2, CELLS1, CELLS2, CLOSE, DESTROY, DOC_GET, DOC_PART, DOC_REST, FEEDBACK, OBSERVE, OBSERVED,
     PING, PONG, REPAIR, SETUP, SETUP_REPLY, SIGNAL, SOURCE,
-=======
-    ACK, AGAIN1, AGAIN2, CELLS1, CELLS2, CLOSE, DESTROY, FEEDBACK, OBSERVE, OBSERVED, PING, PONG, REPAIR, SETUP,
-    SETUP_REPLY, SIGNAL, SOURCE,
->>>>>>> nat
 };
 use super::{Feedback, Frame};
 use crate::wire::address::{ADDRESS_LEN, address_bytes};
