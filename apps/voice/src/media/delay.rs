@@ -26,8 +26,6 @@ pub const START_TARGET: i64 = FRAME_MICROS;
 const PILED_UP: i64 = 15_000;
 /// No lateness beyond this is waited for.
 pub const MAX_LATENESS: i64 = 200_000;
-/// While messages come so late, nobody hurries: a stall still empties.
-pub const MAX_OF_LATE: i64 = 400_000;
 /// Points of R that one percent of concealed frames costs: 95 / Bpl (G.107, equation 7-29) with Bpl = 25.1, the robustness of G.711 with
 /// concealment (G.113, appendix I). No value for Opus is published.
 const R_PER_PERCENT: f64 = 3.8;
@@ -164,10 +162,6 @@ impl DelayEstimate {
         let mut at = 0;
         while at < asked.len() {
             let delay = asked[at].0;
-            // What cannot be waited for gains nothing.
-            if delay > MAX_LATENESS {
-                break;
-            }
             while at < asked.len() && asked[at].0 == delay {
                 missed -= asked[at].1;
                 at += 1;
@@ -176,8 +170,11 @@ impl DelayEstimate {
             if cost < best.0 - 1e-9 {
                 best = (cost, delay);
             }
+            if delay >= MAX_LATENESS {
+                break;
+            }
         }
-        best.1.max(0)
+        best.1.clamp(0, MAX_LATENESS)
     }
 
     fn cost_of(&self, delay: i64) -> f64 {
@@ -215,7 +212,7 @@ impl DelayEstimate {
     pub fn target(&self) -> i64 {
         // Two late ones in a row: the next will hardly be quicker, so it would be wrong to hurry towards it.
         let of_late = self.previous[0].min(self.previous[1]).map_or(0, |transit| transit.saturating_sub(self.base));
-        let observed = self.lateness.max(of_late.min(MAX_OF_LATE)) + MARGIN;
+        let observed = self.lateness.max(of_late.min(MAX_LATENESS)) + MARGIN;
         if self.entries.len() < WARM_UP { observed.max(START_TARGET) } else { observed }
     }
 

@@ -19,11 +19,10 @@ use std::time::Duration;
 
 /// Frames that the buffer keeps at most: 1.28 s.
 pub const CAPACITY: u32 = 64;
-/// Steps in a row that conceal without giving a frame up: a stall of 300 ms is waited for. Were the frames lost and not late, the first
-/// newer one shows it, and they are left out.
-const MAX_HOLD: u32 = 15;
+/// Steps in a row that conceal without giving a frame up.
+const MAX_HOLD: u32 = 5;
 /// Delay above the target at which frames are left out at once instead of being played faster, µs.
-const TOO_FAR_BEHIND: i64 = 320_000;
+const TOO_FAR_BEHIND: i64 = 120_000;
 /// Delay under the target at which a missing frame is waited for although newer ones are there, µs.
 const WORTH_HOLDING: i64 = -FRAME_MICROS / 2;
 

@@ -160,7 +160,6 @@ fn without_loss_all_goes_to_quality_and_with_loss_to_copies_and_dred() {
         let clean = plan(class, 0.0, 0.0);
         assert_eq!((clean.newest.bytes, clean.newest.dred, clean.copies.len()), (bytes, 0, 0));
     }
-    assert_eq!(plan(Class::Ms20, 1.0 / 255.0, 1.0).copies, [1], "the least loss that can be reported");
     assert_eq!(plan(Class::Ms20, 0.01, 1.0).copies, [1]);
     assert_eq!(plan(Class::Ms20, 0.05, 1.5).copies, [1, 3]);
     assert_eq!(plan(Class::Ms20, 0.10, 2.0).copies, [2, 4, 6]);
@@ -222,12 +221,12 @@ fn a_late_frame_still_plays_and_an_outage_is_not_waited_for() {
     }
     jitter.insert(at(50 * 20 + 30 + 60), &voice(50));
     assert!(matches!(jitter.step(position), Step::Play { sequence: 50, recovered: false, .. }));
-    // Now nothing for 40 frames: it holds fifteen times, then lets the time pass.
+    // Now nothing for 40 frames: it holds five times, then lets the time pass.
     for _ in 0..40 {
         position += FRAME_MICROS;
         assert_eq!(jitter.step(position), Step::Conceal);
     }
-    assert_eq!(jitter.counts().lost, 25, "{:?}", jitter.counts());
+    assert!(jitter.counts().lost >= 35, "{:?}", jitter.counts());
     // The sound resumes without the held time added to the delay.
     jitter.insert(at(91 * 20 + 30), &voice(91));
     position += FRAME_MICROS;

@@ -148,7 +148,7 @@ proptest! {
                 _ => delay.exact(number, transit),
             }
             delay.weigh();
-            prop_assert!((0..=crate::media::delay::MAX_OF_LATE + 3 * MS).contains(&delay.target()));
+            prop_assert!((0..=crate::media::delay::MAX_LATENESS + 3 * MS).contains(&delay.target()));
         }
     }
 }
