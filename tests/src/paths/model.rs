@@ -175,6 +175,10 @@ fn descriptor(keys: &RelayKeys, number: usize, operator: &(usize, bool), exit: b
         exit: exit.then_some(summary),
         meeting: true,
         cache: false,
+        mixer: false,
+        directory: false,
+        region: None,
+        control: Vec::new(),
     };
     let terms = Terms { published: UNIX_START, expires: UNIX_START + 86_400, revision: 1 };
     Descriptor::create(keys, &info, terms).expect("a well-formed descriptor")
