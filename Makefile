@@ -87,6 +87,7 @@ matrix: setup ## Hops x loss repair x loss x native or portable: throughput, ech
 vectors: ## Write specs/vectors anew (a test checks that they match)
 	$(CARGO) run --locked -p zmesh-sphinx --example vectors
 	$(CARGO) run --locked -p zmesh-fec --example vectors
+	$(CARGO) run --locked -p zmesh-proto --example agreement_vectors
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Follows 01-sphinx.md, 02-cells.md and fec.md, and nothing else, through setup.json, cells.json, hctr2.json and fec.json.
+"""Follows 01-sphinx.md, 02-cells.md, fec.md and 12-agreement.md, and nothing else, through setup.json, cells.json, hctr2.json, fec.json and agreement.json.
 
 A second implementation for reading and checking: plain Python, no packages, slow, not constant-time. Run it without arguments.
 """
@@ -439,6 +439,150 @@ def check_repair(vectors):
         assert {one["id"]: one["symbol"] for one in arrival["recovered"]} == {at: s.hex() for at, s in recovered.items()}
 
 
+# --- agreement: protobuf in one form, Ed25519 (RFC 8032), ECVRF (RFC 9381) ---------------------------------------------------------
+
+
+def fields(data):
+    """The fields of a protobuf message, which have to ascend and be in their shortest form: [(number, value)]."""
+    found, at = [], 0
+
+    def number():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                assert byte or shift == 7, "not the shortest form"
+                return value
+
+    while at < len(data):
+        key = number()
+        if key & 7 == 0:
+            value = number()
+            assert value, "a default"
+        else:
+            assert key & 7 == 2
+            length = number()
+            value, at = data[at : at + length], at + length
+            assert len(value) == length
+        assert not found or found[-1][0] <= key >> 3, "fields ascend"
+        found.append((key >> 3, value))
+    return found
+
+
+def only(data):
+    found = fields(data)
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def edwards(data):
+    y = int.from_bytes(data, "little")
+    sign, y = y >> 255, y & (1 << 255) - 1
+    if y >= P:
+        return None
+    square, x = sqrt_ratio(y * y - 1, D * y * y + 1)
+    if not square or (x == 0 and sign):
+        return None
+    x = -x % P if x & 1 != sign else x
+    return x, y, 1, x * y % P
+
+
+def compress(point):
+    x, y, z, _ = point
+    inverse = pow(z, -1, P)
+    x, y = x * inverse % P, y * inverse % P
+    return (y | (x & 1) << 255).to_bytes(32, "little")
+
+
+def negative(point):
+    x, y, z, t = point
+    return -x % P, y, z, -t % P
+
+
+BASE = edwards((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
+
+
+def is_signed(key, message, signature):
+    challenge = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % ORDER
+    response = int.from_bytes(signature[32:], "little")
+    return response < ORDER and compress(add(multiply(response, BASE), multiply(challenge, negative(edwards(key))))) == signature[:32]
+
+
+def ticket_output(key, message, proof):
+    for count in range(256):
+        point = edwards(hashlib.sha512(b"\x03\x01" + key + message + bytes([count, 0])).digest()[:32])
+        if point and compress(multiply(8, point)) != compress((0, 1, 1, 0)):
+            break
+    point, gamma = multiply(8, point), edwards(proof[:32])
+    challenge, response = int.from_bytes(proof[32:48], "little"), int.from_bytes(proof[48:], "little")
+    left = add(multiply(response, BASE), multiply(challenge, negative(edwards(key))))
+    right = add(multiply(response, point), multiply(challenge, negative(gamma)))
+    parts = key + compress(point) + proof[:32] + compress(left) + compress(right)
+    assert hashlib.sha512(b"\x03\x02" + parts + b"\x00").digest()[:16] == proof[32:48], "the proof does not hold"
+    return hashlib.sha512(b"\x03\x03" + compress(multiply(8, gamma)) + b"\x00").digest()
+
+
+def check_agreement(vectors):
+    sha = lambda context, *parts: hashlib.sha256(context.encode() + b"\0" + b"".join(parts)).digest()
+    genesis = hexed(vectors["genesis"])
+    network = sha("zmesh genesis v1", genesis)
+    assert network.hex() == vectors["network_id"]
+    randomness = sha("zmesh genesis random v1", network)
+    assert randomness.hex() == vectors["genesis_randomness"]
+    terms = fields(genesis)
+    length, zero = dict(terms)[3], dict(terms)[4]
+    voters = [only(value) for number, value in terms if number == 6]
+    assert [voter[1] for voter in voters] == sorted(voter[1] for voter in voters)
+    signers = sha("zmesh voter set v1", *(voter[1] + bytes([len(voter[2])]) + voter[2] for voter in voters))
+    assert signers.hex() == vectors["voters_hash"]
+
+    snapshot = only(hexed(vectors["snapshot"]))
+    document = only(snapshot[1])
+    signed = only(document[1])
+    header = only(signed[1])
+    header_hash = sha("zmesh epoch header v1", signed[1])
+    assert header_hash.hex() == vectors["header_hash"]
+    assert header[1] == header[4] == network and header[11] == signers and 3 not in header
+    lifetime = {only(value)[1]: only(value)[2] for number, value in terms if number == 7}[b"lifetime"]
+    assert (header[5], header[6]) == (zero + header[2] * length, zero + (header[2] + lifetime) * length)
+    table = document[2]
+    assert sha("zmesh epoch relays v1", table) == header[15] and len(table) == 60 * header[14]
+    message = lambda before, round, header: b"zmesh precommit v1\0" + network + before + round.to_bytes(4, "big") + header
+    places = [signed[3][at] for at in range(0, len(signed[3]), 65)]
+    assert places == sorted(set(places)) and 3 * len(places) > 2 * len(voters)
+    for at, place in enumerate(places):
+        signature = signed[3][65 * at + 1 : 65 * at + 65]
+        assert is_signed(voters[place][1], message(network, signed.get(2, 0), header_hash), signature)
+    rest = snapshot[2]
+    for at in range(0, len(table), 60):
+        size = int.from_bytes(rest[:2], "big")
+        descriptor, rest = rest[2 : size + 2], rest[size + 2 :]
+        assert hashlib.sha256(descriptor).digest() == table[at + 16 : at + 48]
+        assert hashlib.sha256(b"zmesh relay id v1\0" + descriptor[1:33]).digest()[:16] == table[at : at + 16]
+        assert descriptor[0] == 2 and is_signed(descriptor[1:33], b"zmesh descriptor v1\0" + descriptor[:-64], descriptor[-64:])
+    assert not rest
+
+    kinds = ["commitment", "reveal", "ballot", "proposal", "prevote", "precommit"]
+    for vote in map(hexed, vectors["votes"]):
+        envelope = only(vote)
+        body = only(envelope[2])
+        said = f"zmesh vote {kinds[envelope[1] - 1]} v1".encode() + b"\0" + envelope[2]
+        if envelope[1] == 6:
+            said = message(body[3], body.get(5, 0), body.get(6, bytes(32)))
+        assert body[1] == network and is_signed(body[4], said, envelope[3])
+    for name, context in [("load", "zmesh load report v1"), ("attestation", "zmesh uptime attestation v1")]:
+        envelope = only(hexed(vectors[name]))
+        assert is_signed(only(envelope[1])[2], context.encode() + b"\0" + envelope[1], envelope[2])
+
+    ticket = vectors["ticket"]
+    asked = b"zmesh proposer v1\0" + network + network + randomness + ticket["round"].to_bytes(4, "big")
+    assert ticket_output(hexed(ticket["key"]), asked, hexed(ticket["proof"])).hex() == ticket["output"]
+
+
 def main():
     load = lambda name: json.loads((HERE / name).read_text())
     for vector in load("hctr2.json")["vectors"]:
@@ -448,7 +592,8 @@ def main():
     circuits = [check_set_up(vector) for vector in load("setup.json")["set_ups"]]
     check_cells(load("cells.json"), circuits[2])
     check_repair(load("fec.json"))
-    print("hctr2.json, setup.json, cells.json and fec.json agree with the documents")
+    check_agreement(load("agreement.json"))
+    print("hctr2.json, setup.json, cells.json, fec.json and agreement.json agree with the documents")
 
 
 if __name__ == "__main__":

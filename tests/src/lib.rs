@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`agreement`] | voters that agree on documents, in virtual time |
 //! | [`quality`] | calls in virtual time whose sound is judged |
 //! | [`peers`] | programs to measure against or to run: Debian's tor, our own binary |
 //! | [`fec_table`] | link repair beside block codes, over the emulator's profiles |
@@ -10,6 +11,7 @@
 //! | [`table`] | the one table that `make bench` prints |
 
 pub mod adversary;
+pub mod agreement;
 pub mod fec_table;
 pub mod load;
 pub mod micro;

@@ -1,6 +1,7 @@
 //! Whole networks in virtual time: what must hold of circuits, queues, floods, failures and observers.
 #![allow(clippy::print_stdout, reason = "figures that a reader of the test's output wants to see")]
 
+mod agreement;
 mod attacks;
 mod circuits;
 mod fairness;

@@ -171,6 +171,14 @@ impl Chain {
         &self.head
     }
 
+    /// Until when a descriptor has to hold that a ballot cast now names: the end of the document that comes of it, unix seconds, with an
+    /// epoch to spare because agreement may be late.
+    #[must_use]
+    pub fn ballots_hold_until(&self, unix_now: u64) -> u64 {
+        let epoch = self.genesis.epoch_at(unix_now).max(self.head.epoch) + 2;
+        self.genesis.epoch_start(epoch.saturating_add(self.head.parameters.lifetime()))
+    }
+
     /// Whether what is trusted is young enough to start from at `unix_now`, with the limit in seconds: [`TRUST_LIMIT`] unless a test
     /// says otherwise. Ask before a client that was away, or is new, goes on.
     ///

@@ -3,7 +3,9 @@
 //! Two forms of document feed a [`Network`]: the network file, which its signers sign for weeks, and the epoch document, on
 //! which voters agree every epoch ([`Chain`]). Whoever chooses paths or builds circuits need not know which it was.
 
+pub mod admission;
 mod by_hand;
+mod catalogue;
 mod chain;
 mod entry;
 #[cfg(test)]
@@ -15,6 +17,7 @@ mod measure;
 mod refresh;
 #[cfg(test)]
 mod tests;
+pub mod voting;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +31,7 @@ use crate::wire::document::{Document, NetworkId, SignerId, is_public};
 
 pub use crate::wire::document::DocumentError;
 pub use by_hand::ByHand;
+pub use catalogue::Catalogue;
 pub use chain::{Chain, ChainError, Head, TRUST_LIMIT};
 pub use fork::{DoubleSigners, FORK_MAX, Fork};
 pub use heads::{COMPARED, Comparison, Known, Lie, Said, Split, Warning, compare};

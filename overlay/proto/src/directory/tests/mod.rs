@@ -1,3 +1,4 @@
+mod catalogue;
 mod chain;
 
 use zmesh_sphinx::RelayId;

@@ -1,0 +1,18 @@
+//! Votes, evidence, reports of load and attestations: any bytes are read or refused, and verdicts never accept what is not signed.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use zmesh_proto::directory::admission::Attestation;
+use zmesh_proto::wire::control::LoadReport;
+use zmesh_proto::wire::control::vote::{Evidence, VoteMessage};
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(message) = VoteMessage::decode(bytes) {
+        assert_eq!(message.as_bytes(), bytes);
+    }
+    if let Ok(evidence) = Evidence::decode(bytes) {
+        assert_eq!(evidence.encode(), bytes);
+    }
+    let _ = LoadReport::decode(bytes);
+    let _ = Attestation::decode(bytes);
+});

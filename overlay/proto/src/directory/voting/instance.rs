@@ -1,0 +1,326 @@
+//! One document in the making: what was said about it, and what a node makes of that.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fair;
+use super::lottery;
+use super::rounds::{Action, Rounds};
+use super::timing::Timing;
+use super::value::{Arrived, Check, Context, Gathered, Said, Value};
+use crate::directory::Head;
+use crate::keys::{VRF_PROOF_LEN, VrfOutput};
+use crate::wire::control::vote::{Evidence, Proposal, Scope, Vote, VoteKind, VoteMessage, commitment};
+use crate::wire::control::{Certificate, Genesis, Header, HeaderHash, Reason, SignedHeader, Verdict};
+use crate::wire::document::SignerId;
+
+/// A proposal, and the rank of its ticket.
+#[derive(Clone, Debug)]
+pub(super) struct Ticket {
+    pub(super) message: VoteMessage,
+    pub(super) rank: VrfOutput,
+}
+
+impl Ticket {
+    pub(super) fn proposal(&self) -> &Proposal {
+        match self.message.vote() {
+            Vote::Proposal(proposal) => proposal,
+            _ => unreachable!("tickets are made of proposals"),
+        }
+    }
+}
+
+pub(super) struct Instance {
+    pub(super) context: Context,
+    pub(super) timing: Timing,
+    pub(super) gathered: Gathered,
+    pub(super) proposals: BTreeMap<u32, BTreeMap<u8, Ticket>>,
+    pub(super) rounds: Rounds,
+    values: BTreeMap<HeaderHash, Value>,
+    unsound: BTreeSet<HeaderHash>,
+    /// What was accepted, so that copies cost a hash.
+    ids: BTreeSet<[u8; 32]>,
+    convicted: BTreeSet<(u8, VoteKind, u32)>,
+    /// The node came too late to judge what came when.
+    came_late: bool,
+}
+
+impl Instance {
+    pub(super) fn new(genesis: &Genesis, head: &Head, now: u64) -> Self {
+        let timing = Timing::after(genesis, head.epoch, now);
+        let scope = Scope { network: genesis.network_id(), previous_epoch: head.epoch, previous: head.hash };
+        Self {
+            timing,
+            gathered: Gathered::default(),
+            proposals: BTreeMap::new(),
+            rounds: Rounds::new(head.voters.quorum(), head.voters.tolerated()),
+            values: BTreeMap::new(),
+            unsound: BTreeSet::new(),
+            ids: BTreeSet::new(),
+            convicted: BTreeSet::new(),
+            came_late: now > timing.commit() + timing.margin(),
+            context: Context { genesis: genesis.clone(), head: head.clone(), scope },
+        }
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        self.context.scope
+    }
+
+    pub(super) fn place(&self, key: &SignerId) -> Option<u8> {
+        self.context.head.voters.place(key).and_then(|place| u8::try_from(place).ok())
+    }
+
+    /// Whether these very bytes are here already, by their SHA-256.
+    pub(super) fn has(&self, id: &[u8; 32]) -> bool {
+        self.ids.contains(id)
+    }
+
+    /// The vote of a voter, of a kind and round.
+    pub(super) fn vote_of(&self, place: u8, kind: VoteKind, round: u32) -> Option<&VoteMessage> {
+        match kind {
+            VoteKind::Commitment => self.gathered.commitments.get(&place).map(|arrived| &arrived.message),
+            VoteKind::Reveal => self.gathered.reveals.get(&place).map(|arrived| &arrived.message),
+            VoteKind::Ballot => self.gathered.ballots.get(&place)?.first().map(|arrived| &arrived.message),
+            VoteKind::Proposal => self.proposals.get(&round)?.get(&place).map(|ticket| &ticket.message),
+            VoteKind::Prevote => self.rounds.prevotes(round)?.get(place),
+            VoteKind::Precommit => self.rounds.precommits(round)?.get(place),
+        }
+    }
+
+    /// Takes a vote in this scope, or says why not. The second answer is proof against its voter, found for the first time.
+    pub(super) fn accept(&mut self, message: VoteMessage, now: u64, own: bool) -> (Verdict, Option<Evidence>) {
+        let Some(place) = self.place(&message.voter()) else {
+            // Whoever passed it on knows this scope's voters.
+            return (Verdict::Reject(Reason::NotEntitled), None);
+        };
+        let (kind, round) = (message.vote().kind(), message.vote().round());
+        if self.ids.contains(&message.id()) {
+            return (Verdict::Ignore(Reason::Duplicate), None);
+        }
+        if !self.rounds.keeps(round) {
+            return (Verdict::Ignore(Reason::Early), None);
+        }
+        let known = self.vote_of(place, kind, round);
+        if known.is_some_and(|known| known.vote() == message.vote()) {
+            return (Verdict::Ignore(Reason::Duplicate), None);
+        }
+        let twice = known.is_some();
+        let both_ballots = twice && kind == VoteKind::Ballot && self.gathered.ballots[&place].len() > 1;
+        if both_ballots || self.convicted.contains(&(place, kind, round)) {
+            return (Verdict::Ignore(Reason::Equivocation), None);
+        }
+        if !own && !message.is_signed() {
+            return (Verdict::Reject(Reason::Forged), None);
+        }
+        if twice && kind != VoteKind::Ballot {
+            let evidence = self.vote_of(place, kind, round).and_then(|known| Evidence::find(known, &message));
+            self.note_conviction(place, kind, round);
+            return (Verdict::Ignore(Reason::Equivocation), evidence);
+        }
+        let id = message.id();
+        let verdict = self.store(place, message, now);
+        if verdict == Verdict::Accept {
+            self.ids.insert(id);
+        }
+        (verdict, None)
+    }
+
+    /// Notes proof that came from elsewhere; whether it was new. Both votes were verified with it.
+    pub(super) fn convict(&mut self, first: &VoteMessage, second: &VoteMessage) -> bool {
+        debug_assert_eq!(first.voter(), second.voter());
+        let vote = first.vote();
+        self.place(&first.voter()).is_some_and(|place| self.note_conviction(place, vote.kind(), vote.round()))
+    }
+
+    fn note_conviction(&mut self, place: u8, kind: VoteKind, round: u32) -> bool {
+        if kind == VoteKind::Commitment {
+            self.gathered.two_faced.insert(place);
+        }
+        self.convicted.insert((place, kind, round))
+    }
+
+    fn store(&mut self, place: u8, message: VoteMessage, now: u64) -> Verdict {
+        let voter = message.voter();
+        let arrived = |message| Arrived { message, at: now };
+        match message.vote().clone() {
+            Vote::Commitment(_) => {
+                self.gathered.commitments.insert(place, arrived(message));
+            }
+            Vote::Reveal(secret) => {
+                let Some(committed) = self.gathered.commitment(place) else {
+                    return Verdict::Ignore(Reason::Unrelated);
+                };
+                if commitment(&self.context.scope, &voter, &secret) != committed {
+                    // Another voter may have been told of another commitment: nobody but this voter is to blame.
+                    return Verdict::Ignore(Reason::AgainstRules);
+                }
+                self.gathered.reveals.insert(place, arrived(message));
+            }
+            Vote::Ballot(_) => self.gathered.ballots.entry(place).or_default().push(arrived(message)),
+            Vote::Proposal(proposal) => {
+                let randomness = &self.context.head.randomness;
+                let round = proposal.round;
+                let Some(rank) = lottery::rank(&voter, &self.context.scope, randomness, round, &proposal.proof) else {
+                    return Verdict::Reject(Reason::Forged);
+                };
+                self.rounds.add_proposer(round, place);
+                self.proposals.entry(round).or_default().insert(place, Ticket { message, rank });
+            }
+            Vote::Prevote { round, header } => self.rounds.add_prevote(round, place, header, message),
+            Vote::Precommit { round, header } => self.rounds.add_precommit(round, place, header, message),
+        }
+        Verdict::Accept
+    }
+
+    /// Forgets proposals of rounds that are over, except those that enough voters may still be locked on.
+    pub(super) fn forget_before(&mut self, round: u32) {
+        let voted: BTreeSet<HeaderHash> = (0..round)
+            .filter_map(|round| self.rounds.prevotes(round))
+            .flat_map(|tally| tally.iter().filter_map(|(_, value, _)| value).collect::<Vec<_>>())
+            .collect();
+        for (at, tickets) in &mut self.proposals {
+            if *at < round {
+                tickets.retain(|_, ticket| voted.contains(&ticket.proposal().header.hash()));
+            }
+        }
+        self.proposals.retain(|_, tickets| !tickets.is_empty());
+    }
+
+    /// A header that somebody proposed.
+    pub(super) fn header(&self, hash: &HeaderHash) -> Option<&Header> {
+        self.ticket(hash).map(|ticket| &ticket.proposal().header)
+    }
+
+    fn ticket(&self, hash: &HeaderHash) -> Option<&Ticket> {
+        self.proposals.values().flat_map(BTreeMap::values).find(|ticket| ticket.proposal().header.hash() == *hash)
+    }
+
+    pub(super) fn value(&self, hash: &HeaderHash) -> Option<&Value> {
+        self.values.get(hash)
+    }
+
+    pub(super) fn take_value(&mut self, hash: &HeaderHash) -> Option<Value> {
+        self.values.remove(hash)
+    }
+
+    /// Looks at a proposed document once more, if it was not found sound or unsound before. Whether it is sound.
+    pub(super) fn learn(&mut self, hash: &HeaderHash) -> bool {
+        if self.values.contains_key(hash) {
+            return true;
+        }
+        if self.unsound.contains(hash) {
+            return false;
+        }
+        let Some(proposal) = self.ticket(hash).map(|ticket| ticket.proposal().clone()) else { return false };
+        match self.context.check(&proposal, &self.gathered) {
+            Check::Sound(relays) => {
+                self.values.insert(*hash, Value { proposal, relays });
+                true
+            }
+            Check::Missing => false,
+            Check::Unsound => {
+                self.unsound.insert(*hash);
+                false
+            }
+        }
+    }
+
+    /// Looks at the document that the current round's prevotes, or a decision, wait for.
+    pub(super) fn settle(&mut self) {
+        let round = self.rounds.round();
+        let wanted: BTreeSet<HeaderHash> = self
+            .rounds
+            .prevotes(round)
+            .into_iter()
+            .flat_map(|tally| tally.iter().filter_map(|(_, value, _)| value))
+            .collect();
+        for hash in wanted {
+            if self.rounds.has_polka(round, &hash) {
+                self.learn(&hash);
+            }
+        }
+    }
+
+    /// What the rounds ask for now.
+    pub(super) fn poll(&mut self) -> Option<Action> {
+        let values = &self.values;
+        self.rounds.poll(|hash| values.contains_key(hash))
+    }
+
+    /// The round's proposals, best first: those that enough others prevoted before, latest first; then by lot.
+    fn candidates(&self, round: u32) -> Vec<Ticket> {
+        let mut tickets: Vec<(u8, Ticket)> = self
+            .proposals
+            .get(&round)
+            .map(|tickets| tickets.iter().map(|(place, ticket)| (*place, ticket.clone())).collect())
+            .unwrap_or_default();
+        tickets.retain(|(place, ticket)| {
+            let proposal = ticket.proposal();
+            let seconded = |locked| self.rounds.has_polka(locked, &proposal.header.hash());
+            // Of somebody who proposed two documents, voters may have seen either.
+            !self.convicted.contains(&(*place, VoteKind::Proposal, round)) && proposal.locked_round.is_none_or(seconded)
+        });
+        tickets.sort_by_key(|(_, ticket)| (Reverse(ticket.proposal().locked_round), ticket.rank));
+        tickets.into_iter().map(|(_, ticket)| ticket).collect()
+    }
+
+    /// What to prevote in a round, after its proposals had their time.
+    pub(super) fn choose(&mut self, round: u32, now: u64) -> Option<HeaderHash> {
+        for ticket in self.candidates(round) {
+            let proposal = ticket.proposal();
+            let hash = proposal.header.hash();
+            if !self.rounds.may_prevote(&hash, proposal.locked_round) || !self.learn(&hash) {
+                continue;
+            }
+            let own_lock = self.rounds.locked().is_some_and(|(_, locked)| locked == hash);
+            let bound = proposal.locked_round.is_some() || own_lock || self.came_late;
+            if bound || fair::is_fair(&self.context, &self.timing, &self.gathered, proposal, now) {
+                return Some(hash);
+            }
+        }
+        None
+    }
+
+    /// Whether somebody with a better ticket proposed something that this node would prevote.
+    pub(super) fn is_outdone(&mut self, round: u32, rank: &VrfOutput, now: u64) -> bool {
+        let valid = self.rounds.valid().map(|(round, _)| round);
+        let better: Vec<HeaderHash> = self
+            .candidates(round)
+            .iter()
+            .filter(|ticket| (Reverse(ticket.proposal().locked_round), ticket.rank) < (Reverse(valid), *rank))
+            .map(|ticket| ticket.proposal().header.hash())
+            .collect();
+        !better.is_empty() && self.choose(round, now).is_some_and(|chosen| better.contains(&chosen))
+    }
+
+    /// What this node would propose in a round: what enough others prevoted before, or else what it gathered.
+    pub(super) fn propose(&mut self, round: u32, said: Said, proof: [u8; VRF_PROOF_LEN]) -> Option<Proposal> {
+        if let Some((locked, hash)) = self.rounds.valid() {
+            let value = self.values.get(&hash)?;
+            return Some(Proposal { round, locked_round: Some(locked), proof, ..value.proposal.clone() });
+        }
+        let ballots = fair::ballots(&self.gathered);
+        let secrets = fair::secrets(&self.timing, &self.gathered, round);
+        let (header, relays) = self.context.compose(said, &ballots, &secrets, &self.gathered)?;
+        let proposal = Proposal { round, locked_round: None, proof, header, ballots, secrets };
+        self.values.insert(proposal.header.hash(), Value { proposal: proposal.clone(), relays });
+        Some(proposal)
+    }
+
+    /// The document's head with the precommits of a round.
+    pub(super) fn certify(&self, round: u32, hash: &HeaderHash) -> Option<SignedHeader> {
+        let header = match self.values.get(hash) {
+            Some(value) => value.proposal.header.clone(),
+            None => self.header(hash)?.clone(),
+        };
+        let signatures = self
+            .rounds
+            .precommits(round)?
+            .iter()
+            .filter(|(_, value, _)| *value == Some(*hash))
+            .map(|(place, _, message)| (place, *message.signature()))
+            .collect();
+        SignedHeader::new(header, Certificate { round, signatures }).ok()
+    }
+}

@@ -1,0 +1,5 @@
+mod agreement;
+mod counting;
+mod messages;
+mod rules;
+mod world;
