@@ -171,6 +171,13 @@ impl Decoder {
         }
     }
 
+    /// Gives back all memory: what could still be recovered is given up. What was delivered stays known, so nothing comes twice.
+    pub fn shed(&mut self) {
+        self.span.shed();
+        self.rows.forget_before(u64::MAX);
+        self.recovered = VecDeque::new();
+    }
+
     /// What it has met.
     #[must_use]
     pub const fn counters(&self) -> Counters {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`agreement`] | voters that agree on documents, in virtual time |
 //! | [`quality`] | calls in virtual time whose sound is judged |
+//! | [`paths`] | what weighing relays by capacity and latency gains, and costs in anonymity |
 //! | [`peers`] | programs to measure against or to run: Debian's tor, our own binary |
 //! | [`fec_table`] | link repair beside block codes, over the emulator's profiles |
 //! | [`load`] | servers and clients that put load on a proxy, and the statistics of it |
@@ -15,6 +16,7 @@ pub mod agreement;
 pub mod fec_table;
 pub mod load;
 pub mod micro;
+pub mod paths;
 pub mod peers;
 pub mod quality;
 pub mod sim;

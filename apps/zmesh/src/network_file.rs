@@ -10,6 +10,7 @@ use zmesh_proto::wire::document::{Document, DocumentError};
 use crate::commands::narrate;
 use crate::failure::{Failure, Outcome};
 use crate::files;
+use crate::guards::{GuardOption, state_folder};
 use crate::invite_line::Carried;
 use crate::time::{date, unix_now};
 
@@ -38,15 +39,16 @@ pub(crate) enum Way {
 
 impl Way {
     /// A node of this network; the first document and every warning are told to people.
-    pub(crate) fn node(&self) -> NodeBuilder {
+    pub(crate) fn node(&self, guards: GuardOption) -> Outcome<NodeBuilder> {
         match self {
-            Self::Document(known) => Node::builder().network(Arc::clone(&known.network)),
+            Self::Document(known) => guards.apply(Node::builder().network(Arc::clone(&known.network)), &known.network),
             Self::Line(line, directory) => {
                 let builder = Node::builder().bootstrap(line.clone()).on_directory(narrate::documents);
-                match directory {
+                let builder = match directory {
                     Some(directory) => builder.directory(directory.clone()),
                     None => builder,
-                }
+                };
+                guards.apply_to(builder, &line.network().0)
             }
         }
     }
@@ -96,17 +98,25 @@ impl NetworkOption {
         }
     }
 
+    /// The network document that was named, or the user's own, for commands that look at one and build nothing.
+    pub(crate) fn load(&self) -> Outcome<Arc<Network>> {
+        match self.way()? {
+            Way::Document(known) => Ok(known.network),
+            Way::Line(..) => Err(Failure::misused(
+                "there is no network document to look at",
+                "a bootstrap line names a network and does not hold it",
+                "give a document with --network",
+            )),
+        }
+    }
+
     /// A network that somebody else's line brings.
     pub(crate) fn by_line(&self, line: Bootstrap) -> Way {
         Way::Line(line, self.state_directory())
     }
 
     fn state_directory(&self) -> Option<PathBuf> {
-        let state = || {
-            let base = std::env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
-            base.or_else(|| std::env::home_dir().map(|home| home.join(".local").join("state")))
-        };
-        self.state.clone().or_else(|| Some(state()?.join("zmesh")))
+        self.state.clone().or_else(|| Some(state_folder()?.join("zmesh")))
     }
 
     /// Whether a network was named.

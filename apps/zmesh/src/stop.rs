@@ -10,6 +10,7 @@ use crate::failure::{Failure, Outcome};
 pub(crate) struct Stop {
     signals: Signals,
     stdin: Option<oneshot::Receiver<()>>,
+    stdin_ended: bool,
 }
 
 impl Stop {
@@ -18,7 +19,12 @@ impl Stop {
     pub(crate) fn listen(with_stdin: bool) -> Outcome<Stop> {
         let signals = Signals::listen()
             .map_err(|error| Failure::failed("cannot listen for Ctrl-C", error, "the system must allow it"))?;
-        Ok(Stop { signals, stdin: with_stdin.then(stdin_end) })
+        Ok(Stop { signals, stdin: with_stdin.then(stdin_end), stdin_ended: false })
+    }
+
+    /// Whether the process that started this one is what stops it, by the end of stdin.
+    pub(crate) fn was_stdin(&self) -> bool {
+        self.stdin_ended
     }
 
     /// Returns when it is time to stop. No reason is missed between two calls.
@@ -35,7 +41,10 @@ impl Stop {
         };
         tokio::select! {
             () = self.signals.wait() => {}
-            () = stdin => self.stdin = None,
+            () = stdin => {
+                self.stdin = None;
+                self.stdin_ended = true;
+            }
         }
     }
 }
@@ -74,6 +83,39 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Waits for the wish to read the configuration again: SIGHUP, where there is such a thing.
+pub(crate) struct Reload {
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Reload {
+    /// Listens from now on.
+    pub(crate) fn listen() -> Outcome<Reload> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let hangup = signal(SignalKind::hangup())
+                .map_err(|error| Failure::failed("cannot listen for SIGHUP", error, "the system must allow it"))?;
+            Ok(Reload { hangup })
+        }
+        #[cfg(not(unix))]
+        Ok(Reload {})
+    }
+
+    /// Returns at the next wish.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn wait(&mut self) {
+        #[cfg(unix)]
+        if self.hangup.recv().await.is_some() {
+            return;
+        }
+        std::future::pending().await
     }
 }
 

@@ -15,7 +15,19 @@ pub(crate) fn unix_micros() -> u64 {
 
 /// `2026-11-21 01:35 UTC`.
 pub(crate) fn date(unix: u64) -> String {
-    let (days, seconds) = (unix / 86_400, unix % 86_400);
+    let (year, month, day) = civil(unix / 86_400);
+    let (hour, minute) = (unix % 86_400 / 3_600, unix % 3_600 / 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+}
+
+/// The calendar month (UTC) of a time: months since the year 0.
+pub(crate) fn month(unix: u64) -> u64 {
+    let (year, month, _) = civil(unix / 86_400);
+    year * 12 + month - 1
+}
+
+/// Year, month and day of a number of days since 1970.
+fn civil(days: u64) -> (u64, u64, u64) {
     // Days to a civil date by eras of 400 years that begin in March (H. Hinnant's "days_from_civil", inverted).
     let shifted = days + 719_468;
     let (era, day) = (shifted / 146_097, shifted % 146_097);
@@ -24,9 +36,7 @@ pub(crate) fn date(unix: u64) -> String {
     let from_march = (5 * day_of_year + 2) / 153;
     let day_of_month = day_of_year - (153 * from_march + 2) / 5 + 1;
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute) = (seconds / 3_600, seconds % 3_600 / 60);
-    format!("{year:04}-{month:02}-{day_of_month:02} {hour:02}:{minute:02} UTC")
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day_of_month)
 }
 
 /// Milliseconds with one decimal.
@@ -37,6 +47,13 @@ pub(crate) fn millis(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn months_begin_at_midnight() {
+        assert_eq!(month(0), 1970 * 12);
+        assert_eq!(month(951_782_399) + 1, month(951_868_800));
+        assert_eq!(month(1_795_224_900), 2026 * 12 + 10);
+    }
 
     #[test]
     fn dates() {

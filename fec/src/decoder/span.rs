@@ -92,6 +92,14 @@ impl Span {
         self.base > before
     }
 
+    /// Gives up all ids so far, and their memory.
+    pub(super) fn shed(&mut self) {
+        self.base = self.next();
+        self.slots = VecDeque::new();
+        self.pool = Vec::new();
+        self.free = Vec::new();
+    }
+
     /// Begins anew at `last`. Symbols shortly before it may still be recovered.
     fn begin(&mut self, now: u64, last: u64) {
         self.started = true;

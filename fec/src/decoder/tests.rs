@@ -233,6 +233,27 @@ fn more_than_half_the_circle_lost_begins_anew_after_a_pause() {
 }
 
 #[test]
+fn what_gives_its_memory_back_hands_nothing_on_twice() {
+    // Of ten two are lost, one comes back by a repair.
+    let (mut encoder, mut decoder) = after(10, &[3, 7]);
+    let mut bytes = [0; SYMBOL_LEN];
+    let vector = encoder.repair(0, &mut bytes).expect("symbols to repair");
+    assert_eq!(decoder.repair(0, &vector, &bytes), 0, "two are missing");
+    let second = encoder.repair(0, &mut bytes).expect("symbols to repair");
+    assert_eq!(decoder.repair(0, &second, &bytes), 2);
+    assert_eq!(drain(&mut decoder).len(), 2);
+    decoder.shed();
+    assert_eq!(decoder.memory(), 0);
+    for id in 0..10 {
+        assert!(!decoder.source(0, id, &symbol(id.into())), "{id} came before");
+    }
+    assert_eq!(decoder.repair(0, &vector, &bytes), 0, "what was given up does not come back");
+    // And it goes on from here.
+    assert!(decoder.source(0, 10, &symbol(10)));
+    assert!(drain(&mut decoder).is_empty());
+}
+
+#[test]
 fn memory_follows_use_and_is_given_back() {
     let mut decoder = Decoder::new(KEEP);
     for number in 0..1000u16 {

@@ -9,6 +9,7 @@ mod directory;
 pub mod egress;
 mod entropy;
 mod exit;
+mod guard_file;
 mod origin;
 mod quic;
 mod replay_file;

@@ -5,6 +5,7 @@
 
 use crate::media::frame::{ASIDE_MAX, Aside, VoiceFrame};
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 
 /// Asides that wait for their turn at most.
@@ -23,7 +24,7 @@ pub enum AsideError {
 }
 
 /// Both directions of one side.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Asides {
     waiting: VecDeque<Arc<[u8]>>,
     /// Number of the first that waits.
@@ -32,6 +33,16 @@ pub(super) struct Asides {
     expected: u8,
     /// `sent` of the newest frame listened to.
     newest: Option<u64>,
+}
+
+impl fmt::Debug for Asides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What waits may hold keys.
+        f.debug_struct("Asides")
+            .field("waiting", &self.waiting.len())
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Asides {

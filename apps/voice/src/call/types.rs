@@ -49,7 +49,7 @@ pub enum EndReason {
     InviteExpired,
     /// The caller revealed another nonce than the one that it was committed to. No words were shown.
     WrongNonce,
-    /// The circuit under the call broke.
+    /// Every circuit under the call broke.
     CircuitLost,
 }
 
@@ -64,13 +64,13 @@ impl fmt::Display for EndReason {
             Self::WrongNonce => {
                 "the other side broke its commitment to the words: somebody may sit between you, use a new invite over another channel"
             }
-            Self::CircuitLost => "the circuit was lost",
+            Self::CircuitLost => "every path to the other side was lost",
         })
     }
 }
 
 /// What a call has to tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallEvent {
     /// The caller's first message went out.
@@ -81,6 +81,18 @@ pub enum CallEvent {
     Aside(Arc<[u8]>),
     /// The call is over.
     Ended(EndReason),
+}
+
+impl fmt::Debug for CallEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ringing => f.write_str("Ringing"),
+            Self::Connected(words) => write!(f, "Connected({words:?})"),
+            // It may hold keys.
+            Self::Aside(_) => f.write_str("Aside([redacted])"),
+            Self::Ended(reason) => write!(f, "Ended({reason:?})"),
+        }
+    }
 }
 
 /// A call could not be set up on this machine.

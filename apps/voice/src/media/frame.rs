@@ -16,6 +16,7 @@
 //! order of the places. Numbers are big-endian.
 
 use super::codec::OpusFrame;
+use std::fmt;
 use std::sync::Arc;
 
 /// Bytes of the nonce that a caller's first frames show.
@@ -76,13 +77,20 @@ pub struct Carried {
     pub opus: OpusFrame,
 }
 
-/// A short message between the programs of both sides, beside the sound.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A short message between the programs of both sides, beside the sound. The keys of a call's legs go this way, so what it
+/// says is never shown.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Aside {
     /// Counts up from 0 and wraps.
     pub number: u8,
     /// 1 to [`ASIDE_MAX`] bytes.
     pub bytes: Arc<[u8]>,
+}
+
+impl fmt::Debug for Aside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Aside({}, [redacted])", self.number)
+    }
 }
 
 /// What the other side sent, given back to it.

@@ -18,7 +18,7 @@ const INBOX: usize = 512;
 /// How long a leg may take to come up here.
 const BUILD: Duration = Duration::from_secs(12);
 /// How long a hop may take to answer when it is asked whether it is to blame.
-const ASK: Duration = Duration::from_millis(800);
+const ASK: Duration = Duration::from_millis(1_200);
 /// News that wait to be shown.
 const NEWS: usize = 32;
 
@@ -30,6 +30,15 @@ pub struct PathNews {
     pub event: LegEvent,
     /// The same for people.
     pub words: String,
+    /// The relays of this side's half of a path that stands by from now on, by name, guard first; empty for anything else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<String>,
+}
+
+impl PathNews {
+    fn new(event: LegEvent, words: String) -> Self {
+        Self { event, words, path: Vec::new() }
+    }
 }
 
 /// What the tasks of the circuits report.
@@ -106,6 +115,12 @@ impl LegCircuits {
     pub fn active(&self) -> Arc<DatagramCircuit> {
         let state = self.inner.state();
         state.circuits.get(&state.legs.active()).cloned().unwrap_or_else(|| Arc::clone(&self.inner.first))
+    }
+
+    /// The circuit of each leg that there is, by number: this side's halves.
+    #[must_use]
+    pub fn circuits(&self) -> Vec<(LegId, Arc<DatagramCircuit>)> {
+        self.inner.state().circuits.iter().map(|(leg, circuit)| (*leg, Arc::clone(circuit))).collect()
     }
 
     /// Whether a second leg is up and heard.
@@ -189,7 +204,7 @@ impl Inner {
                     let reports = self.reports.clone();
                     state.tasks.spawn(async move {
                         let words = format!("moved to another path: {}", blame(&circuit, cause).await);
-                        let _ = reports.send(In::News(PathNews { event, words })).await;
+                        let _ = reports.send(In::News(PathNews::new(event, words))).await;
                     });
                     return;
                 }
@@ -199,7 +214,13 @@ impl Inner {
             LegEvent::Gone { cause, .. } => format!("a path was given up: {cause}"),
             LegEvent::BudgetSpent => "no further path for now: too many were lost in a short time".to_owned(),
         };
-        state.tell(PathNews { event, words });
+        let mut news = PathNews::new(event, words);
+        if let LegEvent::Ready { leg, .. } = event
+            && let Some(circuit) = state.circuits.get(&leg)
+        {
+            news.path = circuit.path().into_iter().map(|hop| hop.nickname).collect();
+        }
+        state.tell(news);
     }
 
     /// Reads a circuit from now on.
@@ -268,26 +289,32 @@ impl State {
     }
 }
 
-/// Asks every hop of this side's half of a leg, and says who does not answer.
-async fn blame(circuit: &DatagramCircuit, cause: Cause) -> String {
+/// Asks all hops of this side's half of a leg at once, and says who does not answer. An answer comes by way of all hops before the
+/// one that gives it, so the first silent hop behind the last that answered is to blame, however late the others are.
+async fn blame(circuit: &Arc<DatagramCircuit>, cause: Cause) -> String {
     if cause == Cause::Ended {
         return "the circuit under it ended".to_owned();
     }
     let hops = circuit.path().len();
+    let mut asked = JoinSet::new();
     for hop in 0..hops {
-        match timeout(ASK, circuit.ping(hop)).await {
-            Ok(Ok(_)) => continue,
-            Ok(Err(_)) => return "the circuit under it ended".to_owned(),
-            Err(_) => {}
-        }
-        return match hop {
-            hop if hop + 1 == hops => "the meeting relay stopped answering".to_owned(),
-            0 => "the first relay stopped answering".to_owned(),
-            1 => "the second relay stopped answering".to_owned(),
-            _ => "the third relay stopped answering".to_owned(),
-        };
+        let circuit = Arc::clone(circuit);
+        asked.spawn(async move { (hop, timeout(ASK, circuit.ping(hop)).await) });
     }
-    "a relay of the other side's half stopped answering".to_owned()
+    let answers = asked.join_all().await;
+    let silent = answers.iter().filter(|(_, answer)| matches!(answer, Ok(Ok(_)))).map(|(hop, _)| hop + 1).max();
+    let silent = silent.unwrap_or(0);
+    if answers.iter().any(|(hop, answer)| *hop >= silent && matches!(answer, Ok(Err(_)))) {
+        return "the circuit under it ended".to_owned();
+    }
+    match silent {
+        silent if silent == hops => "a relay of the other side's half stopped answering",
+        silent if silent + 1 == hops => "the meeting relay stopped answering",
+        0 => "the first relay stopped answering",
+        1 => "the second relay stopped answering",
+        _ => "the third relay stopped answering",
+    }
+    .to_owned()
 }
 
 fn random<const N: usize>() -> Result<[u8; N], TransportError> {

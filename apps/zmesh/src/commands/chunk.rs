@@ -15,6 +15,7 @@ use zmesh_overlay::{Address, ChunkError, ChunkOptions, ChunkProgress, Node};
 
 use crate::failure::{Failure, Outcome, not_started};
 use crate::files;
+use crate::guards::GuardOption;
 use crate::network_file::{NetworkOption, Way};
 use crate::stop::Stop;
 use crate::term;
@@ -58,6 +59,8 @@ pub(crate) enum Chunk {
 pub(crate) struct Common {
     #[command(flatten)]
     network: NetworkOption,
+    #[command(flatten)]
+    guards: GuardOption,
     /// Relays of your own choice before the one that keeps a piece.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=3))]
     hops: u8,
@@ -164,7 +167,7 @@ async fn get(address: Option<String>, common: &Common, out: &Path) -> Outcome {
 }
 
 async fn start(way: &Way, common: &Common, what: &str) -> Outcome<Node> {
-    let node = way.node().spares(0).start().await.map_err(not_started)?;
+    let node = way.node(common.guards)?.spares(0).start().await.map_err(not_started)?;
     if common.hops == 1 && !node.network().is_test_network() {
         return Err(Failure::misused(what, "one hop hides nobody", "use --hops 2 or 3"));
     }

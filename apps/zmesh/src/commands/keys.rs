@@ -1,5 +1,7 @@
 //! `zmesh keys`: secret keys, and what others may know of them.
 
+mod backup;
+
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -44,6 +46,33 @@ pub(crate) enum Keys {
         #[arg(long)]
         json: bool,
     },
+    /// Write a relay's lasting keys to a file that a passphrase protects, to be kept apart from the relay.
+    #[command(after_help = "Example:\n  zmesh keys backup keys --out keys.backup")]
+    Backup {
+        /// The key file.
+        file: PathBuf,
+        /// The file to make. An existing one is never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Read the passphrase from the first line of this file instead of the terminal.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+    },
+    /// Make a key file from a backup: the same relay, with new onion keys, so make its descriptor anew.
+    #[command(after_help = "Example:\n  zmesh keys restore keys.backup --out keys")]
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// The file to make. An existing one is never overwritten.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Read the passphrase from the first line of this file instead of the terminal.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        /// Report as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Write a relay's signed description, to hand to those who make the network.
     #[command(after_help = "Example:\n  zmesh keys descriptor --config relay.toml --out alice.descriptor")]
     Descriptor {
@@ -66,6 +95,12 @@ pub(crate) fn run(command: Keys) -> Outcome {
     match command {
         Keys::Generate { out, signer, json } => generate(&out, signer, json),
         Keys::Show { file, json } => show(&file, json),
+        Keys::Backup { file, out, passphrase_file } => backup::backup(&file, &out, passphrase_file.as_deref()),
+        Keys::Restore { file, out, passphrase_file, json } => {
+            let keys = backup::restore(&file, &out, passphrase_file.as_deref())?;
+            show_relay(&keys, json);
+            Ok(())
+        }
         Keys::Descriptor { config, out, days, json } => descriptor(&config, &out, days, json),
     }
 }

@@ -6,8 +6,10 @@ mod demo;
 mod keys;
 pub(crate) mod narrate;
 mod network;
+mod path;
 mod proxy;
 mod relay;
+mod status;
 mod testnet;
 mod voice;
 
@@ -37,12 +39,17 @@ pub(crate) enum Command {
     Testnet(testnet::Args),
     /// Run a relay: forward for others.
     Relay(relay::Args),
+    /// What a running relay knows of itself.
+    Status(status::Args),
     /// Make and show keys, and describe a relay to others.
     #[command(subcommand, after_help = "Example:\n  zmesh keys generate --out keys")]
     Keys(keys::Keys),
     /// Put a network together from relays' descriptors, sign it, show it.
     #[command(subcommand, after_help = "Example:\n  zmesh network show network")]
     Network(network::NetworkCommand),
+    /// See how the relays of a circuit are chosen.
+    #[command(subcommand, after_help = "Example:\n  zmesh path explain --network network")]
+    Path(path::PathCommand),
     /// Print configuration files.
     #[command(subcommand, after_help = "Example:\n  zmesh config print relay > relay.toml")]
     Config(config::Config),
@@ -57,8 +64,10 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Chunk(command) => block_on(chunk::run(command)),
         Command::Testnet(args) => block_on(testnet::run(args)),
         Command::Relay(args) => block_on(relay::run(args)),
+        Command::Status(args) => status::run(&args),
         Command::Keys(command) => keys::run(command),
         Command::Network(command) => network::run(command),
+        Command::Path(command) => block_on(path::run(command)),
         Command::Config(command) => config::run(command),
     }
 }

@@ -12,6 +12,7 @@ use zmesh_proxy::{Circuits, Server, Token};
 use super::narrate::{follow, guards, narrate};
 use crate::failure::{Failure, Outcome, no_circuit, not_started};
 use crate::files;
+use crate::guards::GuardOption;
 use crate::network_file::NetworkOption;
 use crate::stop::Stop;
 use crate::term;
@@ -30,6 +31,8 @@ const GOODBYE: Duration = Duration::from_secs(3);
 pub(crate) struct Args {
     #[command(flatten)]
     network: NetworkOption,
+    #[command(flatten)]
+    guards: GuardOption,
     /// Where programs connect; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9150")]
     listen: SocketAddr,
@@ -57,7 +60,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
 
     term::progress(format_args!("building a circuit of {} relays", args.hops));
     let path = PathSpec::exit().hops(args.hops.into());
-    let node = way.node().path(path.clone()).start().await.map_err(not_started)?;
+    let node = way.node(args.guards)?.path(path.clone()).start().await.map_err(not_started)?;
     let circuits = Arc::new(Circuits::new(node.clone(), path));
     let outcome = tokio::select! {
         biased;

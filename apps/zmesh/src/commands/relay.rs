@@ -1,29 +1,27 @@
 //! `zmesh relay`: forward for others.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+mod running;
+
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use serde_json::json;
-use zmesh_overlay::{NodeError, Relay, RelayHandle};
+use zmesh_overlay::{NodeError, Relay};
 
+use self::running::{LOOK, Running};
 use super::keys;
 use crate::config::{RelayConfig, wrong};
 use crate::exit;
 use crate::failure::{Failure, Outcome};
 use crate::files::{self, Access};
 use crate::network_file;
-use crate::process;
-use crate::stop::Stop;
+use crate::operation::endpoint::Endpoint;
+use crate::operation::status::StatusSocket;
+use crate::stop::{Reload, Stop};
 use crate::term;
 
-/// How often the network document is looked at for a newer one.
-const LOOK: Duration = Duration::from_secs(30);
-/// How long a relay may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
-
-/// Runs until Ctrl-C or SIGTERM.
+/// Runs until Ctrl-C or SIGTERM; then takes no new circuits, waits a while for those that stand, and ends. SIGHUP has it
+/// read its configuration and the network document again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   zmesh config print relay > relay.toml
@@ -42,6 +40,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Outcome {
     let mut stop = Stop::listen(args.exit_with_stdin)?;
+    let mut reload = Reload::listen()?;
     let config = RelayConfig::load(&args.config)?;
     let relay_keys = keys::load(&config.keys)?;
     let network = network_file::load(&config.network)?;
@@ -57,7 +56,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let mut builder = Relay::builder()
         .keys(relay_keys)
         .keys_changed(store_keys(config.keys.clone()))
-        .network(network)
+        .network(Arc::clone(&network))
         .meeting(config.meeting)
         .rate_limit(config.limits.send_bytes_per_second())
         .max_circuits(config.limits.circuits)
@@ -72,41 +71,46 @@ pub(crate) async fn run(args: Args) -> Outcome {
         builder = builder.chunks(store);
     }
     let relay = builder.start().await.map_err(not_started)?;
-    ready(&config, &id.to_string(), &relay.local_addresses(), args.json);
+    let (mut running, latest) = Running::new(relay, args.config, config, id, network);
+    running.look().await;
+    let endpoint = match running.config.metrics.listen {
+        Some(address) => Some(Endpoint::start(address, latest.clone()).await?),
+        None => None,
+    };
+    let _status = StatusSocket::start(&running.config.state, running.constant(), latest)?;
+    ready(&running, endpoint.as_ref(), args.json);
 
-    let mut document = Watched::new(config.network.clone());
     loop {
         tokio::select! {
             biased;
             () = stop.wait() => break,
-            () = relay.ended() => {
+            () = running.relay.ended() => {
                 return Err(Failure::failed("the relay ended by itself", "its thread failed", "see the log, start it again"));
             }
-            () = tokio::time::sleep(LOOK) => document.reload(&relay).await,
+            () = reload.wait() => running.reload().await,
+            () = tokio::time::sleep(LOOK) => running.look().await,
         }
     }
-    let metrics = relay.metrics().await.ok();
-    if tokio::time::timeout(GOODBYE, relay.shutdown()).await.is_err() {
-        term::warning("the relay did not say goodbye in time");
+    if !stop.was_stdin() {
+        tokio::select! {
+            () = running.drain() => {}
+            () = stop.wait() => {}
+        }
     }
-    if args.json {
-        term::json(&json!({
-            "stopped": true,
-            "memory_bytes": process::memory(std::process::id()),
-            "metrics": metrics,
-        }));
-    }
-    Ok(())
+    running.finish(args.json).await
 }
 
-fn ready(config: &RelayConfig, id: &str, addresses: &[SocketAddr], json: bool) {
+fn ready(running: &Running, endpoint: Option<&Endpoint>, json: bool) {
+    let (config, addresses) = (&running.config, running.relay.local_addresses());
+    let metrics = endpoint.map(|endpoint| endpoint.address);
     if json {
         term::json(&json!({
             "ready": true,
             "role": "relay",
             "nickname": config.nickname,
-            "id": id,
+            "id": running.id.to_string(),
             "addresses": addresses,
+            "metrics": metrics,
             "exit": config.exit.enabled,
             "meeting": config.meeting,
             "chunks": config.chunks.enabled,
@@ -115,6 +119,9 @@ fn ready(config: &RelayConfig, id: &str, addresses: &[SocketAddr], json: bool) {
     }
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     term::line(format_args!("relay {} is usable at {} (UDP)", config.nickname, addresses.join(" and ")));
+    if let Some(metrics) = metrics {
+        term::line(format_args!("metrics for Prometheus are at http://{metrics}/metrics"));
+    }
     term::line("Ctrl-C stops it");
 }
 
@@ -136,37 +143,4 @@ fn not_started(error: NodeError) -> Failure {
         ),
         _ => Failure::failed("the relay cannot start", error, "correct the configuration or the system's limits"),
     }
-}
-
-/// The network document on disk, taken up again when it changes.
-struct Watched {
-    path: PathBuf,
-    seen: Option<SystemTime>,
-}
-
-impl Watched {
-    fn new(path: PathBuf) -> Watched {
-        let seen = modified(&path);
-        Watched { path, seen }
-    }
-
-    async fn reload(&mut self, relay: &RelayHandle) {
-        let now = modified(&self.path);
-        if now == self.seen || now.is_none() {
-            return;
-        }
-        self.seen = now;
-        match network_file::load(&self.path) {
-            Ok(network) => {
-                if relay.set_network(Arc::clone(&network)).await.is_ok() {
-                    tracing::info!(relays = network.relays().len(), "a newer network document is in use");
-                }
-            }
-            Err(failure) => term::warning(format_args!("{failure}; the older one stays in use")),
-        }
-    }
-}
-
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
 }

@@ -5,6 +5,7 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use zmesh_overlay::ChunkStore;
@@ -44,10 +45,12 @@ pub struct RelayConfig {
     pub(crate) chunks: ChunksConfig,
     #[serde(default)]
     pub(crate) limits: Limits,
+    #[serde(default)]
+    pub(crate) metrics: MetricsConfig,
 }
 
 /// The `[exit]` table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ExitConfig {
     pub(crate) enabled: bool,
@@ -62,7 +65,7 @@ pub(crate) struct ExitConfig {
 }
 
 /// The `[chunks]` table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ChunksConfig {
     pub(crate) enabled: bool,
@@ -88,17 +91,27 @@ impl ChunksConfig {
 }
 
 /// The `[limits]` table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
     send_bytes_per_second: u64,
+    /// 0 for no limit.
+    pub(crate) send_bytes_per_month: u64,
     pub(crate) circuits: usize,
+    drain_seconds: u64,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { send_bytes_per_second: 0, circuits: 16_384 }
+        Limits { send_bytes_per_second: 0, send_bytes_per_month: 0, circuits: 16_384, drain_seconds: 30 }
     }
+}
+
+/// The `[metrics]` table.
+#[derive(Clone, PartialEq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct MetricsConfig {
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 impl Default for ExitConfig {
@@ -177,6 +190,9 @@ impl RelayConfig {
         if !(1..=1_000_000).contains(&self.limits.circuits) {
             return Err("limits.circuits: write a number from 1 to 1000000".to_owned());
         }
+        if self.limits.drain_seconds > 86_400 {
+            return Err("limits.drain_seconds: write a number from 0 to 86400".to_owned());
+        }
         if !(4..=16_777_216).contains(&self.chunks.megabytes) {
             return Err("chunks.megabytes: write a number from 4 to 16777216".to_owned());
         }
@@ -239,5 +255,10 @@ impl Limits {
     /// The limit, if there is one.
     pub(crate) fn send_bytes_per_second(&self) -> Option<u64> {
         (self.send_bytes_per_second > 0).then_some(self.send_bytes_per_second)
+    }
+
+    /// How long circuits may go on when the relay is told to stop.
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
     }
 }

@@ -50,6 +50,9 @@ pub enum NodeError {
         /// From when the one in use holds.
         in_use: u64,
     },
+    /// The file of the guards cannot be used. A damaged one is not replaced by itself, as new guards would be drawn.
+    #[error("the file of the guards cannot be used: {0}")]
+    Guards(io::Error),
     /// The node was shut down.
     #[error("the node is shut down")]
     ShutDown,

@@ -19,4 +19,4 @@ pub use session::Session;
 pub use spec::{DEFAULT_HOPS, HopInfo, IsolationToken, Meet, MeetingSpec, PathSpec, Rebuilds};
 pub use stream::Stream;
 pub use udp::UdpSocket;
-pub use zmesh_proto::path::GuardReport;
+pub use zmesh_proto::path::{Explanation, Floor, GuardReport, Preference, Strength, Uncertainty};

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use zmesh_proto::directory::Warning;
 use zmesh_proto::link::{LinkConfig, LocalIdentity};
 use zmesh_proto::node::NodeConfig;
-use zmesh_proto::path::GuardReport;
+use zmesh_proto::path::{Explanation, GuardReport, Preference};
 use zmesh_proto::wire::bootstrap::Bootstrap;
 
 use super::{
@@ -19,7 +19,8 @@ use super::{
 };
 use crate::chunks::{self, Address, ChunkError, ChunkOptions, ChunkProgress, Fetched, Liars, Published};
 use crate::directory::{Client, DirectoryEvent, Outlook, Settings, Teller, keep};
-use crate::origin::Origin;
+use crate::guard_file::GuardFile;
+use crate::origin::{Choosing, Origin};
 use crate::shard::{self, Started};
 use crate::{Network, RelayId, clock, entropy};
 
@@ -73,6 +74,8 @@ pub struct NodeBuilder {
     path: PathSpec,
     spares: usize,
     standby: bool,
+    preference: Preference,
+    guards: Option<PathBuf>,
 }
 
 impl Default for NodeBuilder {
@@ -86,6 +89,8 @@ impl Default for NodeBuilder {
             path: PathSpec::exit(),
             spares: SPARES,
             standby: true,
+            preference: Preference::DEFAULT,
+            guards: None,
         }
     }
 }
@@ -151,33 +156,52 @@ impl NodeBuilder {
         self
     }
 
+    /// What the choice of paths prefers, within its anonymity floor. In proportion to capacity and mildly for quick paths
+    /// unless set.
+    #[must_use]
+    pub fn preference(mut self, preference: Preference) -> Self {
+        self.preference = preference;
+        self
+    }
+
+    /// A file in which the guards are kept from one run to the next, readable by its owner only; it holds relay ids and
+    /// days. Its directory must exist. Without it the guards are those of this run alone: nothing is left behind, and the
+    /// more runs, the more first relays are met.
+    #[must_use]
+    pub fn guard_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.guards = Some(path.into());
+        self
+    }
+
     /// Opens the sockets and starts the node's thread, which builds the spare circuits. With a bootstrap line it returns when
     /// the node has a verified document, and keeps comparing and fetching newer ones.
     ///
     /// # Errors
-    /// [`NodeError::NoNetwork`], [`NodeError::Directory`], or what the operating system refused.
+    /// [`NodeError::NoNetwork`], [`NodeError::Guards`], [`NodeError::Directory`], or what the operating system refused.
     ///
     /// # Cancel safety
     /// Dropping the future stops whatever was started.
     pub async fn start(self) -> Result<Node, NodeError> {
-        let Self { network, bootstrap, directory, hook, bind, path, spares, standby } = self;
+        let Self { network, bootstrap, directory, hook, bind, path, spares, standby, preference, guards } = self;
         if network.is_none() && bootstrap.is_none() {
             return Err(NodeError::NoNetwork);
         }
+        let guards = guards.map(GuardFile::open).transpose().map_err(NodeError::Guards)?;
+        let choosing = Choosing { preference, guards };
         let link = LinkConfig::new(LocalIdentity::Anonymous);
         let config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         let started = shard::start("zmesh-node", bind, config, network.clone(), || Ok(()), |_| {}).await?;
         let shard = Arc::clone(&started.shard);
         let (liars, outlook) = (Arc::<Liars>::default(), Arc::<Outlook>::default());
         let origin = match (network, bootstrap) {
-            (Some(network), _) => Origin::start(shard, network, path, spares, standby),
+            (Some(network), _) => Origin::start(shard, network, path, spares, standby, choosing),
             (None, None) => return Err(NodeError::NoNetwork),
             (None, Some(bootstrap)) => {
                 let listener = Arc::<OnceLock<Weak<Origin>>>::default();
                 let settings = Settings { bootstrap, directory, tell: teller(hook, Arc::clone(&listener)) };
                 let client = Client::new(settings)?;
                 let (held, network) = client.begin(&shard).await?;
-                let origin = Origin::start(Arc::clone(&shard), network, path, spares, standby);
+                let origin = Origin::start(Arc::clone(&shard), network, path, spares, standby, choosing);
                 let _ = listener.set(Arc::downgrade(&origin));
                 let (of, from) = (Arc::downgrade(&origin), Arc::downgrade(&liars));
                 shard.runtime.spawn(keep(client, of, from, held, Arc::clone(&outlook)));
@@ -385,6 +409,14 @@ impl Node {
     #[must_use]
     pub fn guard_reports(&self) -> Vec<GuardReport> {
         self.inner.origin.guard_reports()
+    }
+
+    /// What the choice of a path to an exit leaves open, with this guard, and what it gives up against a uniform one.
+    ///
+    /// # Errors
+    /// [`CircuitError::NoPath`] if the request is none, or names a relay that is not in the network.
+    pub fn explain(&self, spec: &PathSpec, guard: Option<RelayId>) -> Result<Explanation, CircuitError> {
+        self.inner.origin.explain(spec, guard)
     }
 
     /// Where the node's UDP sockets are bound.

@@ -15,7 +15,7 @@ use crate::chunks::{ChunkMetrics, ChunkStore, Keeper, cut};
 use crate::directory::{DocumentMetrics, DocumentStore, Publication, PublishError};
 use crate::egress::Egress;
 use crate::exit::ExitServer;
-use crate::origin::Origin;
+use crate::origin::{Choosing, Origin};
 use crate::quic::{self, CircuitSocket};
 use crate::replay_file::{self, ReplayFile};
 use crate::shard::{self, Command, Shard, Started};
@@ -303,6 +303,10 @@ pub struct RelayMetrics {
     pub datagrams_sent: u64,
     /// Datagrams that the operating system did not take.
     pub datagrams_unsent: u64,
+    /// Bytes of datagrams received, without the headers of UDP and IP.
+    pub bytes_received: u64,
+    /// Bytes of datagrams that the operating system took.
+    pub bytes_sent: u64,
     /// QUIC sessions up at this exit.
     #[serde(rename = "exit_sessions")]
     pub sessions: usize,
@@ -336,7 +340,8 @@ impl RelayHandle {
             Some(origin) => origin.set_network(network),
             None => {
                 let shard = &self.started.shard;
-                let own = Origin::start(Arc::clone(shard), network, PathSpec::exit(), 0, false);
+                let choosing = Choosing::default();
+                let own = Origin::start(Arc::clone(shard), network, PathSpec::exit(), 0, false, choosing);
                 keeper.use_origin(shard, &own);
                 *origin = Some(own);
             }
@@ -393,6 +398,43 @@ impl RelayHandle {
         Ok(())
     }
 
+    /// The most that the relay sends from now on, in bytes per second.
+    ///
+    /// # Errors
+    /// [`NodeError::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the old limit in place.
+    pub async fn set_rate_limit(&self, bytes_per_second: Option<u64>) -> Result<(), NodeError> {
+        self.command(Command::SetRateLimit(bytes_per_second)).await
+    }
+
+    /// Takes no new circuits from now on (`true`), or takes them again. Circuits that stand go on.
+    ///
+    /// # Errors
+    /// [`NodeError::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the relay as it was.
+    pub async fn set_draining(&self, draining: bool) -> Result<(), NodeError> {
+        self.command(Command::SetDraining(draining)).await
+    }
+
+    /// Ends all circuits of others through this relay; their origins hear of it at once.
+    ///
+    /// # Errors
+    /// [`NodeError::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave the circuits as they are.
+    pub async fn close_circuits(&self) -> Result<(), NodeError> {
+        self.command(Command::CloseCircuits).await
+    }
+
+    async fn command(&self, command: Command) -> Result<(), NodeError> {
+        if self.started.shard.command(command).await { Ok(()) } else { Err(NodeError::ShutDown) }
+    }
+
     /// The relay's counters now.
     ///
     /// # Errors
@@ -408,6 +450,8 @@ impl RelayHandle {
             datagrams_received: udp.received,
             datagrams_sent: udp.sent,
             datagrams_unsent: udp.unsent,
+            bytes_received: udp.bytes_received,
+            bytes_sent: udp.bytes_sent,
             sessions,
             streams,
             chunks: self.keeper.as_ref().map(|keeper| keeper.metrics()).unwrap_or_default(),

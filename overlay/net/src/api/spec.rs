@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use zmesh_proto::path::{RESERVE_DEFAULT, Reserve};
+use zmesh_proto::path::{LastHop, PathRequest, RESERVE_DEFAULT, Reserve};
 
 use crate::RelayId;
 use crate::origin::SharedReserve;
@@ -25,13 +25,14 @@ pub struct PathSpec {
     pub(crate) v6: bool,
     pub(crate) exit: Option<RelayId>,
     pub(crate) exclude: Vec<RelayId>,
+    pub(crate) country: Option<[u8; 2]>,
 }
 
 impl PathSpec {
     /// Three relays, the last an exit that serves port 443.
     #[must_use]
     pub fn exit() -> Self {
-        Self { hops: DEFAULT_HOPS, port: 443, v6: false, exit: None, exclude: Vec::new() }
+        Self { hops: DEFAULT_HOPS, port: 443, v6: false, exit: None, exclude: Vec::new(), country: None }
     }
 
     /// How many relays, the exit included: 2 or 3 (1 only in a test network).
@@ -62,11 +63,24 @@ impl PathSpec {
         self
     }
 
+    /// The country that the exit must claim, as two capital letters (ISO 3166).
+    #[must_use]
+    pub fn country(mut self, country: [u8; 2]) -> Self {
+        self.country = Some(country);
+        self
+    }
+
     /// Relays that the path must not use.
     #[must_use]
     pub fn avoid(mut self, relays: impl IntoIterator<Item = RelayId>) -> Self {
         self.exclude.extend(relays);
         self
+    }
+
+    /// What this asks of a choice.
+    pub(crate) fn request(&self, guard: Option<RelayId>) -> PathRequest<'_> {
+        let last = LastHop::Exit { port: self.port, v6: self.v6 };
+        PathRequest { hops: self.hops, last, exclude: &self.exclude, guard, country: self.country }
     }
 }
 

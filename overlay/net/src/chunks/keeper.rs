@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 use zmesh_proto::seeding::cache::{Pace, Refusal, Source};
 use zmesh_proto::seeding::placement::{COPIES, ranking};
@@ -41,6 +42,14 @@ const MISSED_MAX: usize = 4096;
 /// Relays of its own choice on circuits of its own.
 const OWN_HOPS: usize = 2;
 
+/// Other relays that are asked for a chunk that somebody asked for in vain: each takes a circuit.
+const PULL_FROM: usize = 3;
+
+/// Chunks that one session may have announced and not sent yet. Publishers send six at a time.
+const ANNOUNCED: usize = 8;
+/// Bytes of symbols of one session that wait to be read.
+const UNREAD: usize = 1 << 20;
+
 /// Chunks that wait to be passed on.
 const QUEUE: usize = 4096;
 
@@ -48,21 +57,64 @@ const QUEUE: usize = 4096;
 pub(crate) struct Guest {
     source: Source,
     requests: Mutex<Pace>,
+    announced: Semaphore,
+    unread: Semaphore,
 }
 
 impl Guest {
     /// The session of this number.
     pub(crate) fn new(number: u64) -> Self {
-        Self { source: Source(number), requests: Mutex::new(Pace::new(REQUESTS, REQUESTS_BURST)) }
+        Self {
+            source: Source(number),
+            requests: Mutex::new(Pace::new(REQUESTS, REQUESTS_BURST)),
+            announced: Semaphore::new(ANNOUNCED),
+            unread: Semaphore::new(UNREAD),
+        }
+    }
+
+    /// Room for so many bytes of symbols that this session has not read yet.
+    pub(crate) fn unread(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        self.unread.try_acquire_many(u32::try_from(bytes).ok()?).ok()
     }
 }
 
 /// What the relay answers to a chunk that somebody wants to leave.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Admission {
+pub(crate) enum Admission<'a> {
     /// It is welcome.
-    Send,
+    Send(Announced<'a>),
     /// It is there.
+    Held,
+}
+
+/// A chunk that was announced: what it takes of the relay's rate, given back if it does not come.
+pub(crate) struct Announced<'a> {
+    intake: &'a Mutex<Pace>,
+    /// Bytes that are taken and have not come.
+    owed: u64,
+    _place: SemaphorePermit<'a>,
+}
+
+impl Announced<'_> {
+    /// So many of its bytes have come.
+    pub(crate) fn came(&mut self, bytes: usize) {
+        self.owed = self.owed.saturating_sub(bytes as u64);
+    }
+}
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        if self.owed > 0 {
+            self.intake.lock().unwrap_or_else(PoisonError::into_inner).give_back(self.owed);
+        }
+    }
+}
+
+/// What became of a chunk that has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Taken {
+    /// It is kept.
+    Stored,
+    /// It was there.
     Held,
 }
 
@@ -198,8 +250,9 @@ impl Keeper {
     }
 
     /// Whether a chunk may be left here.
-    pub(crate) async fn admit(&self, guest: &Guest, chunk: ChunkRef) -> Result<Admission, Failure> {
+    pub(crate) async fn admit<'a>(&'a self, guest: &'a Guest, chunk: ChunkRef) -> Result<Admission<'a>, Failure> {
         self.may_ask(guest)?;
+        let place = guest.announced.try_acquire().map_err(|_| self.refuse(Failure::QuotaExceeded))?;
         let origin = self.origin().ok_or(Failure::Full)?;
         if self.others(&origin, &chunk).is_none() {
             return Err(self.refuse(Failure::Elsewhere));
@@ -210,14 +263,17 @@ impl Keeper {
             Err(_) => return Err(self.refuse(Failure::Full)),
             Ok(()) => {}
         }
-        let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
-        let granted = intake.take(clock::now(), chunk.class.len() as u64);
-        drop(intake);
-        if granted { Ok(Admission::Send) } else { Err(self.refuse(Failure::QuotaExceeded)) }
+        let owed = chunk.class.len() as u64;
+        let granted = self.intake.lock().unwrap_or_else(PoisonError::into_inner).take(clock::now(), owed);
+        if granted {
+            Ok(Admission::Send(Announced { intake: &self.intake, owed, _place: place }))
+        } else {
+            Err(self.refuse(Failure::QuotaExceeded))
+        }
     }
 
     /// Keeps a chunk that was admitted and has come.
-    pub(crate) async fn keep(&self, guest: &Guest, chunk: ChunkRef, bytes: Vec<u8>) -> Result<Admission, Failure> {
+    pub(crate) async fn keep(&self, guest: &Guest, chunk: ChunkRef, bytes: Vec<u8>) -> Result<Taken, Failure> {
         let Some(_turn) = self.lanes.turn(chunk.class).await else {
             return Err(self.refuse(Failure::QuotaExceeded));
         };
@@ -225,9 +281,9 @@ impl Keeper {
             Ok(()) => {
                 self.taken.fetch_add(1, Ordering::Relaxed);
                 self.pass_on(clock::now() + self.reseed_after, chunk);
-                Ok(Admission::Send)
+                Ok(Taken::Stored)
             }
-            Err(Refusal::Held) => Ok(Admission::Held),
+            Err(Refusal::Held) => Ok(Taken::Held),
             Err(_) => Err(self.refuse(Failure::Full)),
         }
     }
@@ -266,11 +322,7 @@ impl Keeper {
     /// Fetches a chunk from other relays, if it is one of those that this relay may keep, for those who ask later.
     fn pull(self: &Arc<Self>, chunk: ChunkRef) {
         let Some(origin) = self.origin() else { return };
-        // Only those that should keep it look for it, so that one question in vain does not go on from relay to relay.
-        if !ranking(&origin.network(), &chunk.shelf).iter().take(COPIES).any(|relay| *relay == self.me) {
-            return;
-        }
-        let Some(others) = self.others(&origin, &chunk) else { return };
+        let Some(others) = pull_from(&ranking(&origin.network(), &chunk.shelf), &self.me) else { return };
         if !self.begin(chunk.id) {
             return;
         }
@@ -315,5 +367,58 @@ impl Keeper {
                 pulls.missed.insert(id, now);
             }
         }
+    }
+}
+
+/// The other relays that a relay looks at for a chunk that it should keep and was asked for in vain; `None` if it need not keep
+/// it, so that one question does not go on from relay to relay. The nearest few only: if none of them has it, the reader, who
+/// asks the others himself, finds it there.
+fn pull_from(ranked: &[RelayId], me: &RelayId) -> Option<Vec<RelayId>> {
+    let mine = ranked.iter().take(COPIES).any(|relay| relay == me);
+    mine.then(|| ranked.iter().filter(|relay| *relay != me).take(PULL_FROM).copied().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_in_vain_takes_few_circuits() {
+        let ranked: Vec<RelayId> = (0..12).map(|number| RelayId([number; 16])).collect();
+        for (at, me) in ranked.iter().enumerate() {
+            let from = pull_from(&ranked, me);
+            assert_eq!(from.is_some(), at < COPIES);
+            assert!(from.is_none_or(|from| from.len() == PULL_FROM && !from.contains(me)));
+        }
+        assert_eq!(pull_from(&ranked[..2], &ranked[0]), Some(vec![ranked[1]]));
+    }
+
+    /// Somebody announces chunks and sends nothing, over and over.
+    #[tokio::test]
+    async fn what_is_announced_and_does_not_come_takes_nothing_of_the_rate() {
+        let now = clock::now();
+        let intake = Mutex::new(Pace::new(1, 1000));
+        let guest = Guest::new(1);
+        for _ in 0..100 {
+            assert!(intake.lock().expect("alone").take(now, 600), "the rate is there");
+            let place = guest.announced.try_acquire().expect("a place");
+            drop(Announced { intake: &intake, owed: 600, _place: place });
+        }
+        assert!(intake.lock().expect("alone").take(now, 600));
+        let place = guest.announced.try_acquire().expect("a place");
+        let mut announced = Announced { intake: &intake, owed: 600, _place: place };
+        announced.came(600);
+        drop(announced);
+        assert!(!intake.lock().expect("alone").take(now, 600), "what came is paid for");
+    }
+
+    #[test]
+    fn a_session_announces_and_leaves_unread_no_more_than_its_share() {
+        let guest = Guest::new(1);
+        let places: Vec<_> = std::iter::from_fn(|| guest.announced.try_acquire().ok()).collect();
+        assert_eq!(places.len(), ANNOUNCED);
+        let answers: Vec<_> = std::iter::from_fn(|| guest.unread(64 << 10)).collect();
+        assert_eq!(answers.len(), UNREAD / (64 << 10));
+        assert!(Guest::new(2).unread(64 << 10).is_some());
     }
 }

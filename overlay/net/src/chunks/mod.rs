@@ -24,7 +24,7 @@ pub use store::ChunkMetrics;
 pub use zmesh_proto::seeding::address::{Address, AddressError};
 pub use zmesh_proto::seeding::fetch::Shortage;
 
-pub(crate) use keeper::{Admission, Guest, Keeper};
+pub(crate) use keeper::{Admission, Announced, Guest, Keeper, Taken};
 pub(crate) use lanes::is_small;
 pub(crate) use publish::publish;
 pub(crate) use read::read;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use zmesh_proto::seeding::address::Address;
 use zmesh_proto::seeding::placement::ranking;
 use zmesh_proto::seeding::root::{Root, part_len, part_ref};
-use zmesh_proto::seeding::seal::{Place, open};
+use zmesh_proto::seeding::seal::{Place, open, open_piece};
 use zmesh_proto::seeding::{ChunkId, ChunkRef};
 
 use super::gather::{Gather, Gathered};
@@ -103,9 +103,9 @@ impl Parts<'_> {
             }
             while let Some(chunk) = early.remove(&written) {
                 let number = u32::try_from(written).unwrap_or(u32::MAX);
-                let piece = open(self.address.key(), Place::Part(number), chunk);
-                let mut piece = piece.map_err(|error| ChunkError::Unreadable(error.to_string()))?;
-                piece.truncate(part_len(self.len, written));
+                let len = part_len(self.len, written);
+                let piece = open_piece(self.address.key(), Place::Part(number), chunk, len);
+                let piece = piece.map_err(|error| ChunkError::Unreadable(error.to_string()))?;
                 sink.write_all(&piece).await?;
                 done += piece.len() as u64;
                 shelves.remove(&written);

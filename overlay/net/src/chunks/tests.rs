@@ -148,7 +148,7 @@ mod served {
     use super::super::seeder::{KeepError, Kept, SeederCircuit, Way};
     use super::*;
     use crate::egress::EgressError;
-    use crate::origin::Origin;
+    use crate::origin::{Choosing, Origin};
     use crate::testnet::{Testnet, TestnetConfig};
     use crate::{PathSpec, clock, entropy, shard};
 
@@ -162,7 +162,8 @@ mod served {
         let config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         let started = shard::start("zmesh-test", vec![], config, Some(Arc::clone(&network)), || Ok(()), |_| {}).await;
         let started = started.expect("a shard");
-        let origin = Origin::start(Arc::clone(&started.shard), network, PathSpec::exit(), 0, false);
+        let origin =
+            Origin::start(Arc::clone(&started.shard), network, PathSpec::exit(), 0, false, Choosing::default());
         let (relay, handle) = testnet.relays().next().expect("the first relay is no exit");
         let way = Way { hops: 2, me: None };
         let circuit = SeederCircuit::open(&origin, relay, way, &[]).await.expect("a circuit");

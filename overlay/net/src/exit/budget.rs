@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// Streams open at once in all, where the operating system allows that many files.
 const STREAMS: usize = 8192;
 
 /// Bytes of buffers of all streams and flows.
 const BYTES: usize = 256 << 20;
+
+/// Bytes of symbols that wait to be read, and of chunks that are on their way here: apart from the others, so that who asks for
+/// chunks and does not read them takes no stream's room.
+const CHUNK_BYTES: usize = 64 << 20;
 
 /// While fewer than a quarter of all streams are free, a session that has this many gets no more.
 const STREAMS_WHEN_SCARCE: usize = 16;
@@ -23,20 +27,22 @@ pub(super) struct Budget {
     streams_max: usize,
     streams: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    chunks: Semaphore,
 }
 
 impl Budget {
     pub(super) fn new() -> Self {
         // A quarter stays for links, the replay file and whatever else the program has open.
         let files = open_files().map_or(STREAMS, |files| files / 4 * 3);
-        Self::of(STREAMS.min(files), BYTES)
+        Self::of(STREAMS.min(files), BYTES, CHUNK_BYTES)
     }
 
-    pub(super) fn of(streams: usize, bytes: usize) -> Self {
+    pub(super) fn of(streams: usize, bytes: usize, chunks: usize) -> Self {
         Self {
             streams_max: streams,
             streams: Arc::new(Semaphore::new(streams)),
             bytes: Arc::new(Semaphore::new(bytes)),
+            chunks: Semaphore::new(chunks),
         }
     }
 
@@ -53,7 +59,12 @@ impl Budget {
         Arc::clone(&self.streams).try_acquire_owned().ok()
     }
 
-    /// Room for so many bytes.
+    /// Room for so many bytes of chunks.
+    pub(super) fn chunk_bytes(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        self.chunks.try_acquire_many(u32::try_from(bytes).ok()?).ok()
+    }
+
+    /// Room for so many bytes of streams and flows.
     pub(super) fn bytes(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.bytes).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
     }

@@ -9,11 +9,13 @@ use tokio::time::timeout;
 use zmesh_proto::wire::request::{ChunkRef, Failure, Response, SymbolRun};
 
 use super::stream::{Asked, answer, refuse};
-use crate::chunks::{Admission, Keeper, is_small};
+use crate::chunks::{Admission, Announced, Keeper, Taken, is_small};
 use crate::quic::codes;
 
 /// How long a chunk may take to come, and symbols to leave.
 const TRANSFER: Duration = Duration::from_secs(30);
+/// How long the next bytes of a chunk may take to come.
+const STALL: Duration = Duration::from_secs(5);
 
 impl Asked {
     pub(super) async fn symbols(&self, run: SymbolRun, mut send: SendStream) {
@@ -26,7 +28,8 @@ impl Asked {
             Ok(symbols) => symbols,
             Err(failure) => return refuse(send, failure).await,
         };
-        let Some(_room) = self.place.server.budget.bytes(symbols.len()) else {
+        let rooms = (self.guest.unread(symbols.len()), self.place.server.budget.chunk_bytes(symbols.len()));
+        let (Some(_own), Some(_room)) = rooms else {
             return refuse(send, Failure::QuotaExceeded).await;
         };
         let sent = timeout(TRANSFER, async {
@@ -42,24 +45,24 @@ impl Asked {
 
     pub(super) async fn keep(&self, chunk: ChunkRef, mut send: SendStream, mut recv: RecvStream) {
         let Some(keeper) = self.keeper() else { return refuse(send, Failure::Unsupported).await };
-        match keeper.admit(&self.guest, chunk).await {
+        let announced = match keeper.admit(&self.guest, chunk).await {
             Err(failure) => return refuse(send, failure).await,
             Ok(Admission::Held) => return answer(send, Response::Held).await,
-            Ok(Admission::Send) => {}
-        }
-        let Some(_room) = self.place.server.budget.bytes(chunk.class.len()) else {
+            Ok(Admission::Send(announced)) => announced,
+        };
+        let Some(_room) = self.place.server.budget.chunk_bytes(chunk.class.len()) else {
             return refuse(send, Failure::QuotaExceeded).await;
         };
         if send.write_all(&Response::Send.encode()).await.is_err() {
             return;
         }
-        let came = timeout(TRANSFER, recv.read_to_end(chunk.class.len())).await;
-        let Ok(Ok(bytes)) = came else {
+        let came = timeout(TRANSFER, take_in(&mut recv, announced, chunk.class.len())).await;
+        let Ok(Some(bytes)) = came else {
             return refuse(send, Failure::Mismatch).await;
         };
         match keeper.keep(&self.guest, chunk, bytes).await {
-            Ok(Admission::Send) => answer(send, Response::Stored).await,
-            Ok(Admission::Held) => answer(send, Response::Held).await,
+            Ok(Taken::Stored) => answer(send, Response::Stored).await,
+            Ok(Taken::Held) => answer(send, Response::Held).await,
             Err(failure) => refuse(send, failure).await,
         }
     }
@@ -67,4 +70,17 @@ impl Asked {
     fn keeper(&self) -> Option<&Arc<Keeper>> {
         self.place.server.keeper.as_ref()
     }
+}
+
+/// Reads a chunk of so many bytes that was announced; `None` if it stalls, ends early, or is longer.
+async fn take_in(recv: &mut RecvStream, mut announced: Announced<'_>, len: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    while let Some(piece) = timeout(STALL, recv.read_chunk(len + 1 - bytes.len(), true)).await.ok()?.ok()? {
+        announced.came(piece.bytes.len());
+        bytes.extend_from_slice(&piece.bytes);
+        if bytes.len() > len {
+            return None;
+        }
+    }
+    Some(bytes)
 }

@@ -114,7 +114,7 @@ fn new_sessions_come_at_a_bounded_pace() {
 
 #[test]
 fn budgets_run_out_and_come_back() {
-    let budget = Budget::of(40, 1000);
+    let budget = Budget::of(40, 1000, 600);
     let mut held: Vec<_> = (0..30).map(|_| budget.stream(1).expect("room")).collect();
     assert!(budget.stream(60).is_some(), "a quarter is free");
     held.push(budget.stream(1).expect("room"));
@@ -127,6 +127,12 @@ fn budgets_run_out_and_come_back() {
     assert!(budget.bytes(101).is_none());
     drop(most);
     assert!(budget.bytes(1000).is_some());
+    // Symbols that nobody reads take no stream's room, and the other way round.
+    let unread = budget.chunk_bytes(600).expect("room");
+    assert!(budget.chunk_bytes(1).is_none() && budget.bytes(1000).is_some());
+    drop(unread);
+    let _streams = budget.bytes(1000).expect("room");
+    assert!(budget.chunk_bytes(600).is_some());
 }
 
 fn stranded_now(sessions: &mut Table) -> Vec<SocketAddr> {

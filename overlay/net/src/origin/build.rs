@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use zmesh_proto::node::BuildFailure;
-use zmesh_proto::path::{GuardError, LastHop, PathError, PathRequest, Reserve, select, select_within};
-use zmesh_proto::random::Generator;
+use zmesh_proto::path::{GuardError, LastHop, Narrow, PathError, PathRequest, Reserve};
 
 use super::Origin;
 use crate::api::{CircuitError, HopInfo, MeetingSpec, NodeEvent, PathSpec};
 use crate::shard::{BuildStop, CircuitGuard, Sink};
-use crate::{Network, RelayId, clock};
+use crate::{RelayId, clock};
 
 /// Paths that one request may try.
 const ATTEMPTS: u32 = 4;
 
-/// Draws for a path that ends at one certain exit.
-const DRAWS: usize = 256;
+/// Seconds of a day.
+const DAY: u64 = 86_400;
 
 /// How long one attempt may take, a handshake with the guard included.
 const ATTEMPT: Duration = Duration::from_secs(6);
@@ -36,6 +35,7 @@ pub(crate) struct Wanted {
     last: LastHop,
     exit: Option<RelayId>,
     exclude: Vec<RelayId>,
+    country: Option<[u8; 2]>,
     reserve: Option<SharedReserve>,
 }
 
@@ -46,14 +46,15 @@ impl Wanted {
     /// To an exit.
     pub(crate) fn exit(spec: &PathSpec) -> Self {
         let last = LastHop::Exit { port: spec.port, v6: spec.v6 };
-        Self { hops: spec.hops, last, exit: spec.exit, exclude: spec.exclude.clone(), reserve: None }
+        let (exclude, country) = (spec.exclude.clone(), spec.country);
+        Self { hops: spec.hops, last, exit: spec.exit, exclude, country, reserve: None }
     }
 
     /// To a meeting relay.
     pub(crate) fn meeting(spec: &MeetingSpec) -> Self {
         let last = LastHop::Meeting(spec.relay);
         let reserve = spec.rebuilds.as_ref().map(|rebuilds| Arc::clone(&rebuilds.0));
-        Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone(), reserve }
+        Self { hops: spec.hops, last, exit: None, exclude: spec.exclude.clone(), country: None, reserve }
     }
 
     /// Built again, or as a standby: the inner relays come from the session's few.
@@ -64,13 +65,13 @@ impl Wanted {
 
     /// To any relay that gives documents of the network, but none of `without`.
     pub(crate) fn directory(hops: usize, without: &[RelayId]) -> Self {
-        Self { hops, last: LastHop::AnyDirectory, exit: None, exclude: without.to_vec(), reserve: None }
+        Self { hops, last: LastHop::AnyDirectory, exit: None, exclude: without.to_vec(), country: None, reserve: None }
     }
 
     /// To a relay that keeps chunks, behind `hops` relays of the origin's own choice, of which none is `without`.
     pub(crate) fn cache(relay: RelayId, hops: usize, without: Option<RelayId>) -> Self {
         let exclude = without.into_iter().collect();
-        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude, reserve: None }
+        Self { hops: hops + 1, last: LastHop::Cache(relay), exit: None, exclude, country: None, reserve: None }
     }
 }
 
@@ -83,19 +84,15 @@ impl Origin {
             return Err(CircuitError::Expired { since: network.valid_until() });
         }
         let all: Vec<_> = wanted.exclude.iter().chain(avoid).copied().collect();
-        self.choose_without(&network, wanted, &all).or_else(|_| self.choose_without(&network, wanted, &wanted.exclude))
+        self.choose_without(wanted, &all).or_else(|_| self.choose_without(wanted, &wanted.exclude))
     }
 
-    fn choose_without(
-        &self,
-        network: &Network,
-        wanted: &Wanted,
-        exclude: &[RelayId],
-    ) -> Result<Vec<RelayId>, CircuitError> {
+    fn choose_without(&self, wanted: &Wanted, exclude: &[RelayId]) -> Result<Vec<RelayId>, CircuitError> {
         let no_path = |error: &PathError| CircuitError::NoPath(error.to_string());
         let mut choice = self.choice();
         let choice = &mut *choice;
         let mut rng = choice.rng.fork();
+        choice.guards.advance(u32::try_from(clock::unix_seconds() / DAY).unwrap_or(u32::MAX));
         for guard in self.shard.take_damaged() {
             choice.guards.tampered(&guard, clock::now());
         }
@@ -108,7 +105,9 @@ impl Origin {
             let guard = if wanted.hops == 1 {
                 None
             } else {
-                match choice.guards.pick(clock::now(), network, &not_guard, &mut rng) {
+                let picked = choice.guards.pick(clock::now(), &choice.chooser, &not_guard, &mut rng);
+                choice.keep_guards();
+                match picked {
                     Ok(guard) => Some(guard),
                     Err(GuardError::Path(error)) => return Err(no_path(&error)),
                     Err(error) => {
@@ -116,17 +115,16 @@ impl Origin {
                     }
                 }
             };
-            let request = PathRequest { hops: wanted.hops, last: wanted.last, exclude, guard };
+            let (hops, last, country) = (wanted.hops, wanted.last, wanted.country);
+            let request = PathRequest { hops, last, exclude, guard, country };
             let inner = wanted.reserve.as_ref().map(|reserve| {
                 let mut reserve = reserve.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut taken = not_guard.clone();
                 taken.extend(guard);
-                reserve.pick(clock::now(), network, &taken, wanted.hops.saturating_sub(2), &mut rng)
+                reserve.pick(clock::now(), &choice.chooser, &taken, hops.saturating_sub(2), &mut rng)
             });
-            let drawn = match wanted.exit {
-                None => draw(network, &request, inner.as_deref(), &mut rng),
-                Some(exit) => through(network, &request, inner.as_deref(), exit, &mut rng),
-            };
+            let narrow = Narrow { inner: inner.as_deref(), last: wanted.exit };
+            let drawn = choice.chooser.select_narrow(&request, narrow, &mut rng);
             match (drawn, guard) {
                 (Ok(path), _) => return Ok(path),
                 (Err(error @ PathError::NotEnough { .. }), Some(guard)) => {
@@ -143,12 +141,15 @@ impl Origin {
         let network = self.network();
         let hops = if network.is_test_network() { 1 } else { 2 };
         let guards = self.guards();
-        let mut rng = self.choice().rng.fork();
-        let mut request = PathRequest { hops, last: LastHop::AnyMeeting, exclude: &guards, guard: None };
-        let drawn = select(&network, &request, &mut rng).or_else(|_| {
+        let mut choice = self.choice();
+        let mut rng = choice.rng.fork();
+        let last = LastHop::AnyMeeting;
+        let mut request = PathRequest { hops, last, exclude: &guards, guard: None, country: None };
+        let drawn = choice.chooser.select(&request, &mut rng).or_else(|_| {
             request.exclude = &[];
-            select(&network, &request, &mut rng)
+            choice.chooser.select(&request, &mut rng)
         });
+        drop(choice);
         let path = drawn.map_err(|error| CircuitError::NoPath(error.to_string()))?;
         path.last().copied().ok_or(CircuitError::BadPath("the path is empty"))
     }
@@ -164,19 +165,22 @@ impl Origin {
         let hops = if network.is_test_network() { 1 } else { 2 };
         let mut avoid = self.guards();
         avoid.extend_from_slice(apart);
-        let mut rng = self.choice().rng.fork();
+        let mut choice = self.choice();
+        let mut rng = choice.rng.fork();
         let few = {
             let mut reserve = reserve.lock().unwrap_or_else(PoisonError::into_inner);
-            reserve.pick(clock::now(), &network, &avoid, 1, &mut rng)
+            reserve.pick(clock::now(), &choice.chooser, &avoid, 1, &mut rng)
         };
+        let narrow = Narrow { inner: Some(&few), last: None };
         let mut last = None;
         for exclude in [&avoid[..], apart] {
-            let request = PathRequest { hops, last: LastHop::AnyMeeting, exclude, guard: None };
-            match select_within(&network, &request, &few, &mut rng) {
+            let request = PathRequest { hops, last: LastHop::AnyMeeting, exclude, guard: None, country: None };
+            match choice.chooser.select_narrow(&request, narrow, &mut rng) {
                 Ok(path) => return path.last().copied().ok_or(CircuitError::BadPath("the path is empty")),
                 Err(error) => last = Some(error),
             }
         }
+        drop(choice);
         tracing::debug!(error = ?last, "none of the few relays of this call can splice; another is taken");
         self.choose_meeting()
     }
@@ -243,7 +247,10 @@ impl Origin {
         let Some(guard) = path.first() else { return };
         let mut choice = self.choice();
         match failure {
-            None => choice.guards.succeeded(guard),
+            None => {
+                choice.guards.succeeded(guard);
+                choice.keep_guards();
+            }
             Some(BuildFailure::GuardUnreachable) => choice.guards.unreachable(guard, clock::now()),
             Some(failure) => {
                 choice.guards.failed_behind(guard);
@@ -268,39 +275,4 @@ impl Origin {
             })
             .collect()
     }
-}
-
-/// Draws a path, from a few inner relays or from all.
-fn draw(
-    network: &Network,
-    request: &PathRequest<'_>,
-    inner: Option<&[RelayId]>,
-    rng: &mut Generator,
-) -> Result<Vec<RelayId>, PathError> {
-    match inner {
-        Some(inner) => select_within(network, request, inner, rng),
-        None => select(network, request, rng),
-    }
-}
-
-/// Draws until a path ends at `exit`: paths through it stay as likely among each other as they were.
-fn through(
-    network: &Network,
-    request: &PathRequest<'_>,
-    inner: Option<&[RelayId]>,
-    exit: RelayId,
-    rng: &mut Generator,
-) -> Result<Vec<RelayId>, PathError> {
-    network.relay(&exit).ok_or(PathError::UnknownRelay(exit))?;
-    for _ in 0..DRAWS {
-        let path = draw(network, request, inner, rng)?;
-        if path.last() == Some(&exit) {
-            return Ok(path);
-        }
-    }
-    // The exit is rare among the paths: leave every other exit out, also as an inner relay.
-    let others = network.relays().iter().filter(|relay| relay.exit().is_some()).map(|relay| relay.id());
-    let exclude: Vec<_> =
-        others.filter(|id| *id != exit && Some(*id) != request.guard).chain(request.exclude.iter().copied()).collect();
-    draw(network, &PathRequest { exclude: &exclude, ..*request }, inner, rng)
 }

@@ -255,11 +255,16 @@ impl Shared {
         &self,
         reason: &str,
         socket: &Arc<CircuitSocket>,
-        standby: &Standby,
+        standby: &mut Standby,
         channel: &Arc<Channel>,
     ) -> Option<(Arc<Carrier>, Watch)> {
         self.state.send_replace(State::Moving);
-        match self.rebuild(socket, standby).await {
+        let rebuilt = if standby.may_rebuild() {
+            self.rebuild(socket, standby).await
+        } else {
+            Err(CircuitError::Closed("too many were lost in a short time".into()))
+        };
+        match rebuilt {
             Ok(fresh) => {
                 let fresh = Arc::new(fresh);
                 self.carry_by(&fresh, socket, channel);
@@ -361,7 +366,7 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
                     }
                     None if moved.take().is_some_and(|at| clock::now().duration_since(at) < SAME_DEATH) => {
                         let reason = "the exit stopped answering on two circuits";
-                        match shared.rebuild_or_end(reason, &socket, &standby, &channel).await {
+                        match shared.rebuild_or_end(reason, &socket, &mut standby, &channel).await {
                             Some(fresh) => (carrier, watch) = fresh,
                             None => return,
                         }
@@ -386,7 +391,7 @@ async fn supervise(shared: Arc<Shared>, socket: Arc<CircuitSocket>, key: [u8; 32
                     (carrier, watch) = shared.move_to(fresh, &socket, &channel).await;
                     continue;
                 }
-                match shared.rebuild_or_end(&reason, &socket, &standby, &channel).await {
+                match shared.rebuild_or_end(&reason, &socket, &mut standby, &channel).await {
                     Some(fresh) => (carrier, watch) = fresh,
                     None => return,
                 }

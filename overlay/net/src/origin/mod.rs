@@ -11,14 +11,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::broadcast;
-use zmesh_proto::path::{GUARDS_DEFAULT, GuardSet};
+use zmesh_proto::path::{Chooser, Explanation, GUARDS_DEFAULT, GuardSet, Preference};
 use zmesh_proto::random::Generator;
 
 pub(crate) use self::build::{Carrier, SharedReserve, Wanted};
 pub(crate) use self::exit_circuit::{ExitCircuit, ping};
 pub(crate) use self::session::SessionCore;
 use self::spares::Spares;
-use crate::api::{NodeEvent, PathSpec};
+use crate::api::{CircuitError, NodeEvent, PathSpec};
+use crate::guard_file::{GuardFile, Opened};
 use crate::shard::Shard;
 use crate::{Network, RelayId, clock, entropy};
 
@@ -36,9 +37,32 @@ pub(crate) struct Origin {
     standby: bool,
 }
 
+impl Choice {
+    /// Stores the guards if they have changed.
+    fn keep_guards(&mut self) {
+        let Some(state) = self.guards.take_changed() else { return };
+        let Some(file) = &self.file else { return };
+        if let Err(error) = file.store(&state) {
+            tracing::warn!(%error, "the guards could not be stored; the next run may draw others");
+        }
+    }
+}
+
+/// How an origin chooses its paths. By default guards are those of one run.
+#[derive(Debug, Default)]
+pub(crate) struct Choosing {
+    pub(crate) preference: Preference,
+    /// The guards of earlier runs, and where those of this one are kept.
+    pub(crate) guards: Option<Opened>,
+}
+
 /// What path choice remembers and draws from.
 struct Choice {
+    chooser: Chooser,
+    preference: Preference,
     guards: GuardSet,
+    /// Where the guards are kept for the next run, if they are.
+    file: Option<GuardFile>,
     /// Every choice draws from a fork, so that what was chosen cannot be found from this state.
     rng: Generator,
 }
@@ -51,10 +75,17 @@ impl Origin {
         spec: PathSpec,
         spares: usize,
         standby: bool,
+        choosing: Choosing,
     ) -> Arc<Self> {
+        let chooser = Chooser::new(&network, choosing.preference);
+        let (guards, file) = match choosing.guards {
+            None => (GuardSet::new(GUARDS_DEFAULT), None),
+            Some(opened) => (GuardSet::restore(GUARDS_DEFAULT, opened.state), opened.file),
+        };
+        let rng = entropy::rng();
         let origin = Arc::new(Self {
             network: RwLock::new(network),
-            choice: Mutex::new(Choice { guards: GuardSet::new(GUARDS_DEFAULT), rng: entropy::rng() }),
+            choice: Mutex::new(Choice { chooser, preference: choosing.preference, guards, file, rng }),
             events: broadcast::Sender::new(EVENTS),
             sessions: Mutex::default(),
             spares: Spares::new(spec, spares),
@@ -76,10 +107,13 @@ impl Origin {
 
     /// Chooses from another network document from now on.
     pub(crate) fn set_network(&self, network: Arc<Network>) {
+        let preference = self.choice().preference;
+        let chooser = Chooser::new(&network, preference);
         let mut current = self.network.write().unwrap_or_else(PoisonError::into_inner);
         // Of two at once the newer one stays.
         if network.valid_after() >= current.valid_after() {
             *current = network;
+            self.choice().chooser = chooser;
         }
     }
 
@@ -91,6 +125,11 @@ impl Origin {
     /// How the guards do, failures included.
     pub(crate) fn guard_reports(&self) -> Vec<zmesh_proto::path::GuardReport> {
         self.choice().guards.report(clock::now())
+    }
+
+    /// What the choice of a path like this leaves open, its guard given.
+    pub(crate) fn explain(&self, spec: &PathSpec, guard: Option<RelayId>) -> Result<Explanation, CircuitError> {
+        self.choice().chooser.explain(&spec.request(guard)).map_err(|error| CircuitError::NoPath(error.to_string()))
     }
 
     /// Whether sessions keep a second circuit.

@@ -1,7 +1,7 @@
 //! The circuit that stands by under a session: another way to the same exit, over other relays.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use zmesh_proto::path::{RESERVE_DEFAULT, Reserve};
@@ -12,7 +12,7 @@ use crate::quic::CircuitSocket;
 use crate::shard::{Command, Shard, Sink};
 use crate::{RelayId, clock};
 
-/// Standbys that a session may build at once, and the time in which it earns another one.
+/// Circuits that a session may build at once after its first, and the time in which it earns another one.
 const BUDGET: u32 = 6;
 const EARN: Duration = Duration::from_secs(60);
 /// The pause after a failure, twice as long after each further one in a row.
@@ -26,10 +26,35 @@ pub(super) struct Standby {
     reserve: SharedReserve,
     ready: Option<Arc<Carrier>>,
     building: Option<mpsc::Receiver<Result<Carrier, CircuitError>>>,
-    budget: u32,
-    earning_since: std::time::Instant,
-    not_before: std::time::Instant,
+    budget: Budget,
+    not_before: Instant,
     failures: u32,
+}
+
+/// Circuits that a session may build after its first, whether they stand by or replace one that died at once: each is another
+/// choice of relays, and who kills circuits must not get as many as he likes.
+struct Budget {
+    left: u32,
+    earning_since: Instant,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self { left: BUDGET, earning_since: now }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        while self.left < BUDGET && now >= self.earning_since + EARN {
+            self.left += 1;
+            self.earning_since += EARN;
+        }
+        if self.left == BUDGET {
+            self.earning_since = now;
+        }
+        let granted = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        granted
+    }
 }
 
 /// What [`Standby::news`] tells.
@@ -49,11 +74,15 @@ impl Standby {
             reserve: Arc::new(Mutex::new(Reserve::new(RESERVE_DEFAULT))),
             ready: None,
             building: None,
-            budget: BUDGET,
-            earning_since: now,
+            budget: Budget::new(now),
             not_before: now,
             failures: 0,
         }
+    }
+
+    /// Whether the session may build a circuit in place of one that died.
+    pub(super) fn may_rebuild(&mut self) -> bool {
+        self.budget.take(clock::now())
     }
 
     /// Another circuit to the exit, over other relays than those of `path`.
@@ -69,17 +98,9 @@ impl Standby {
     /// Begins to build one, if none is there or on its way, and the budget allows.
     pub(super) fn build(&mut self, origin: &Arc<Origin>, active: &Carrier, socket: &Arc<CircuitSocket>) {
         let now = clock::now();
-        while self.budget < BUDGET && now >= self.earning_since + EARN {
-            self.budget += 1;
-            self.earning_since += EARN;
-        }
-        if self.budget == BUDGET {
-            self.earning_since = now;
-        }
-        if self.ready.is_some() || self.building.is_some() || self.budget == 0 || now < self.not_before {
+        if self.ready.is_some() || self.building.is_some() || now < self.not_before || !self.budget.take(now) {
             return;
         }
-        self.budget -= 1;
         let (wanted, avoid) = (self.wanted(), self.others(&active.path));
         let (origin, socket) = (Arc::downgrade(origin), Arc::clone(socket));
         let (done, building) = mpsc::channel(1);
@@ -148,5 +169,22 @@ impl Standby {
     /// Takes the standby, if it lives.
     pub(super) fn take(&mut self) -> Option<Arc<Carrier>> {
         self.ready.take().filter(|carrier| carrier.circuit.state.end().is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_of_killed_circuits_buys_a_bounded_number_of_choices() {
+        let begin = clock::now();
+        let mut budget = Budget::new(begin);
+        let granted = (0..3600u64).filter(|second| budget.take(begin + Duration::from_secs(*second))).count();
+        assert_eq!(granted, 6 + 59);
+        let mut rested = Budget::new(begin);
+        assert!((0..6).all(|_| rested.take(begin)) && !rested.take(begin));
+        let later = begin + Duration::from_secs(3600);
+        assert!((0..6).all(|_| rested.take(later)) && !rested.take(later), "no more than six are saved up");
     }
 }

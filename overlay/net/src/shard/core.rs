@@ -213,6 +213,9 @@ impl Core {
                 Ok(fetch) => drop(self.fetches.insert(fetch, answer)),
                 Err(error) => drop(answer.send(Err(FetchStop::Refused(error.to_string())))),
             },
+            Command::SetRateLimit(limit) => self.node.set_rate_limit(now, limit),
+            Command::SetDraining(draining) => self.node.set_draining(draining),
+            Command::CloseCircuits => self.node.close_circuits(now),
             Command::Metrics(answer) => drop(answer.send((self.node.metrics(), udp))),
         }
     }
@@ -310,8 +313,9 @@ impl Core {
         std::mem::take(&mut self.closed_locals)
     }
 
-    /// Closes every circuit of this node's own, and lets go of every socket.
+    /// Closes every circuit, this node's own and those of others, and lets go of every socket.
     pub(crate) fn close_all(&mut self, now: Instant) {
+        self.node.close_circuits(now);
         for (circuit, own) in self.own.drain() {
             self.node.close(now, circuit);
             own.end("the node is shut down");

@@ -59,6 +59,12 @@ pub(crate) enum Command {
     SetDescriptor(Box<Descriptor>),
     /// Ask a relay for its descriptor over a link.
     FetchDescriptor(LinkPeer, oneshot::Sender<Result<Vec<u8>, FetchStop>>),
+    /// Send no more than this from now on, in bytes per second.
+    SetRateLimit(Option<u64>),
+    /// Take no new circuits, or take them again.
+    SetDraining(bool),
+    /// End all circuits of others.
+    CloseCircuits,
     /// Report the counters.
     Metrics(oneshot::Sender<(Metrics, UdpCounters)>),
 }

@@ -23,6 +23,8 @@ pub(crate) struct UdpCounters {
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) unsent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
 }
 
 struct Socket1 {
@@ -146,6 +148,7 @@ impl UdpSockets {
             let from = canonical(meta.addr);
             for datagram in run[..meta.len.min(RUN)].chunks_mut(meta.stride.max(1)) {
                 datagrams += 1;
+                self.counters.bytes_received += datagram.len() as u64;
                 handle(from, datagram);
             }
         }
@@ -176,7 +179,10 @@ impl UdpSockets {
             };
             let count = run.len().div_ceil(segment) as u64;
             match socket.state.try_send(UdpSockRef::from(&socket.io), &transmit) {
-                Ok(()) => self.counters.sent += count,
+                Ok(()) => {
+                    self.counters.sent += count;
+                    self.counters.bytes_sent += run.len() as u64;
+                }
                 Err(_) => self.counters.unsent += count,
             }
         }

@@ -4,6 +4,7 @@
 //! lives for half a day ([`OnionKeys`]), and an Ed25519 key for TLS at the exit. None of this reads a file or a clock:
 //! the binary stores [`RelayKeys::to_text`] with mode 0600 and passes the time in.
 
+mod backup;
 mod onion;
 pub mod proof;
 mod signer;
@@ -20,6 +21,7 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, Zeroizing};
 use zmesh_sphinx::{OnionSecret, RelayId};
 
+pub use backup::{BackupError, PASSPHRASE_MIN};
 pub use onion::{EPOCH_SECONDS, OVERLAP_SECONDS, OnionKeys, SCHEDULE_MAX, epoch_at};
 pub use signer::SignerKey;
 pub use vrf::{VRF_PROOF_LEN, VrfOutput, vrf_prove, vrf_verify};

@@ -99,6 +99,8 @@ pub(super) struct Link {
     pub(super) dirty: bool,
     /// Since when datagrams arrive without a report of anything new, and what the report is missing from.
     pub(super) ignored: Option<(Nanos, Nanos)>,
+    /// Whether a relay is behind it for certain: this node chose it, or the layer above says so.
+    pub(super) is_relay: bool,
     /// What the layer above said of it.
     pub(super) in_use: Option<bool>,
     /// When it last carried a cell or a control frame, or was opened.
@@ -148,6 +150,7 @@ impl Link {
             scheduled: None,
             dirty: false,
             ignored: None,
+            is_relay: info.initiator,
             in_use: None,
             last_used: now,
         }

@@ -87,6 +87,12 @@ impl Links {
         self.shared.clock.set_unix(now, unix_nanos);
     }
 
+    /// The most that this node sends from now on, in bytes per second.
+    pub fn set_rate_limit(&mut self, now: Instant, limit: Option<u64>) {
+        let now = self.shared.clock.nanos(now);
+        self.shared.set_rate_limit(now, limit);
+    }
+
     /// Opens a link to `peer`, or returns the one that exists: one that this node opened, or one that the same relay
     /// (identity and link key) opened. Control frames may be sent at once and wait for [`LinkEvent::Up`].
     ///
@@ -339,6 +345,14 @@ impl Links {
         if let Some(state) = self.table.get_mut(link) {
             state.send_close(now, &mut self.shared, 0);
             self.table.remove(link);
+        }
+    }
+
+    /// Says whether a relay of the network document is behind a link that was accepted. Strangers share memory and work for
+    /// repair among themselves. A link that this node opened is a relay's in any case.
+    pub fn set_relay(&mut self, link: LinkId, relay: bool) {
+        if let Some(state) = self.table.get_mut(link) {
+            state.is_relay = relay || state.info.initiator;
         }
     }
 

@@ -12,7 +12,7 @@ mod receiver;
 mod ring;
 mod sender;
 
-pub(super) use memory::Budget;
+pub(super) use memory::{Budget, Who};
 pub(super) use receiver::{Receiver, Work};
 pub(super) use sender::Sender;
 
@@ -20,8 +20,10 @@ use zmesh_fec::Encoder;
 
 use super::clock::{MILLI, Nanos, SECOND};
 
-/// Bytes that the links of one node may keep for repair together.
-pub(super) const NODE_BYTES: usize = 24 << 20;
+/// Bytes that the links to relays may keep for repair together, and those of strangers: origins, and whoever says that he
+/// is a relay and is not known. A link uses 64 KiB while a call is on it, and at most 3 MiB.
+pub(super) const RELAY_BYTES: usize = 16 << 20;
+pub(super) const STRANGER_BYTES: usize = 48 << 20;
 /// A direction on which nothing was lost for so long, or nothing protected came, forgets all that it kept.
 pub(super) const QUIET: Nanos = 20 * SECOND;
 /// No repair holds a cell that left longer ago: a listener would no longer wait for it.

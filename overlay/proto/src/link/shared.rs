@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::bucket::Bucket;
 use super::clock::{Clock, Nanos, SECOND};
 use super::output::Output;
-use super::repair::{Budget, NODE_BYTES, Work};
+use super::repair::{Budget, RELAY_BYTES, STRANGER_BYTES, Work};
 use super::{LinkConfig, LinkCounters, LinkEvent};
 use crate::random::Generator;
 use crate::wire::datagram::{L_LEN, S_LEN};
@@ -44,19 +44,14 @@ const STRAINED: Nanos = SECOND;
 
 impl Shared {
     pub(super) fn new(config: LinkConfig, rng: Generator, clock: Clock) -> Self {
-        // Deep enough for a burst or five milliseconds.
-        // A twentieth is set apart, so that no flood of first messages takes the rate from the cells.
-        let cells = config.rate_limit.map(|rate| rate - rate / 20);
-        let rate = cells.map(|rate| Bucket::new(rate, (64 * L_LEN as u64).max(rate / 200), 0));
-        let part = config.rate_limit.map(|rate| Bucket::new(rate / 40, 16 * L_LEN as u64, 0));
-        let handshakes = part.map(|part| (part, part));
+        let (rate, handshakes) = buckets(config.rate_limit, 0);
         Self {
             config,
             clock,
             rng,
             output: Output::default(),
             counters: LinkCounters::default(),
-            repair: Budget::new(NODE_BYTES),
+            repair: Budget::new(RELAY_BYTES, STRANGER_BYTES),
             repair_work: Work::of_node(),
             events: VecDeque::new(),
             plain: Box::new(Zeroizing::new([0; L_LEN])),
@@ -65,6 +60,17 @@ impl Shared {
             strained_until: 0,
             rate_wake: None,
         }
+    }
+
+    /// Another rate limit from now on. The buckets begin full, so a change is worth one burst at most.
+    pub(super) fn set_rate_limit(&mut self, now: Nanos, limit: Option<u64>) {
+        if self.config.rate_limit == limit {
+            return;
+        }
+        self.config.rate_limit = limit;
+        (self.rate, self.handshakes) = buckets(limit, now);
+        // Whoever waits for the old rate looks again at once.
+        self.rate_wake = self.rate_wake.map(|_| now);
     }
 
     /// Whether the node's rate limit lets a long datagram leave.
@@ -119,6 +125,16 @@ impl Shared {
             self.counters.sent_long += 1;
         }
     }
+}
+
+/// The buckets of a rate limit: for datagrams of sessions, and for handshakes and cookies.
+fn buckets(limit: Option<u64>, now: Nanos) -> (Option<Bucket>, Option<(Bucket, Bucket)>) {
+    // Deep enough for a burst or five milliseconds.
+    // A twentieth is set apart, so that no flood of first messages takes the rate from the cells.
+    let cells = limit.map(|rate| rate - rate / 20);
+    let rate = cells.map(|rate| Bucket::new(rate, (64 * L_LEN as u64).max(rate / 200), now));
+    let part = limit.map(|rate| Bucket::new(rate / 40, 16 * L_LEN as u64, now));
+    (rate, part.map(|part| (part, part)))
 }
 
 impl std::fmt::Debug for Shared {

@@ -124,12 +124,16 @@ impl Core {
     /// A link carries cells; returns whose set-ups have waited for it.
     pub(crate) fn link_up(&mut self, link: LinkId, info: LinkPeerInfo) -> Vec<Owner> {
         let class = class(self.network.as_deref(), &info);
+        self.links.set_relay(link, class == Class::Known);
         self.neighbours.up(link, info, class, &mut self.rng)
     }
 
     /// Another network document counts from now on.
     pub(crate) fn set_network(&mut self, network: Arc<Network>) {
         self.neighbours.classify(|info| class(Some(&network), info));
+        for (link, class) in self.neighbours.classes() {
+            self.links.set_relay(link, class == Class::Known);
+        }
         self.network = Some(network);
     }
 

@@ -115,6 +115,26 @@ impl Node {
         }
     }
 
+    /// A relay takes no new circuits from now on, or takes them again; those that stand go on. Does nothing on other nodes.
+    pub fn set_draining(&mut self, draining: bool) {
+        if let Some(relay) = &mut self.relay {
+            relay.set_draining(draining);
+        }
+    }
+
+    /// Ends all circuits of others through this relay, and tells the neighbours. Those that end here follow as events.
+    pub fn close_circuits(&mut self, now: Instant) {
+        self.now = now;
+        if let Some(relay) = &mut self.relay {
+            relay.close_all(&mut self.core, now);
+        }
+    }
+
+    /// The most that this node sends from now on, in bytes per second.
+    pub fn set_rate_limit(&mut self, now: Instant, limit: Option<u64>) {
+        self.core.links.set_rate_limit(now, limit);
+    }
+
     /// A datagram came in. Its bytes are decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &mut [u8]) {
         self.now = now;

@@ -126,6 +126,8 @@ pub struct CircuitMetrics {
     pub built: u64,
     /// Set-ups refused because a bound on circuits was reached.
     pub refused_full: u64,
+    /// Set-ups refused because the relay takes no new circuits for now.
+    pub refused_draining: u64,
     /// Set-ups refused because too much work was waiting.
     pub refused_busy: u64,
     /// Set-up packets whose MAC, slot or elements were wrong.

@@ -1,79 +1,93 @@
-//! The relays that may stand at each place of a path, and which of them may stand together.
-
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+//! The relays that may stand at each place of a path, which of them may stand together, and drawing among them.
 
 use rand_core::Rng;
 
+use super::chooser::Narrow;
+use super::exhaust::Search;
+use super::facts::{Distinct, Facts, WEIGHT_ONE, Weights};
+use super::latency::{FACTOR_ONE, Latency};
+use super::preference::Strength;
 use super::{LastHop, PathRequest};
-use crate::directory::{Network, Relay};
-
-/// Which differences two relays of a path must have, besides being two.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) struct Distinct {
-    pub(super) operator: bool,
-    pub(super) family: bool,
-    pub(super) prefix: bool,
-    /// The rules also hold between the last relay and the others.
-    pub(super) last: bool,
-}
-
-impl Distinct {
-    pub(super) fn strictest(test_network: bool) -> Self {
-        let on = !test_network;
-        Self { operator: on, family: on, prefix: on, last: on }
-    }
-}
-
-/// What matters about a relay here; names are replaced by numbers.
-struct Traits {
-    operator: usize,
-    family: Option<usize>,
-    /// Sorted.
-    prefixes: Vec<u64>,
-}
 
 /// Relays by their index in the network, and who may stand where.
-pub(super) struct Candidates {
-    traits: Vec<Traits>,
+pub(super) struct Candidates<'a> {
+    pub(super) facts: &'a [Facts],
+    weights: &'a Weights,
+    pub(super) latency: &'a Latency,
     first: Vec<usize>,
     inner: Vec<usize>,
     last: Vec<usize>,
     /// A guard was given: a path of one hop is that guard.
     guarded: bool,
+    /// The inner relays were drawn by weight before: among them all are equal.
+    drawn_before: bool,
+    /// The last relay is an exit.
+    to_exit: bool,
 }
 
-impl Candidates {
-    pub(super) fn new(network: &Network, want: &PathRequest<'_>) -> Self {
-        let mut names = Names::default();
-        let traits = network.relays().iter().map(|relay| names.traits(relay)).collect();
-        let usable = |relay: &Relay| !want.exclude.contains(&relay.id());
-        let pick = |fits: &dyn Fn(&Relay) -> bool| -> Vec<usize> {
-            let relays = network.relays().iter().enumerate();
-            relays.filter(|(_, relay)| fits(relay)).map(|(at, _)| at).collect()
+impl<'a> Candidates<'a> {
+    pub(super) fn new(
+        facts: &'a [Facts],
+        weights: &'a Weights,
+        latency: &'a Latency,
+        want: &PathRequest<'_>,
+        narrow: Narrow<'_>,
+    ) -> Self {
+        let find = |id| facts.binary_search_by_key(&id, |relay| relay.id).ok();
+        let mut left_out = vec![false; facts.len()];
+        want.exclude.iter().filter_map(|id| find(*id)).for_each(|at| left_out[at] = true);
+        let usable: Vec<usize> = (0..facts.len()).filter(|at| !left_out[*at]).collect();
+        let among = |list: &[zmesh_sphinx::RelayId]| -> Vec<usize> {
+            let mut found: Vec<usize> = list.iter().filter_map(|id| find(*id)).filter(|at| !left_out[*at]).collect();
+            found.sort_unstable();
+            found.dedup();
+            found
         };
-        let last = pick(&|relay| match want.last {
-            LastHop::Meeting(id) | LastHop::Cache(id) => relay.id() == id,
-            _ if !usable(relay) => false,
-            LastHop::Any => true,
-            LastHop::Exit { port: 0, v6 } => relay.exit().is_some_and(|exit| exit.v6 || !v6),
-            LastHop::Exit { port, v6 } => relay.exit().is_some_and(|exit| exit.accepts(port, v6)),
-            LastHop::AnyMeeting => relay.is_meeting(),
-            LastHop::AnyDirectory => relay.is_directory(),
-        });
+        let country = |relay: &Facts| want.country.is_none_or(|country| relay.country == Some(country));
+        let fits = |at: &usize| {
+            let relay = &facts[*at];
+            match want.last {
+                LastHop::Meeting(_) | LastHop::Cache(_) => false,
+                LastHop::Any => true,
+                LastHop::Exit { port, v6 } => {
+                    country(relay)
+                        && relay
+                            .exit
+                            .as_ref()
+                            .is_some_and(|exit| if port == 0 { exit.v6 || !v6 } else { exit.accepts(port, v6) })
+                }
+                LastHop::AnyMeeting => relay.meeting,
+                LastHop::AnyDirectory => relay.directory,
+            }
+        };
+        let mut last: Vec<usize> = match want.last.given() {
+            Some(id) => find(id).into_iter().collect(),
+            None => usable.iter().filter(|at| fits(at)).copied().collect(),
+        };
+        let inner = match narrow.inner {
+            None => usable.clone(),
+            Some(few) => among(few),
+        };
+        if narrow.inner.is_some() && want.last == LastHop::AnyMeeting {
+            last.retain(|at| inner.binary_search(at).is_ok());
+        }
+        if let Some(only) = narrow.last {
+            last.retain(|at| facts[*at].id == only);
+        }
         let first = match want.guard {
-            Some(guard) => pick(&|relay| relay.id() == guard),
-            None => pick(&usable),
+            Some(guard) => find(guard).into_iter().collect(),
+            None => usable,
         };
-        Self { traits, first, inner: pick(&usable), last, guarded: want.guard.is_some() }
-    }
-
-    /// Leaves only these relays for the inner places, and for the last one if `last`.
-    pub(super) fn keep_inner(&mut self, network: &Network, inner: &[zmesh_sphinx::RelayId], last: bool) {
-        let among = |at: &usize| network.relays().get(*at).is_some_and(|relay| inner.contains(&relay.id()));
-        self.inner.retain(among);
-        if last {
-            self.last.retain(among);
+        Self {
+            facts,
+            weights,
+            latency,
+            first,
+            inner,
+            last,
+            guarded: want.guard.is_some(),
+            drawn_before: narrow.inner.is_some(),
+            to_exit: matches!(want.last, LastHop::Exit { .. }),
         }
     }
 
@@ -81,39 +95,69 @@ impl Candidates {
         self.last.is_empty()
     }
 
-    /// The lists for the places of a path in the order in which they are filled: last, first, then the inner ones.
-    fn places(&self, hops: usize) -> Vec<Vec<usize>> {
+    /// The places of a path in the order in which they are filled: last, first, then the inner ones.
+    pub(super) fn places(&self, hops: usize, strength: Strength) -> Vec<Place> {
+        let quarters = strength.capacity;
+        let weigh = |list: &[usize], weights: &[u32]| Place::new(list.to_vec(), |at| weights[at]);
+        let equal = |list: &[usize]| Place::new(list.to_vec(), |_| WEIGHT_ONE);
+        let last_weights = if self.to_exit { self.weights.exit(quarters) } else { self.weights.elsewhere(quarters) };
         if hops == 1 {
-            let only = |at: &&usize| !self.guarded || self.first.contains(at);
-            return vec![self.last.iter().filter(only).copied().collect()];
+            let only = |at: &usize| !self.guarded || self.first.contains(at);
+            let list: Vec<usize> = self.last.iter().copied().filter(only).collect();
+            return vec![weigh(&list, last_weights)];
         }
-        let mut places = vec![self.last.clone(), self.first.clone()];
-        places.resize(hops, self.inner.clone());
+        let elsewhere = self.weights.elsewhere(quarters);
+        let mut places = vec![weigh(&self.last, last_weights), weigh(&self.first, elsewhere)];
+        let inner = if self.drawn_before { equal(&self.inner) } else { weigh(&self.inner, elsewhere) };
+        places.resize(hops, inner);
         places
     }
 
-    /// Draws relays independently until they fit, at most `tries` times: uniform among all that fit.
-    pub(super) fn draw(&self, hops: usize, rules: Distinct, tries: usize, rng: &mut impl Rng) -> Option<Vec<usize>> {
-        let places = self.places(hops);
-        if places.iter().any(Vec::is_empty) {
+    /// Draws relays independently until they fit and pass by their latency, at most `tries` times: every path comes
+    /// with exactly its share of the weight of all that fit.
+    pub(super) fn draw(
+        &self,
+        hops: usize,
+        rules: Distinct,
+        strength: Strength,
+        tries: usize,
+        rng: &mut impl Rng,
+    ) -> Option<Vec<usize>> {
+        let places = self.places(hops, strength);
+        if places.iter().any(|place| place.list.is_empty()) {
             return None;
         }
         (0..tries).find_map(|_| {
-            let filled: Vec<usize> = places.iter().map(|list| list[index(rng, list.len())]).collect();
-            self.fits(&filled, rules).then(|| in_path_order(filled))
+            let filled: Vec<usize> = places.iter().map(|place| place.draw(rng)).collect();
+            if !self.fits(&filled, rules) {
+                return None;
+            }
+            let path = in_path_order(filled);
+            let factor = self.latency.factor(self.facts, &path, strength.latency);
+            let passes = factor >= FACTOR_ONE || below(rng, u64::from(FACTOR_ONE)) < u64::from(factor);
+            passes.then_some(path)
         })
     }
 
-    /// Counts all paths and takes one by its number: uniform, and fails only if there is none.
-    pub(super) fn draw_exactly(&self, hops: usize, rules: Distinct, rng: &mut impl Rng) -> Option<Vec<usize>> {
-        let search = Search::new(self, hops, rules);
-        let total = search.count();
-        (total > 0).then(|| in_path_order(search.nth(below(rng, total))))
+    /// Goes through all paths and takes one by its weight: the same shares, and fails only if there is none.
+    pub(super) fn draw_exactly(
+        &self,
+        hops: usize,
+        rules: Distinct,
+        strength: Strength,
+        rng: &mut impl Rng,
+    ) -> Option<Vec<usize>> {
+        let search = Search::new(self, hops, rules, strength);
+        if search.count() == 0 {
+            return None;
+        }
+        let drawn = below_wide(rng, search.weight());
+        Some(in_path_order(search.at(drawn)))
     }
 
     /// How many paths there are.
     pub(super) fn count(&self, hops: usize, rules: Distinct) -> u64 {
-        Search::new(self, hops, rules).count()
+        Search::new(self, hops, rules, Strength::NONE).count()
     }
 
     fn fits(&self, filled: &[usize], rules: Distinct) -> bool {
@@ -124,191 +168,46 @@ impl Candidates {
     }
 
     /// Whether two relays may share a path; `with_last` when one of them is the last relay.
-    fn compatible(&self, a: usize, b: usize, with_last: bool, rules: Distinct) -> bool {
-        if a == b {
-            return false;
-        }
-        if with_last && !rules.last {
-            return true;
-        }
-        let (a, b) = (&self.traits[a], &self.traits[b]);
-        !(rules.operator && a.operator == b.operator
-            || rules.family && a.family.is_some() && a.family == b.family
-            || rules.prefix && shares(&a.prefixes, &b.prefixes))
+    pub(super) fn compatible(&self, a: usize, b: usize, with_last: bool, rules: Distinct) -> bool {
+        a != b && (with_last && !rules.last || self.facts[a].may_join(&self.facts[b], rules))
     }
 }
 
-/// An exhaustive walk over all paths, the innermost place by counting bits.
-struct Search {
-    places: Vec<Vec<usize>>,
-    /// For each relay, as a bit set, those that may stand with it when it is the last relay, and when it is not.
-    beside_last: BTreeMap<usize, Bits>,
-    beside: BTreeMap<usize, Bits>,
-    innermost: Bits,
-}
-
-impl Search {
-    fn new(candidates: &Candidates, hops: usize, rules: Distinct) -> Self {
-        let places = candidates.places(hops);
-        let size = candidates.traits.len();
-        let row = |a: usize, with_last: bool| {
-            let mut bits = Bits::new(size);
-            for b in 0..size {
-                if candidates.compatible(a, b, with_last, rules) {
-                    bits.set(b);
-                }
-            }
-            bits
-        };
-        let beside_last = places[0].iter().map(|a| (*a, row(*a, true))).collect();
-        let filled_by_loop = places.iter().skip(1).take(hops.saturating_sub(2)).flatten();
-        let mut beside = BTreeMap::new();
-        for a in filled_by_loop {
-            beside.entry(*a).or_insert_with(|| row(*a, false));
-        }
-        let mut innermost = Bits::new(size);
-        for at in places.last().into_iter().flatten() {
-            innermost.set(*at);
-        }
-        Self { places, beside_last, beside, innermost }
-    }
-
-    fn count(&self) -> u64 {
-        let mut total = 0;
-        self.walk(0, &self.innermost.full(), &mut Vec::new(), &mut |_, left| {
-            total += left.intersection(&self.innermost).count();
-            false
-        });
-        total
-    }
-
-    /// The path with this number, from 0 to the count less one.
-    fn nth(&self, number: u64) -> Vec<usize> {
-        let mut number = number;
-        let mut found = Vec::new();
-        self.walk(0, &self.innermost.full(), &mut Vec::new(), &mut |filled, left| {
-            let choices = left.intersection(&self.innermost);
-            let count = choices.count();
-            if number >= count {
-                number -= count;
-                return false;
-            }
-            found = filled.to_vec();
-            found.push(choices.nth(number));
-            true
-        });
-        found
-    }
-
-    /// Calls `visit` with every way to fill all places but the innermost, and with the relays that may stand beside
-    /// those; stops when it returns true.
-    fn walk(
-        &self,
-        place: usize,
-        allowed: &Bits,
-        filled: &mut Vec<usize>,
-        visit: &mut impl FnMut(&[usize], &Bits) -> bool,
-    ) -> bool {
-        if place + 1 == self.places.len() {
-            return visit(filled, allowed);
-        }
-        let rows = if place == 0 { &self.beside_last } else { &self.beside };
-        for at in &self.places[place] {
-            if !allowed.has(*at) {
-                continue;
-            }
-            filled.push(*at);
-            let stop = self.walk(place + 1, &allowed.intersection(&rows[at]), filled, visit);
-            filled.pop();
-            if stop {
-                return true;
-            }
-        }
-        false
-    }
-}
-
-/// A set of small numbers.
+/// Who may stand at one place of a path, and what each weighs there.
 #[derive(Clone)]
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn new(size: usize) -> Self {
-        Self(vec![0; size.div_ceil(64)])
-    }
-
-    /// Every number that fits.
-    fn full(&self) -> Self {
-        Self(vec![u64::MAX; self.0.len()])
-    }
-
-    fn set(&mut self, at: usize) {
-        self.0[at / 64] |= 1 << (at % 64);
-    }
-
-    fn has(&self, at: usize) -> bool {
-        self.0[at / 64] >> (at % 64) & 1 == 1
-    }
-
-    fn intersection(&self, other: &Self) -> Self {
-        Self(self.0.iter().zip(&other.0).map(|(a, b)| a & b).collect())
-    }
-
-    fn count(&self) -> u64 {
-        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
-    }
-
-    /// The member with this number, counting from 0. There must be one.
-    fn nth(&self, number: u64) -> usize {
-        let members = (0..self.0.len() * 64).filter(|at| self.has(*at));
-        members
-            .into_iter()
-            .nth(usize::try_from(number).expect("a set has fewer members than memory"))
-            .expect("the number is below the count")
-    }
+pub(super) struct Place {
+    pub(super) list: Vec<usize>,
+    /// What each weighs, and those before it.
+    sums: Vec<u64>,
 }
 
-/// Gives names and prefixes numbers, so that comparing relays is cheap.
-#[derive(Default)]
-struct Names {
-    operators: BTreeMap<String, usize>,
-    families: BTreeMap<String, usize>,
-}
-
-impl Names {
-    fn traits(&mut self, relay: &Relay) -> Traits {
-        let mut prefixes: Vec<u64> = relay.info().addresses.iter().map(|address| prefix(address.ip())).collect();
-        prefixes.sort_unstable();
-        prefixes.dedup();
-        Traits {
-            operator: number(&mut self.operators, relay.operator()),
-            family: relay.family().map(|family| number(&mut self.families, family)),
-            prefixes,
-        }
+impl Place {
+    pub(super) fn new(list: Vec<usize>, weight: impl Fn(usize) -> u32) -> Self {
+        let mut sum = 0;
+        let sums = list
+            .iter()
+            .map(|at| {
+                sum += u64::from(weight(*at));
+                sum
+            })
+            .collect();
+        Self { list, sums }
     }
-}
 
-/// Case does not make a new operator.
-fn number(numbers: &mut BTreeMap<String, usize>, name: &str) -> usize {
-    let next = numbers.len();
-    *numbers.entry(name.to_lowercase()).or_insert(next)
-}
-
-/// The IPv4 /16 or the IPv6 /32 of an address, as one number.
-fn prefix(ip: IpAddr) -> u64 {
-    match ip {
-        IpAddr::V4(ip) => u64::from(u32::from(ip) >> 16),
-        IpAddr::V6(ip) => 1 << 32 | (u128::from(ip) >> 96) as u64,
+    /// What the relay at this position of the list weighs.
+    pub(super) fn weight(&self, position: usize) -> u64 {
+        self.sums[position] - position.checked_sub(1).map_or(0, |before| self.sums[before])
     }
-}
 
-/// Whether two sorted lists have a common entry. They have at most 8 entries.
-fn shares(a: &[u64], b: &[u64]) -> bool {
-    a.iter().any(|prefix| b.binary_search(prefix).is_ok())
+    /// One relay by weight. There must be one.
+    pub(super) fn draw(&self, rng: &mut impl Rng) -> usize {
+        let drawn = below(rng, *self.sums.last().expect("the list is not empty"));
+        self.list[self.sums.partition_point(|sum| *sum <= drawn)]
+    }
 }
 
 /// From the order in which places are filled (last, first, inner ones) to that of the path.
-fn in_path_order(mut filled: Vec<usize>) -> Vec<usize> {
+pub(super) fn in_path_order(mut filled: Vec<usize>) -> Vec<usize> {
     filled.rotate_left(1);
     filled
 }
@@ -325,21 +224,13 @@ pub(super) fn below(rng: &mut impl Rng, bound: u64) -> u64 {
     }
 }
 
-/// A uniform index into a list that is not empty.
-pub(super) fn index(rng: &mut impl Rng, len: usize) -> usize {
-    usize::try_from(below(rng, len as u64)).expect("an index below a length fits")
-}
-
-/// The relays that differ from all of `held` in operator, family and network; if there are none, those that are
-/// simply others. A test network asks for no difference.
-pub(super) fn others(network: &Network, held: &[zmesh_sphinx::RelayId]) -> Vec<zmesh_sphinx::RelayId> {
-    let want = PathRequest { hops: 1, last: LastHop::Any, exclude: held, guard: None };
-    let candidates = Candidates::new(network, &want);
-    let rules = Distinct::strictest(network.is_test_network());
-    let relays = network.relays();
-    let held_at: Vec<usize> = (0..relays.len()).filter(|at| held.contains(&relays[*at].id())).collect();
-    let apart = |at: &&usize| held_at.iter().all(|other| candidates.compatible(**at, *other, false, rules));
-    let distinct: Vec<usize> = candidates.inner.iter().filter(apart).copied().collect();
-    let chosen = if distinct.is_empty() { &candidates.inner } else { &distinct };
-    chosen.iter().map(|at| relays[*at].id()).collect()
+/// The same for wider numbers.
+fn below_wide(rng: &mut impl Rng, bound: u128) -> u128 {
+    let zone = u128::MAX - u128::MAX % bound;
+    loop {
+        let word = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
+        if word < zone {
+            return word % bound;
+        }
+    }
 }

@@ -1,31 +1,41 @@
 //! Choosing the relays of a circuit.
 //!
-//! [`select`] draws uniformly among **all** ordered paths that satisfy the request: no two relays of one operator, one
-//! family, one IPv4 /16 or one IPv6 /32 (a test network lifts this), an exit that takes the port, a guard if one is
-//! given. It first draws relays independently and keeps the first draw that fits, which is uniform; where paths are so
-//! rare that this does not succeed, it counts them all and takes one by number, so that it never fails while a path
-//! exists. [`GuardSet`] keeps the few guards of a session, [`Reserve`] the few inner relays that it rebuilds from.
+//! A [`Chooser`] draws among **all** ordered paths that satisfy the request: no two relays of one operator, one family, one
+//! IPv4 /16 or one IPv6 /32 (a test network lifts this), an exit that takes the port, a guard if one is given. Each path
+//! comes with exactly its share of the weight of all paths. The weight is the product of what its relays weigh by capacity
+//! and place, and a factor for the time that the path takes; both are preferences of bounded [`Strength`], and give way
+//! to the anonymity [`Floor`]. Where nothing was measured, all paths weigh the same.
+//!
+//! It first draws relays independently and keeps the first draw that fits; where paths are so rare that this does not
+//! succeed, it goes through them all, so that it never fails while a path exists. [`GuardSet`] keeps the few guards of
+//! an origin, [`Reserve`] the few inner relays that a session rebuilds from. [`coordinate`] makes the map of latencies.
 
 mod candidates;
+mod chooser;
+pub mod coordinate;
+mod exhaust;
+mod facts;
 mod guard;
+mod latency;
+mod preference;
 mod reserve;
+mod survey;
 #[cfg(test)]
 mod tests;
 
 use rand_core::Rng;
 use zmesh_sphinx::{MAX_HOPS, RelayId};
 
-pub use guard::{GUARDS_DEFAULT, GuardError, GuardReport, GuardSet};
+pub use chooser::{Chooser, Explanation, Narrow};
+pub use guard::{GUARDS_DEFAULT, GuardError, GuardReport, GuardSet, GuardState, GuardStateError};
+pub use preference::{Floor, Preference, Strength};
 pub use reserve::{RESERVE_DEFAULT, Reserve};
+pub use survey::Uncertainty;
 
 use crate::directory::Network;
-use candidates::{Candidates, Distinct};
 
 /// Most relays of an origin's own choice.
 pub const OWN_HOPS_MAX: usize = MAX_HOPS - 1;
-
-/// Independent draws before all paths are counted.
-const DRAWS: usize = 512;
 
 /// What a path has to be.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +49,8 @@ pub struct PathRequest<'a> {
     pub exclude: &'a [RelayId],
     /// The relay to begin with.
     pub guard: Option<RelayId>,
+    /// The country that the exit must claim, as two capital letters. Only exits are chosen by country.
+    pub country: Option<[u8; 2]>,
 }
 
 /// What the last relay of a path has to be.
@@ -129,6 +141,16 @@ pub enum Shortage {
         /// Over IPv6.
         v6: bool,
     },
+    /// Exits that take the port and claim the country.
+    #[error("no exit in {} takes port {port}{}", letters(*country), if *v6 { " over IPv6" } else { "" })]
+    ExitsThere {
+        /// The port; 0 for any.
+        port: u16,
+        /// Over IPv6.
+        v6: bool,
+        /// The country, as two letters.
+        country: [u8; 2],
+    },
     /// Relays that splice meetings.
     #[error("no relay splices meetings")]
     MeetingRelays,
@@ -149,16 +171,21 @@ pub enum Shortage {
     Combination,
 }
 
-/// Chooses a path.
+fn letters(country: [u8; 2]) -> String {
+    country.map(char::from).iter().collect()
+}
+
+/// Chooses a path, every one that satisfies the request as likely as another. Whoever draws often, or by capacity and
+/// latency, keeps a [`Chooser`].
 ///
 /// # Errors
 /// See [`PathError`]. [`PathError::NotEnough`] only when there is truly no path.
 pub fn select(network: &Network, want: &PathRequest<'_>, rng: &mut impl Rng) -> Result<Vec<RelayId>, PathError> {
-    choose(network, &prepare(network, want)?, want, rng)
+    Chooser::new(network, Preference::UNIFORM).select(want, rng)
 }
 
-/// Chooses a path whose relays between the first and the last are all among `inner`; so is the last one, if the request
-/// leaves it open which relay splices.
+/// The same, with a path whose relays between the first and the last are all among `inner`; so is the last one, if the
+/// request leaves it open which relay splices.
 ///
 /// # Errors
 /// As [`select`].
@@ -168,97 +195,16 @@ pub fn select_within(
     inner: &[RelayId],
     rng: &mut impl Rng,
 ) -> Result<Vec<RelayId>, PathError> {
-    let mut candidates = prepare(network, want)?;
-    candidates.keep_inner(network, inner, want.last == LastHop::AnyMeeting);
-    choose(network, &candidates, want, rng)
+    let narrow = Narrow { inner: Some(inner), last: None };
+    Chooser::new(network, Preference::UNIFORM).select_narrow(want, narrow, rng)
 }
 
-fn choose(
-    network: &Network,
-    candidates: &Candidates,
-    want: &PathRequest<'_>,
-    rng: &mut impl Rng,
-) -> Result<Vec<RelayId>, PathError> {
-    let strictest = Distinct::strictest(network.is_test_network());
-    let mut rules = vec![strictest];
-    if want.last.given().is_some() && strictest.last {
-        rules.push(Distinct { last: false, ..strictest });
-    }
-    for rules in rules {
-        let found =
-            candidates.draw(want.hops, rules, DRAWS, rng).or_else(|| candidates.draw_exactly(want.hops, rules, rng));
-        if let Some(path) = found {
-            return Ok(path.into_iter().map(|at| network.relays()[at].id()).collect());
-        }
-    }
-    Err(explain(candidates, want, strictest))
-}
-
-/// How many bits of choice an observer who knows the request lacks: the logarithm of the number of paths from which
-/// [`select`] draws uniformly. Zero when there is one path or none.
+/// How many bits of choice an observer who knows the request lacks when the choice is uniform: the logarithm of the number
+/// of paths. Zero when there is one path or none.
 ///
 /// # Errors
 /// As [`select`], but not [`PathError::NotEnough`].
 pub fn entropy_bits(network: &Network, want: &PathRequest<'_>) -> Result<f64, PathError> {
-    let candidates = prepare(network, want)?;
-    let strictest = Distinct::strictest(network.is_test_network());
-    let mut count = candidates.count(want.hops, strictest);
-    if count == 0 && want.last.given().is_some() {
-        let relaxed = Distinct { last: false, ..strictest };
-        count = candidates.count(want.hops, relaxed);
-    }
-    Ok(if count == 0 { 0.0 } else { (count as f64).log2() })
-}
-
-fn prepare(network: &Network, want: &PathRequest<'_>) -> Result<Candidates, PathError> {
-    let min = if network.is_test_network() { 1 } else { 2 };
-    let max = if want.last.given().is_some() { MAX_HOPS } else { OWN_HOPS_MAX };
-    if !(min..=max).contains(&want.hops) {
-        return Err(PathError::Hops { hops: want.hops, min, max });
-    }
-    if let Some(id) = want.last.given() {
-        let relay = network.relay(&id).ok_or(PathError::UnknownRelay(id))?;
-        match want.last {
-            LastHop::Meeting(_) if !relay.is_meeting() => return Err(PathError::NotMeeting(id)),
-            LastHop::Cache(_) if !relay.is_cache() => return Err(PathError::NotCache(id)),
-            _ => {}
-        }
-        if want.guard == Some(id) && want.hops > 1 {
-            return Err(PathError::GuardUnusable(id));
-        }
-    }
-    if let Some(guard) = want.guard {
-        network.relay(&guard).ok_or(PathError::UnknownRelay(guard))?;
-        if want.exclude.contains(&guard) {
-            return Err(PathError::GuardUnusable(guard));
-        }
-    }
-    Ok(Candidates::new(network, want))
-}
-
-/// Finds out what stands in the way, by lifting one rule after the other.
-fn explain(candidates: &Candidates, want: &PathRequest<'_>, strictest: Distinct) -> PathError {
-    let reached = (1..want.hops).rev().find(|hops| candidates.count(*hops, strictest) > 0).unwrap_or(0);
-    let none = Distinct::default();
-    let shortage = if candidates.last_is_empty() {
-        match want.last {
-            LastHop::Exit { port, v6 } => Shortage::Exits { port, v6 },
-            LastHop::AnyMeeting => Shortage::MeetingRelays,
-            LastHop::AnyDirectory => Shortage::DirectoryRelays,
-            LastHop::Any | LastHop::Meeting(_) | LastHop::Cache(_) => Shortage::Relays,
-        }
-    } else if candidates.count(want.hops, none) == 0 {
-        Shortage::Relays
-    } else {
-        let without = [
-            (Distinct { operator: false, ..strictest }, Shortage::Operators),
-            (Distinct { family: false, ..strictest }, Shortage::Families),
-            (Distinct { prefix: false, ..strictest }, Shortage::Prefixes),
-        ];
-        without
-            .into_iter()
-            .find(|(rules, _)| candidates.count(want.hops, *rules) > 0)
-            .map_or(Shortage::Combination, |(_, shortage)| shortage)
-    };
-    PathError::NotEnough { hops: want.hops, missing: want.hops - reached, shortage }
+    let paths = Chooser::new(network, Preference::UNIFORM).count(want)?;
+    Ok(if paths == 0 { 0.0 } else { (paths as f64).log2() })
 }

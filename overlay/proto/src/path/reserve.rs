@@ -13,8 +13,7 @@ use std::time::{Duration, Instant};
 use rand_core::Rng;
 use zmesh_sphinx::RelayId;
 
-use super::candidates::index;
-use crate::directory::Network;
+use super::Chooser;
 
 /// Inner relays of a session unless said otherwise.
 pub const RESERVE_DEFAULT: usize = 8;
@@ -58,12 +57,12 @@ impl Reserve {
     pub fn pick(
         &mut self,
         now: Instant,
-        network: &Network,
+        chooser: &Chooser,
         exclude: &[RelayId],
         need: usize,
         rng: &mut impl Rng,
     ) -> Vec<RelayId> {
-        self.fill(now, network, exclude, need, rng);
+        self.fill(now, chooser, exclude, need, rng);
         let allowed = || self.members.iter().filter(|member| !exclude.contains(&member.id));
         let rested: Vec<RelayId> = allowed()
             .filter(|member| member.rests_until.is_none_or(|until| until <= now))
@@ -99,14 +98,14 @@ impl Reserve {
         self.members.iter_mut().find(|member| member.id == *id)
     }
 
-    fn fill(&mut self, now: Instant, network: &Network, exclude: &[RelayId], need: usize, rng: &mut impl Rng) {
+    fn fill(&mut self, now: Instant, chooser: &Chooser, exclude: &[RelayId], need: usize, rng: &mut impl Rng) {
         self.earn(now);
         let before = self.members.len();
-        self.members.retain(|member| network.relay(&member.id).is_some());
+        self.members.retain(|member| chooser.contains(&member.id));
         let gone = before - self.members.len();
         if !self.drawn {
             self.drawn = true;
-            while self.members.len() < self.size && self.admit(network, &[], rng) {}
+            while self.members.len() < self.size && self.admit(chooser, &[], rng) {}
             return;
         }
         let usable = self
@@ -115,7 +114,7 @@ impl Reserve {
             .filter(|member| !exclude.contains(&member.id) && member.rests_until.is_none_or(|until| until <= now))
             .count();
         let mut wanted = gone.max(need.saturating_sub(usable));
-        while wanted > 0 && self.budget > 0 && self.admit(network, exclude, rng) {
+        while wanted > 0 && self.budget > 0 && self.admit(chooser, exclude, rng) {
             self.budget -= 1;
             wanted -= 1;
         }
@@ -130,14 +129,10 @@ impl Reserve {
         }
     }
 
-    /// Draws one more, uniformly among those that are not in the set nor in `exclude`.
-    fn admit(&mut self, network: &Network, exclude: &[RelayId], rng: &mut impl Rng) -> bool {
-        let held = |id: &RelayId| self.members.iter().any(|member| member.id == *id) || exclude.contains(id);
-        let others: Vec<RelayId> = network.relays().iter().map(|relay| relay.id()).filter(|id| !held(id)).collect();
-        if others.is_empty() {
-            return false;
-        }
-        let id = others[index(rng, others.len())];
+    /// Draws one more by weight, among those that are not in the set nor in `exclude`.
+    fn admit(&mut self, chooser: &Chooser, exclude: &[RelayId], rng: &mut impl Rng) -> bool {
+        let members: Vec<RelayId> = self.members.iter().map(|member| member.id).collect();
+        let Some(id) = chooser.draw_other(&[&members, exclude], rng) else { return false };
         self.members.push(Member { id, failures_in_a_row: 0, rests_until: None });
         self.used += 1;
         true

@@ -75,6 +75,14 @@ impl Relay {
         self.close(core, now, local.0, cause);
     }
 
+    /// Ends every circuit through this relay; the neighbours on both sides are told.
+    pub(crate) fn close_all(&mut self, core: &mut Core, now: Instant) {
+        let all: Vec<u64> = self.hops.iter().map(|(key, _)| key).collect();
+        for key in all {
+            self.close(core, now, key, Cause::here(reason::RESOURCES));
+        }
+    }
+
     /// Ends one circuit, and the one that is spliced with it.
     pub(super) fn close(&mut self, core: &mut Core, now: Instant, key: u64, cause: Cause) {
         let Some(hop) = self.hops.remove(key) else {

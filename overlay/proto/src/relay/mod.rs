@@ -46,6 +46,8 @@ pub(crate) struct Relay {
     setups: ClassTurns<LinkId, Setup>,
     /// Packets that passed the filter and wait for their second step.
     finishing: VecDeque<(u64, Peeled)>,
+    /// Circuits that stand go on, and no new ones are taken.
+    draining: bool,
 }
 
 /// A set-up packet that waits for public-key work.
@@ -111,6 +113,7 @@ impl Relay {
             meetings: Meetings::new(config.max_meetings, config.meeting_patience, core.rng()),
             setups: ClassTurns::new(config.setups_per_link, config.setups_waiting),
             finishing: VecDeque::new(),
+            draining: false,
             config,
         };
         relay.filter.set_capacity(capacity);
@@ -120,6 +123,11 @@ impl Relay {
     /// Replaces the onion keys; the old ones are erased when no job holds them any more.
     pub(crate) fn set_onion_keys(&mut self, keys: Vec<OnionKey>) {
         self.config.onion_keys = keys;
+    }
+
+    /// Takes no new circuits from now on, or takes them again.
+    pub(crate) fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
     }
 
     pub(crate) fn id(&self) -> &zmesh_sphinx::RelayId {

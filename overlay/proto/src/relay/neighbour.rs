@@ -235,6 +235,11 @@ impl<O: Copy> Neighbours<O> {
         }
     }
 
+    /// All links and who is behind them.
+    pub(crate) fn classes(&self) -> impl Iterator<Item = (LinkId, Class)> {
+        self.slots.iter().flatten().map(|neighbour| (neighbour.link, neighbour.class))
+    }
+
     fn set_class(&mut self, slot: u32, class: Class) {
         let Some(neighbour) = self.slots[slot as usize].as_mut() else {
             return;

@@ -39,6 +39,10 @@ impl Relay {
             core.metrics.circuits.protocol_errors += 1;
             return;
         }
+        if self.draining {
+            core.metrics.circuits.refused_draining += 1;
+            return core.refuse(now, link, circuit, reason::RESOURCES);
+        }
         if may == PeerOpens::TooMany {
             core.metrics.circuits.refused_full += 1;
             return core.refuse(now, link, circuit, reason::RESOURCES);

@@ -34,6 +34,9 @@ pub enum SealError {
         /// Its length.
         len: usize,
     },
+    /// The padding holds something, or another piece was to be there: its publisher made it by other rules.
+    #[error("the chunk is not padded as it must be")]
+    Padding,
     /// Another key, another place, or other bytes: which one is not told.
     #[error("the chunk does not open with this key")]
     DoesNotOpen,
@@ -150,4 +153,19 @@ pub fn open(key: &FileKey, place: Place, mut chunk: Vec<u8>) -> Result<Vec<u8>, 
     let cipher = ChaCha20Poly1305::new((&*key.0).into());
     cipher.decrypt_in_place_detached(&place.nonce(), CONTEXT, &mut chunk, &tag).map_err(|_| SealError::DoesNotOpen)?;
     Ok(chunk)
+}
+
+/// Decrypts a chunk that holds a piece of `len` bytes. One piece has one form: padding is zeros, and no more than brings it to
+/// its class, so nobody finds bytes in a file's chunks that the file does not have.
+///
+/// # Errors
+/// [`SealError::DoesNotOpen`], [`SealError::Padding`].
+pub fn open_piece(key: &FileKey, place: Place, chunk: Vec<u8>, len: usize) -> Result<Vec<u8>, SealError> {
+    let mut piece = open(key, place, chunk)?;
+    let fits = class_for(len).is_some_and(|class| capacity(class) == piece.len());
+    if !fits || piece.iter().skip(len).any(|byte| *byte != 0) {
+        return Err(SealError::Padding);
+    }
+    piece.truncate(len);
+    Ok(piece)
 }

@@ -73,6 +73,21 @@ fn a_chunk_opens_with_its_key_in_its_place_and_whole() {
 }
 
 #[test]
+fn parts_have_one_form() {
+    let (_, chunk) = seal(&key(1), Place::Part(3), b"piece").unwrap();
+    assert_eq!(open_piece(&key(1), Place::Part(3), chunk.clone(), 5).unwrap(), b"piece");
+    assert_eq!(open_piece(&key(1), Place::Part(3), chunk.clone(), 4), Err(SealError::Padding), "not empty behind it");
+    let longer = capacity(Class::Note) + 1;
+    assert_eq!(open_piece(&key(1), Place::Part(3), chunk, longer), Err(SealError::Padding), "longer than the chunk");
+    // A publisher who hides something behind the piece, or pads more than is needed.
+    let (_, hiding) = seal(&key(1), Place::Part(3), b"piece\0\0and more").unwrap();
+    assert_eq!(open_piece(&key(1), Place::Part(3), hiding, 5), Err(SealError::Padding));
+    let (class, roomy) = seal(&key(1), Place::Part(3), &vec![0; capacity(Class::Note) + 1]).unwrap();
+    assert_eq!(class, Class::Page);
+    assert_eq!(open_piece(&key(1), Place::Part(3), roomy, 5), Err(SealError::Padding));
+}
+
+#[test]
 fn lengths_fall_into_four_classes() {
     for class in Class::ALL {
         assert_eq!(class_for(capacity(class)), Some(class));

@@ -109,3 +109,17 @@ fn one_message_leaves_in_each_interval_of_the_class() {
         assert!(stats.held_back < Duration::from_millis(10) + class.interval() - FRAME, "{class}: {stats:?}");
     }
 }
+
+#[test]
+fn what_is_said_beside_the_sound_is_never_shown() {
+    // The answerer says the keys of all legs so.
+    let secret = crate::legs::Agree::Keys(crate::legs::Seed::new([171; 32])).encode();
+    let mut asides = aside::Asides::default();
+    asides.push(&secret).unwrap();
+    let mut voice = VoiceFrame::default();
+    asides.fill(&mut voice);
+    let event = CallEvent::Aside(voice.aside.as_ref().unwrap().bytes.clone());
+    for shown in [format!("{asides:?}"), format!("{voice:?}"), format!("{event:?}")] {
+        assert!(!shown.contains("171"), "{shown}");
+    }
+}

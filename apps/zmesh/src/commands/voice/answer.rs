@@ -14,7 +14,7 @@ use zmesh_voice::runner::Party;
 use super::Common;
 use super::talk::{self, Speaker};
 use crate::commands::narrate::narrate;
-use crate::failure::{self, Failure, Outcome, not_started};
+use crate::failure::{self, Failure, Outcome};
 use crate::invite_line::{self, Carried};
 use crate::network_file::NetworkOption;
 use crate::randomness;
@@ -49,7 +49,7 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
     let mut stop = Stop::listen(args.common.exit_with_stdin)?;
     let way = args.network.way()?;
     let sound = args.common.open()?;
-    let node = way.node().spares(0).start().await.map_err(not_started)?;
+    let node = args.common.start(&way).await?;
     let relay = node.meeting_relay().map_err(|error| {
         Failure::failed("nobody can call", error, "use a network whose relays splice meetings (zmesh network show)")
     })?;

@@ -13,7 +13,7 @@ use zmesh_voice::runner::Party;
 use super::Common;
 use super::talk::{self, Speaker};
 use crate::commands::narrate::narrate;
-use crate::failure::{self, Failure, Outcome, not_started};
+use crate::failure::{self, Failure, Outcome};
 use crate::invite_line::{self, Carried, InviteLine};
 use crate::network_file::{self, Known, NetworkOption, Way};
 use crate::stop::Stop;
@@ -45,7 +45,7 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
     let mut stop = Stop::listen(args.common.exit_with_stdin)?;
     let way = choose_network(&args.network, &line)?;
     let sound = args.common.open()?;
-    let node = way.node().spares(0).start().await.map_err(not_started)?;
+    let node = args.common.start(&way).await?;
     let outcome = tokio::select! {
         biased;
         () = stop.wait() => Ok(None),

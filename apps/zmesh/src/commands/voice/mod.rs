@@ -10,11 +10,14 @@ mod talk;
 mod trial;
 
 use clap::{Args, Subcommand};
+use zmesh_overlay::Node;
 use zmesh_voice::audio::AtEnd;
 
 use zmesh_voice::legs::Mode;
 
-use crate::failure::Outcome;
+use crate::failure::{Outcome, not_started};
+use crate::guards::GuardOption;
+use crate::network_file::Way;
 
 /// The two ends of a call, and what one can try alone.
 #[derive(Debug, Subcommand)]
@@ -49,6 +52,8 @@ pub(crate) struct Common {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=3))]
     hops: u8,
     #[command(flatten)]
+    guards: GuardOption,
+    #[command(flatten)]
     sound: sound::SoundArgs,
     /// Hang up after so many seconds. An --input that is shorter starts again.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
@@ -75,6 +80,11 @@ impl Common {
             (_, true) => Mode::Doubled,
             _ => Mode::Standby,
         }
+    }
+
+    /// Starts the node that the call goes by.
+    async fn start(&self, way: &Way) -> Outcome<Node> {
+        way.node(self.guards)?.spares(0).start().await.map_err(not_started)
     }
 
     /// Opens the ends of the call.

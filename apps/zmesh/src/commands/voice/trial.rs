@@ -20,6 +20,7 @@ use super::sound::{Sound, SoundArgs};
 use super::talk;
 use crate::commands::narrate::narrate;
 use crate::failure::{self, Failure, Outcome, not_started};
+use crate::guards::GuardOption;
 use crate::network_file::NetworkOption;
 use crate::randomness;
 use crate::stop::Stop;
@@ -43,6 +44,8 @@ const QUIET: f32 = -60.0;
 pub(crate) struct TestArgs {
     #[command(flatten)]
     network: NetworkOption,
+    #[command(flatten)]
+    guards: GuardOption,
     /// Relays of one's own choice in each circuit, as in a call.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(2..=3))]
     hops: u8,
@@ -64,7 +67,7 @@ pub(super) async fn run(args: TestArgs) -> Outcome {
     let sound = args.sound.open(AtEnd::Repeat)?;
     let keyboard = sound.key.clone().map(Keyboard::watch).transpose()?;
     talk::name_devices(&sound.ends, args.json);
-    let node = way.node().spares(0).start().await.map_err(not_started)?;
+    let node = way.node(args.guards)?.spares(0).start().await.map_err(not_started)?;
     let outcome = tokio::select! {
         biased;
         () = stop.wait() => Ok(()),

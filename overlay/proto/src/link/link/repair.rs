@@ -2,7 +2,7 @@
 
 use super::Link;
 use crate::link::clock::{MILLI, Nanos};
-use crate::link::repair::{Receiver, Sender};
+use crate::link::repair::{Receiver, Sender, Who};
 use crate::link::sent::Report;
 use crate::link::session::Session;
 use crate::link::shared::Shared;
@@ -22,7 +22,7 @@ impl Link {
     /// Takes what a FEEDBACK said: from the first loss on cells are kept, and what was lost is sent again.
     pub(super) fn after_report(&mut self, now: Nanos, report: &Report, shared: &mut Shared) {
         if report.lost > 0 && self.repair.sender.is_none() && shared.config.repair {
-            self.repair.sender = Sender::new(now, &shared.repair);
+            self.repair.sender = Sender::new(now, &shared.repair, self.who());
         }
         if let Some(sender) = &mut self.repair.sender {
             sender.see_queue(self.congestion.queue_delay());
@@ -147,9 +147,9 @@ impl Link {
     /// Takes a protected cell. Whether it is to be handed on.
     pub(super) fn takes_source(&mut self, now: Nanos, id: u16, cell: &[u8; CELL_LEN], shared: &Shared) -> bool {
         if self.repair.receiver.is_none() {
-            self.repair.receiver = Receiver::new(now, &shared.repair);
+            self.repair.receiver = Receiver::new(now, &shared.repair, self.who());
         }
-        // Without memory for more, each cell comes once: repairs are not looked at.
+        // Without memory even for what was handed on, repairs are not looked at.
         self.repair.receiver.as_mut().is_none_or(|receiver| receiver.source(now, id, cell))
     }
 
@@ -174,10 +174,12 @@ impl Link {
             inbox.push(Inbound::Cell(self.id, Cell::read(&cell)));
             count += 1;
         }
-        if !receiver.settle() {
-            self.repair.receiver = None;
-        }
+        receiver.settle();
         count
+    }
+
+    fn who(&self) -> Who {
+        if self.is_relay { Who::Relay } else { Who::Stranger }
     }
 
     #[cfg(test)]

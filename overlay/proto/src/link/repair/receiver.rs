@@ -2,7 +2,7 @@
 
 use zmesh_fec::{Decoder, Vector};
 
-use super::memory::{Budget, Lease};
+use super::memory::{Budget, Lease, Who};
 use super::{DEADLINE, QUIET};
 use crate::link::bucket::Bucket;
 use crate::link::clock::{MILLI, Nanos};
@@ -14,28 +14,61 @@ const LATE: Nanos = 200 * MILLI;
 /// link that loses 5 % need about 350,000 in a second.
 const LINK_WORK: u64 = 400_000;
 const LINK_BURST: u64 = 40_000;
-/// The same for all links together.
-const NODE_WORK: u64 = 1_000_000;
-const NODE_BURST: u64 = 100_000;
+/// The same for all links of relays together, and for all of strangers.
+const SHARE_WORK: u64 = 800_000;
+const SHARE_BURST: u64 = 80_000;
 /// What the dearest repair costs.
 const DEAREST: u64 = 64 + 2 * 64;
 
-/// What decoding may cost.
+/// What decoding may cost over all links.
 #[derive(Clone, Debug)]
-pub(in crate::link) struct Work(Bucket);
+pub(in crate::link) struct Work {
+    relays: Bucket,
+    strangers: Bucket,
+}
 
 impl Work {
-    /// All links together.
+    /// Nothing was done yet.
     pub(in crate::link) fn of_node() -> Self {
-        Self(Bucket::new(NODE_WORK, NODE_BURST, 0))
+        let share = Bucket::new(SHARE_WORK, SHARE_BURST, 0);
+        Self { relays: share, strangers: share }
     }
 
-    fn of_link(now: Nanos) -> Self {
-        Self(Bucket::new(LINK_WORK, LINK_BURST, now))
+    fn share(&mut self, who: Who) -> &mut Bucket {
+        match who {
+            Who::Relay => &mut self.relays,
+            Who::Stranger => &mut self.strangers,
+        }
+    }
+}
+
+/// What decoding for one link may cost. The first half of what all have is for whoever asks; of the second half a link gets
+/// its part, so that a few that ask for all they can get leave the others theirs.
+#[derive(Debug)]
+struct Allowance {
+    link: Bucket,
+    part: Bucket,
+}
+
+impl Allowance {
+    fn new(now: Nanos) -> Self {
+        Self { link: Bucket::new(LINK_WORK, LINK_BURST, now), part: Bucket::new(1, 2 * DEAREST, now) }
     }
 
-    fn allows(&self, now: Nanos) -> bool {
-        self.0.allows(now, DEAREST)
+    /// Whether a repair may be looked at, while so many links share.
+    fn allows(&mut self, now: Nanos, share: &Bucket, holders: usize) -> bool {
+        // A quarter stays, so that the parts of all together never use up the whole.
+        let rate = SHARE_WORK / 4 * 3 / (holders.max(1) as u64);
+        self.part.set(rate, (rate / 10).max(2 * DEAREST), now);
+        let plenty = share.allows(now, SHARE_BURST / 2);
+        let own = self.part.allows(now, DEAREST) && share.allows(now, DEAREST);
+        self.link.allows(now, DEAREST) && (plenty || own)
+    }
+
+    fn take(&mut self, now: Nanos, cost: u64, share: &mut Bucket) {
+        self.link.take(now, cost);
+        self.part.take(now, cost);
+        share.take(now, cost);
     }
 }
 
@@ -43,16 +76,16 @@ impl Work {
 #[derive(Debug)]
 pub(in crate::link) struct Receiver {
     decoder: Decoder,
-    work: Work,
+    work: Allowance,
     last: Nanos,
     lease: Lease,
 }
 
 impl Receiver {
     /// Begins with the first protected cell; `None` when the node has no memory left for it.
-    pub(in crate::link) fn new(now: Nanos, budget: &Budget) -> Option<Box<Self>> {
-        let lease = budget.lease(size_of::<Self>())?;
-        Some(Box::new(Self { decoder: Decoder::new(DEADLINE + LATE), work: Work::of_link(now), last: now, lease }))
+    pub(in crate::link) fn new(now: Nanos, budget: &Budget, who: Who) -> Option<Box<Self>> {
+        let lease = budget.lease(who, size_of::<Self>())?;
+        Some(Box::new(Self { decoder: Decoder::new(DEADLINE + LATE), work: Allowance::new(now), last: now, lease }))
     }
 
     /// Takes a protected cell. Whether it is to be handed on.
@@ -60,20 +93,19 @@ impl Receiver {
         self.last = now;
         let before = self.decoder.work();
         let new = self.decoder.source(now, id, cell);
-        self.work.0.take(now, self.decoder.work() - before);
+        self.work.link.take(now, self.decoder.work() - before);
         new
     }
 
-    /// Takes a repair; `false` when it was not looked at, because the link or the node had its share of work.
+    /// Takes a repair; `false` when it was not looked at, because the link or all links had their share of work.
     pub(in crate::link) fn repair(&mut self, now: Nanos, vector: &Vector, symbol: &CellBytes, node: &mut Work) -> bool {
-        if !self.work.allows(now) || !node.allows(now) {
+        let share = node.share(self.lease.who());
+        if !self.work.allows(now, share, self.lease.holders()) {
             return false;
         }
         let before = self.decoder.work();
         self.decoder.repair(now, vector, symbol);
-        let cost = self.decoder.work() - before;
-        self.work.0.take(now, cost);
-        node.0.take(now, cost);
+        self.work.take(now, self.decoder.work() - before, share);
         true
     }
 
@@ -82,9 +114,13 @@ impl Receiver {
         self.decoder.poll().map(|(_, symbol)| symbol)
     }
 
-    /// Keeps to the node's memory; `false` when there is none left for this.
-    pub(in crate::link) fn settle(&mut self) -> bool {
-        self.lease.set(size_of::<Self>() + self.decoder.memory())
+    /// Keeps to the memory that this link may have. Where that is not enough, what could still be recovered is given up, but not
+    /// the knowledge of what was handed on.
+    pub(in crate::link) fn settle(&mut self) {
+        if !self.lease.set(size_of::<Self>() + self.decoder.memory()) || self.lease.is_over() {
+            self.decoder.shed();
+            self.lease.set(size_of::<Self>() + self.decoder.memory());
+        }
     }
 
     /// Multiply-adds of a symbol that it took so far.
@@ -96,5 +132,47 @@ impl Receiver {
     /// When all this may be forgotten, if nothing more comes.
     pub(in crate::link) fn ends(&self) -> Nanos {
         self.last + QUIET
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three links ask for as much as they can get, and before the others in every millisecond.
+    #[test]
+    fn a_few_greedy_links_leave_the_others_their_part_of_the_work() {
+        let mut work = Work::of_node();
+        let share = work.share(Who::Stranger);
+        let (mut greedy, holders) = ([0; 3].map(|_| Allowance::new(0)), 40);
+        let (mut modest, mut done) = (Allowance::new(0), 0);
+        for milli in 0..4_000 {
+            let now = milli * MILLI;
+            for link in &mut greedy {
+                while link.allows(now, share, holders) {
+                    link.take(now, DEAREST, share);
+                    done += DEAREST;
+                }
+            }
+            // A call on a link that loses 5 %: a repair each 10 ms, of which few are dear.
+            if milli.is_multiple_of(10) {
+                assert!(modest.allows(now, share, holders), "after {milli} ms");
+                modest.take(now, 40, share);
+            }
+        }
+        assert!(done > 2 * SHARE_WORK, "what nobody else wants is theirs: {done}");
+        assert!(done <= 4 * SHARE_WORK + SHARE_BURST);
+    }
+
+    #[test]
+    fn without_memory_no_cell_is_handed_on_twice() {
+        let budget = Budget::new(0, size_of::<Receiver>() + 600);
+        let mut receiver = Receiver::new(0, &budget, Who::Stranger).expect("room for a receiver and no cells");
+        for id in 0..200 {
+            assert!(receiver.source(0, id, &[1; 512]));
+            receiver.settle();
+            assert!(!receiver.source(0, id, &[1; 512]), "{id} came before");
+            receiver.settle();
+        }
     }
 }

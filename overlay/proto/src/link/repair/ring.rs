@@ -84,6 +84,11 @@ impl Ring {
         slot
     }
 
+    /// Whether it has grown.
+    pub(super) fn has_grown(&self) -> bool {
+        self.slots.len() > FIRST
+    }
+
     /// The datagram with this counter, if it is still here.
     pub(super) fn find(&self, counter: u64) -> Option<&Slot> {
         let (mut low, mut high) = (0, self.len);
@@ -112,7 +117,7 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
-    use super::super::memory::Budget;
+    use super::super::memory::{Budget, Who};
     use super::*;
     use proptest::prelude::*;
 
@@ -122,8 +127,8 @@ mod tests {
         fn the_newest_are_found_within_the_bounds(
             steps in proptest::collection::vec((0u64..5, 1u64..4), 1..400), kilobytes in 20usize..400,
         ) {
-            let budget = Budget::new(kilobytes << 10);
-            let Some(mut lease) = budget.lease(Ring::FIRST_BYTES) else { return Ok(()) };
+            let budget = Budget::new(kilobytes << 10, 0);
+            let Some(mut lease) = budget.lease(Who::Relay, Ring::FIRST_BYTES) else { return Ok(()) };
             let (mut ring, mut now, mut counter, mut noted) = (Ring::new(), 0, 0, Vec::new());
             for (wait, step) in steps {
                 now += wait;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use zmesh_fec::{Adapt, AdaptConfig, Encoder, SYMBOL_LEN};
 
 use super::QUIET;
-use super::memory::{Budget, Lease};
+use super::memory::{Budget, Lease, Who};
 use super::ring::{Ring, Slot};
 use crate::link::clock::{MILLI, Nanos};
 use crate::link::sent::Fate;
@@ -27,6 +27,8 @@ const EARLY: Nanos = 3 * MILLI;
 
 /// What an encoder with a full window holds.
 const ENCODER_BYTES: usize = 64 * (SYMBOL_LEN + 16);
+/// What a sending side holds at least.
+const LEAST: usize = Ring::FIRST_BYTES + size_of::<Sender>() + ENCODER_BYTES;
 
 /// What one link's sending side keeps while there is loss.
 #[derive(Debug)]
@@ -43,8 +45,8 @@ pub(in crate::link) struct Sender {
 
 impl Sender {
     /// Begins to keep cells; `None` when the node has no memory left for it.
-    pub(in crate::link) fn new(now: Nanos, budget: &Budget) -> Option<Box<Self>> {
-        let lease = budget.lease(Ring::FIRST_BYTES + size_of::<Self>() + ENCODER_BYTES)?;
+    pub(in crate::link) fn new(now: Nanos, budget: &Budget, who: Who) -> Option<Box<Self>> {
+        let lease = budget.lease(who, LEAST)?;
         let (ring, wanted, adapt) = (Ring::new(), VecDeque::new(), Adapt::new(AdaptConfig::default()));
         Some(Box::new(Self { ring, lease, wanted, credit: AGAIN_BURST * 100, last_loss: now, adapt }))
     }
@@ -52,6 +54,11 @@ impl Sender {
     /// The place for the cells of the datagram that leaves under `counter`.
     pub(in crate::link) fn slot(&mut self, now: Nanos, counter: u64, rtt: Nanos) -> &mut Slot {
         self.credit = (self.credit + AGAIN_PERCENT).min(AGAIN_BURST * 100);
+        if self.ring.has_grown() && self.lease.is_over() {
+            // Others have less. What was lost just now is not sent again.
+            self.ring = Ring::new();
+            self.lease.set(LEAST);
+        }
         self.ring.note(now, counter, now.saturating_sub(2 * within(rtt)), &mut self.lease)
     }
 

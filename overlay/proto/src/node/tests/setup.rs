@@ -264,3 +264,21 @@ fn the_same_seed_gives_the_same_run() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn a_draining_relay_keeps_its_circuits_and_takes_no_new_ones() {
+    let mut world = World::new(&Plan::default());
+    let stands = world.build(4, &[0, 1, 2]);
+    world.node(1).set_draining(true);
+    let (now, path) = (world.now, world.path(&[0, 1, 2]));
+    let refused = world.node(4).build(now, &path).unwrap();
+    let reason = world.wait(4, Duration::from_secs(5), "refused", |event| match event {
+        Event::CircuitFailed { circuit, reason } if *circuit == refused => Some(*reason),
+        _ => None,
+    });
+    assert_eq!(reason, BuildFailure::Busy);
+    assert_eq!(world.node(1).metrics().circuits.refused_draining, 1);
+    world.deliver(4, stands, 2, b"still here");
+    world.node(1).set_draining(false);
+    world.build(4, &[0, 1, 2]);
+}

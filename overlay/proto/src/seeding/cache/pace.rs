@@ -22,6 +22,14 @@ impl Pace {
         Self { full_at: None, per_second, burst }
     }
 
+    /// Gives back units that were taken and not used.
+    pub fn give_back(&mut self, units: u64) {
+        if let Some(full_at) = self.full_at.filter(|_| self.per_second > 0) {
+            let cost = Duration::from_secs_f64(units as f64 / self.per_second as f64);
+            self.full_at = full_at.checked_sub(cost);
+        }
+    }
+
     /// Takes so many units, if they are there.
     pub fn take(&mut self, now: Instant, units: u64) -> bool {
         if self.per_second == 0 {

@@ -105,6 +105,13 @@ fn a_pace_gives_bursts_and_then_its_rate() {
     assert!(!pace.take(start + Duration::from_millis(102), 1));
     assert!(pace.take(start + Duration::from_secs(60), 5));
     assert!(!Pace::new(0, 9).take(start, 1));
+    // What is given back can be taken again, and no more than that.
+    let mut pace = Pace::new(10, 5);
+    assert!(pace.take(start, 4) && !pace.take(start, 2));
+    pace.give_back(3);
+    assert!(pace.take(start, 4) && !pace.take(start, 1));
+    pace.give_back(1_000);
+    assert!(pace.take(start, 5) && !pace.take(start, 1), "never more than the burst");
 }
 
 #[derive(Clone, Debug)]

@@ -274,6 +274,11 @@ impl Fetch {
             Refusal::Absent => {
                 if let Some(wanted) = self.wanted.get_mut(&out.index) {
                     wanted.absent(out.seeder);
+                    if wanted.is_suspect(&out.seeder) {
+                        seeder.contradict();
+                        self.forget_questions(out.seeder);
+                        self.drop_symbols(&out.seeder);
+                    }
                 }
             }
             Refusal::Busy => {
@@ -406,10 +411,13 @@ impl Fetch {
         seeder.link = Link::Liar;
         self.totals.liars += 1;
         self.forget_questions(id);
-        for wanted in self.wanted.values_mut() {
-            wanted.drop_symbols(&id);
-        }
+        self.drop_symbols(&id);
         self.events.push_back(Event::Liar { seeder: id });
+    }
+
+    /// What this seeder gave of any chunk counts no more.
+    fn drop_symbols(&mut self, id: &RelayId) {
+        self.wanted.values_mut().for_each(|wanted| wanted.drop_symbols(id));
     }
 
     fn look_at_all(&mut self) {

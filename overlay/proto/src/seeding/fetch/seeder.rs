@@ -87,6 +87,15 @@ impl Seeder {
         }
     }
 
+    /// It said that it does not hold what it has given symbols of, just as somebody was found to lie about it. That is no proof: a
+    /// relay may have dropped the chunk meanwhile. But it is asked for nothing any more by this fetch.
+    pub(super) fn contradict(&mut self) {
+        self.out = 0;
+        if self.link != Link::Liar {
+            self.link = Link::Gone;
+        }
+    }
+
     /// It has too much to do: it is left alone for a while. True when that was once too often.
     pub(super) fn busy(&mut self, now: Instant) -> bool {
         self.window = 1;

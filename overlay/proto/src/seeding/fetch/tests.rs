@@ -29,6 +29,8 @@ enum Manner {
     Short,
     /// Is busy so many times, then honest.
     Busy(u64),
+    /// Alters every answer, and where it is asked for more than so many answers of one chunk, holds it no more.
+    Denier(u64),
     /// Breaks its circuit at every so-manieth question.
     Breaks(u64),
 }
@@ -50,6 +52,10 @@ struct World {
     manners: Vec<Manner>,
     chunks: Vec<(ChunkRef, Vec<u8>, Encoder, Encoder)>,
     asked: Vec<u64>,
+    /// Questions about one chunk to one seeder.
+    of_chunk: BTreeMap<(usize, [u8; 32]), u64>,
+    /// Chunks that are wanted at once.
+    at_once: usize,
 }
 
 enum Happens {
@@ -79,7 +85,13 @@ impl World {
                 (of, chunk, right.unwrap(), other.unwrap())
             })
             .collect();
-        Self { manners: manners.to_vec(), chunks, asked: vec![0; manners.len()] }
+        Self {
+            manners: manners.to_vec(),
+            chunks,
+            asked: vec![0; manners.len()],
+            of_chunk: BTreeMap::new(),
+            at_once: usize::MAX,
+        }
     }
 
     fn answer(&mut self, ask: &Ask) -> Option<(u64, Happens)> {
@@ -108,6 +120,14 @@ impl World {
                 if count >= from {
                     lie(&mut symbols);
                 }
+            }
+            Manner::Denier(most) => {
+                let of_chunk = self.of_chunk.entry((at, ask.run.chunk.id.0)).or_default();
+                *of_chunk += 1;
+                if *of_chunk > most {
+                    return Some((20, Happens::Refusal(ask.number, Refusal::Absent)));
+                }
+                lie(&mut symbols);
             }
             Manner::Short => drop(symbols.pop()),
             Manner::Busy(times) => {
@@ -139,8 +159,9 @@ impl World {
         let mut queue: BTreeMap<(Instant, u64), Happens> = BTreeMap::new();
         let mut order = 0;
         let everybody: Vec<RelayId> = (0..self.manners.len()).map(relay).collect();
-        for index in 0..self.chunks.len() {
-            fetch.want(index, self.chunks[index].0, everybody.clone());
+        let mut chunks = self.chunks.iter().map(|chunk| chunk.0).enumerate().collect::<Vec<_>>().into_iter();
+        for (index, chunk) in chunks.by_ref().take(self.at_once) {
+            fetch.want(index, chunk, everybody.clone());
         }
         // Bounded: what does not end by itself is a fault.
         for _ in 0..100_000 {
@@ -173,6 +194,13 @@ impl World {
                     }),
                     Event::Liar { seeder } => ran.liars.push(seeder),
                 }
+            }
+            if self.at_once != usize::MAX
+                && fetch.pending() < self.at_once
+                && let Some((index, chunk)) = chunks.next()
+            {
+                fetch.want(index, chunk, everybody.clone());
+                continue;
             }
             if fetch.pending() == 0 {
                 ran.totals = fetch.totals();
@@ -209,7 +237,10 @@ fn fetch(manners: &[Manner], classes: &[Class]) -> Ran {
     }
     for liar in &ran.liars {
         let manner = manners[usize::from(liar.0[0]) - 1];
-        assert!(matches!(manner, Manner::Liar(_) | Manner::Another | Manner::Turncoat(_)), "{manner:?} did not lie");
+        assert!(
+            matches!(manner, Manner::Liar(_) | Manner::Another | Manner::Turncoat(_) | Manner::Denier(_)),
+            "{manner:?} did not lie"
+        );
     }
     assert_eq!(ran.done.len() + ran.failed.len(), classes.len());
     ran
@@ -261,6 +292,18 @@ fn a_liar_is_found_at_the_price_of_one_chunk() {
         assert!(spoilt <= 10 + 2, "{liar:?}: {:?}", ran.totals);
         assert!(ran.totals.symbols <= 2 * 10 * 258, "{liar:?}: {:?}", ran.totals);
     }
+}
+
+/// It gives most of each chunk, and once it has to give the whole alone it says that it has it no more. The honest one is slow, so
+/// that it is never the one to be tested first.
+#[test]
+fn a_liar_who_says_that_the_chunk_is_gone_spoils_no_other() {
+    let mut world = World::new(&[Manner::Denier(2), Manner::Honest(1_200)], &[Class::Sheet; 8]);
+    world.at_once = 1;
+    let ran = world.run();
+    assert_eq!(ran.done.len(), 8);
+    assert!(ran.totals.attempts <= 8 + 1, "{:?}", ran.totals);
+    assert!(ran.liars.is_empty(), "it is no proof");
 }
 
 #[test]
@@ -323,6 +366,7 @@ fn manner() -> impl Strategy<Value = Manner> {
         1 => Just(Manner::Another),
         1 => (1u64..6).prop_map(Manner::Turncoat),
         1 => Just(Manner::Short),
+        1 => (1u64..5).prop_map(Manner::Denier),
         1 => (1u64..12).prop_map(Manner::Busy),
         1 => (1u64..5).prop_map(Manner::Breaks),
     ]

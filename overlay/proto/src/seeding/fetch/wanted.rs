@@ -32,6 +32,8 @@ pub(super) struct From {
     /// Under way and not late.
     out: u16,
     absent: bool,
+    /// It gave symbols once.
+    gave: bool,
 }
 
 pub(super) struct Wanted {
@@ -97,6 +99,7 @@ impl Wanted {
         let first = number(&id, &self.chunk, at);
         self.take_back(id, count, late);
         if let Some(from) = self.from.get_mut(&id) {
+            from.gave = true;
             from.runs.push(Run { first, symbols });
         }
     }
@@ -115,6 +118,11 @@ impl Wanted {
 
     pub(super) fn absent(&mut self, id: RelayId) {
         self.from.entry(id).or_default().absent = true;
+    }
+
+    /// Whether somebody lied about this chunk, and this seeder is among those who gave symbols of it.
+    pub(super) fn is_suspect(&self, id: &RelayId) -> bool {
+        self.suspect && self.from.get(id).is_some_and(|from| from.gave)
     }
 
     /// What this seeder gave counts no more.

@@ -25,6 +25,8 @@ pub enum Label {
     Descriptor,
     /// A relay's secret keys.
     RelayKeys,
+    /// A relay's lasting keys, sealed under a passphrase.
+    KeyBackup,
     /// A signer's secret key.
     SignerKey,
     /// What a network whose voters agree on documents begins with.
@@ -40,15 +42,24 @@ impl Label {
             Self::NetworkDraft => "ZMESH NETWORK DRAFT",
             Self::Descriptor => "ZMESH DESCRIPTOR",
             Self::RelayKeys => "ZMESH RELAY KEYS",
+            Self::KeyBackup => "ZMESH KEY BACKUP",
             Self::SignerKey => "ZMESH SIGNER KEY",
             Self::Genesis => "ZMESH GENESIS",
         }
     }
 
     fn from_words(words: &str) -> Option<Self> {
-        [Self::Network, Self::NetworkDraft, Self::Descriptor, Self::RelayKeys, Self::SignerKey, Self::Genesis]
-            .into_iter()
-            .find(|label| label.words() == words)
+        [
+            Self::Network,
+            Self::NetworkDraft,
+            Self::Descriptor,
+            Self::RelayKeys,
+            Self::KeyBackup,
+            Self::SignerKey,
+            Self::Genesis,
+        ]
+        .into_iter()
+        .find(|label| label.words() == words)
     }
 }
 

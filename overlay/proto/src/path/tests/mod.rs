@@ -1,5 +1,8 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+mod guards;
+mod weights;
+
+use std::collections::BTreeMap;
+use std::time::Instant;
 
 use proptest::prelude::*;
 use zmesh_sphinx::RelayId;
@@ -15,7 +18,7 @@ fn start() -> Instant {
 }
 
 fn want(hops: usize, last: LastHop) -> PathRequest<'static> {
-    PathRequest { hops, last, exclude: &[], guard: None }
+    PathRequest { hops, last, exclude: &[], guard: None, country: None }
 }
 
 const ANY_EXIT: LastHop = LastHop::Exit { port: 443, v6: false };
@@ -66,11 +69,11 @@ fn all_paths_are_equally_likely() {
 fn counting_draws_as_uniformly_as_drawing_does() {
     let network = network(&infos(4, 2), false);
     let request = want(3, ANY_EXIT);
-    let candidates = prepare(&network, &request).unwrap();
+    let mut chooser = Chooser::new(&network, Preference::UNIFORM);
     let mut rng = rng(2);
-    let mut seen: BTreeMap<Vec<usize>, u32> = BTreeMap::new();
+    let mut seen: BTreeMap<Vec<RelayId>, u32> = BTreeMap::new();
     for _ in 0..12_000 {
-        let path = candidates.draw_exactly(3, Distinct::strictest(false), &mut rng).unwrap();
+        let path = chooser.draw_exhaustively(&request, &mut rng).unwrap();
         *seen.entry(path).or_default() += 1;
     }
     assert_eq!(seen.len(), 12);
@@ -289,122 +292,6 @@ proptest! {
 }
 
 #[test]
-fn guards_stay_when_they_fail() {
-    let network = network(&infos(10, 1), false);
-    let mut rng = rng(4);
-    let start = start();
-    let mut set = GuardSet::new(3);
-    let first = set.pick(start, &network, &[], &mut rng).unwrap();
-    let mine: Vec<RelayId> = set.report(start).iter().map(|report| report.id).collect();
-    assert_eq!(mine.len(), 3);
-    assert_eq!(first, mine[0]);
-    let mut now = start;
-    for _ in 0..1_000 {
-        match set.pick(now, &network, &[], &mut rng) {
-            Ok(id) => {
-                assert!(mine.contains(&id));
-                set.unreachable(&id, now);
-            }
-            Err(GuardError::AllFailing { retry_in }) => {
-                assert!(retry_in <= Duration::from_secs(600));
-                now += retry_in;
-            }
-            Err(other) => panic!("{other}"),
-        }
-    }
-    set.succeeded(&first);
-    assert_eq!(set.pick(now, &network, &[], &mut rng).unwrap(), first);
-    assert!(set.report(now)[0].failures > 10);
-    set.failed_behind(&first);
-    assert_eq!(set.pick(now, &network, &[], &mut rng).unwrap(), first);
-    // Excluded from one path: the next of the set, not a new one.
-    assert!(mine[1..].contains(&set.pick(now + Duration::from_secs(601), &network, &[first], &mut rng).unwrap()));
-    assert_eq!(set.pick(now, &network, &mine, &mut rng), Err(GuardError::AllExcluded));
-}
-
-#[test]
-fn a_guard_behind_which_packets_are_altered_rests_and_no_new_one_comes() {
-    let network = network(&infos(10, 1), false);
-    let (mut rng, now) = (rng(4), start());
-    let mut set = GuardSet::new(3);
-    let first = set.pick(now, &network, &[], &mut rng).unwrap();
-    let mine: Vec<RelayId> = set.report(now).iter().map(|report| report.id).collect();
-    for _ in 0..3 {
-        set.tampered(&first, now);
-        assert_eq!(set.pick(now, &network, &[], &mut rng).unwrap(), first, "a few may be another relay's fault");
-    }
-    set.tampered(&first, now);
-    assert_eq!(set.pick(now, &network, &[], &mut rng).unwrap(), mine[1]);
-    assert!(set.report(now)[0].resting && set.report(now)[0].tampered == 4);
-    // Where only the resting one is allowed it serves, and so it does when all rest: nobody gets to bring in his own.
-    assert_eq!(set.pick(now, &network, &mine[1..], &mut rng).unwrap(), first);
-    for (guard, later) in mine[1..].iter().zip(1..) {
-        for _ in 0..4 {
-            set.tampered(guard, now + Duration::from_secs(later));
-        }
-    }
-    assert_eq!(set.pick(now, &network, &[], &mut rng).unwrap(), first);
-    assert_eq!(set.report(now).iter().map(|report| report.id).collect::<Vec<_>>(), mine);
-    let rested = now + Duration::from_secs(1801);
-    assert!(!set.report(rested)[0].resting);
-    assert_eq!(set.pick(rested, &network, &[], &mut rng).unwrap(), first);
-    // Circuits that come up make up for signs now and then.
-    for _ in 0..20 {
-        set.tampered(&first, rested);
-        (0..32).for_each(|_| set.succeeded(&first));
-        assert!(!set.report(rested)[0].resting);
-    }
-}
-
-#[test]
-fn guards_that_left_are_replaced_within_a_budget() {
-    let now = start();
-    let mut rng = rng(5);
-    let mut set = GuardSet::new(1);
-    let mut worlds = Vec::new();
-    for first in 0..5u8 {
-        // Five networks without a common relay.
-        let infos: Vec<DescriptorInfo> = (0..2u8).map(|n| info(first * 10 + n)).collect();
-        let signer = crate::keys::SignerKey::generate(&mut rng);
-        let mut draft = crate::directory::fixture::draft(std::slice::from_ref(&signer), false);
-        for (n, info) in infos.iter().enumerate() {
-            let seed = u64::from(first) * 100 + n as u64;
-            draft.add(crate::directory::fixture::descriptor(seed, info)).unwrap();
-        }
-        draft.sign(&signer, crate::directory::fixture::NOW).unwrap();
-        let document = draft.into_document().unwrap();
-        worlds.push(Network::from_document(document, crate::directory::fixture::NOW).unwrap());
-    }
-    for world in &worlds[..3] {
-        let guard = set.pick(now, world, &[], &mut rng).unwrap();
-        assert!(world.relay(&guard).is_some());
-        assert_eq!(set.pick(now, world, &[], &mut rng).unwrap(), guard);
-    }
-    assert_eq!(set.pick(now, &worlds[3], &[], &mut rng), Err(GuardError::BudgetUsed));
-    assert_eq!(set.pick(now, &worlds[4], &[], &mut rng), Err(GuardError::BudgetUsed));
-}
-
-#[test]
-fn guards_differ_from_each_other_where_they_can() {
-    let mut all = infos(6, 0);
-    for info in &mut all[..4] {
-        info.operator = "big".into();
-    }
-    let network_strict = network(&all, false);
-    for seed in 0..50 {
-        let mut set = GuardSet::new(3);
-        set.pick(start(), &network_strict, &[], &mut rng(seed)).unwrap();
-        let report = set.report(start());
-        let big = report.iter().filter(|guard| network_strict.relay(&guard.id).unwrap().operator() == "big").count();
-        assert_eq!((report.len(), big), (3, 1));
-    }
-    let two = network(&infos(2, 0), false);
-    let mut set = GuardSet::new(3);
-    set.pick(start(), &two, &[], &mut rng(1)).unwrap();
-    assert_eq!(set.report(start()).len(), 2);
-}
-
-#[test]
 fn bounded_numbers_are_unbiased_and_in_bounds() {
     let mut rng = rng(6);
     let mut seen = [0u32; 7];
@@ -426,66 +313,8 @@ fn inner_relays_come_from_where_they_may() {
         assert!(inner.contains(&path[1]));
     }
     assert!(select_within(&network, &want(3, ANY_EXIT), &[], &mut rng).is_err());
-    let meeting = PathRequest { hops: 2, last: LastHop::AnyMeeting, exclude: &[], guard: None };
+    let meeting = PathRequest { hops: 2, last: LastHop::AnyMeeting, exclude: &[], guard: None, country: None };
     if let Ok(path) = select_within(&network, &meeting, &inner, &mut rng) {
         assert!(inner.contains(&path[1]));
     }
-}
-
-/// An adversary runs a tenth of all relays and kills every circuit that none of them is in the middle of. Rebuilding draws
-/// from a small set, so he sees no more of it than that set holds, however often he kills.
-#[test]
-fn killing_circuits_cannot_push_an_origin_beyond_its_set() {
-    let network = network(&infos(100, 10), false);
-    let evil: BTreeSet<RelayId> = network.relays().iter().take(10).map(|relay| relay.id()).collect();
-    let (mut rng, start) = (rng(4), start());
-    let mut captured = 0;
-    let sessions = 200;
-    for session in 0..sessions {
-        let mut reserve = Reserve::new(RESERVE_DEFAULT);
-        let mut guards = GuardSet::new(GUARDS_DEFAULT);
-        let (mut used, mut first, mut caught) = (BTreeSet::new(), BTreeSet::new(), false);
-        // One kill every two seconds for an hour.
-        for kill in 0..1_800u64 {
-            let now = start + Duration::from_secs(2 * kill);
-            let guard = guards.pick(now, &network, &[], &mut rng).unwrap();
-            let inner = reserve.pick(now, &network, &[guard], 1, &mut rng);
-            let request = PathRequest { guard: Some(guard), ..want(3, ANY_EXIT) };
-            let Ok(path) = select_within(&network, &request, &inner, &mut rng) else { continue };
-            used.insert(path[1]);
-            first.insert(path[0]);
-            caught |= evil.contains(&path[1]);
-            if !caught {
-                guards.failed_behind(&path[0]);
-                reserve.failed(&path[1], now);
-            }
-        }
-        captured += u32::from(caught);
-        assert!(first.len() <= GUARDS_DEFAULT, "guards are not changed for failures");
-        // The set, two newcomers at once, and one more for each ten minutes.
-        assert!(reserve.ever() <= 8 + 2 + 6, "session {session}: {}", reserve.ever());
-        assert!(used.len() as u64 <= reserve.ever());
-    }
-    // A set of 8 to 16 honest-looking draws: 1 − 0.9¹⁶ = 81 % at most, where 1,800 free draws would be certain.
-    assert!(captured < sessions * 85 / 100, "{captured} of {sessions}");
-}
-
-#[test]
-fn a_reserve_rests_what_failed_and_serves_it_when_there_is_nothing_else() {
-    let network = network(&infos(4, 1), false);
-    let (mut rng, start) = (rng(5), start());
-    let mut reserve = Reserve::new(3);
-    let all = reserve.pick(start, &network, &[], 1, &mut rng);
-    assert_eq!(all.len(), 3);
-    reserve.failed(&all[0], start);
-    let rested = reserve.pick(start + Duration::from_secs(1), &network, &[], 1, &mut rng);
-    assert!(rested.len() == 2 && !rested.contains(&all[0]));
-    assert_eq!(reserve.pick(start + Duration::from_secs(11), &network, &[], 1, &mut rng).len(), 3, "rested");
-    for id in &all {
-        reserve.failed(id, start);
-        reserve.failed(id, start);
-    }
-    let none_better = reserve.pick(start + Duration::from_secs(1), &network, &[], 2, &mut rng);
-    assert!(none_better.len() >= 2, "{none_better:?}");
-    assert!(reserve.ever() <= 4);
 }

@@ -1,0 +1,188 @@
+//! What a running relay tells whoever may read its files: one JSON value over a socket in its directory of state.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::endpoint::Latest;
+use super::exported::Snapshot;
+use crate::failure::{Failure, Outcome};
+
+/// The name of the socket in a relay's directory of state.
+const SOCKET: &str = "status.sock";
+/// Longest answer that is read.
+#[cfg(unix)]
+const ANSWER_MAX: u64 = 1 << 20;
+
+/// What does not change while a relay runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Constant {
+    pub(crate) nickname: String,
+    pub(crate) id: String,
+    pub(crate) network: String,
+    pub(crate) exit: bool,
+    pub(crate) meeting: bool,
+    pub(crate) chunks: bool,
+}
+
+impl Constant {
+    /// The answer: what the relay is, and how it does.
+    pub(crate) fn answer(&self, snapshot: &Snapshot) -> Value {
+        let metrics = &snapshot.relay;
+        json!({
+            "role": "relay",
+            "version": env!("CARGO_PKG_VERSION"),
+            "nickname": self.nickname,
+            "id": self.id,
+            "exit": self.exit,
+            "meeting": self.meeting,
+            "chunks": self.chunks,
+            "up_seconds": snapshot.up.as_secs(),
+            "memory_bytes": snapshot.memory,
+            "draining": snapshot.draining,
+            "network": {
+                "name": self.network,
+                "relays": snapshot.relays,
+                "listed": snapshot.listed,
+                "valid_until": snapshot.valid_until,
+            },
+            "month": { "sent_bytes": snapshot.month.sent, "limit_bytes": snapshot.month.limit },
+            "metrics": metrics,
+        })
+    }
+}
+
+fn socket_in(state: &Path) -> PathBuf {
+    state.join(SOCKET)
+}
+
+/// Answers on the socket until dropped.
+#[cfg(unix)]
+pub(crate) struct StatusSocket {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[cfg(unix)]
+impl StatusSocket {
+    /// Opens the socket in a relay's directory of state, for its owner only. One that an earlier run left is replaced.
+    pub(crate) fn start(state: &Path, constant: Constant, latest: Latest) -> Outcome<StatusSocket> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = socket_in(state);
+        let cannot = |error: std::io::Error| {
+            Failure::failed(
+                format_args!("cannot open {} for zmesh status", path.display()),
+                crate::files::reason(&error),
+                "choose another directory for state in the configuration",
+            )
+        };
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(cannot(error)),
+            _ => {}
+        }
+        let listener = tokio::net::UnixListener::bind(&path).map_err(cannot)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(cannot)?;
+        let task = tokio::spawn(answer(listener, constant, latest));
+        Ok(StatusSocket { path, task })
+    }
+}
+
+#[cfg(unix)]
+async fn answer(listener: tokio::net::UnixListener, constant: Constant, latest: Latest) {
+    use tokio::io::AsyncWriteExt;
+    /// How long one reader may take.
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let snapshot = latest.borrow().clone();
+        let text = snapshot.map(|snapshot| constant.answer(&snapshot).to_string()).unwrap_or_default();
+        // One after the other: a reader that hangs holds others up for seconds, and nothing grows.
+        let _ = tokio::time::timeout(PATIENCE, stream.write_all(text.as_bytes())).await;
+    }
+}
+
+#[cfg(unix)]
+impl Drop for StatusSocket {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Elsewhere there is no such socket, and `zmesh status` says so.
+#[cfg(not(unix))]
+pub(crate) struct StatusSocket;
+
+#[cfg(not(unix))]
+impl StatusSocket {
+    pub(crate) fn start(_: &Path, _: Constant, _: Latest) -> Outcome<StatusSocket> {
+        Ok(StatusSocket)
+    }
+}
+
+/// Asks the relay whose directory of state this is.
+#[cfg(unix)]
+pub(crate) fn ask(state: &Path) -> Outcome<Value> {
+    use std::io::Read;
+    let path = socket_in(state);
+    let nobody = |why: &dyn std::fmt::Display| {
+        Failure::failed(
+            format_args!("no relay answers at {}", path.display()),
+            why,
+            "start it with zmesh relay, or name its configuration with --config",
+        )
+    };
+    let stream =
+        std::os::unix::net::UnixStream::connect(&path).map_err(|error| nobody(&crate::files::reason(&error)))?;
+    let patience = std::time::Duration::from_secs(5);
+    stream.set_read_timeout(Some(patience)).map_err(|error| nobody(&error))?;
+    let mut text = String::new();
+    stream.take(ANSWER_MAX).read_to_string(&mut text).map_err(|error| nobody(&error))?;
+    serde_json::from_str(&text).map_err(|_| nobody(&"it is still starting"))
+}
+
+/// Asks the relay whose directory of state this is.
+#[cfg(not(unix))]
+pub(crate) fn ask(_: &Path) -> Outcome<Value> {
+    Err(Failure::failed("zmesh status", "it needs Unix sockets", "see the metrics endpoint ([metrics]) instead"))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::operation::exported::sample;
+    use tokio::sync::watch;
+
+    fn constant() -> Constant {
+        Constant {
+            nickname: "alice".into(),
+            id: "00".into(),
+            network: "friends".into(),
+            exit: false,
+            meeting: true,
+            chunks: true,
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_owner_is_answered_and_the_socket_goes_away() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().to_owned();
+        ask(&state).expect_err("nobody listens yet");
+        let (sender, latest) = watch::channel(None);
+        let socket = StatusSocket::start(&state, constant(), latest).unwrap();
+        let mode = std::fs::metadata(socket_in(&state)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let asked = |state: PathBuf| tokio::task::spawn_blocking(move || ask(&state));
+        assert!(asked(state.clone()).await.unwrap().unwrap_err().to_string().contains("still starting"));
+        sender.send_replace(Some(sample()));
+        let answer = asked(state.clone()).await.unwrap().unwrap();
+        assert_eq!(answer["nickname"], "alice");
+        assert_eq!(answer["network"]["relays"], 9);
+        assert_eq!(answer["metrics"]["links_up"], 0);
+        drop(socket);
+        assert!(!socket_in(&state).exists());
+    }
+}
