@@ -29,7 +29,7 @@ impl Control {
         self.ticks += 1;
         self.end_silence();
         self.lift_bans();
-        self.call();
+        self.seek_peers();
         if self.kind.lasting && self.listens {
             self.be_met();
         }
@@ -109,7 +109,7 @@ impl Control {
     }
 
     /// Calls contacts and known peers until enough are connected, and asks those for more.
-    fn call(&mut self) {
+    fn seek_peers(&mut self) {
         let greeted = self.peers.values().filter(|peer| peer.claims.is_some()).count();
         if greeted >= self.limits.wanted_peers {
             return;

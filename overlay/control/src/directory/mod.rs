@@ -7,8 +7,8 @@ mod follow;
 mod node;
 mod question;
 mod shelf;
+mod sightings;
 mod vote;
-mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use zmesh_sphinx::RelayId;
 
 use super::node::Driver;
 use super::question::{Answer, Question};
-use super::watch::Watch;
+use super::sightings::Watch;
 use crate::{PeerIdentity, PublishError, StartError, Store, clock};
 
 /// The name of the machine's memory in the store.
