@@ -256,8 +256,15 @@ impl Nat {
         self.asked.insert(link, (now, true));
     }
 
+    /// The same after each turn, as long as anything is tried: links move between two timeouts.
+    pub(crate) fn note_moves(&mut self, core: &Core, now: Instant) {
+        if !self.attempts.is_empty() {
+            self.note_ways(core, now);
+        }
+    }
+
     /// Notes which links have come to go directly.
-    pub(crate) fn note_ways(&mut self, core: &Core, now: Instant) {
+    fn note_ways(&mut self, core: &Core, now: Instant) {
         for (link, opening) in &mut self.openings {
             let direct = || core.links.address(*link).is_some_and(|at| !route::is_relayed(at));
             if opening.up.is_some() && opening.direct.is_none() && direct() {

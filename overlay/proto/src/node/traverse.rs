@@ -151,7 +151,7 @@ impl Node {
                 nat.opening(now, link, peer);
             }
         }
-        nat.note_ways(&self.core, now);
+        nat.note_moves(&self.core, now);
         self.own_work.extend(self.core.exchanges.drain(..).map(Work::Exchange));
         if nat.take_news() {
             self.core.tell(Event::NatChanged);
