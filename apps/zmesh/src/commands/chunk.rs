@@ -137,7 +137,7 @@ async fn get(address: Option<String>, common: &Common, out: &Path) -> Outcome {
     let way = common.network.way()?;
     let what = "the file could not be fetched";
     let part = Part::create(out)?;
-    let node = start(network, common, what).await?;
+    let node = start(&way, common, what).await?;
     let begun = Instant::now();
     let options = ChunkOptions::default().hops(common.hops.into());
     let mut teller = Teller::new("fetched", None);

@@ -4,7 +4,6 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;

@@ -10,7 +10,7 @@ use zmesh_overlay::{Fallback, WebSocketServer};
 const SHIPPED: &str = include_str!("fallbacks.txt");
 
 /// The `[nat]` table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct NatConfig {
     pub(crate) enabled: bool,
@@ -44,7 +44,7 @@ pub(crate) fn shipped() -> Vec<Fallback> {
 }
 
 /// The `[websocket]` table.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WebSocketConfig {
     listen: Option<SocketAddr>,

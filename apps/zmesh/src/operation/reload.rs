@@ -26,6 +26,8 @@ pub(crate) fn changes(used: &RelayConfig, new: &RelayConfig) -> Changes {
         meeting,
         exit,
         chunks,
+        nat,
+        websocket,
         limits: _,
         metrics,
     } = used;
@@ -42,6 +44,8 @@ pub(crate) fn changes(used: &RelayConfig, new: &RelayConfig) -> Changes {
         ("meeting", *meeting != new.meeting),
         ("exit", *exit != new.exit),
         ("chunks", *chunks != new.chunks),
+        ("nat", *nat != new.nat),
+        ("websocket", *websocket != new.websocket),
         ("limits.circuits", used.limits.circuits != new.limits.circuits),
         ("metrics", *metrics != new.metrics),
     ];

@@ -36,6 +36,10 @@ fn measured() -> Network {
             exit: (number >= 8).then(|| ExitSummary { v4: true, v6: false, ports: PortSet::all() }),
             meeting: true,
             cache: false,
+            mixer: false,
+            directory: false,
+            region: None,
+            control: Vec::new(),
         };
         let terms = Terms { published: NOW, expires: NOW + 86_400, revision: 1 };
         draft.add(Descriptor::create(keys, &info, terms).expect("valid")).expect("new");

@@ -16,7 +16,7 @@ use zmesh_voice::media::class::Class;
 use super::answer::Waiting;
 use crate::commands::service::{beside, load_or_make, not_published};
 use crate::failure::{Failure, Outcome};
-use crate::invite_line;
+use crate::invite_line::{self, Carried};
 use crate::randomness;
 use crate::term;
 use crate::time::unix_now;
@@ -83,7 +83,7 @@ pub(super) async fn called(
 }
 
 async fn hand_over(mut stream: Stream, invite: &Invite) -> std::io::Result<()> {
-    stream.write_all(invite_line::write(invite, None).as_bytes()).await?;
+    stream.write_all(invite_line::write(invite, &Carried::Nothing).as_bytes()).await?;
     stream.shutdown().await?;
     // Until the caller has closed its half, the line may be on its way.
     let mut rest = [0; 16];
