@@ -1,7 +1,7 @@
 //! The only source of randomness of this crate's own code: the operating system.
 
 use zeroize::Zeroizing;
-use zmesh_proto::random::{Generator, SEED_LEN};
+use zmesh_proto::random::SEED_LEN;
 
 /// A seed from the operating system, overwritten on drop.
 ///
@@ -11,12 +11,4 @@ pub(crate) fn seed() -> Zeroizing<[u8; SEED_LEN]> {
     let mut seed = Zeroizing::new([0; SEED_LEN]);
     getrandom::fill(&mut *seed).expect("the operating system's random generator works");
     seed
-}
-
-/// A generator seeded by the operating system. One that lives on gives each use a fork.
-///
-/// # Panics
-/// As [`seed`].
-pub(crate) fn rng() -> Generator {
-    Generator::new(&seed())
 }

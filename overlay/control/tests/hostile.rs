@@ -67,7 +67,8 @@ async fn what_is_merely_old_is_nobodys_fault() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_is_cut_but_what_it_brought_is_judged() {
-    let limits = Limits { messages_per_second: 5, ..Limits::one_machine() };
+    let mut limits = Limits::one_machine();
+    limits.messages_per_second = 5;
     let first = Node::start(lasting(1).limits(limits), true).await;
     let flooder = Node::start(lasting(2).bootstrap(first.contact()), true).await;
     until("they are connected", || async { flooder.peers().await.len() == 1 }).await;
@@ -97,7 +98,9 @@ async fn a_flood_is_cut_but_what_it_brought_is_judged() {
 /// Sixty identities cost nothing; sixty addresses do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_from_one_address_leaves_room_for_others() {
-    let limits = Limits { per_address: 8, arrivals_per_minute: 20, ..Limits::one_machine() };
+    let mut limits = Limits::one_machine();
+    limits.per_address = 8;
+    limits.arrivals_per_minute = 20;
     let first = Node::start(lasting(1).limits(limits), true).await;
     let mut crowd = Vec::new();
     for _ in 0..60 {

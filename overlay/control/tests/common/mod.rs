@@ -96,9 +96,9 @@ impl Node {
     }
 
     /// Ends the node at once, without a word to anybody.
-    pub async fn kill(self) {
+    pub async fn kill(mut self) {
         self.task.abort();
-        let _ = self.task.await;
+        let _ = (&mut self.task).await;
     }
 }
 
