@@ -46,16 +46,20 @@ struct Relays {
     /// As origins see it to whom no UDP gets through: nobody listens at these addresses.
     blocked: Arc<Network>,
     fallbacks: Vec<Fallback>,
+    /// Where relays remember set-ups.
+    _state: tempfile::TempDir,
 }
 
 async fn relays(count: usize) -> Relays {
     let mut rng = Generator::new(&[7; 32]);
     let keys: Vec<RelayKeys> = (0..count).map(|_| RelayKeys::generate(&mut rng, unix())).collect();
+    let state = tempfile::tempdir().expect("a directory");
     let mut handles = Vec::new();
-    for keys in &keys {
+    for (at, keys) in keys.iter().enumerate() {
         let own = RelayKeys::from_text(keys.to_text().as_bytes()).expect("keys read back");
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let relay = Relay::builder().keys(own).bind(any).meeting(true).traversal(true);
+        let relay = relay.replay_file(state.path().join(at.to_string()));
         handles.push(relay.websocket(WebSocketServer::new(any)).start().await.expect("a relay"));
     }
     let addresses: Vec<SocketAddr> = handles.iter().map(|relay| relay.local_addresses()[0]).collect();
@@ -70,7 +74,7 @@ async fn relays(count: usize) -> Relays {
         format!("{}@wss://{address}/", keys.id()).parse().expect("a fallback")
     };
     let fallbacks = keys.iter().zip(&handles).take(2).map(entry).collect();
-    Relays { handles, keys, blocked, fallbacks }
+    Relays { handles, keys, blocked, fallbacks, _state: state }
 }
 
 #[tokio::test(flavor = "multi_thread")]

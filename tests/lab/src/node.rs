@@ -100,6 +100,7 @@ async fn start(file: &Path) -> Result<RelayHandle, String> {
         .keys(keys)
         .network(Arc::new(network))
         .meeting(setting.meeting)
+        .replay_file(file.with_extension("replay"))
         .traversal(true)
         .port_mapping(setting.port_mapping)
         .fallbacks(fallbacks.map_err(|error| error.to_string())?);

@@ -16,7 +16,7 @@ pub(crate) fn able() -> Result<(), String> {
     let name = format!("zl{}-try", std::process::id());
     let made = run("ip", &["netns", "add", &name]);
     let works = made.clone().and_then(|()| {
-        let rules = "table ip t { chain c { type nat hook postrouting priority 100; masquerade fully-random; } }";
+        let rules = "table ip t {\n chain c { type nat hook postrouting priority 100 ; masquerade fully-random ; }\n}";
         run("ip", &["netns", "exec", &name, "nft", rules])
     });
     let _ = run("ip", &["netns", "del", &name]);

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 use zmesh_proto::link::route;
@@ -43,7 +44,8 @@ impl Carrier for Aside {
         }
         if let Some((socket, _)) = self.sockets.get(&number) {
             for datagram in data.chunks(segment.max(1)) {
-                let _ = socket.try_send_to(datagram, far);
+                // Not through the runtime: it holds a new socket for unwritable until it has polled it once.
+                let _ = SockRef::from(&*socket).send_to(datagram, &far.into());
             }
         }
     }
