@@ -57,7 +57,7 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
             Whom::Service(address) => service::ask(&node, &address).await?,
         };
         let circuit = join(&node, &invite, args.common.hops).await?;
-        Ok((invite, circuit))
+        Outcome::Ok((invite, circuit))
     };
     let outcome = tokio::select! {
         biased;
