@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rand_core::Rng as _;
 use tokio::task::spawn_blocking;
 use zmesh_proto::directory::{Held, read_changes};
 use zmesh_proto::link::LinkPeer;
@@ -215,9 +214,9 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 }
 
 fn shuffle<T>(items: &mut [T]) {
-    let mut rng = entropy::rng();
     for at in (1..items.len()).rev() {
-        let other = (u64::from(rng.next_u32()) * (at as u64 + 1)) >> 32;
+        let dice = u64::from(u32::from_be_bytes(entropy::bytes()));
+        let other = (dice * (at as u64 + 1)) >> 32;
         items.swap(at, usize::try_from(other).unwrap_or(0));
     }
 }

@@ -167,8 +167,14 @@ impl Round<'_> {
         let said = match source.fetch(DocumentAsk::Header, SIGNED_HEADER_MAX, |_, _| ()).await {
             Ok(bytes) => match SignedHeader::decode(&bytes) {
                 Ok(header) if DocumentHash::from(header.header().hash()) == head.hash => Said::Header(Box::new(header)),
-                // A newer one may have come between the two questions; an honest relay is believed the next time.
-                _ => Said::Nonsense,
+                // A newer one may have come between the two questions: then the relay names that one now.
+                Ok(header) => match source.head().await {
+                    Ok(now) if DocumentHash::from(header.header().hash()) == now.hash => {
+                        return (Some(now), Said::Header(Box::new(header)));
+                    }
+                    _ => Said::Nonsense,
+                },
+                Err(_) => Said::Nonsense,
             },
             Err(error) => unsaid(&error),
         };
@@ -247,7 +253,8 @@ impl Round<'_> {
     /// Begins again by an entry relay or one of those that were known.
     async fn rejoin(&mut self) {
         let before = self.origin.network();
-        match self.client.enter(&self.origin.shard, Some(self.held)).await {
+        let entered = self.client.enter(&self.origin.shard, Some(&*self.held)).await;
+        match entered {
             Ok((held, network)) => {
                 let (epoch, relays) = (held.epoch(), network.relays().len());
                 *self.held = held;

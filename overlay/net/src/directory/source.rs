@@ -87,7 +87,7 @@ impl Source {
                 opened = Channel::open(&shard.runtime, socket, id, &key) => opened?,
                 reason = built.circuit.state.closed() => return Err(CircuitError::Closed(reason)),
             };
-            Ok(Self { _holder: Holder::Guard(built.circuit), channel, relay: id, path: vec![id] })
+            Ok::<_, CircuitError>(Self { _holder: Holder::Guard(built.circuit), channel, relay: id, path: vec![id] })
         };
         Ok(timeout(OPEN_DIRECT, opening).await.unwrap_or(Err(CircuitError::Timeout))?)
     }
@@ -119,7 +119,7 @@ impl Source {
                 reason = carrier.circuit.state.closed() => return Err(CircuitError::Closed(reason).into()),
             };
             let path = carrier.path.iter().map(|hop| hop.id).collect();
-            Ok(Self { _holder: Holder::Carrier(carrier), channel, relay, path })
+            Ok::<_, SourceError>(Self { _holder: Holder::Carrier(carrier), channel, relay, path })
         };
         timeout(OPEN, opening).await.unwrap_or(Err(SourceError::Circuit(CircuitError::Timeout)))
     }
