@@ -7,7 +7,7 @@ use rand_core::SeedableRng;
 use super::address::{Address, AddressError};
 use super::placement::{RANKS, first_symbol, ranking};
 use super::root::{FILE_MAX, PART_LEN, Root, WHOLE_MAX, part_count, part_len, part_ref};
-use super::seal::{FileKey, Place, SealError, capacity, class_for, open, seal};
+use super::seal::{FileKey, Place, SealError, capacity, class_for, open, open_piece, seal};
 use super::*;
 use crate::directory::fixture::{info, network};
 use crate::wire::descriptor::DescriptorInfo;
