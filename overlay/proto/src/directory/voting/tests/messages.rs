@@ -160,6 +160,8 @@ fn a_flood_leaves_nothing_behind() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
     #[test]
     fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
         let _ = VoteMessage::decode(&bytes);
