@@ -221,8 +221,15 @@ fn descriptors_of_the_fixture_are_those_of_the_relays() {
 proptest! {
     #[test]
     fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
-        let (mut admission, voters) = admission();
+        let (mut admission, genesis) = BASE.with(Clone::clone);
         prop_assert!(admission.handle_attestation(&bytes, NOW) != Verdict::Accept);
-        let _ = Admission::decode(&bytes, &genesis(&voters, false), NOW);
+        let _ = Admission::decode(&bytes, &genesis, NOW);
     }
+}
+
+thread_local! {
+    static BASE: (Admission, Genesis) = {
+        let (admission, voters) = admission();
+        (admission, genesis(&voters, false))
+    };
 }

@@ -85,7 +85,7 @@ impl Electorate<'_> {
             // Those that most saw; among them those of lower id, which costs a key search to choose.
             counted.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.id.cmp(&b.1.id)));
             counted.truncate(RELAYS_MAX);
-            counted.sort_by(|a, b| a.1.id.cmp(&b.1.id));
+            counted.sort_by_key(|(_, entry, _)| entry.id);
         }
         let measured = counted.iter().map(|(_, entry, _)| entry.measure.capacity).filter(|capacity| *capacity > 0);
         let middle = median(measured.collect());

@@ -27,14 +27,14 @@ fn a_genesis_round_trips_and_its_hash_is_the_network() {
     assert_ne!(Genesis::new(renamed).unwrap().network_id(), made.network_id());
     assert_ne!(genesis(&keys, true).network_id(), made.network_id());
     assert_ne!(genesis(&keys[1..], false).network_id(), made.network_id());
+    // It is not signed: whatever still reads is another network.
+    let is_other = |bytes: &[u8]| Genesis::decode(bytes).is_ok_and(|read| read.network_id() != made.network_id());
     for at in 0..made.as_bytes().len() {
         let mut bad = made.as_bytes().to_vec();
         bad[at] ^= 1;
-        assert!(
-            Genesis::decode(&bad).is_err_and(|_| true)
-                || Genesis::decode(&bad).unwrap().network_id() != made.network_id()
-        );
-        assert!(Genesis::decode(&made.as_bytes()[..at]).is_err());
+        for bytes in [bad.as_slice(), &made.as_bytes()[..at]] {
+            assert!(Genesis::decode(bytes).is_err() || is_other(bytes), "byte {at}");
+        }
     }
     assert_eq!(made.epoch_at(NOW - 3_600), 0);
     assert_eq!(made.epoch_at(NOW), 1);

@@ -33,7 +33,7 @@ impl VoterSet {
     /// There are none or more than 64, one is there twice, a key is no usable Ed25519 key, an operator's name breaks its rule or an
     /// operator has too many.
     pub fn new(mut voters: Vec<Voter>, per_operator: usize) -> Result<Self, FormError> {
-        voters.sort_by(|a, b| a.key.cmp(&b.key));
+        voters.sort_by_key(|voter| voter.key);
         let set = Self(voters);
         set.check(per_operator)?;
         Ok(set)

@@ -363,5 +363,8 @@ fn the_bytes_are_pinned() {
         "25f69128f68cbecaffd98395440cac684ba145af7c9129031ca1f50445e1ca94"
     );
     let made = Descriptor::create(&keys(1), &controlled(), terms()).unwrap();
-    assert_eq!(data_encoding::HEXLOWER.encode(&Sha256::digest(made.as_bytes())), "");
+    assert_eq!(
+        data_encoding::HEXLOWER.encode(&Sha256::digest(made.as_bytes())),
+        "ffd4c6c45c048f1e66c99ab562b7cafdfb0c512d9d0849118f98cb3bad97e1c8"
+    );
 }

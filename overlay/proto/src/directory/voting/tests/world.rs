@@ -133,11 +133,11 @@ impl World {
             next_sync: now,
             genesis,
         };
-        for number in 0..manners.len() {
+        for (number, manner) in manners.iter().enumerate() {
             let chain = Chain::from_genesis(world.genesis.clone());
             let voting = Voting::new(chain, Some(key(number as u64)), Memory::Fresh, world.time_of(number)).unwrap();
             world.nodes.push(voting);
-            let view = match manners[number] {
+            let view = match manner {
                 Manner::Liar => {
                     let mut lie = ballot(500..520, 0);
                     lie.sightings.extend(ballot(0..20, 0).sightings.into_iter().map(|sighting| Sighting {
