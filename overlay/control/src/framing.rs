@@ -9,6 +9,9 @@ use libp2p::request_response::{Behaviour, Codec, Config, ProtocolSupport};
 use crate::limits::{ANSWER_MAX, ASK_TIME, HELLO_MAX, HELLO_TIME, QUESTION_MAX};
 use crate::names::Names;
 
+/// The first byte of every answer.
+const ANSWERED: u8 = 1;
+
 /// Bytes of at most these lengths there and back.
 #[derive(Clone, Debug)]
 pub(crate) struct Framed {
@@ -49,6 +52,12 @@ impl Codec for Framed {
     where
         T: AsyncRead + Unpin + Send,
     {
+        // A peer that gives no answer ends the stream at once, which must not look like an answer of no bytes.
+        let mut mark = [0];
+        io.read_exact(&mut mark).await?;
+        if mark != [ANSWERED] {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "no answer"));
+        }
         read(io, self.answer_max).await
     }
 
@@ -63,6 +72,7 @@ impl Codec for Framed {
     where
         T: AsyncWrite + Unpin + Send,
     {
+        io.write_all(&[ANSWERED]).await?;
         write(io, &bytes, self.answer_max).await
     }
 }

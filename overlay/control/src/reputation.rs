@@ -72,6 +72,10 @@ pub(crate) struct Reputation {
 impl Reputation {
     /// Notes a deed.
     pub(crate) fn note(&mut self, deed: Deed, now: u64) -> Consequence {
+        if self.is_banned(now) {
+            // What it had sent before it was cut off still comes, and is paid for already.
+            return Consequence::Nothing;
+        }
         self.fade(now);
         self.points = (self.points + deed.points()).clamp(LEAST, MOST);
         if deed.points() > 0.0 || self.points > CUT_AT {
@@ -155,6 +159,16 @@ mod tests {
         assert_eq!(windows, [600, 1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 76_800, 86_400, 86_400]);
         now += 9 * FORGIVE + 10;
         assert_eq!(ban(&mut reputation, now), 1_200, "nine weeks forgive nine bans");
+    }
+
+    #[test]
+    fn what_was_on_its_way_at_a_ban_costs_nothing_more() {
+        let mut reputation = Reputation::default();
+        let window = ban(&mut reputation, NOW);
+        let before = reputation;
+        assert_eq!(reputation.note(Deed::Flood, NOW + window - 1), Consequence::Nothing);
+        assert_eq!(reputation, before);
+        assert_ne!(reputation.note(Deed::Flood, NOW + window), Consequence::Nothing);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Nodes on loopback, each driven by a task, and what one waits for.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 pub mod directory;
