@@ -116,7 +116,13 @@ async fn settle(world: &World, running: &BTreeMap<String, Running>) -> Result<()
         let linked = |name: &String| {
             running[name].said(|said| said.ready && said.nat["introducers"].as_u64().unwrap_or(0) >= INTRODUCERS)
         };
-        let missing: Vec<&String> = world.places.iter().map(|place| &place.name).filter(|name| !linked(name)).collect();
+        let missing: Vec<&String> = world
+            .places
+            .iter()
+            .filter(|place| place.kind.is_some())
+            .map(|place| &place.name)
+            .filter(|name| !linked(name))
+            .collect();
         if missing.is_empty() {
             // What relays say of reachability takes a little longer; it is printed with its own time.
             let wait = Duration::from_secs(11).saturating_sub(begun.elapsed());

@@ -189,7 +189,7 @@ impl World {
         let lan = inside.rsplit_once('.').map_or(inside, |(lan, _)| lan);
         let file = self.dir.path().join(format!("{router}.conf"));
         let text = format!(
-            "ext_ifname=wan\nlistening_ip=lan\nport=0\nenable_pcp_pmp=yes\nenable_upnp=yes\nsecure_mode=yes\n\
+            "ext_ifname=wan\nlistening_ip=lan\nport=0\nenable_natpmp=yes\nenable_upnp=yes\nsecure_mode=yes\n\
              upnp_table_name=filter\nupnp_nat_table_name=filter\nupnp_forward_chain=miniupnpd\n\
              upnp_nat_chain=prerouting_miniupnpd\nupnp_nat_postrouting_chain=postrouting_miniupnpd\n\
              allow 1024-65535 {lan}.0/24 1024-65535\ndeny 0-65535 0.0.0.0/0 0-65535\n"

@@ -14,7 +14,8 @@ use super::observe::{Filtering, Mapping, Observations};
 use super::punch::Method;
 use super::reach::{Favours, Reach, Reachability};
 use crate::directory::Network;
-use crate::link::{LinkId, route};
+use crate::keys::relay_id;
+use crate::link::{LinkId, LinkPeerInfo, route};
 use crate::node::core::Core;
 use crate::random::Generator;
 
@@ -220,7 +221,8 @@ impl Nat {
         if let Some(opening) = self.openings.get_mut(&link) {
             opening.up = Some(now);
         }
-        if core.links.peer(link).is_some_and(|info| info.initiator) {
+        // Relays of the document are asked whoever opened the link: a relay that many link to opens few itself.
+        if core.links.peer(link).is_some_and(|info| info.initiator || is_relay(core, &info)) {
             core.links.observe(link);
             self.asked.insert(link, (now, false));
         }
@@ -404,6 +406,12 @@ impl Nat {
     pub(crate) fn flows_passed_on(&self) -> usize {
         self.between.flows()
     }
+}
+
+/// Whether the peer has proven the link key of the relay that it says it is.
+fn is_relay(core: &Core, info: &LinkPeerInfo) -> bool {
+    let relay = || core.network.as_ref()?.relay(&relay_id(&info.identity?)).map(|relay| relay.descriptor().link_key());
+    info.link_key.is_some() && relay() == info.link_key
 }
 
 /// The link to a relay, up or not.
