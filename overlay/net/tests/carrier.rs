@@ -32,6 +32,10 @@ fn document(keys: &[RelayKeys], addresses: &[SocketAddr], rng: &mut Generator) -
             exit: None,
             meeting: true,
             cache: false,
+            mixer: false,
+            directory: false,
+            region: None,
+            control: Vec::new(),
         };
         let terms = Terms { published: now, expires: now + life + 1, revision: 1 };
         draft.add(Descriptor::create(keys, &info, terms).expect("a descriptor")).expect("room");

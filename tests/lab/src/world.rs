@@ -254,6 +254,10 @@ impl World {
                 exit: None,
                 meeting: place.kind.is_none(),
                 cache: false,
+                mixer: false,
+                directory: false,
+                region: None,
+                control: Vec::new(),
             };
             let terms = Terms { published: now, expires: now + life + 1, revision: 1 };
             let descriptor = Descriptor::create(&place.keys, &info, terms).map_err(|error| error.to_string())?;

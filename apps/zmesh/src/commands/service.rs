@@ -10,7 +10,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use zmesh_overlay::{ListenError, Listener, Node, ServiceKey, ServiceOptions, Stream};
+use zmesh_overlay::{ListenError, Listener, ServiceKey, ServiceOptions, Stream};
 
 use crate::failure::{Failure, Outcome, not_started};
 use crate::files::{self, Access};

@@ -61,7 +61,8 @@ pub enum SourceError {
     Protocol,
 }
 
-/// What keeps a circuit open.
+/// What keeps a circuit open, until it is dropped.
+#[expect(dead_code, reason = "held for what dropping it does")]
 enum Holder {
     Carrier(Carrier),
     Guard(CircuitGuard),
