@@ -291,6 +291,7 @@ impl Net {
                 Kind::Data => assert!(datagram.len() == S_LEN || datagram.len() == L_LEN),
                 Kind::Init | Kind::Response => assert_eq!(datagram.len(), L_LEN),
                 Kind::Cookie => assert!(datagram.len() < L_LEN),
+                Kind::Probe | Kind::Relayed => unreachable!("links alone send none"),
             }
         }
     }

@@ -64,7 +64,7 @@ fn a_relay_says_within_ten_seconds_whether_it_can_be_reached() {
         world.node(index).set_local_addresses(own(index));
     }
     world.run_for(Duration::from_secs(10));
-    let at = |index| world.members[index].node.nat_report().reachability;
+    let at = |index: usize| world.members[index].node.nat_report().reachability;
     assert_eq!(at(HOME), Reachability::Closed { address: address(HOME), port: address(HOME).port() });
     let open = (2..RELAYS).filter(|index| matches!(at(*index), Reachability::Open { confirmed_by: 2.., .. })).count();
     assert_eq!(open, RELAYS - 2);

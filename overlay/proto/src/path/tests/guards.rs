@@ -15,7 +15,9 @@ fn today(later: u32) -> u32 {
 
 /// A chooser of a document that holds for ever, as a sequence of documents would.
 fn chooser(network: &Network) -> Chooser {
-    Chooser { valid_until: u64::MAX, ..Chooser::new(network, Preference::DEFAULT) }
+    let mut chooser = Chooser::new(network, Preference::DEFAULT);
+    chooser.valid_until = u64::MAX;
+    chooser
 }
 
 fn ids(set: &GuardSet) -> Vec<RelayId> {
