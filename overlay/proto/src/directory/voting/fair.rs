@@ -19,7 +19,8 @@ pub(super) fn secrets(timing: &Timing, gathered: &Gathered, round: u32) -> Vec<(
         _ => u64::MAX,
     };
     let timely = |place: &u8| {
-        !gathered.two_faced.contains(place) && gathered.commitments.get(place).is_some_and(|arrived| arrived.at <= last)
+        !gathered.two_faced.contains_key(place)
+            && gathered.commitments.get(place).is_some_and(|arrived| arrived.at <= last)
     };
     gathered
         .reveals
@@ -57,13 +58,13 @@ pub(super) fn is_fair(context: &Context, timing: &Timing, gathered: &Gathered, p
     let first_commitment = last_commitment - 2 * timing.margin();
     let late = |place: u8| gathered.commitments.get(&place).is_none_or(|arrived| arrived.at > last_commitment);
     // A secret of somebody who committed to two is sound to some and not to others.
-    if proposal.secrets.iter().any(|(place, _)| late(*place) || gathered.two_faced.contains(place)) {
+    if proposal.secrets.iter().any(|(place, _)| late(*place) || gathered.two_faced.contains_key(place)) {
         return false;
     }
     let secrets_left_out = gathered.reveals.iter().any(|(place, arrived)| {
         arrived.at <= first_reveal
             && gathered.commitments.get(place).is_some_and(|arrived| arrived.at <= first_commitment)
-            && !gathered.two_faced.contains(place)
+            && !gathered.two_faced.contains_key(place)
             && !names(&proposal.secrets, *place)
     });
     // Of a voter with two ballots a proposer names none, and others may have seen one only. So as many as may lie can be left out; what

@@ -101,21 +101,26 @@ impl Instance {
         if !self.rounds.keeps(round) {
             return (Verdict::Ignore(Reason::Early), None);
         }
-        let known = self.vote_of(place, kind, round);
-        if known.is_some_and(|known| known.vote() == message.vote()) {
+        let known = self.votes_of(place, kind, round);
+        if known.iter().any(|known| known.vote() == message.vote()) {
             return (Verdict::Ignore(Reason::Duplicate), None);
         }
-        let twice = known.is_some();
-        let both_ballots = twice && kind == VoteKind::Ballot && self.gathered.ballots[&place].len() > 1;
-        if both_ballots || self.convicted.contains(&(place, kind, round)) {
+        let first = known.first().copied().cloned();
+        // Ballots and votes that contradict others of their voter are kept, some of them: others may have counted them.
+        let room = match kind {
+            VoteKind::Ballot => known.len() < 2,
+            VoteKind::Prevote | VoteKind::Precommit => true,
+            _ => first.is_none(),
+        };
+        if !room && (kind == VoteKind::Ballot || self.convicted.contains(&(place, kind, round))) {
             return (Verdict::Ignore(Reason::Equivocation), None);
         }
         if !own && !message.is_signed() {
             return (Verdict::Reject(Reason::Forged), None);
         }
-        if twice && kind != VoteKind::Ballot {
-            let evidence = self.vote_of(place, kind, round).and_then(|known| Evidence::find(known, &message));
-            self.note_conviction(place, kind, round);
+        let evidence =
+            first.and_then(|first| Evidence::find(&first, &message)).filter(|evidence| self.convict(evidence));
+        if !room {
             return (Verdict::Ignore(Reason::Equivocation), evidence);
         }
         let id = message.id();
@@ -123,21 +128,35 @@ impl Instance {
         if verdict == Verdict::Accept {
             self.ids.insert(id);
         }
-        (verdict, None)
+        (verdict, evidence)
     }
 
-    /// Notes proof that came from elsewhere; whether it was new. Both votes were verified with it.
-    pub(super) fn convict(&mut self, first: &VoteMessage, second: &VoteMessage) -> bool {
-        debug_assert_eq!(first.voter(), second.voter());
-        let vote = first.vote();
-        self.place(&first.voter()).is_some_and(|place| self.note_conviction(place, vote.kind(), vote.round()))
-    }
-
-    fn note_conviction(&mut self, place: u8, kind: VoteKind, round: u32) -> bool {
-        if kind == VoteKind::Commitment {
-            self.gathered.two_faced.insert(place);
+    /// Notes proof, whose votes are verified; whether it was new.
+    pub(super) fn convict(&mut self, evidence: &Evidence) -> bool {
+        let vote = evidence.votes().0.vote();
+        let (kind, round) = (vote.kind(), vote.round());
+        let Some(place) = self.place(&evidence.voter()) else { return false };
+        let new = self.convicted.insert((place, kind, round));
+        if new && kind == VoteKind::Commitment {
+            self.gathered.two_faced.insert(place, evidence.encode());
         }
-        self.convicted.insert((place, kind, round))
+        new
+    }
+
+    /// All votes of a voter, of a kind and round, that are kept.
+    pub(super) fn votes_of(&self, place: u8, kind: VoteKind, round: u32) -> Vec<&VoteMessage> {
+        match kind {
+            VoteKind::Ballot => {
+                self.gathered.ballots.get(&place).into_iter().flatten().map(|arrived| &arrived.message).collect()
+            }
+            VoteKind::Prevote => {
+                self.rounds.prevotes(round).map(|tally| tally.all_of(place).collect()).unwrap_or_default()
+            }
+            VoteKind::Precommit => {
+                self.rounds.precommits(round).map(|tally| tally.all_of(place).collect()).unwrap_or_default()
+            }
+            _ => self.vote_of(place, kind, round).into_iter().collect(),
+        }
     }
 
     fn store(&mut self, place: u8, message: VoteMessage, now: u64) -> Verdict {
@@ -167,8 +186,16 @@ impl Instance {
                 self.rounds.add_proposer(round, place);
                 self.proposals.entry(round).or_default().insert(place, Ticket { message, rank });
             }
-            Vote::Prevote { round, header } => self.rounds.add_prevote(round, place, header, message),
-            Vote::Precommit { round, header } => self.rounds.add_precommit(round, place, header, message),
+            Vote::Prevote { round, header } => {
+                if !self.rounds.add_prevote(round, place, header, message) {
+                    return Verdict::Ignore(Reason::Equivocation);
+                }
+            }
+            Vote::Precommit { round, header } => {
+                if !self.rounds.add_precommit(round, place, header, message) {
+                    return Verdict::Ignore(Reason::Equivocation);
+                }
+            }
         }
         Verdict::Accept
     }

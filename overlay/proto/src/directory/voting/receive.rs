@@ -47,7 +47,7 @@ impl Voting {
 
     pub(super) fn handle_evidence(&mut self, bytes: &[u8]) -> Verdict {
         let Ok(evidence) = Evidence::decode(bytes) else { return Verdict::Reject(Reason::Malformed) };
-        let (first, second) = evidence.votes();
+        let (first, _) = evidence.votes();
         if first.scope().network != self.instance.scope().network {
             return Verdict::Reject(Reason::OtherNetwork);
         }
@@ -57,7 +57,7 @@ impl Voting {
         if self.instance.place(&evidence.voter()).is_none() {
             return Verdict::Reject(Reason::NotEntitled);
         }
-        match self.instance.convict(first, second) {
+        match self.instance.convict(&evidence) {
             true => {
                 self.events.push_back(Event::Equivocation(Box::new(evidence)));
                 Verdict::Accept

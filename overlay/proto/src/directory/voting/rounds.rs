@@ -36,26 +36,47 @@ pub(super) enum Action {
     Decided(u32, HeaderHash),
 }
 
+/// How many different votes of one voter are kept. One that says two things counts for both: others may have locked on a document by
+/// the vote that this node saw second, and only by counting it this node can follow them. It takes a third of the voters to make
+/// two values win so.
+const VARIANTS_MAX: usize = 4;
+
 /// What the votes of a kind and round were for.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Tally(BTreeMap<u8, (Option<HeaderHash>, VoteMessage)>);
+pub(super) struct Tally(BTreeMap<u8, Vec<(Option<HeaderHash>, VoteMessage)>>);
 
 impl Tally {
+    /// The vote of a voter that came first.
     pub(super) fn get(&self, place: u8) -> Option<&VoteMessage> {
-        self.0.get(&place).map(|(_, message)| message)
+        self.0.get(&place)?.first().map(|(_, message)| message)
+    }
+
+    /// All votes of a voter.
+    pub(super) fn all_of(&self, place: u8) -> impl Iterator<Item = &VoteMessage> {
+        self.0.get(&place).into_iter().flatten().map(|(_, message)| message)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u8, Option<HeaderHash>, &VoteMessage)> {
-        self.0.iter().map(|(place, (value, message))| (*place, *value, message))
+        self.0.iter().flat_map(|(place, votes)| votes.iter().map(|(value, message)| (*place, *value, message)))
+    }
+
+    /// Whether it was new and there was room.
+    fn add(&mut self, place: u8, value: Option<HeaderHash>, message: VoteMessage) -> bool {
+        let votes = self.0.entry(place).or_default();
+        let room = votes.len() < VARIANTS_MAX && votes.iter().all(|(voted, _)| *voted != value);
+        if room {
+            votes.push((value, message));
+        }
+        room
     }
 
     fn count(&self, value: Option<HeaderHash>) -> usize {
-        self.0.values().filter(|(voted, _)| *voted == value).count()
+        self.0.values().filter(|votes| votes.iter().any(|(voted, _)| *voted == value)).count()
     }
 
-    /// A value that so many voted for; there is one at most when so many are more than half.
+    /// A value that so many voted for; there is one at most while fewer than a third say two things.
     fn chosen(&self, quorum: usize) -> Option<Option<HeaderHash>> {
-        let values: BTreeSet<Option<HeaderHash>> = self.0.values().map(|(value, _)| *value).collect();
+        let values: BTreeSet<Option<HeaderHash>> = self.iter().map(|(_, value, _)| value).collect();
         values.into_iter().find(|value| self.count(*value) >= quorum)
     }
 }
@@ -133,12 +154,26 @@ impl Rounds {
         round <= self.round.saturating_add(ROUNDS_AHEAD) && round.saturating_add(ROUNDS_BEHIND) >= self.round
     }
 
-    pub(super) fn add_prevote(&mut self, round: u32, place: u8, value: Option<HeaderHash>, message: VoteMessage) {
-        self.prevotes.entry(round).or_default().0.entry(place).or_insert((value, message));
+    /// Adds a prevote; whether it was new and there was room.
+    pub(super) fn add_prevote(
+        &mut self,
+        round: u32,
+        place: u8,
+        value: Option<HeaderHash>,
+        message: VoteMessage,
+    ) -> bool {
+        self.prevotes.entry(round).or_default().add(place, value, message)
     }
 
-    pub(super) fn add_precommit(&mut self, round: u32, place: u8, value: Option<HeaderHash>, message: VoteMessage) {
-        self.precommits.entry(round).or_default().0.entry(place).or_insert((value, message));
+    /// Adds a precommit; whether it was new and there was room.
+    pub(super) fn add_precommit(
+        &mut self,
+        round: u32,
+        place: u8,
+        value: Option<HeaderHash>,
+        message: VoteMessage,
+    ) -> bool {
+        self.precommits.entry(round).or_default().add(place, value, message)
     }
 
     pub(super) fn add_proposer(&mut self, round: u32, place: u8) {

@@ -23,6 +23,7 @@ pub(super) fn have(instance: &Instance) -> Vec<u8> {
             .filter(|place| instance.vote_of(*place, kind, round).is_some())
             .fold(0u64, |all, place| all | 1 << place)
     };
+    let both = (0..64).filter(|place| instance.votes_of(*place, VoteKind::Ballot, 0).len() > 1);
     schema::Have {
         network: scope.network.0.to_vec(),
         previous_epoch: scope.previous_epoch,
@@ -34,6 +35,8 @@ pub(super) fn have(instance: &Instance) -> Vec<u8> {
         proposals: bits(VoteKind::Proposal),
         prevotes: bits(VoteKind::Prevote),
         precommits: bits(VoteKind::Precommit),
+        both_ballots: both.fold(0u64, |all, place| all | 1 << place),
+        two_faced: instance.gathered.two_faced.keys().fold(0u64, |all, place| all | 1 << place),
     }
     .encode_to_vec()
 }
@@ -60,6 +63,9 @@ pub(super) fn answer(
             .collect());
     }
     let mut out = Answer { instance, messages: Vec::new(), len: 0 };
+    for (_, proof) in instance.gathered.two_faced.iter().filter(|(place, _)| have.two_faced & 1 << **place == 0) {
+        out.messages.push(Transmit { topic: Topic::Proofs, bytes: proof.clone() });
+    }
     out.add(VoteKind::Commitment, 0, have.commitments);
     out.add(VoteKind::Reveal, 0, have.reveals);
     let rounds = &instance.rounds;
@@ -73,6 +79,7 @@ pub(super) fn answer(
         out.round(round, [0; 3]);
     }
     out.add(VoteKind::Ballot, 0, have.ballots);
+    out.second_ballots(have.both_ballots);
     Ok(out.messages)
 }
 
@@ -91,10 +98,23 @@ impl Answer<'_> {
 
     fn add(&mut self, kind: VoteKind, round: u32, has: u64) {
         let instance = self.instance;
-        for message in
-            (0..64).filter(|place| has & 1 << place == 0).filter_map(|place| instance.vote_of(place, kind, round))
-        {
-            self.push(message);
+        for place in 0..64 {
+            let votes = instance.votes_of(place, kind, round);
+            // Of whoever said two things in a round it may have the other one: both are sent, they are small.
+            let both = votes.len() > 1 && kind != VoteKind::Ballot;
+            if has & 1 << place == 0 || both {
+                votes.into_iter().for_each(|message| self.push(message));
+            }
+        }
+    }
+
+    fn second_ballots(&mut self, has: u64) {
+        let instance = self.instance;
+        for place in (0..64).filter(|place| has & 1 << place == 0) {
+            let votes = instance.votes_of(place, VoteKind::Ballot, 0);
+            if votes.len() > 1 {
+                votes.into_iter().for_each(|message| self.push(message));
+            }
         }
     }
 
@@ -130,5 +150,11 @@ mod schema {
         pub(super) prevotes: u64,
         #[prost(fixed64, tag = "10")]
         pub(super) precommits: u64,
+        /// Voters of whom it has two ballots.
+        #[prost(fixed64, tag = "11")]
+        pub(super) both_ballots: u64,
+        /// Voters who committed to two secrets, as it knows.
+        #[prost(fixed64, tag = "12")]
+        pub(super) two_faced: u64,
     }
 }

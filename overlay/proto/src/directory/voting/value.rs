@@ -1,6 +1,6 @@
 //! What was gathered, the documents that can be made of it, and whether a proposed one is one of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::count::{count, randomness};
 use super::lottery;
@@ -24,8 +24,8 @@ pub(super) struct Gathered {
     pub(super) reveals: BTreeMap<u8, Arrived>,
     /// Two of a voter at most. A proposal may name either.
     pub(super) ballots: BTreeMap<u8, Vec<Arrived>>,
-    /// Who committed to two secrets: nobody names either.
-    pub(super) two_faced: BTreeSet<u8>,
+    /// Who committed to two secrets, with the proof: nobody names either.
+    pub(super) two_faced: BTreeMap<u8, Vec<u8>>,
 }
 
 impl Gathered {

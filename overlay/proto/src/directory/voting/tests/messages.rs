@@ -126,7 +126,14 @@ fn verdicts_blame_whom_they_should() {
     assert_eq!(say(&sign(99, ours, prevote(0))), Verdict::Reject(Reason::NotEntitled));
     assert_eq!(say(&sign(2, ours, prevote(17))), Verdict::Ignore(Reason::Early));
     let other = Vote::Prevote { round: 0, header: Some(HeaderHash([1; 32])) };
-    assert_eq!(say(&sign(1, ours, other)), Verdict::Ignore(Reason::Equivocation));
+    assert_eq!(say(&sign(1, ours, other)), Verdict::Accept, "others may have counted it");
+    for byte in 2..9 {
+        let another = Vote::Prevote { round: 0, header: Some(HeaderHash([byte; 32])) };
+        let kept = byte < 4;
+        let expected = if kept { Verdict::Accept } else { Verdict::Ignore(Reason::Equivocation) };
+        assert_eq!(say(&sign(1, ours, another)), expected, "four and no more");
+    }
+    assert_eq!(say(&sign(1, ours, Vote::Commitment([1; 32]))), Verdict::Ignore(Reason::Equivocation));
     assert_eq!(say(&sign(3, ours, Vote::Reveal([0; 32]))), Verdict::Ignore(Reason::AgainstRules));
     let foreign = Scope { network: NetworkId([0; 32]), ..ours };
     assert_eq!(say(&sign(1, foreign, prevote(0))), Verdict::Reject(Reason::OtherNetwork));

@@ -124,3 +124,17 @@ fn precommits_of_an_earlier_round_decide_too() {
     precommits(&mut rounds, 2, &[(1, Some(B)), (2, Some(B)), (3, Some(B))]);
     assert_eq!(actions(&mut rounds).last(), Some(&Action::Decided(2, B)));
 }
+
+/// The fourth voter prevoted nothing to this node and A to the others, who are locked on A by that vote.
+#[test]
+fn who_says_two_things_is_counted_for_both() {
+    let mut rounds = begun();
+    rounds.prevote();
+    prevotes(&mut rounds, 0, &[(3, None), (0, Some(A)), (1, Some(A))]);
+    actions(&mut rounds);
+    assert!(!rounds.has_polka(0, &A));
+    prevotes(&mut rounds, 0, &[(3, Some(A))]);
+    assert!(rounds.has_polka(0, &A));
+    assert_eq!(actions(&mut rounds)[0], Action::Precommit(0, Some(A)));
+    assert!(!rounds.add_prevote(0, 3, Some(A), message()), "once for each");
+}
