@@ -22,8 +22,8 @@ struct Net {
 impl Net {
     fn start(net: TestnetConfig) -> Self {
         let runtime = Runtime::new().expect("a runtime");
-        // One long epoch, so that nothing is told of documents meanwhile.
-        let config = AgreedConfig { net, epoch_length: 3_600, ..AgreedConfig::default() };
+        // One long epoch, so that nothing is told of documents meanwhile; not so long that descriptors end before the document.
+        let config = AgreedConfig { net, epoch_length: 300, ..AgreedConfig::default() };
         let network = runtime.block_on(AgreedTestnet::start(config)).expect("the test network starts");
         Self { runtime, network }
     }

@@ -511,7 +511,8 @@ fn a_relay_without_bytes_left_takes_no_circuits() {
     let relay = Running::start(&folder, &["relay", "--config", "relay.toml"]);
     let json: Value = serde_json::from_str(&folder.succeeds(&["status", "--json"])).expect("JSON");
     assert_eq!(json["draining"], true);
-    assert_eq!(json["month"]["sent_bytes"], 1000);
+    // It still knocks at its neighbours' doors.
+    assert!(json["month"]["sent_bytes"].as_u64().expect("a number") >= 1000, "{json}");
     drop(relay);
 }
 

@@ -81,11 +81,14 @@ async fn scrape(State(shared): State<Shared>, headers: HeaderMap) -> Response {
 
 /// Whether a Host header is an address, or the one name that means this machine everywhere.
 fn names_this_machine(host: &str) -> bool {
-    let name = host
-        .rsplit_once(':')
-        .map_or(host, |(name, port)| if port.bytes().all(|byte| byte.is_ascii_digit()) { name } else { host });
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    bare == "localhost" || bare.parse::<IpAddr>().is_ok()
+    let is_here = |name: &str| name == "localhost" || name.parse::<IpAddr>().is_ok();
+    let bare = |name: &str| name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).is_some_and(is_here);
+    // An IPv6 address without brackets is one by itself; its last colon begins no port.
+    is_here(host)
+        || bare(host)
+        || host
+            .rsplit_once(':')
+            .is_some_and(|(name, port)| port.bytes().all(|byte| byte.is_ascii_digit()) && (is_here(name) || bare(name)))
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ fn a_newcomer_follows_every_change_of_voters_to_the_newest_document() {
     let begun = Held::begin(pinned, genesis.clone(), held.changes().to_vec(), &snapshot).unwrap();
     assert_eq!(&begun, held);
     assert_eq!(begun.changes().len(), 2);
-    assert_eq!(begun.network(NOW).unwrap().relays().len(), 3);
+    assert_eq!(begun.network(NOW + 4 * LENGTH).unwrap().relays().len(), 3);
     // Who was away goes the same way, by the difference from what it had.
     let mut old = first.clone();
     let difference = Difference::between(first.snapshot(), held.snapshot());

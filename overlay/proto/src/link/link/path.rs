@@ -111,6 +111,10 @@ impl Link {
     /// Answers a PING that came from elsewhere than the peer's address: there, and no longer than it was.
     pub(super) fn answer_aside(&mut self, now: Nanos, shared: &mut Shared) {
         if let Some((id, to)) = self.pong_aside.take() {
+            // What an unproven address may be sent covers this answer too.
+            if let Some(candidate) = self.candidate.as_mut().filter(|candidate| candidate.address == to) {
+                candidate.credit = candidate.credit.saturating_sub(S_LEN as u64);
+            }
             let mut writer = FrameWriter::new(&mut shared.plain[..S_PLAIN]);
             writer.push(&Frame::Pong(id));
             writer.pad();

@@ -159,7 +159,7 @@ fn the_floor_wins() {
     // One relay in ten has nearly everything, and these are near to each other; all others are far from everybody.
     let strong = |number: usize| {
         let near = number.is_multiple_of(10);
-        let far = i16::try_from(number).unwrap() * 1_000 - 30_000;
+        let far = i16::try_from(i32::try_from(number).unwrap() * 1_000 - 30_000).unwrap();
         Measure {
             capacity: if near { 900_000 } else { 300 },
             place: if near { place(0, 0, 5) } else { place(far, 0, 500) },

@@ -211,9 +211,9 @@ fn bad_heads_are_bad_before_they_are_whole() {
     assert!(Response::decode_prefix(&[1, 2, 0]).is_err());
     assert!(Response::decode_prefix(&[1, 2, 33]).is_err());
     assert!(Response::decode_prefix(&[1, 0, 99]).is_err());
-    assert!(Request::decode_prefix(&[1, 16, 6]).is_err());
-    assert!(Response::decode_prefix(&[1, 17, 0, 0, 0, 0]).is_err());
-    assert!(Response::decode_prefix(&[1, 17, 2, 0, 0, 1]).is_err());
+    assert!(Request::decode_prefix(&[1, 20, 6]).is_err());
+    assert!(Response::decode_prefix(&[1, 20, 0, 0, 0, 0]).is_err());
+    assert!(Response::decode_prefix(&[1, 20, 2, 0, 0, 1]).is_err());
 }
 
 #[test]
@@ -250,11 +250,11 @@ fn the_bytes_are_pinned() {
     assert_eq!(hex(Response::Failed(Failure::Refused).encode()), "010001");
     assert_eq!(hex(Response::Addresses(vec![[192, 0, 2, 7].into()]).encode()), "01020104c0000207");
     assert_eq!(hex(Response::Names(vec![name("a.example")]).encode()), "01030109612e6578616d706c65");
-    assert_eq!(hex(Request::Document(DocumentAsk::Head).encode()), "011000");
-    assert_eq!(hex(Request::Document(DocumentAsk::Chain { from: 7 }).encode()), "0110040000000000000007");
-    assert_eq!(hex(Response::Document { len: 1_000 }.encode()), "0111000003e8");
+    assert_eq!(hex(Request::Document(DocumentAsk::Head).encode()), "011400");
+    assert_eq!(hex(Request::Document(DocumentAsk::Chain { from: 7 }).encode()), "0114040000000000000007");
+    assert_eq!(hex(Response::Document { len: 1_000 }.encode()), "0114000003e8");
     let head = Head { epoch: 9, hash: DocumentHash([0xab; 32]), snapshot_len: 4_096, snapshot: None };
-    assert_eq!(hex(Response::Head(head).encode()), format!("01100000000000000009{}0000100000", "ab".repeat(32)));
+    assert_eq!(hex(Response::Head(head).encode()), format!("01130000000000000009{}0000100000", "ab".repeat(32)));
     let datagram = UdpDatagram { flow: 5, host: host("192.0.2.7"), port: 53, payload: b"hi" };
     assert_eq!(hex(datagram.encode()), "0000000504c000020700356869");
 }
