@@ -2,9 +2,11 @@
 
 mod circuit;
 mod error;
+mod events;
 mod meeting;
 mod node;
 mod relay;
+mod relay_metrics;
 mod session;
 mod spec;
 mod stream;
@@ -13,10 +15,12 @@ mod udp;
 
 pub use circuit::Circuit;
 pub use error::{CircuitError, ConnectError, ConnectErrorKind, NodeError, UdpError};
+pub use events::NodeEvent;
 pub use meeting::{DatagramCircuit, MESSAGE_MAX};
 pub(crate) use meeting::{joined, take_part};
-pub use node::{Node, NodeBuilder, NodeEvent};
-pub use relay::{Relay, RelayBuilder, RelayHandle, RelayMetrics};
+pub use node::{Node, NodeBuilder};
+pub use relay::{Relay, RelayBuilder, RelayHandle};
+pub use relay_metrics::RelayMetrics;
 pub use session::Session;
 pub use spec::{DEFAULT_HOPS, HopInfo, IsolationToken, Meet, MeetingSpec, PathSpec, Rebuilds};
 pub use stream::Stream;

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use zmesh_proto::link::{LinkConfig, LinkSecret, LocalIdentity};
-use zmesh_proto::node::{Metrics, NodeConfig, OnionKey, RelayConfig};
+use zmesh_proto::node::{NodeConfig, OnionKey, RelayConfig};
 use zmesh_proto::wire::descriptor::Descriptor;
 
 use super::traversal::{Helpers, Traversal};
-use super::{NodeError, PathSpec};
-use crate::chunks::{ChunkMetrics, ChunkStore, Keeper, cut};
-use crate::directory::{DocumentMetrics, DocumentStore, Publication, PublishError};
+use super::{NodeError, PathSpec, RelayMetrics};
+use crate::chunks::{ChunkStore, Keeper, cut};
+use crate::directory::{DocumentStore, Publication, PublishError};
 use crate::egress::Egress;
 use crate::exit::ExitServer;
 use crate::origin::{Choosing, Origin};
@@ -307,41 +307,6 @@ impl Relay {
     pub fn builder() -> RelayBuilder {
         RelayBuilder::default()
     }
-}
-
-/// A relay's counters at one moment. Serialized, those of the node stand beside the others.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-#[non_exhaustive]
-pub struct RelayMetrics {
-    /// Cells, circuits, links, queues, drops.
-    #[serde(flatten)]
-    pub node: Metrics,
-    /// Datagrams that the shard received.
-    pub datagrams_received: u64,
-    /// Datagrams that the shard handed to the operating system.
-    pub datagrams_sent: u64,
-    /// Datagrams that the operating system did not take.
-    pub datagrams_unsent: u64,
-    /// Bytes of datagrams received, without the headers of UDP and IP.
-    pub bytes_received: u64,
-    /// Bytes of datagrams that the operating system took.
-    pub bytes_sent: u64,
-    /// QUIC sessions up at this exit.
-    #[serde(rename = "exit_sessions")]
-    pub sessions: usize,
-    /// Streams open at this exit.
-    #[serde(rename = "exit_streams")]
-    pub streams: usize,
-    /// Descriptors of services that it keeps.
-    pub service_descriptors: usize,
-    /// Services to which it passes introductions on.
-    pub service_introductions: usize,
-    /// What it keeps.
-    #[serde(flatten)]
-    pub chunks: ChunkMetrics,
-    /// What it gives of documents.
-    #[serde(flatten)]
-    pub documents: DocumentMetrics,
 }
 
 /// A running relay. Dropping it ends the relay without waiting; see [`RelayHandle::shutdown`].

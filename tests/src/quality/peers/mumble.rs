@@ -321,7 +321,9 @@ mod tests {
         }
         let [caller, answerer] = tapes(&recorded, &said).unwrap();
         for (tape, begins) in [(&caller, begins[0]), (&answerer, begins[1])] {
-            assert_eq!((samples_in(tape.start), tape.said), (begins, 50));
+            // A time in nanoseconds is a sample short where it does not divide.
+            assert!(samples_in(tape.start).abs_diff(begins) <= 1, "{:?} {begins}", tape.start);
+            assert_eq!(tape.said, 50);
             let first = (begins + samples_in(OUTPUT_LEAD)) % 1_000;
             assert_eq!(i32::from(tape.heard[0]), i32::try_from(first).unwrap() + i32::from(ear));
         }
