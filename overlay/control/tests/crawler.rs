@@ -55,21 +55,22 @@ async fn crawl(at: SocketAddr) -> (identify::Info, BTreeSet<PeerId>, BTreeSet<St
     let work = async {
         loop {
             match swarm.select_next_some().await {
-                SwarmEvent::Behaviour(CrawlEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
-                    if said.is_none() {
-                        swarm.behaviour_mut().kad.add_address(&peer_id, multiaddr(at));
-                        swarm.behaviour_mut().kad.get_closest_peers(PeerId::random());
-                        said = Some(info);
-                    }
+                SwarmEvent::Behaviour(CrawlEvent::Identify(identify::Event::Received { peer_id, info, .. }))
+                    if said.is_none() =>
+                {
+                    swarm.behaviour_mut().kad.add_address(&peer_id, multiaddr(at));
+                    swarm.behaviour_mut().kad.get_closest_peers(PeerId::random());
+                    said = Some(info);
                 }
-                SwarmEvent::Behaviour(CrawlEvent::Kad(kad::Event::OutboundQueryProgressed { result, .. })) => {
-                    if let kad::QueryResult::GetClosestPeers(Ok(found)) = result {
-                        for peer in found.peers {
-                            peers.insert(peer.peer_id);
-                            addresses.extend(peer.addrs.iter().map(ToString::to_string));
-                        }
-                        return;
+                SwarmEvent::Behaviour(CrawlEvent::Kad(kad::Event::OutboundQueryProgressed {
+                    result: kad::QueryResult::GetClosestPeers(Ok(found)),
+                    ..
+                })) => {
+                    for peer in found.peers {
+                        peers.insert(peer.peer_id);
+                        addresses.extend(peer.addrs.iter().map(ToString::to_string));
                     }
+                    return;
                 }
                 _ => {}
             }

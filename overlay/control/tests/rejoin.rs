@@ -1,5 +1,5 @@
 //! A node that was killed finds back by itself, although whom it asked first is gone.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test whose child tells by its output how it fares")]
 
 mod common;
 

@@ -22,7 +22,7 @@ async fn network(config: AgreedConfig) -> AgreedTestnet {
 }
 
 /// What a client was told, from its start on.
-struct Told(mpsc::UnboundedReceiver<DirectoryEvent>);
+struct Told(mpsc::Receiver<DirectoryEvent>);
 
 impl Told {
     /// Waits for an event that `pick` takes; others are thrown away.
@@ -49,12 +49,12 @@ impl Told {
 
 /// Starts a client; gives what it was told also when it did not start.
 async fn start(line: Bootstrap, directory: Option<&Path>) -> (Result<Node, NodeError>, Told) {
-    let (events, told) = mpsc::unbounded_channel();
+    let (events, told) = mpsc::channel(1_024);
     let mut builder = Node::builder().bootstrap(line).spares(0).standby(false);
     if let Some(directory) = directory {
         builder = builder.directory(directory.to_owned());
     }
-    let builder = builder.on_directory(move |event| drop(events.send(event.clone())));
+    let builder = builder.on_directory(move |event| drop(events.try_send(event.clone())));
     let started = timeout(SOON, builder.start()).await.expect("an end of the start");
     (started, Told(told))
 }

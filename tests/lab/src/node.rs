@@ -116,7 +116,7 @@ async fn start(file: &Path) -> Result<RelayHandle, String> {
 /// `open ID SECONDS`: opens a link and says how it went.
 fn obey(relay: &Arc<RelayHandle>, line: &str) {
     let mut words = line.split_ascii_whitespace().skip(1);
-    let id = words.next().and_then(|id| parse(id));
+    let id = words.next().and_then(parse);
     let patience = words.next().and_then(|seconds| seconds.parse().ok()).map_or(Duration::ZERO, Duration::from_secs);
     let Some(id) = id else { return };
     let relay = Arc::clone(relay);

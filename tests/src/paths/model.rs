@@ -148,7 +148,7 @@ fn operators(relays: usize, rng: &mut ChaCha12Rng) -> Vec<(usize, bool)> {
     let mut next = 0;
     while of.len() < relays {
         // Operators of several have 7 relays on average, so one operator in eleven has several.
-        let size = if rng.next_u32() % 11 == 0 { 2 + rng.next_u32() as usize % 11 } else { 1 };
+        let size = if rng.next_u32().is_multiple_of(11) { 2 + rng.next_u32() as usize % 11 } else { 1 };
         for member in 0..size.min(relays - of.len()) {
             of.push((next, member % 2 == 0));
         }
@@ -242,7 +242,7 @@ fn map(sites: &BTreeMap<RelayId, Site>, rng: &mut ChaCha12Rng) -> Vec<(RelayId, 
     for _ in 0..ROUNDS {
         for own in 0..all.len() {
             for other in &neighbours[own] {
-                let queue = if rng.next_u32() % 5 == 0 { 60.0 * unit(rng) } else { 0.0 };
+                let queue = if rng.next_u32().is_multiple_of(5) { 60.0 * unit(rng) } else { 0.0 };
                 let measured = round_trip(all[own].1, all[*other].1) + queue;
                 let (place, error) = (nodes[*other].place().unwrap_or_default(), nodes[*other].error());
                 nodes[own].measured(all[*other].0, Duration::from_secs_f64(measured / 1_000.0));

@@ -23,7 +23,8 @@ const TICK: Duration = Duration::from_secs(1);
 impl Control {
     pub(crate) fn start(settings: Builder) -> Result<Self, StartError> {
         let lasting = settings.key.is_some();
-        if !lasting && !(settings.listen.is_empty() && settings.advertise.is_empty() && settings.store.is_none()) {
+        let passing = settings.listen.is_empty() && settings.advertise.is_empty() && settings.store.is_none();
+        if !lasting && !passing {
             return Err(StartError::Setting("a node with a passing identity neither listens nor keeps a store"));
         }
         if settings.limits.heartbeat.is_zero() {

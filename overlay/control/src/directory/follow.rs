@@ -37,7 +37,7 @@ pub(crate) enum Progress {
     /// One more question for the same peer.
     Ask(Question),
     /// A document that has to be verified, which takes long for a large network.
-    Verify(Job),
+    Verify(Box<Job>),
     /// Nothing new; the peer is not to blame.
     Nothing,
     /// The peer's answer is none that an honest node gives.
@@ -162,7 +162,7 @@ impl Follow {
         let (peer, genesis, held) = (fetch.peer, self.genesis.clone(), self.held.clone());
         // Nothing else is asked for until it is verified.
         self.fetch = Some(fetch_of(peer));
-        Progress::Verify(Job { peer, genesis, held, changes, difference, bytes })
+        Progress::Verify(Box::new(Job { peer, genesis, held, changes, difference, bytes }))
     }
 
     /// Takes a verified document: whether it is newer, or its peer is to blame, and who that is.

@@ -45,7 +45,7 @@ impl Carrier for Aside {
         if let Some((socket, _)) = self.sockets.get(&number) {
             for datagram in data.chunks(segment.max(1)) {
                 // Not through the runtime: it holds a new socket for unwritable until it has polled it once.
-                let _ = SockRef::from(&*socket).send_to(datagram, &far.into());
+                let _ = SockRef::from(socket).send_to(datagram, &far.into());
             }
         }
     }
