@@ -120,7 +120,14 @@ impl Chooser {
                 return Ok(path.into_iter().map(|at| self.facts[at].id).collect());
             }
         }
-        Err(explain(&candidates, want, Distinct::strictest(self.test_network)))
+        // How many relays are missing does not depend on which of them is the guard, unless that alone is in the way.
+        let strictest = Distinct::strictest(self.test_network);
+        let open = PathRequest { guard: None, ..*want };
+        let among = self.candidates(&open, narrow);
+        if want.guard.is_some() && among.count(want.hops, strictest) == 0 {
+            return Err(explain(&among, &open, strictest));
+        }
+        Err(explain(&candidates, want, strictest))
     }
 
     /// What the choice for this request leaves open and gave up. Looks at every path.

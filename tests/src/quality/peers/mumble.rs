@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn a_recording_gives_what_each_said_and_heard() {
         let speech = Speech::shipped().unwrap();
-        let said = speech.stretch(0, 0, 50 * FRAME_SAMPLES);
+        let said = speech.stretch(0, 0, 200 * FRAME_SAMPLES);
         let (begins, ear) = ([700, 1_900], 40);
         let mut recorded = Vec::new();
         for at in 0..said.len() + 5_000 {
@@ -323,13 +323,13 @@ mod tests {
         for (tape, begins) in [(&caller, begins[0]), (&answerer, begins[1])] {
             // A time in nanoseconds is a sample short where it does not divide.
             assert!(samples_in(tape.start).abs_diff(begins) <= 1, "{:?} {begins}", tape.start);
-            assert_eq!(tape.said, 50);
+            assert_eq!(tape.said, 200);
             let first = (begins + samples_in(OUTPUT_LEAD)) % 1_000;
             assert_eq!(i32::from(tape.heard[0]), i32::try_from(first).unwrap() + i32::from(ear));
         }
         // A gap in what was said is found out: its time of arrival would say nothing.
         let frame = 2 * CHANNELS;
-        recorded.drain(20_000 * frame..20_480 * frame);
+        recorded.drain(120_000 * frame..120_480 * frame);
         assert!(tapes(&recorded, &said).is_err());
     }
 }
