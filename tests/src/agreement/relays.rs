@@ -45,13 +45,11 @@ impl Relays {
         self.up.is_empty()
     }
 
-    /// Takes a relay away and puts a new one in its place. The bytes of the new one's descriptor.
-    pub fn replace_one(&mut self, unix: u64, rng: &mut ChaCha12Rng) -> usize {
+    /// Takes a relay away and puts a new one in its place.
+    pub fn replace_one(&mut self, unix: u64, rng: &mut ChaCha12Rng) {
         let gone = usize::try_from(rng.next_u64() % self.up.len() as u64).expect("an index");
         let relay = self.make(unix, rng);
-        let bytes = relay.descriptor.as_bytes().len();
         self.up[gone] = relay;
-        bytes
     }
 
     fn make(&mut self, unix: u64, rng: &mut ChaCha12Rng) -> Relay {
@@ -102,11 +100,6 @@ impl Relays {
         }
         sightings.sort_by_key(|sighting| sighting.id);
         Ballot { sightings, ..Ballot::default() }
-    }
-
-    /// The mean length of a descriptor, in bytes.
-    pub fn descriptor_len(&self) -> usize {
-        self.up.iter().map(|relay| relay.descriptor.as_bytes().len()).sum::<usize>() / self.up.len().max(1)
     }
 
     /// Whether a relay is up.

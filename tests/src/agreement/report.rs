@@ -19,7 +19,7 @@ pub struct Report {
     pub spread: Vec<u64>,
     /// The round in which it was decided, at most.
     pub rounds: u32,
-    /// Bytes that a node sent in an hour: mean, and the most of any.
+    /// Bytes that a node sent in an hour to agree, descriptors apart: mean, and the most of any.
     pub sent: (u64, u64),
     /// Of the mean: what gossip took, and what asking took.
     pub parts: (u64, u64),
@@ -27,7 +27,7 @@ pub struct Report {
     pub oldest: u64,
     /// The share of a document's relays that were gone at the end of its epoch, in thousandths, at most.
     pub gone: u64,
-    /// The length of the last document, and of the mean difference between two, in bytes, without descriptors.
+    /// The length of the longest document, in bytes, without descriptors.
     pub document: usize,
 }
 

@@ -66,6 +66,8 @@ pub struct World {
     sequence: u64,
     relays: Relays,
     next_churn: u64,
+    /// Relays to be replaced, in thirty-thousandths.
+    owed: u64,
     next_ask: Vec<u64>,
     sent: Vec<(u64, u64)>,
     documents: BTreeMap<HeaderHash, EpochDocument>,
@@ -129,6 +131,7 @@ impl World {
             sequence: 0,
             relays,
             next_churn: now,
+            owed: 0,
             next_ask,
             sent: vec![(0, 0); count],
             documents: BTreeMap::new(),
@@ -248,7 +251,7 @@ impl World {
         }
         while let Some(event) = self.nodes[node].poll_event() {
             match event {
-                Event::Agreed(document) => self.agreed(node, *document),
+                Event::Agreed(document) => self.agreed(*document),
                 Event::Wanted(hash) => {
                     // From whoever has it: the transport of documents is not what is looked at here.
                     if let Some(document) = self.documents.get(&hash) {
@@ -262,20 +265,22 @@ impl World {
         }
     }
 
-    fn agreed(&mut self, node: usize, document: EpochDocument) {
+    fn agreed(&mut self, document: EpochDocument) {
         let header = document.signed().header();
         let successor = *self.successors.entry(header.previous()).or_insert_with(|| header.hash());
         assert_eq!(successor, header.hash(), "two successors of {}", header.previous());
         self.rounds = self.rounds.max(document.signed().certificate().round);
         self.had.entry(header.epoch()).or_default().push(self.now);
         self.documents.insert(document.hash(), document);
-        debug_assert!(node < self.nodes.len());
     }
 
     /// Relays come and go, and voters look at them, every two minutes.
     fn churn(&mut self) {
         self.next_churn = self.now + 120_000;
-        let replaced = self.conditions.churn * self.conditions.relays as u64 / 1_000 / 30;
+        // A thirtieth of an hour's; what is less than a relay waits.
+        self.owed += self.conditions.churn * self.conditions.relays as u64;
+        let replaced = self.owed / 30_000;
+        self.owed %= 30_000;
         let unix = self.now / 1_000;
         for _ in 0..replaced {
             self.relays.replace_one(unix, &mut self.rng);
