@@ -4,5 +4,5 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    zmesh_control::fuzz_record(data);
+    let _ = zmesh_control::fuzz_record(data);
 });

@@ -18,10 +18,18 @@ static START: OnceLock<Instant> = OnceLock::new();
 fuzz_target!(|input: (Vec<([u8; 4], u16)>, Vec<(u16, [u8; 4], u16, Vec<u8>)>, bool, u8)| {
     let now = *START.get_or_init(Instant::now);
     let (addresses, steps, offered, kinds) = input;
-    let mapping = |bits: u8| [Mapping::Unknown, Mapping::Open, Mapping::Independent, Mapping::Dependent][usize::from(bits & 3)];
-    let candidate = |(ip, port): &([u8; 4], u16)| Candidate { kind: CandidateKind::Reflexive, address: SocketAddr::from((*ip, *port)) };
-    let describe = |tag: u32, mapping: Mapping, candidates: Vec<Candidate>| {
-        Description { tag, secret: [1; 32], mapping, filtering: Filtering::Unknown, candidates }
+    let mapping =
+        |bits: u8| [Mapping::Unknown, Mapping::Open, Mapping::Independent, Mapping::Dependent][usize::from(bits & 3)];
+    let candidate = |(ip, port): &([u8; 4], u16)| Candidate {
+        kind: CandidateKind::Reflexive,
+        address: SocketAddr::from((*ip, *port)),
+    };
+    let describe = |tag: u32, mapping: Mapping, candidates: Vec<Candidate>| Description {
+        tag,
+        secret: [1; 32],
+        mapping,
+        filtering: Filtering::Unknown,
+        candidates,
     };
     let own = describe(1, mapping(kinds), Vec::new());
     let peer = describe(2, mapping(kinds >> 2), addresses.iter().take(16).map(candidate).collect());

@@ -31,8 +31,11 @@ fuzz_target!(|input: (u8, Vec<Operation>)| {
         match operation {
             Operation::Message { ahead, far, frames } => {
                 number = number.wrapping_add(if far { u32::from(ahead) << 20 } else { u32::from(ahead % 8) });
-                let frames: Vec<Carried> =
-                    frames.into_iter().take(16).map(|(back, bytes)| Carried { back, opus: OpusFrame::from(bytes) }).collect();
+                let frames: Vec<Carried> = frames
+                    .into_iter()
+                    .take(16)
+                    .map(|(back, bytes)| Carried { back, opus: OpusFrame::from(bytes) })
+                    .collect();
                 let sent = VoiceFrame { sequence: number, frames, ..VoiceFrame::default() };
                 // Only what survives the wire can come.
                 player.insert(now, &VoiceFrame::decode(&sent.encode()).expect("its own bytes"));

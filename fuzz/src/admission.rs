@@ -59,7 +59,12 @@ pub fn play(steps: &[Step]) {
         match step {
             Step::Wait(seconds) => now += u64::from(*seconds),
             Step::Check { topic, author, len } => {
-                admission.check(Topic::ALL[usize::from(*topic) % Topic::ALL.len()], &id(*author), usize::from(*len), now);
+                admission.check(
+                    Topic::ALL[usize::from(*topic) % Topic::ALL.len()],
+                    &id(*author),
+                    usize::from(*len),
+                    now,
+                );
             }
             Step::Blame { sender, reason } => admission.blame(&id(*sender), reasons[usize::from(*reason) % 5], now),
             Step::Credit(sender) => admission.credit(&id(*sender), now),

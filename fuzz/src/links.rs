@@ -177,7 +177,10 @@ pub fn play(steps: &[Step]) {
                 for datagram in transmit.data.chunks(transmit.segment) {
                     let length = datagram.len();
                     assert!(length <= L_LEN, "longer than the longest datagram");
-                    assert!(length == L_LEN || length == S_LEN || !to_relay, "only a cookie may have a length of its own");
+                    assert!(
+                        length == L_LEN || length == S_LEN || !to_relay,
+                        "only a cookie may have a length of its own"
+                    );
                     if held.len() < HELD_MAX {
                         held.push(Held { to_relay, bytes: datagram.to_vec() });
                     }

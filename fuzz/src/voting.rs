@@ -143,8 +143,7 @@ impl World {
 
     fn sign(&mut self, to: usize, kind: u8, round: u8, value: u8) {
         let head = self.nodes[to].chain().head();
-        let scope =
-            Scope { network: self.genesis.network_id(), previous_epoch: head.epoch, previous: head.hash };
+        let scope = Scope { network: self.genesis.network_id(), previous_epoch: head.epoch, previous: head.hash };
         let seen: Vec<HeaderHash> = self.successors.values().copied().collect();
         let header = match usize::from(value) {
             0 => None,

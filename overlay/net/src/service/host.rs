@@ -36,6 +36,10 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// How a relay of a test lies about descriptors.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(
+    not(feature = "testnet"),
+    allow(dead_code, unreachable_pub, reason = "only relays of test networks are told to lie")
+)]
 pub enum Lie {
     /// It takes them and says that it has none.
     Withhold,
