@@ -119,7 +119,9 @@ fn run(a: Kind, b: Kind, seed: u8, guess: bool) -> Run {
         Punch::new(start, Side { own: &told_b, peer: &told_a, seen: Some(seen_a), offered: false }),
     ];
     let mut rng = Generator::new(&[seed; 32]);
-    let mut air: BTreeMap<(Instant, u64), (usize, SocketAddr, SocketAddr, Vec<u8>)> = BTreeMap::new();
+    // By when they arrive: for whom, from where to where, and what.
+    type InTheAir = (usize, SocketAddr, SocketAddr, Vec<u8>);
+    let mut air: BTreeMap<(Instant, u64), InTheAir> = BTreeMap::new();
     let (mut sequence, mut now, mut result) = (0, start, Run { found: [None; 2], bytes: 0 });
     for _ in 0..200_000 {
         let mut leaving = Vec::new();
@@ -167,7 +169,8 @@ fn theory(a: Kind, b: Kind) -> bool {
     let blocked = a == Kind::Blocked || b == Kind::Blocked;
     let strict = |kind| matches!(kind, Kind::PortRestricted | Kind::Symmetric);
     let symmetric = a == Kind::Symmetric || b == Kind::Symmetric;
-    !blocked && !(symmetric && strict(a) && strict(b))
+    let hopeless = symmetric && strict(a) && strict(b);
+    !blocked && !hopeless
 }
 
 #[test]

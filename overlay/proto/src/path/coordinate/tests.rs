@@ -84,7 +84,8 @@ impl World {
             for own in self.liars..self.nodes.len() {
                 for other in self.neighbours[own].clone() {
                     // A fifth of the samples waits in a queue.
-                    let queue = if self.rng.next_u32() % 5 == 0 { between(&mut self.rng, 0.0, 80.0) } else { 0.0 };
+                    let queue =
+                        if self.rng.next_u32().is_multiple_of(5) { between(&mut self.rng, 0.0, 80.0) } else { 0.0 };
                     let measured = round_trip(self.truth[own], self.truth[other]) + queue;
                     self.nodes[own].measured(id(other), ms(measured));
                     if other < self.liars {
