@@ -99,8 +99,7 @@ fn a_saturating_download_leaves_a_call_alone() {
     // Shown, not judged: here one long datagram alone keeps the link busy for 1.2 ms.
     call_beside_download(44, ms(40), 1_000_000);
     for outcome in outcomes {
-        // The aim is 5 ms; this seed shows 5.1, for a reason that is not known yet.
-        assert!(outcome.rise <= ms(6), "the call's one-way p99 rose by {:?}", outcome.rise);
+        assert!(outcome.rise <= ms(5), "the call's one-way p99 rose by {:?}", outcome.rise);
         assert!(outcome.frames >= 990, "{} of 1000 frames", outcome.frames);
         // Of 1,228 bytes on the narrow link about 930 are the download's payload; so 0.76 is all of it.
         assert!(outcome.share >= 0.5, "the download is not saturating: {:.2}", outcome.share);
