@@ -51,7 +51,7 @@ lint: setup ## Formatting, lints, documentation
 
 .PHONY: deny
 deny: ## Licences, banned crates and sources of the dependencies
-	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked --debug
 	cargo-deny --all-features check licenses bans sources
 
 .PHONY: fuzz
