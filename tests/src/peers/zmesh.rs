@@ -52,12 +52,28 @@ impl Ready {
     /// # Errors
     /// When it cannot be started, ends early, or is not ready in time.
     pub fn start(program: &Path, arguments: &[&str], log: &Path, patience: Duration) -> Result<Ready, Error> {
+        Self::start_at(None, program, arguments, log, patience)
+    }
+
+    /// The same, with a log at this level.
+    fn start_at(
+        level: Option<&str>,
+        program: &Path,
+        arguments: &[&str],
+        log: &Path,
+        patience: Duration,
+    ) -> Result<Ready, Error> {
         let begun = Instant::now();
         let name = format!("zmesh {}", arguments.first().copied().unwrap_or_default());
         let errors = std::fs::File::create(log).map_err(Error::io("making a log"))?;
         let mut process = Process::start(
             &name,
-            Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors),
+            Command::new(program)
+                .args(arguments)
+                .envs(level.map(|level| ("ZMESH_LOG", level)))
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(errors),
         )?;
         let stdout = process
             .child()
@@ -129,6 +145,7 @@ pub struct ZmeshNetwork {
     network: PathBuf,
     directory: TempDir,
     logs: usize,
+    level: Option<&'static str>,
 }
 
 impl ZmeshNetwork {
@@ -137,6 +154,29 @@ impl ZmeshNetwork {
     /// # Errors
     /// As [`Ready::start`].
     pub fn start(program: &Path, relays: usize, exits: usize, patience: Duration) -> Result<ZmeshNetwork, Error> {
+        Self::start_at(None, program, relays, exits, patience)
+    }
+
+    /// The same, with every log of it at its most talkative.
+    ///
+    /// # Errors
+    /// As [`Ready::start`].
+    pub fn start_talkative(
+        program: &Path,
+        relays: usize,
+        exits: usize,
+        patience: Duration,
+    ) -> Result<ZmeshNetwork, Error> {
+        Self::start_at(Some("trace"), program, relays, exits, patience)
+    }
+
+    fn start_at(
+        level: Option<&'static str>,
+        program: &Path,
+        relays: usize,
+        exits: usize,
+        patience: Duration,
+    ) -> Result<ZmeshNetwork, Error> {
         let directory = tempfile::Builder::new()
             .prefix("zmesh-testnet-")
             .tempdir()
@@ -154,9 +194,9 @@ impl ZmeshNetwork {
         ]
         .map(str::to_owned);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let testnet = Ready::start(program, &arguments, &directory.path().join("testnet.log"), patience)?;
+        let testnet = Ready::start_at(level, program, &arguments, &directory.path().join("testnet.log"), patience)?;
         let network = testnet.text("network").map_or_else(|| inside.join("network"), PathBuf::from);
-        Ok(ZmeshNetwork { testnet, program: program.to_owned(), network, directory, logs: 0 })
+        Ok(ZmeshNetwork { testnet, program: program.to_owned(), network, directory, logs: 0, level })
     }
 
     /// How long it took until the network was usable.
@@ -206,7 +246,7 @@ impl ZmeshNetwork {
         arguments.extend_from_slice(more);
         self.logs += 1;
         let log = self.directory.path().join(format!("proxy{}.log", self.logs));
-        let ready = Ready::start(&self.program, &arguments, &log, patience)?;
+        let ready = Ready::start_at(self.level, &self.program, &arguments, &log, patience)?;
         let socks = ready
             .text("address")
             .and_then(|address| address.parse().ok())

@@ -7,6 +7,7 @@ mod floods;
 mod healing;
 mod programs;
 mod queues;
+mod traces;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;

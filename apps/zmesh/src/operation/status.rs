@@ -92,7 +92,13 @@ async fn answer(listener: tokio::net::UnixListener, constant: Constant, latest: 
     use tokio::io::AsyncWriteExt;
     /// How long one reader may take.
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
-    while let Ok((mut stream, _)) = listener.accept().await {
+    /// The pause after a connection could not be taken, as when there are no more file descriptors.
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
         let snapshot = latest.borrow().clone();
         let text = snapshot.map(|snapshot| constant.answer(&snapshot).to_string()).unwrap_or_default();
         // One after the other: a reader that hangs holds others up for seconds, and nothing grows.

@@ -19,8 +19,10 @@ const OPEN: Duration = Duration::from_secs(25);
 const OPEN_DIRECT: Duration = Duration::from_secs(12);
 /// How long nothing may come while a document does.
 const STALL: Duration = Duration::from_secs(15);
-/// How long a document may take in all.
-const WHOLE: Duration = Duration::from_secs(300);
+/// How long a document may take in all: so long, …
+const SHORTEST: Duration = Duration::from_secs(30);
+/// … and what its length takes at this rate, in bytes per second. A slower relay is left for another.
+const SLOWEST: u32 = 100_000;
 /// Bytes that are taken from QUIC at once.
 const CHUNK: usize = 64 << 10;
 
@@ -158,7 +160,7 @@ impl Source {
                 if len > max {
                     return Err(SourceError::TooLong { len, max });
                 }
-                timeout(WHOLE, read(opened, len, progress))
+                timeout(patience(len), read(opened, len, progress))
                     .await
                     .unwrap_or_else(|_| Err(SourceError::Lost("it took too long".into())))
             }
@@ -172,6 +174,11 @@ impl Drop for Source {
     fn drop(&mut self) {
         self.channel.close("done");
     }
+}
+
+/// How long a document of this length may take.
+fn patience(len: usize) -> Duration {
+    SHORTEST + Duration::from_secs_f64(len as f64 / f64::from(SLOWEST))
 }
 
 /// Reads exactly what was announced. Memory grows with what has come, not with what was announced.

@@ -16,6 +16,11 @@ use crate::clock;
 /// Bytes of documents that a relay gives in a second, and at once.
 const BYTES_PER_SECOND: u64 = 4 << 20;
 const BYTES_BURST: u64 = 64 << 20;
+/// Answers up to this length, so headers, the genesis and most differences, have a rate of their own: who asks for
+/// snapshots takes nothing from who keeps up.
+const SMALL: u64 = 64 << 10;
+const SMALL_PER_SECOND: u64 = 1 << 20;
+const SMALL_BURST: u64 = 16 << 20;
 
 /// Differences that are kept: the asker's document may be so many epochs old.
 const DIFFERENCES: usize = 64;
@@ -102,7 +107,8 @@ struct Served {
 pub(crate) struct DocumentStore {
     genesis: Bytes,
     served: RwLock<Option<Arc<Served>>>,
-    pace: Mutex<Pace>,
+    large: Mutex<Pace>,
+    small: Mutex<Pace>,
     given: AtomicU64,
     bytes: AtomicU64,
     refused: AtomicU64,
@@ -112,21 +118,48 @@ pub(crate) struct DocumentStore {
 }
 
 /// What the answer to a request is.
-pub(crate) enum Answer {
+pub(crate) enum Answer<'a> {
     Head(Head),
-    /// Parts that follow each other.
-    Bytes(Vec<Bytes>),
+    /// Parts that follow each other, and what they were granted.
+    Bytes(Vec<Bytes>, Grant<'a>),
+}
+
+/// Bytes that may leave. Dropped, it gives back to the relay's rate what did not: a request that is cancelled costs others
+/// no more than what was sent of it.
+pub(crate) struct Grant<'a> {
+    pace: &'a Mutex<Pace>,
+    unsent: u64,
+}
+
+impl<'a> Grant<'a> {
+    fn take(pace: &'a Mutex<Pace>, bytes: u64) -> Option<Self> {
+        let granted = pace.lock().unwrap_or_else(PoisonError::into_inner).take(clock::now(), bytes);
+        granted.then_some(Self { pace, unsent: bytes })
+    }
+
+    /// So many more bytes have left.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        self.unsent = self.unsent.saturating_sub(bytes as u64);
+    }
+}
+
+impl Drop for Grant<'_> {
+    fn drop(&mut self) {
+        if self.unsent > 0 {
+            self.pace.lock().unwrap_or_else(PoisonError::into_inner).give_back(self.unsent);
+        }
+    }
 }
 
 impl DocumentStore {
     /// Gives this genesis, and documents once they are published.
     pub(crate) fn new(genesis: Vec<u8>) -> Result<Self, PublishError> {
         check("genesis", &genesis)?;
-        let pace = Mutex::new(Pace::new(BYTES_PER_SECOND, BYTES_BURST));
         Ok(Self {
             genesis: genesis.into(),
             served: RwLock::default(),
-            pace,
+            large: Mutex::new(Pace::new(BYTES_PER_SECOND, BYTES_BURST)),
+            small: Mutex::new(Pace::new(SMALL_PER_SECOND, SMALL_BURST)),
             given: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -190,11 +223,11 @@ impl DocumentStore {
     }
 
     /// Answers a request, if the relay's rate allows it.
-    pub(crate) fn answer(&self, ask: DocumentAsk) -> Result<Answer, Failure> {
+    pub(crate) fn answer(&self, ask: DocumentAsk) -> Result<Answer<'_>, Failure> {
         let answer = self.find(ask);
         match &answer {
             Ok(Answer::Head(_)) => self.given.fetch_add(1, Ordering::Relaxed),
-            Ok(Answer::Bytes(parts)) => {
+            Ok(Answer::Bytes(parts, _)) => {
                 self.bytes.fetch_add(parts.iter().map(|part| part.len() as u64).sum(), Ordering::Relaxed);
                 self.given.fetch_add(1, Ordering::Relaxed)
             }
@@ -203,7 +236,7 @@ impl DocumentStore {
         answer
     }
 
-    fn find(&self, ask: DocumentAsk) -> Result<Answer, Failure> {
+    fn find(&self, ask: DocumentAsk) -> Result<Answer<'_>, Failure> {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner).clone();
         let parts = match ask {
             DocumentAsk::Genesis => vec![self.genesis.clone()],
@@ -215,9 +248,10 @@ impl DocumentStore {
             }
             DocumentAsk::Chain { from } => chain(&served.ok_or(Failure::Absent)?.chain, from)?,
         };
-        let len: usize = parts.iter().map(Bytes::len).sum();
-        let granted = self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(clock::now(), len as u64);
-        if granted { Ok(Answer::Bytes(parts)) } else { Err(Failure::QuotaExceeded) }
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        let pace = if len <= SMALL { &self.small } else { &self.large };
+        let grant = Grant::take(pace, len).ok_or(Failure::QuotaExceeded)?;
+        Ok(Answer::Bytes(parts, grant))
     }
 }
 
@@ -264,7 +298,10 @@ mod tests {
 
     fn bytes(store: &DocumentStore, ask: DocumentAsk) -> Result<Vec<u8>, Failure> {
         match store.answer(ask)? {
-            Answer::Bytes(parts) => Ok(parts.concat()),
+            Answer::Bytes(parts, mut grant) => {
+                grant.sent(parts.iter().map(Bytes::len).sum());
+                Ok(parts.concat())
+            }
             Answer::Head(_) => panic!("a head"),
         }
     }
@@ -304,11 +341,23 @@ mod tests {
     fn the_relay_gives_no_more_than_its_rate() {
         let store = DocumentStore::new(vec![7]).unwrap();
         store.publish(Publication { snapshot: vec![1; 16 << 20], ..publication(5) }, None).unwrap();
-        let given = (0..50).filter(|_| store.answer(DocumentAsk::Snapshot).is_ok()).count();
+        let given = (0..50).filter(|_| bytes(&store, DocumentAsk::Snapshot).is_ok()).count();
         assert_eq!(given, 4, "a burst of 64 MiB");
         let metrics = store.metrics();
         assert_eq!((metrics.documents_given, metrics.document_refusals), (4, 46));
         assert_eq!(metrics.document_bytes, 64 << 20);
         assert!(store.answer(DocumentAsk::Head).is_ok(), "a head costs nothing");
+        assert!(bytes(&store, DocumentAsk::Header).is_ok(), "what is small has a rate of its own");
+    }
+
+    #[test]
+    fn a_request_that_is_cancelled_costs_others_only_what_was_sent_of_it() {
+        let store = DocumentStore::new(vec![7]).unwrap();
+        store.publish(Publication { snapshot: vec![1; 16 << 20], ..publication(5) }, None).unwrap();
+        for _ in 0..50 {
+            let Ok(Answer::Bytes(_, mut grant)) = store.answer(DocumentAsk::Snapshot) else { panic!("granted") };
+            grant.sent(64 << 10);
+        }
+        assert!(bytes(&store, DocumentAsk::Snapshot).is_ok());
     }
 }

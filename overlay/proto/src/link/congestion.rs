@@ -42,6 +42,10 @@ const INITIAL_WINDOW: u64 = 32 * DATAGRAM;
 const MAX_WINDOW: u64 = 32 << 20;
 const MAX_BURST: u64 = 64 * DATAGRAM;
 const MIN_BURST: u64 = 2 * DATAGRAM;
+/// Datagrams leave faster than one window in a round trip by this part of it, so that the window can fill. A flow that sends in
+/// bursts, as QUIC does over a long circuit, stands in the path's queue by this excess: at a quarter a call beside it waited up to
+/// 8.7 ms at 60 ms of round trip, at a twelfth up to 4.3 ms, and the flow got as much.
+const PACE_ABOVE: u64 = 12;
 /// A burst holds at most what the path takes in this time.
 const BURST_TIME: Nanos = MILLI;
 /// The queue is drained so often under constant load, …
@@ -304,7 +308,7 @@ impl Congestion {
         let rtt = self.delay.smoothed().max(1000);
         let window = self.allowed();
         let rate = u64::try_from(u128::from(window) * u128::from(SECOND) / u128::from(rtt)).unwrap_or(u64::MAX);
-        let rate = if self.slow_start { rate.saturating_mul(2) } else { rate.saturating_add(rate / 4) };
+        let rate = if self.slow_start { rate.saturating_mul(2) } else { rate.saturating_add(rate / PACE_ABOVE) };
         let rate = rate.min(1 << 36);
         let burst = rate / (SECOND / BURST_TIME);
         self.pacer.set(rate, burst.clamp(MIN_BURST, MAX_BURST), now);
