@@ -63,12 +63,8 @@ pub enum HelloError {
 #[must_use]
 pub fn encode(network: &NetworkId, claims: &Claims) -> Vec<u8> {
     let claims = claims.clone();
-    let wire = Wire {
-        version: VERSION,
-        network: network.0.to_vec(),
-        lasting: claims.lasting,
-        descriptor: claims.descriptor,
-    };
+    let wire =
+        Wire { version: VERSION, network: network.0.to_vec(), lasting: claims.lasting, descriptor: claims.descriptor };
     wire.encode_to_vec()
 }
 

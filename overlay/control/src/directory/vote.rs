@@ -67,7 +67,9 @@ impl Votes {
             }
         };
         if is_voter && voting.sits_out() {
-            tracing::warn!("this voter does not know what it voted before: it sits out until later documents are there");
+            tracing::warn!(
+                "this voter does not know what it voted before: it sits out until later documents are there"
+            );
         }
         let epoch = u64::from(genesis.terms().epoch_length);
         Ok(Self {
