@@ -182,24 +182,44 @@ impl Instance {
     }
 
     fn binds(&self, place: u8, ballot: &[u8; 32]) -> bool {
-        self.binding().any(|proposal| proposal.ballots.binary_search(&(place, *ballot)).is_ok())
+        self.binding().values().any(|proposal| proposal.ballots.binary_search(&(place, *ballot)).is_ok())
     }
 
-    /// Proposals of documents that more voters prevoted than may lie: somebody honest has all that they are made of.
-    fn binding(&self) -> impl Iterator<Item = &Proposal> {
-        let all = self.proposals.values().flat_map(BTreeMap::values).map(Ticket::proposal);
-        all.filter(|proposal| self.rounds.is_backed(&proposal.header.hash()))
+    /// The latest proposal of each voter whose document more voters prevoted than may lie: somebody honest has all that it is made of.
+    /// Not all of these need say the truth about that, but those of honest voters do.
+    fn binding(&self) -> BTreeMap<u8, &Proposal> {
+        let all = self.proposals.values().flatten().map(|(place, ticket)| (*place, ticket.proposal()));
+        all.filter(|(_, proposal)| self.rounds.is_backed(&proposal.header.hash())).collect()
     }
 
-    /// Ballots that voters may be locked by and that are not here, one of a voter, `max` at most.
+    /// Ballots that are not here, of a document that voters may be locked on: by what one voter says, another one in each round.
     pub(super) fn missing_ballots(&self, max: usize) -> Vec<(u8, [u8; 32])> {
-        let mut missing: BTreeMap<u8, [u8; 32]> = BTreeMap::new();
-        for (place, id) in self.binding().flat_map(|proposal| &proposal.ballots) {
-            if self.gathered.ballot_message(*place, id).is_none() {
-                missing.insert(*place, *id);
-            }
+        let lists: Vec<Vec<(u8, [u8; 32])>> = self
+            .binding()
+            .into_values()
+            .filter(|proposal| !self.values.contains_key(&proposal.header.hash()))
+            .map(|proposal| {
+                let all = proposal.ballots.iter().copied();
+                all.filter(|(place, id)| self.gathered.ballot_message(*place, id).is_none()).take(max).collect()
+            })
+            .filter(|missing: &Vec<_>| !missing.is_empty())
+            .collect();
+        let turn = usize::try_from(self.rounds.round()).unwrap_or(0) % lists.len().max(1);
+        lists.into_iter().nth(turn).unwrap_or_default()
+    }
+
+    /// Forgets ballots of a voter that were kept besides two because of a proposal that is no more.
+    fn forget_ballots(&mut self, place: u8) {
+        let Some(all) = self.gathered.ballots.get(&place).filter(|all| all.len() > 2) else { return };
+        let useless = all.iter().skip(2).map(|arrived| &arrived.message);
+        let useless: BTreeSet<[u8; 32]> = useless
+            .filter(|message| message.ballot_id().is_none_or(|id| !self.binds(place, &id)))
+            .map(VoteMessage::id)
+            .collect();
+        if let Some(all) = self.gathered.ballots.get_mut(&place) {
+            all.retain(|arrived| !useless.contains(&arrived.message.id()));
         }
-        missing.into_iter().take(max).collect()
+        self.ids.retain(|id| !useless.contains(id));
     }
 
     fn store(&mut self, place: u8, message: VoteMessage, now: u64) -> Verdict {
@@ -216,7 +236,10 @@ impl Instance {
                 };
                 self.gathered.reveals.insert(place, Opened { arrived: arrived(message), proof, secret });
             }
-            Vote::Ballot(_) => self.gathered.ballots.entry(place).or_default().push(arrived(message)),
+            Vote::Ballot(_) => {
+                self.gathered.ballots.entry(place).or_default().push(arrived(message));
+                self.forget_ballots(place);
+            }
             Vote::Proposal(proposal) => {
                 let randomness = &self.context.head.randomness;
                 let round = proposal.round;

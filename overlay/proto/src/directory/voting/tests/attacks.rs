@@ -211,6 +211,21 @@ fn ballots_that_lock_others_cannot_be_hidden() {
     for by in [0, 1] {
         say(&mut world, 2, by, Vote::Prevote { round: 0, header: Some(hash) });
     }
+    // Somebody says that it is made of another ballot: it takes turns, by rounds, and does not hide what it is made of.
+    let randomness = world.nodes[2].chain().head().randomness;
+    let (proof, _) = lottery::draw(&key(1), &scope(&world), &randomness, 0);
+    let mut copy = Proposal { proof, ..proposal.clone() };
+    let at = copy.ballots.iter().position(|(at, _)| *at == place(&world, 3)).unwrap();
+    copy.ballots[at].1 = [0xee; 32];
+    propose(&mut world, 2, 1, &copy);
+    let mut asked = std::collections::BTreeSet::new();
+    for round in 0..2 {
+        world.nodes[2].instance.rounds.restore(round, None, None);
+        asked.extend(world.nodes[2].instance.missing_ballots(16));
+    }
+    assert_eq!(asked.len(), 2);
+    world.nodes[2].instance.proposals.get_mut(&0).unwrap().remove(&place(&world, 1));
+    world.nodes[2].instance.rounds.restore(0, None, None);
     let have = world.nodes[2].have();
     assert!(have.len() >= bare + 33, "it asks for the ballot by its name");
     let mut answers = 0;
