@@ -224,7 +224,8 @@ fn ballots_that_lock_others_cannot_be_hidden() {
         asked.extend(world.nodes[2].instance.missing_ballots(16));
     }
     assert_eq!(asked.len(), 2);
-    world.nodes[2].instance.proposals.get_mut(&0).unwrap().remove(&place(&world, 1));
+    let copied = place(&world, 1);
+    world.nodes[2].instance.proposals.get_mut(&0).unwrap().remove(&copied);
     world.nodes[2].instance.rounds.restore(0, None, None);
     let have = world.nodes[2].have();
     assert!(have.len() >= bare + 33, "it asks for the ballot by its name");
