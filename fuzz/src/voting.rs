@@ -152,7 +152,7 @@ impl World {
         let round = u32::from(round);
         let vote = match kind % 5 {
             0 => Vote::Commitment([value; 32]),
-            1 => Vote::Reveal([value; 32]),
+            1 => Vote::Reveal([value; 80]),
             2 => Vote::Ballot(Default::default()),
             3 => Vote::Prevote { round, header },
             _ => Vote::Precommit { round, header },

@@ -796,13 +796,24 @@ def check_agreement(vectors):
     assert not rest
 
     kinds = ["commitment", "reveal", "ballot", "proposal", "prevote", "precommit"]
+    said_before = {}
     for vote in map(hexed, vectors["votes"]):
         envelope = only(vote)
         body = only(envelope[2])
+        if envelope[1] <= 4:
+            said_before[kinds[envelope[1] - 1]] = envelope[2], body
         said = f"zmesh vote {kinds[envelope[1] - 1]} v1".encode() + b"\0" + envelope[2]
         if envelope[1] == 6:
             said = message(body[3], body.get(5, 0), body.get(6, bytes(32)))
         assert body[1] == network and is_signed(body[4], said, envelope[3])
+    # One secret for each key and document, named and proven in the proposal; the ballot named by what was signed.
+    body = said_before["reveal"][1]
+    place = [voter[1] for voter in voters].index(body[4])
+    secret = ticket_output(body[4], b"zmesh voter secret v1\0" + network + body[3], body[12])[:32]
+    assert said_before["commitment"][1][6] == sha("zmesh commitment v1", network, body[3], body[4], secret)
+    proposed = said_before["proposal"][1]
+    assert proposed[13] == signed[1] and proposed[15] == bytes([place]) + body[12]
+    assert proposed[14] == bytes([place]) + sha("zmesh ballot id v1", said_before["ballot"][0])
     for name, context in [("load", "zmesh load report v1"), ("attestation", "zmesh uptime attestation v1")]:
         envelope = only(hexed(vectors[name]))
         assert is_signed(only(envelope[1])[2], context.encode() + b"\0" + envelope[1], envelope[2])

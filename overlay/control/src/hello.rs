@@ -13,31 +13,19 @@ use crate::limits::HELLO_MAX;
 /// The version of the greeting. Fields are added without raising it; readers pass over what they do not know.
 const VERSION: u32 = 1;
 const DESCRIPTOR_MAX: usize = 6_144;
-const PROOF_MAX: usize = 1_024;
 
 /// What a node says of itself.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Claims {
     /// Whether its identity lasts, so that it is worth remembering.
     pub lasting: bool,
-    /// Its tier, as a number that the directory gives meaning to; 0 reads only.
-    pub tier: u32,
-    /// The epoch that the proof is for.
-    pub epoch: u64,
-    /// What proves the tier: a VRF proof or proofs of admission; at most 1,024 bytes.
-    pub proof: Vec<u8>,
     /// Its signed descriptor, if it is a relay; at most 6,144 bytes.
     pub descriptor: Vec<u8>,
 }
 
 impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lasting, tier, epoch, .. } = self;
-        f.debug_struct("Claims")
-            .field("lasting", lasting)
-            .field("tier", tier)
-            .field("epoch", epoch)
-            .finish_non_exhaustive()
+        f.debug_struct("Claims").field("lasting", &self.lasting).finish_non_exhaustive()
     }
 }
 
@@ -49,13 +37,7 @@ struct Wire {
     network: Vec<u8>,
     #[prost(bool, tag = "3")]
     lasting: bool,
-    #[prost(uint32, tag = "4")]
-    tier: u32,
-    #[prost(uint64, tag = "5")]
-    epoch: u64,
-    #[prost(bytes = "vec", tag = "6")]
-    proof: Vec<u8>,
-    #[prost(bytes = "vec", tag = "7")]
+    #[prost(bytes = "vec", tag = "4")]
     descriptor: Vec<u8>,
 }
 
@@ -81,15 +63,8 @@ pub enum HelloError {
 #[must_use]
 pub fn encode(network: &NetworkId, claims: &Claims) -> Vec<u8> {
     let claims = claims.clone();
-    let wire = Wire {
-        version: VERSION,
-        network: network.0.to_vec(),
-        lasting: claims.lasting,
-        tier: claims.tier,
-        epoch: claims.epoch,
-        proof: claims.proof,
-        descriptor: claims.descriptor,
-    };
+    let wire =
+        Wire { version: VERSION, network: network.0.to_vec(), lasting: claims.lasting, descriptor: claims.descriptor };
     wire.encode_to_vec()
 }
 
@@ -108,11 +83,11 @@ pub fn decode(network: &NetworkId, bytes: &[u8]) -> Result<Claims, HelloError> {
     if wire.network != network.0 {
         return Err(HelloError::OtherNetwork);
     }
-    if wire.proof.len() > PROOF_MAX || wire.descriptor.len() > DESCRIPTOR_MAX {
+    if wire.descriptor.len() > DESCRIPTOR_MAX {
         return Err(HelloError::TooLong);
     }
-    let Wire { lasting, tier, epoch, proof, descriptor, .. } = wire;
-    Ok(Claims { lasting, tier, epoch, proof, descriptor })
+    let Wire { lasting, descriptor, .. } = wire;
+    Ok(Claims { lasting, descriptor })
 }
 
 #[cfg(test)]
@@ -124,8 +99,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn greetings_come_back(lasting: bool, tier: u32, epoch: u64, proof in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let claims = Claims { lasting, tier, epoch, proof: proof.clone(), descriptor: proof };
+        fn greetings_come_back(lasting: bool, descriptor in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let claims = Claims { lasting, descriptor };
             prop_assert_eq!(decode(&NETWORK, &encode(&NETWORK, &claims)), Ok(claims));
         }
 
@@ -140,13 +115,13 @@ mod tests {
         let claims = Claims::default();
         assert_eq!(decode(&NetworkId([8; 32]), &encode(&NETWORK, &claims)), Err(HelloError::OtherNetwork));
         assert_eq!(decode(&NETWORK, &[]), Err(HelloError::Version(0)));
-        let long = Claims { proof: vec![0; 1_025], ..Claims::default() };
+        let long = Claims { descriptor: vec![0; 6_145], ..Claims::default() };
         assert_eq!(decode(&NETWORK, &encode(&NETWORK, &long)), Err(HelloError::TooLong));
     }
 
     #[test]
     fn fields_of_later_versions_are_passed_over() {
-        let claims = Claims { tier: 2, ..Claims::default() };
+        let claims = Claims { lasting: true, ..Claims::default() };
         let mut bytes = encode(&NETWORK, &claims);
         // Field 15, three bytes.
         bytes.extend_from_slice(&[0x7a, 0x03, 1, 2, 3]);

@@ -8,10 +8,11 @@ use data_encoding::HEXLOWER;
 use ed25519_dalek::SigningKey;
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
+use sha2::{Digest, Sha256};
 use zmesh_proto::directory::admission::Attestation;
 use zmesh_proto::directory::{ByHand, Chain, Coordinate, Measure};
 use zmesh_proto::keys::{RelayKeys, SignerKey, vrf_prove};
-use zmesh_proto::wire::control::vote::{Ballot, Scope, Sighting, Vote, VoteMessage};
+use zmesh_proto::wire::control::vote::{Ballot, Proposal, Scope, Sighting, Vote, VoteMessage};
 use zmesh_proto::wire::control::{Genesis, GenesisTerms, LoadReport, Parameters, RelayFlags, Voter, VoterSet};
 use zmesh_proto::wire::descriptor::{ControlAddress, ControlCarrier, Descriptor, DescriptorInfo, Region, Terms};
 use zmesh_proto::wire::document::SignerId;
@@ -86,10 +87,35 @@ pub(crate) fn vectors() -> String {
         measure: Measure { capacity: 12_345, place },
         flags: RelayFlags::DIRECTORY,
     };
+    // The key of the first voter once more, in the form that proves.
+    let first_key = SigningKey::generate(&mut rng(0));
+    let asked = [b"zmesh voter secret v1\0".as_slice(), &genesis.network_id().0, &head.hash.0].concat();
+    let (secret_proof, secret) = vrf_prove(&first_key, &asked);
+    let committed = Sha256::new_with_prefix(b"zmesh commitment v1\0")
+        .chain_update(genesis.network_id().0)
+        .chain_update(head.hash.0)
+        .chain_update(keys[0].public())
+        .chain_update(&secret[..32])
+        .finalize()
+        .into();
+    let ballot = Vote::Ballot(Ballot { sightings: vec![sighting], ..Ballot::default() });
+    let place =
+        head.voters.place(&SignerId(keys[0].public())).and_then(|place| u8::try_from(place).ok()).expect("a voter");
+    let ballot_id =
+        VoteMessage::sign(&keys[0], scope, ballot.clone()).expect("a ballot").ballot_id().expect("its name");
+    let proposal = Proposal {
+        round: 0,
+        locked_round: None,
+        proof: [0; 80],
+        header: snapshot.document().signed().header().clone(),
+        ballots: vec![(place, ballot_id)],
+        secrets: vec![(place, secret_proof)],
+    };
     let votes = [
-        Vote::Commitment([1; 32]),
-        Vote::Reveal([2; 32]),
-        Vote::Ballot(Ballot { sightings: vec![sighting], ..Ballot::default() }),
+        Vote::Commitment(committed),
+        Vote::Reveal(secret_proof),
+        ballot,
+        Vote::Proposal(Box::new(proposal)),
         Vote::Prevote { round: 1, header },
         Vote::Prevote { round: 2, header: None },
         Vote::Precommit { round: 1, header },

@@ -45,6 +45,7 @@ pub struct DirectoryNode {
     pub(crate) describe: Option<Describe>,
     pub(crate) refresh: Duration,
     pub(crate) voter: Option<SignerKey>,
+    pub(crate) begins: bool,
 }
 
 impl std::fmt::Debug for DirectoryNode {
@@ -58,7 +59,8 @@ impl DirectoryNode {
     /// network.
     #[must_use]
     pub fn new(genesis: Genesis, control: Builder) -> Self {
-        Self { control, genesis, store: None, describe: None, refresh: Duration::from_secs(100), voter: None }
+        let refresh = Duration::from_secs(100);
+        Self { control, genesis, store: None, describe: None, refresh, voter: None, begins: false }
     }
 
     /// Where peers, descriptors and the newest document are kept over restarts.
@@ -76,10 +78,20 @@ impl DirectoryNode {
         self
     }
 
-    /// Has the node vote with this key, if the network's document names it as a voter's. It needs a store.
+    /// Has the node vote with this key, if the network's document names it as a voter's. It needs a store. With a store that remembers
+    /// no votes it sits out until a document follows that it cannot have voted on before; see [`DirectoryNode::begin_network`].
     #[must_use]
     pub fn voter(mut self, key: SignerKey) -> Self {
         self.voter = Some(key);
+        self
+    }
+
+    /// Says that the network begins now: no document was agreed on yet and this voter's key never voted, so that it may vote although
+    /// its store is empty. It changes nothing where the store holds votes or a document. To be said by people, at the first start of a
+    /// network's voters, and never by default: a voter whose store was deleted would vote twice.
+    #[must_use]
+    pub fn begin_network(mut self) -> Self {
+        self.begins = true;
         self
     }
 

@@ -51,7 +51,7 @@ pub(super) struct Driver {
 }
 
 pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartError> {
-    let DirectoryNode { control, genesis, store, describe, refresh, voter } = settings;
+    let DirectoryNode { control, genesis, store, describe, refresh, voter, begins } = settings;
     let network = genesis.network_id();
     if control.network != network {
         return Err(StartError::Setting("the control node is of another network than the genesis"));
@@ -80,7 +80,7 @@ pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartErr
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let control = control.start()?;
     let own = relay_id(&control.identity().0);
-    let votes = Votes::new(&genesis, held.as_ref(), voter, own, store.as_deref())?;
+    let votes = Votes::new(&genesis, held.as_ref(), voter, own, store.as_deref(), begins)?;
     let driver = Driver {
         control,
         votes,

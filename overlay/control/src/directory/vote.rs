@@ -44,6 +44,7 @@ impl Votes {
         key: Option<SignerKey>,
         own: RelayId,
         store: Option<&Store>,
+        begins: bool,
     ) -> Result<Self, StartError> {
         if key.is_some() && store.is_none() {
             return Err(StartError::Setting("a voter needs a store: without it, it may vote twice after a crash"));
@@ -52,7 +53,8 @@ impl Votes {
         let chain = held.map_or_else(|| Chain::from_genesis(genesis.clone()), |held| held.chain().clone());
         let memory = match &kept {
             Some(bytes) => Memory::Kept(bytes),
-            None if held.is_none() => Memory::Fresh,
+            None if held.is_none() && begins => Memory::Fresh,
+            // An empty store may be one that was deleted.
             None => Memory::Lost,
         };
         let (now, is_voter) = (clock::unix_millis(), key.is_some());
@@ -60,10 +62,15 @@ impl Votes {
         let voting = match Voting::new(chain.clone(), key, memory, now) {
             Ok(voting) => voting,
             Err(damaged) => {
-                tracing::warn!("this voter sits out until the next document: {damaged}");
+                tracing::warn!("what this voter voted cannot be read: {damaged}");
                 Voting::new(chain, spare, Memory::Lost, now).map_err(|_| StartError::Fault("no memory is damaged"))?
             }
         };
+        if is_voter && voting.sits_out() {
+            tracing::warn!(
+                "this voter does not know what it voted before: it sits out until later documents are there"
+            );
+        }
         let epoch = u64::from(genesis.terms().epoch_length);
         Ok(Self {
             voting,
@@ -101,8 +108,9 @@ impl Driver {
         }
         let own = transmits.iter().any(|transmit| transmit.topic == Topic::Votes);
         if own && !self.remember_votes() {
-            // Said and forgotten is worse than not said.
+            // Said and forgotten is worse than not said: neither now nor to whoever asks later.
             transmits.retain(|transmit| transmit.topic != Topic::Votes);
+            self.votes.voting.fall_silent(clock::unix_millis());
         }
         for transmit in transmits {
             match self.control.publish(transmit.topic, transmit.bytes) {
@@ -271,5 +279,67 @@ impl Driver {
         }
         self.settle();
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zmesh_proto::random::Generator;
+    use zmesh_proto::wire::control::{GenesisTerms, Parameters, Voter, VoterSet};
+    use zmesh_proto::wire::document::SignerId;
+
+    use super::*;
+
+    fn key() -> SignerKey {
+        SignerKey::generate(&mut Generator::new(&[7; 32]))
+    }
+
+    fn genesis() -> Genesis {
+        let voter = Voter { key: SignerId(key().public()), operator: "one".to_owned() };
+        Genesis::new(GenesisTerms {
+            name: "silence".to_owned(),
+            test_network: true,
+            epoch_length: 60,
+            epoch_zero: clock::unix_seconds(),
+            voters_per_operator: 1,
+            voters: VoterSet::new(vec![voter], 1).unwrap(),
+            parameters: Parameters::new(),
+        })
+        .unwrap()
+    }
+
+    fn sits_out(store: &Store, begins: bool) -> bool {
+        let votes = Votes::new(&genesis(), None, Some(key()), RelayId([0; 16]), Some(store), begins).unwrap();
+        votes.voting.sits_out()
+    }
+
+    #[test]
+    fn an_empty_store_is_no_license_to_vote() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        assert!(sits_out(&store, false), "it may have been deleted");
+        assert!(!sits_out(&store, true), "the network begins");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_license_to_vote() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        store.put_values([(MEMORY, Some(b"junk".as_slice()))]).unwrap();
+        assert!(sits_out(&store, true));
+    }
+
+    /// The document that the store held cannot be read any more, what the voter voted can.
+    #[test]
+    fn votes_on_a_document_that_is_not_there_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("store")).unwrap();
+        let network = genesis().network_id().0;
+        // Network, epoch and hash of the document before, as the memory has them.
+        let memory = [&[0x0a, 32][..], &network, &[0x10, 5, 0x1a, 32], &[9; 32]].concat();
+        store.put_values([(MEMORY, Some(memory.as_slice()))]).unwrap();
+        let votes = Votes::new(&genesis(), None, Some(key()), RelayId([0; 16]), Some(&store), true).unwrap();
+        assert!(votes.voting.sits_out());
+        assert_eq!(votes.voting.memory(), memory);
     }
 }

@@ -89,7 +89,7 @@ pub async fn start(
         node = node.store(store);
     }
     if votes {
-        node = node.voter(keys.signer());
+        node = node.voter(keys.signer()).begin_network();
     }
     let handle = node.start().unwrap();
     let mut listening = handle.listening();

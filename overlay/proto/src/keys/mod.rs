@@ -24,6 +24,7 @@ use zmesh_sphinx::{OnionSecret, RelayId};
 pub use backup::{BackupError, PASSPHRASE_MIN};
 pub use onion::{EPOCH_SECONDS, OVERLAP_SECONDS, OnionKeys, SCHEDULE_MAX, epoch_at};
 pub use signer::SignerKey;
+pub(crate) use signer::secret_of;
 pub use vrf::{VRF_PROOF_LEN, VrfOutput, vrf_prove, vrf_verify};
 
 use crate::wire::codec::armour::{self, ArmourError, Label};

@@ -56,13 +56,12 @@ impl SignerKey {
         super::vrf_prove(&self.0, input)
     }
 
-    /// A secret that belongs to a message and that only this key can make: the same one whenever it is asked for.
+    /// The one secret that this key has for a message, with the proof that it is this one: the same whenever it is asked for.
     #[must_use]
-    pub(crate) fn secret_for(&self, message: &[u8]) -> [u8; 32] {
-        let (_, output) = self.vrf_prove(&[SECRET_CONTEXT, message].concat());
-        let mut secret = [0; 32];
-        secret.copy_from_slice(&output[..32]);
-        secret
+    pub(crate) fn secret_for(&self, message: &[u8]) -> (Zeroizing<[u8; VRF_PROOF_LEN]>, Zeroizing<[u8; 32]>) {
+        let (proof, output) = self.vrf_prove(&[SECRET_CONTEXT, message].concat());
+        let (proof, output) = (Zeroizing::new(proof), Zeroizing::new(output));
+        (proof, Zeroizing::new(first_half(&output)))
     }
 
     /// The key file, as text armour.
@@ -95,6 +94,18 @@ impl SignerKey {
         }
         Ok(Self(SigningKey::from_bytes(&seed)))
     }
+}
+
+/// The secret that a key has for a message, if this proves it. There is one for each key and message, whatever the proof.
+#[must_use]
+pub(crate) fn secret_of(public: &[u8; 32], message: &[u8], proof: &[u8; VRF_PROOF_LEN]) -> Option<[u8; 32]> {
+    super::vrf_verify(public, &[SECRET_CONTEXT, message].concat(), proof).map(|output| first_half(&output))
+}
+
+fn first_half(output: &VrfOutput) -> [u8; 32] {
+    let mut half = [0; 32];
+    half.copy_from_slice(&output[..32]);
+    half
 }
 
 impl fmt::Debug for SignerKey {

@@ -3,14 +3,16 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use sha2::{Digest, Sha256};
+
 use super::fair;
 use super::lottery;
 use super::rounds::{Action, Rounds};
 use super::timing::Timing;
-use super::value::{Arrived, Check, Context, Gathered, Said, Value};
+use super::value::{Arrived, Check, Context, Gathered, Opened, Said, Value};
 use crate::directory::Head;
 use crate::keys::{VRF_PROOF_LEN, VrfOutput};
-use crate::wire::control::vote::{Evidence, Proposal, Scope, Vote, VoteKind, VoteMessage, commitment};
+use crate::wire::control::vote::{Evidence, Proposal, Scope, Vote, VoteKind, VoteMessage, write_placed};
 use crate::wire::control::{Certificate, Genesis, Header, HeaderHash, Reason, SignedHeader, Verdict};
 use crate::wire::document::SignerId;
 
@@ -30,6 +32,19 @@ impl Ticket {
     }
 }
 
+/// What a proposed document is said to be made of: a header together with the ballots and secrets. Somebody else may name others for the
+/// same header, so that one being unsound says nothing about the other.
+type Making = [u8; 32];
+
+fn making(proposal: &Proposal) -> Making {
+    Sha256::new_with_prefix(proposal.header.hash().0)
+        .chain_update([u8::try_from(proposal.ballots.len()).unwrap_or(u8::MAX)])
+        .chain_update(write_placed(&proposal.ballots))
+        .chain_update(write_placed(&proposal.secrets))
+        .finalize()
+        .into()
+}
+
 pub(super) struct Instance {
     pub(super) context: Context,
     pub(super) timing: Timing,
@@ -37,16 +52,18 @@ pub(super) struct Instance {
     pub(super) proposals: BTreeMap<u32, BTreeMap<u8, Ticket>>,
     pub(super) rounds: Rounds,
     values: BTreeMap<HeaderHash, Value>,
-    unsound: BTreeSet<HeaderHash>,
+    sound: BTreeSet<Making>,
+    unsound: BTreeSet<Making>,
     /// What was accepted, so that copies cost a hash.
     ids: BTreeSet<[u8; 32]>,
     convicted: BTreeSet<(u8, VoteKind, u32)>,
     /// The node came too late to judge what came when.
-    came_late: bool,
+    pub(super) came_late: bool,
 }
 
 impl Instance {
-    pub(super) fn new(genesis: &Genesis, head: &Head, now: u64) -> Self {
+    /// `joins` says that others may have begun before: not so where this node decided the document before by itself.
+    pub(super) fn new(genesis: &Genesis, head: &Head, now: u64, joins: bool) -> Self {
         let timing = Timing::after(genesis, head.epoch, now);
         let scope = Scope { network: genesis.network_id(), previous_epoch: head.epoch, previous: head.hash };
         Self {
@@ -55,10 +72,11 @@ impl Instance {
             proposals: BTreeMap::new(),
             rounds: Rounds::new(head.voters.quorum(), head.voters.tolerated()),
             values: BTreeMap::new(),
+            sound: BTreeSet::new(),
             unsound: BTreeSet::new(),
             ids: BTreeSet::new(),
             convicted: BTreeSet::new(),
-            came_late: now > timing.commit() + timing.margin(),
+            came_late: joins && timing.is_late(genesis, head.epoch),
             context: Context { genesis: genesis.clone(), head: head.clone(), scope },
         }
     }
@@ -80,7 +98,7 @@ impl Instance {
     pub(super) fn vote_of(&self, place: u8, kind: VoteKind, round: u32) -> Option<&VoteMessage> {
         match kind {
             VoteKind::Commitment => self.gathered.commitments.get(&place).map(|arrived| &arrived.message),
-            VoteKind::Reveal => self.gathered.reveals.get(&place).map(|arrived| &arrived.message),
+            VoteKind::Reveal => self.gathered.reveals.get(&place).map(|opened| &opened.arrived.message),
             VoteKind::Ballot => self.gathered.ballots.get(&place)?.first().map(|arrived| &arrived.message),
             VoteKind::Proposal => self.proposals.get(&round)?.get(&place).map(|ticket| &ticket.message),
             VoteKind::Prevote => self.rounds.prevotes(round)?.get(place),
@@ -102,13 +120,15 @@ impl Instance {
             return (Verdict::Ignore(Reason::Early), None);
         }
         let known = self.votes_of(place, kind, round);
-        if known.iter().any(|known| known.vote() == message.vote()) {
+        // The same words signed in another way are the same vote. Other words are another vote, even if they mean the same: somebody may
+        // have counted them, and whoever looks for them by their hash has to find them.
+        if known.iter().any(|known| known.says_the_same(&message)) {
             return (Verdict::Ignore(Reason::Duplicate), None);
         }
         let first = known.first().copied().cloned();
         // Ballots and votes that contradict others of their voter are kept, some of them: others may have counted them.
         let room = match kind {
-            VoteKind::Ballot => known.len() < 2,
+            VoteKind::Ballot => self.has_room_for(place, &message, &known),
             VoteKind::Prevote | VoteKind::Precommit => true,
             _ => first.is_none(),
         };
@@ -136,11 +156,7 @@ impl Instance {
         let vote = evidence.votes().0.vote();
         let (kind, round) = (vote.kind(), vote.round());
         let Some(place) = self.place(&evidence.voter()) else { return false };
-        let new = self.convicted.insert((place, kind, round));
-        if new && kind == VoteKind::Commitment {
-            self.gathered.two_faced.insert(place, evidence.encode());
-        }
-        new
+        self.convicted.insert((place, kind, round))
     }
 
     /// All votes of a voter, of a kind and round, that are kept.
@@ -159,6 +175,53 @@ impl Instance {
         }
     }
 
+    /// Two ballots of a voter are kept, and besides them those of which a document is made that voters may be locked on.
+    fn has_room_for(&self, place: u8, ballot: &VoteMessage, known: &[&VoteMessage]) -> bool {
+        let binds = |ballot: &VoteMessage| ballot.ballot_id().is_some_and(|id| self.binds(place, &id));
+        known.len() < 2 || binds(ballot) || known.iter().filter(|known| !binds(known)).count() < 2
+    }
+
+    fn binds(&self, place: u8, ballot: &[u8; 32]) -> bool {
+        self.binding().values().any(|proposal| proposal.ballots.binary_search(&(place, *ballot)).is_ok())
+    }
+
+    /// The latest proposal of each voter whose document more voters prevoted than may lie: somebody honest has all that it is made of.
+    /// Not all of these need say the truth about that, but those of honest voters do.
+    fn binding(&self) -> BTreeMap<u8, &Proposal> {
+        let all = self.proposals.values().flatten().map(|(place, ticket)| (*place, ticket.proposal()));
+        all.filter(|(_, proposal)| self.rounds.is_backed(&proposal.header.hash())).collect()
+    }
+
+    /// Ballots that are not here, of a document that voters may be locked on: by what one voter says, another one in each round.
+    pub(super) fn missing_ballots(&self, max: usize) -> Vec<(u8, [u8; 32])> {
+        let lists: Vec<Vec<(u8, [u8; 32])>> = self
+            .binding()
+            .into_values()
+            .filter(|proposal| !self.values.contains_key(&proposal.header.hash()))
+            .map(|proposal| {
+                let all = proposal.ballots.iter().copied();
+                all.filter(|(place, id)| self.gathered.ballot_message(*place, id).is_none()).take(max).collect()
+            })
+            .filter(|missing: &Vec<_>| !missing.is_empty())
+            .collect();
+        let turn = usize::try_from(self.rounds.round()).unwrap_or(0) % lists.len().max(1);
+        lists.into_iter().nth(turn).unwrap_or_default()
+    }
+
+    /// Forgets ballots of a voter that were kept besides two because of a proposal that is no more.
+    fn forget_ballots(&mut self, place: u8) {
+        let Some(all) = self.gathered.ballots.get(&place).filter(|all| all.len() > 2) else { return };
+        let useless = all.iter().skip(2).map(|arrived| &arrived.message);
+        let useless: BTreeSet<[u8; 32]> = useless
+            .filter(|message| message.ballot_id().is_none_or(|id| !self.binds(place, &id)))
+            .map(VoteMessage::id)
+            .collect();
+        if let Some(all) = self.gathered.ballots.get_mut(&place) {
+            all.retain(|arrived| !useless.contains(&arrived.message.id()));
+        }
+        self.ids.retain(|id| !useless.contains(id));
+    }
+
     fn store(&mut self, place: u8, message: VoteMessage, now: u64) -> Verdict {
         let voter = message.voter();
         let arrived = |message| Arrived { message, at: now };
@@ -166,17 +229,17 @@ impl Instance {
             Vote::Commitment(_) => {
                 self.gathered.commitments.insert(place, arrived(message));
             }
-            Vote::Reveal(secret) => {
-                let Some(committed) = self.gathered.commitment(place) else {
-                    return Verdict::Ignore(Reason::Unrelated);
+            Vote::Reveal(proof) => {
+                let Some(secret) = self.context.prove(place, &proof) else {
+                    // Whoever passed it on could have known.
+                    return Verdict::Reject(Reason::AgainstRules);
                 };
-                if commitment(&self.context.scope, &voter, &secret) != committed {
-                    // Another voter may have been told of another commitment: nobody but this voter is to blame.
-                    return Verdict::Ignore(Reason::AgainstRules);
-                }
-                self.gathered.reveals.insert(place, arrived(message));
+                self.gathered.reveals.insert(place, Opened { arrived: arrived(message), proof, secret });
             }
-            Vote::Ballot(_) => self.gathered.ballots.entry(place).or_default().push(arrived(message)),
+            Vote::Ballot(_) => {
+                self.gathered.ballots.entry(place).or_default().push(arrived(message));
+                self.forget_ballots(place);
+            }
             Vote::Proposal(proposal) => {
                 let randomness = &self.context.head.randomness;
                 let round = proposal.round;
@@ -220,7 +283,14 @@ impl Instance {
     }
 
     fn ticket(&self, hash: &HeaderHash) -> Option<&Ticket> {
-        self.proposals.values().flat_map(BTreeMap::values).find(|ticket| ticket.proposal().header.hash() == *hash)
+        self.tickets(hash).next()
+    }
+
+    fn tickets(&self, hash: &HeaderHash) -> impl Iterator<Item = &Ticket> {
+        self.proposals
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter(move |ticket| ticket.proposal().header.hash() == *hash)
     }
 
     pub(super) fn value(&self, hash: &HeaderHash) -> Option<&Value> {
@@ -231,23 +301,34 @@ impl Instance {
         self.values.remove(hash)
     }
 
-    /// Looks at a proposed document once more, if it was not found sound or unsound before. Whether it is sound.
+    /// Looks once more whether a document is sound, by whatever a proposal says that it is made of.
     pub(super) fn learn(&mut self, hash: &HeaderHash) -> bool {
         if self.values.contains_key(hash) {
             return true;
         }
-        if self.unsound.contains(hash) {
+        let proposals: Vec<Proposal> = self.tickets(hash).map(|ticket| ticket.proposal().clone()).collect();
+        proposals.iter().any(|proposal| self.weigh(proposal))
+    }
+
+    /// Whether a document is sound by what this proposal says that it is made of; looked at once more if that was not found out before.
+    fn weigh(&mut self, proposal: &Proposal) -> bool {
+        let making = making(proposal);
+        if self.sound.contains(&making) {
+            return true;
+        }
+        if self.unsound.contains(&making) {
             return false;
         }
-        let Some(proposal) = self.ticket(hash).map(|ticket| ticket.proposal().clone()) else { return false };
-        match self.context.check(&proposal, &self.gathered) {
+        match self.context.check(proposal, &self.gathered) {
             Check::Sound(relays) => {
-                self.values.insert(*hash, Value { proposal, relays });
+                self.sound.insert(making);
+                let proposal = proposal.clone();
+                self.values.entry(proposal.header.hash()).or_insert(Value { proposal, relays });
                 true
             }
             Check::Missing => false,
             Check::Unsound => {
-                self.unsound.insert(*hash);
+                self.unsound.insert(making);
                 false
             }
         }
@@ -297,12 +378,19 @@ impl Instance {
         for ticket in self.candidates(round) {
             let proposal = ticket.proposal();
             let hash = proposal.header.hash();
-            if !self.rounds.may_prevote(&hash, proposal.locked_round) || !self.learn(&hash) {
+            if !self.rounds.may_prevote(&hash, proposal.locked_round) {
                 continue;
             }
             let own_lock = self.rounds.locked().is_some_and(|(_, locked)| locked == hash);
-            let bound = proposal.locked_round.is_some() || own_lock || self.came_late;
-            if bound || fair::is_fair(&self.context, &self.timing, &self.gathered, proposal, now) {
+            let good = if proposal.locked_round.is_some() || own_lock {
+                self.learn(&hash)
+            } else {
+                // Fair or not is what this proposal names, so this has to be what the document is made of.
+                fair::epoch_fits(&self.context, proposal, now)
+                    && (self.came_late || fair::is_fair(&self.context, &self.timing, &self.gathered, proposal))
+                    && self.weigh(proposal)
+            };
+            if good {
                 return Some(hash);
             }
         }
@@ -328,9 +416,10 @@ impl Instance {
             return Some(Proposal { round, locked_round: Some(locked), proof, ..value.proposal.clone() });
         }
         let ballots = fair::ballots(&self.gathered);
-        let secrets = fair::secrets(&self.timing, &self.gathered, round);
+        let secrets = fair::secrets(&self.timing, &self.gathered, round, self.came_late);
         let (header, relays) = self.context.compose(said, &ballots, &secrets, &self.gathered)?;
         let proposal = Proposal { round, locked_round: None, proof, header, ballots, secrets };
+        self.sound.insert(making(&proposal));
         self.values.insert(proposal.header.hash(), Value { proposal: proposal.clone(), relays });
         Some(proposal)
     }

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use zeroize::Zeroizing;
+
 use super::instance::Instance;
 use super::lottery;
-use super::memory::{self, Memory, MemoryError};
+use super::memory::{self, Kept, Memory, MemoryError};
 use super::rounds::{Action, Step};
 use super::sync;
-use super::timing::epoch_for;
+use super::timing::{epoch_for, latest_epoch};
 use super::value::Said;
 use crate::directory::{Chain, ChainError, Fork};
-use crate::keys::SignerKey;
+use crate::keys::{SignerKey, VRF_PROOF_LEN};
 use crate::wire::control::vote::{Ballot, Evidence, Vote, VoteKind, VoteMessage, commitment};
 use crate::wire::control::{
     EpochDocument, FormError, HeaderHash, Reason, RelayEntry, SignedHeader, Topic, Verdict, VoterSet,
@@ -72,8 +74,11 @@ pub struct Voting {
     pub(super) instance: Instance,
     /// Votes that this node cast in the instance.
     pub(super) cast: Vec<VoteMessage>,
-    /// It does not know what it voted before: it sits this instance out.
-    pub(super) abstains: bool,
+    /// It does not know what it voted before: it sits out until a document of a later epoch than this is there.
+    pub(super) abstains: Option<u64>,
+    /// What it remembers of an instance that its chain has not reached: it sits out until then. With the bytes, which stay what is to
+    /// be stored.
+    pub(super) kept: Option<(Kept, Vec<u8>)>,
     pub(super) timers: BTreeSet<(u64, Timer)>,
     /// In this round it may propose now.
     pub(super) due: Option<u32>,
@@ -92,11 +97,21 @@ impl Voting {
     /// # Errors
     /// The memory is damaged.
     pub fn new(chain: Chain, key: Option<SignerKey>, memory: Memory<'_>, now: u64) -> Result<Self, MemoryError> {
-        let instance = Instance::new(chain.genesis(), chain.head(), now);
+        let instance = Instance::new(chain.genesis(), chain.head(), now, true);
+        let latest = latest_epoch(chain.genesis(), now);
+        let (kept, abstains) = match memory {
+            Memory::Fresh => (None, None),
+            Memory::Lost => (None, Some(latest)),
+            Memory::Kept(bytes) => match memory::read(bytes)? {
+                kept if kept.lost || kept.scope.network != instance.scope().network => (None, Some(latest)),
+                kept => (Some((kept, bytes.to_vec())), None),
+            },
+        };
         let mut voting = Self {
             key,
             ballot: Ballot::default(),
-            abstains: matches!(memory, Memory::Lost),
+            abstains,
+            kept,
             cast: Vec::new(),
             timers: BTreeSet::new(),
             due: None,
@@ -109,17 +124,45 @@ impl Voting {
             instance,
             chain,
         };
-        if let Memory::Kept(bytes) = memory {
-            let kept = memory::read(bytes)?;
-            if kept.scope == voting.instance.scope() {
-                voting.instance.rounds.restore(kept.round, kept.locked, kept.valid);
-                for message in kept.cast {
-                    voting.instance.accept(message.clone(), now, false);
-                    voting.cast.push(message);
-                }
-            }
-        }
+        voting.recall(now);
         Ok(voting)
+    }
+
+    /// Takes up what it remembers, if that is of this instance. What it remembers of an earlier one is over: had it voted in this one, it
+    /// would remember that instead. What it remembers of a later one, or of another past, waits for its chain to get there.
+    fn recall(&mut self, now: u64) {
+        let ours = self.instance.scope();
+        let Some((kept, bytes)) = self.kept.take() else { return };
+        if kept.scope == ours {
+            self.instance.rounds.restore(kept.round, kept.locked, kept.valid);
+            for message in kept.cast {
+                self.instance.accept(message.clone(), now, false);
+                self.cast.push(message);
+            }
+        } else if kept.scope.previous_epoch >= ours.previous_epoch {
+            self.kept = Some((kept, bytes));
+        }
+    }
+
+    /// Whether this node casts no votes for now, because it does not know what it voted before.
+    #[must_use]
+    pub fn sits_out(&self) -> bool {
+        self.abstains.is_some() || self.kept.is_some()
+    }
+
+    /// To be called instead of publishing, when [`Voting::memory`] could not be stored: what this node was about to say is not said, to
+    /// nobody, and it sits out as one whose memory is [`Memory::Lost`].
+    pub fn fall_silent(&mut self, now: u64) {
+        self.transmits.retain(|transmit| transmit.topic != Topic::Votes);
+        self.abstains = Some(latest_epoch(self.chain.genesis(), now));
+        self.begin_instance(now, true);
+    }
+
+    fn begin_instance(&mut self, now: u64, joins: bool) {
+        self.instance = Instance::new(self.chain.genesis(), self.chain.head(), now, joins);
+        self.cast.clear();
+        self.timers.clear();
+        (self.due, self.decided) = (None, None);
     }
 
     /// What this node would say of the relays, if it votes: used for the next ballot. Call it as often as the view changes.
@@ -154,8 +197,11 @@ impl Voting {
     /// What must survive a crash: store it before publishing what [`Voting::poll_transmit`] gives.
     #[must_use]
     pub fn memory(&self) -> Vec<u8> {
-        let rounds = &self.instance.rounds;
-        memory::write(&self.instance.scope(), rounds.round(), rounds.locked(), rounds.valid(), &self.cast)
+        if let Some((_, bytes)) = &self.kept {
+            return bytes.clone();
+        }
+        let (rounds, lost) = (&self.instance.rounds, self.abstains.is_some());
+        memory::write(&self.instance.scope(), rounds.round(), rounds.locked(), rounds.valid(), &self.cast, lost)
     }
 
     /// Takes a message that a neighbour published on a topic, and says whether it is passed on.
@@ -258,31 +304,35 @@ impl Voting {
         let timing = self.instance.timing;
         let scope = self.instance.scope();
         if now >= timing.commit() && self.can_cast(VoteKind::Commitment, 0) {
-            let (voter, secret) = self.secret();
+            let (voter, _, secret) = self.secret();
             self.cast(Vote::Commitment(commitment(&scope, &voter, &secret)), now);
         }
         if now >= timing.reveal() && self.can_cast(VoteKind::Reveal, 0) {
-            let (_, secret) = self.secret();
-            self.cast(Vote::Reveal(secret), now);
+            let (_, proof, _) = self.secret();
+            self.cast(Vote::Reveal(*proof), now);
         }
         if now >= timing.reveal() && self.can_cast(VoteKind::Ballot, 0) {
             self.cast(Vote::Ballot(self.ballot.clone()), now);
         }
-        if now >= timing.propose() && !self.instance.rounds.has_begun() {
+        // Who came late joins in as soon as somebody honest has begun.
+        let rounds = &self.instance.rounds;
+        let joins = self.instance.came_late && rounds.others_began();
+        if (now >= timing.propose() || joins) && !rounds.has_begun() {
             let action = self.instance.rounds.begin();
             self.act(action, now);
         }
     }
 
-    /// This node's secret of the instance. It is a function of the key, so that a restart does not forget it.
-    fn secret(&self) -> (SignerId, [u8; 32]) {
-        let scope = self.instance.scope();
+    /// This node's secret of the instance, and its proof. It is a function of the key: a restart does not forget it, and nobody can choose
+    /// another.
+    fn secret(&self) -> (SignerId, Zeroizing<[u8; VRF_PROOF_LEN]>, Zeroizing<[u8; 32]>) {
         let key = self.key.as_ref().expect("asked of voters only");
-        (SignerId(key.public()), key.secret_for(&[scope.network.0, scope.previous.0].concat()))
+        let (proof, secret) = key.secret_for(&self.instance.context.secret_input());
+        (SignerId(key.public()), proof, secret)
     }
 
     fn me(&self) -> Option<u8> {
-        let key = self.key.as_ref().filter(|_| !self.abstains)?;
+        let key = self.key.as_ref().filter(|_| !self.sits_out())?;
         self.instance.place(&SignerId(key.public()))
     }
 
@@ -378,11 +428,12 @@ impl Voting {
         self.instance.learn(&hash);
         let Some(signed) = self.instance.certify(round, &hash) else { return false };
         let relays = self.instance.take_value(&hash).map(|value| value.relays);
-        self.conclude(signed, relays, now);
+        self.conclude(signed, relays, now, false);
         true
     }
 
-    pub(super) fn conclude(&mut self, signed: SignedHeader, relays: Option<Vec<RelayEntry>>, now: u64) {
+    /// Moves on to the next instance; `joins` says that others may have done so before.
+    pub(super) fn conclude(&mut self, signed: SignedHeader, relays: Option<Vec<RelayEntry>>, now: u64, joins: bool) {
         let voters = self.chain.head().voters.clone();
         if self.chain.advance(&signed).is_err() {
             // What this node counted itself is sound, and what came from others was verified.
@@ -397,12 +448,11 @@ impl Voting {
             None => Event::Wanted(signed.header().hash()),
         });
         self.last = Some((signed, voters));
-        self.instance = Instance::new(self.chain.genesis(), self.chain.head(), now);
-        self.behind = self.chain.head().epoch;
-        self.cast.clear();
-        self.timers.clear();
-        self.abstains = false;
-        (self.due, self.decided) = (None, None);
+        self.begin_instance(now, joins);
+        let epoch = self.chain.head().epoch;
+        self.behind = epoch;
+        self.abstains = self.abstains.filter(|latest| epoch <= *latest);
+        self.recall(now);
     }
 }
 

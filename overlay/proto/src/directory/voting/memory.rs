@@ -13,11 +13,12 @@ const MEMORY_MAX: usize = 16 << 20;
 /// What a voter knows of its own past when it starts.
 #[derive(Clone, Copy, Debug)]
 pub enum Memory<'a> {
-    /// Its key never voted.
+    /// Its key never voted in this network. Say this only of a key that is new, or of a network that begins.
     Fresh,
     /// The bytes that it stored last ([`Voting::memory`](super::Voting::memory)).
     Kept(&'a [u8]),
-    /// It voted, and lost what it stored: it sits out until the next document, lest it vote twice.
+    /// It may have voted, and what it stored is gone: it sits out until a document follows that nobody can have voted on before it
+    /// started, lest it vote twice.
     Lost,
 }
 
@@ -26,12 +27,15 @@ pub enum Memory<'a> {
 #[error("the voter's memory is damaged: {0}")]
 pub struct MemoryError(#[from] FormError);
 
+#[derive(Clone)]
 pub(super) struct Kept {
     pub(super) scope: Scope,
     pub(super) round: u32,
     pub(super) locked: Option<(u32, HeaderHash)>,
     pub(super) valid: Option<(u32, HeaderHash)>,
     pub(super) cast: Vec<VoteMessage>,
+    /// It was written by a node that itself did not know what it had voted.
+    pub(super) lost: bool,
 }
 
 pub(super) fn write(
@@ -40,6 +44,7 @@ pub(super) fn write(
     locked: Option<(u32, HeaderHash)>,
     valid: Option<(u32, HeaderHash)>,
     cast: &[VoteMessage],
+    lost: bool,
 ) -> Vec<u8> {
     let lock =
         |lock: Option<(u32, HeaderHash)>| lock.map(|(round, hash)| schema::Lock { round, header: hash.0.to_vec() });
@@ -51,6 +56,7 @@ pub(super) fn write(
         locked: lock(locked),
         valid: lock(valid),
         cast: cast.iter().map(|message| message.as_bytes().to_vec()).collect(),
+        lost,
     }
     .encode_to_vec()
 }
@@ -70,6 +76,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Kept, FormError> {
         locked: lock(message.locked)?,
         valid: lock(message.valid)?,
         cast: message.cast.iter().map(|bytes| VoteMessage::decode(bytes)).collect::<Result<_, _>>()?,
+        lost: message.lost,
     })
 }
 
@@ -98,5 +105,7 @@ mod schema {
         pub(super) valid: Option<Lock>,
         #[prost(bytes = "vec", repeated, tag = "7")]
         pub(super) cast: Vec<Vec<u8>>,
+        #[prost(bool, tag = "8")]
+        pub(super) lost: bool,
     }
 }

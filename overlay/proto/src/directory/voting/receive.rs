@@ -74,7 +74,7 @@ impl Voting {
         match self.chain.verify(&signed) {
             Ok(()) => {
                 let relays = self.instance.value(&signed.header().hash()).map(|value| value.relays.clone());
-                self.conclude(signed, relays, now);
+                self.conclude(signed, relays, now, true);
                 Verdict::Accept
             }
             Err(ChainError::NotNewer { .. }) => {

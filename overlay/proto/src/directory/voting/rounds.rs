@@ -38,7 +38,8 @@ pub(super) enum Action {
 
 /// How many different votes of one voter are kept. One that says two things counts for both: others may have locked on a document by
 /// the vote that this node saw second, and only by counting it this node can follow them. It takes a third of the voters to make
-/// two values win so.
+/// two values win so. A vote for what more voters than may lie are for always has room: somebody may be locked by it, and whoever
+/// filled the places with other votes before could otherwise hide it from this node for ever.
 const VARIANTS_MAX: usize = 4;
 
 /// What the votes of a kind and round were for.
@@ -61,9 +62,10 @@ impl Tally {
     }
 
     /// Whether it was new and there was room.
-    fn add(&mut self, place: u8, value: Option<HeaderHash>, message: VoteMessage) -> bool {
+    fn add(&mut self, place: u8, value: Option<HeaderHash>, message: VoteMessage, tolerated: usize) -> bool {
+        let backed = self.count(value) > tolerated;
         let votes = self.0.entry(place).or_default();
-        let room = votes.len() < VARIANTS_MAX && votes.iter().all(|(voted, _)| *voted != value);
+        let room = (votes.len() < VARIANTS_MAX || backed) && votes.iter().all(|(voted, _)| *voted != value);
         if room {
             votes.push((value, message));
         }
@@ -162,7 +164,7 @@ impl Rounds {
         value: Option<HeaderHash>,
         message: VoteMessage,
     ) -> bool {
-        self.prevotes.entry(round).or_default().add(place, value, message)
+        self.prevotes.entry(round).or_default().add(place, value, message, self.tolerated)
     }
 
     /// Adds a precommit; whether it was new and there was room.
@@ -173,7 +175,7 @@ impl Rounds {
         value: Option<HeaderHash>,
         message: VoteMessage,
     ) -> bool {
-        self.precommits.entry(round).or_default().add(place, value, message)
+        self.precommits.entry(round).or_default().add(place, value, message, self.tolerated)
     }
 
     pub(super) fn add_proposer(&mut self, round: u32, place: u8) {
@@ -183,6 +185,16 @@ impl Rounds {
     /// Whether enough voters prevoted a value in a round.
     pub(super) fn has_polka(&self, round: u32, value: &HeaderHash) -> bool {
         self.prevotes.get(&round).is_some_and(|tally| tally.count(Some(*value)) >= self.quorum)
+    }
+
+    /// Whether more voters than may lie prevoted a value in one round: somebody honest found it sound.
+    pub(super) fn is_backed(&self, value: &HeaderHash) -> bool {
+        self.prevotes.values().any(|tally| tally.count(Some(*value)) > self.tolerated)
+    }
+
+    /// Whether more voters than may lie are in rounds already.
+    pub(super) fn others_began(&self) -> bool {
+        self.crowded_from(self.round).is_some()
     }
 
     /// Begins the first round, or the one that was restored.
@@ -252,7 +264,7 @@ impl Rounds {
             return None;
         }
         // Line 55: more voters than may lie are in a later round.
-        if let Some(round) = self.later_round() {
+        if let Some(round) = self.crowded_from(self.round + 1) {
             return Some(self.start(round));
         }
         let round = self.round;
@@ -295,11 +307,12 @@ impl Rounds {
         None
     }
 
-    fn later_round(&self) -> Option<u32> {
+    /// The latest round from `first` on in which more voters are than may lie.
+    fn crowded_from(&self, first: u32) -> Option<u32> {
         let rounds: BTreeSet<u32> = [&self.prevotes, &self.precommits]
             .into_iter()
-            .flat_map(|tallies| tallies.range(self.round + 1..).map(|(round, _)| *round))
-            .chain(self.ahead.range(self.round + 1..).map(|(round, _)| *round))
+            .flat_map(|tallies| tallies.range(first..).map(|(round, _)| *round))
+            .chain(self.ahead.range(first..).map(|(round, _)| *round))
             .collect();
         rounds.into_iter().rev().find(|round| {
             let voted = |tallies: &BTreeMap<u32, Tally>| {

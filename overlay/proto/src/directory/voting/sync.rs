@@ -5,12 +5,14 @@ use prost::Message as _;
 use super::instance::Instance;
 use super::machine::Transmit;
 use crate::wire::control::canonical::{self, FormError, array};
-use crate::wire::control::vote::{Scope, VoteKind, VoteMessage};
+use crate::wire::control::vote::{Scope, VoteKind, VoteMessage, read_placed, write_placed};
 use crate::wire::control::{HeaderHash, SignedHeader, Topic};
 use crate::wire::document::NetworkId;
 
 /// Largest question, in bytes.
-pub const HAVE_MAX: usize = 256;
+pub const HAVE_MAX: usize = 768;
+/// How many ballots are asked for by their names at once.
+const NAMED_MAX: usize = 16;
 /// How many bytes an answer has at most, a last message excepted: who lacks more asks again.
 const ANSWER_MAX: usize = 512 * 1024;
 
@@ -36,7 +38,7 @@ pub(super) fn have(instance: &Instance) -> Vec<u8> {
         prevotes: bits(VoteKind::Prevote),
         precommits: bits(VoteKind::Precommit),
         both_ballots: both.fold(0u64, |all, place| all | 1 << place),
-        two_faced: instance.gathered.two_faced.keys().fold(0u64, |all, place| all | 1 << place),
+        missing: write_placed(&instance.missing_ballots(NAMED_MAX)),
     }
     .encode_to_vec()
 }
@@ -62,10 +64,8 @@ pub(super) fn answer(
             .into_iter()
             .collect());
     }
+    let named: Vec<(u8, [u8; 32])> = read_placed(&have.missing)?;
     let mut out = Answer { instance, messages: Vec::new(), len: 0 };
-    for (_, proof) in instance.gathered.two_faced.iter().filter(|(place, _)| have.two_faced & 1 << **place == 0) {
-        out.messages.push(Transmit { topic: Topic::Proofs, bytes: proof.clone() });
-    }
     out.add(VoteKind::Commitment, 0, have.commitments);
     out.add(VoteKind::Reveal, 0, have.reveals);
     let rounds = &instance.rounds;
@@ -78,6 +78,8 @@ pub(super) fn answer(
     for round in others.into_iter().filter(|round| *round != have.round) {
         out.round(round, [0; 3]);
     }
+    let named = named.iter().filter_map(|(place, id)| instance.gathered.ballot_message(*place, id));
+    named.for_each(|message| out.push(message));
     out.add(VoteKind::Ballot, 0, have.ballots);
     out.second_ballots(have.both_ballots);
     Ok(out.messages)
@@ -153,8 +155,8 @@ mod schema {
         /// Voters of whom it has two ballots.
         #[prost(fixed64, tag = "11")]
         pub(super) both_ballots: u64,
-        /// Voters who committed to two secrets, as it knows.
-        #[prost(fixed64, tag = "12")]
-        pub(super) two_faced: u64,
+        /// Ballots that it needs and has not: a place and the name of each, ascending.
+        #[prost(bytes = "vec", tag = "12")]
+        pub(super) missing: Vec<u8>,
     }
 }

@@ -11,13 +11,19 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// The instance that follows a document of `epoch`: it starts with that epoch, or now if that is over already.
+    /// The instance that follows a document of `epoch`: it starts with that epoch. Where that is over for more than a margin, it
+    /// starts a margin ago, so that every step has its time in it too, and nodes that begin almost at once differ by no more than that.
     #[must_use]
     pub fn after(genesis: &Genesis, epoch: u64, now: u64) -> Self {
         let length = u64::from(genesis.terms().epoch_length) * 1_000;
-        let begin = genesis.epoch_start(epoch).saturating_mul(1_000);
-        let late = now >= begin.saturating_add(length);
-        Self { start: if late { now } else { begin }, length }
+        let start = genesis.epoch_start(epoch).saturating_mul(1_000);
+        let regular = Self { start, length };
+        Self { start: start.max(now.saturating_sub(regular.margin())), length }
+    }
+
+    /// Whether this is later than the epoch asks for.
+    pub(super) fn is_late(self, genesis: &Genesis, epoch: u64) -> bool {
+        self.start > genesis.epoch_start(epoch).saturating_mul(1_000)
     }
 
     fn step(self) -> u64 {
@@ -30,7 +36,7 @@ impl Timing {
         self.start
     }
 
-    /// When they open their commitments and cast ballots. A commitment that comes later does not count.
+    /// When they open their secrets and cast ballots. Of whom no commitment came before, no secret counts.
     #[must_use]
     pub fn reveal(self) -> u64 {
         self.start + self.step()
@@ -54,6 +60,13 @@ impl Timing {
         let base = self.length / 32;
         base + base.saturating_mul(u64::from(round.min(64))) / 2
     }
+}
+
+/// The latest epoch of which a document can be that was agreed on before `now`, or is before a margin has passed.
+pub(super) fn latest_epoch(genesis: &Genesis, now: u64) -> u64 {
+    let length = u64::from(genesis.terms().epoch_length) * 1_000;
+    // Nobody takes a document of an epoch that begins later than in three quarters of one.
+    genesis.epoch_at(now.saturating_add(3 * length / 4 + length / 24) / 1_000)
 }
 
 /// Of which epoch a document would be that is proposed at a time: of the next one, from the middle of an epoch on.

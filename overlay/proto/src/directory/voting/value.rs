@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::count::{count, randomness};
 use super::lottery;
 use crate::directory::Head;
-use crate::keys::VRF_PROOF_LEN;
-use crate::wire::control::vote::{Ballot, Proposal, Scope, Vote, VoteMessage, commitment};
+use crate::keys::{VRF_PROOF_LEN, secret_of};
+use crate::wire::control::vote::{Ballot, Proposal, Scope, Vote, VoteMessage};
 use crate::wire::control::{Genesis, Header, HeaderFields, RelayEntry, table_hash, write_table};
 use crate::wire::document::SignerId;
 
@@ -17,38 +17,33 @@ pub(super) struct Arrived {
     pub(super) at: u64,
 }
 
+/// A secret that was opened, and its proof.
+#[derive(Clone, Debug)]
+pub(super) struct Opened {
+    pub(super) arrived: Arrived,
+    pub(super) proof: [u8; VRF_PROOF_LEN],
+    pub(super) secret: [u8; 32],
+}
+
 /// What voters said before the first round, by their places.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Gathered {
     pub(super) commitments: BTreeMap<u8, Arrived>,
-    pub(super) reveals: BTreeMap<u8, Arrived>,
-    /// Two of a voter at most. A proposal may name either.
+    pub(super) reveals: BTreeMap<u8, Opened>,
+    /// Two of a voter, and others that voters are bound to. A proposal may name any of them.
     pub(super) ballots: BTreeMap<u8, Vec<Arrived>>,
-    /// Who committed to two secrets, with the proof: nobody names either.
-    pub(super) two_faced: BTreeMap<u8, Vec<u8>>,
 }
 
 impl Gathered {
+    /// The ballot of a voter that proposals name so.
+    pub(super) fn ballot_message(&self, place: u8, id: &[u8; 32]) -> Option<&VoteMessage> {
+        let all = self.ballots.get(&place)?;
+        all.iter().map(|arrived| &arrived.message).find(|message| message.ballot_id() == Some(*id))
+    }
+
     fn ballot(&self, place: u8, id: &[u8; 32]) -> Option<&Ballot> {
-        let arrived = self.ballots.get(&place)?.iter().find(|arrived| arrived.message.id() == *id)?;
-        match arrived.message.vote() {
+        match self.ballot_message(place, id)?.vote() {
             Vote::Ballot(ballot) => Some(ballot),
-            _ => None,
-        }
-    }
-
-    /// What a voter committed to.
-    pub(super) fn commitment(&self, place: u8) -> Option<[u8; 32]> {
-        match self.commitments.get(&place)?.message.vote() {
-            Vote::Commitment(value) => Some(*value),
-            _ => None,
-        }
-    }
-
-    /// The secret that a voter opened.
-    pub(super) fn secret(&self, place: u8) -> Option<[u8; 32]> {
-        match self.reveals.get(&place)?.message.vote() {
-            Vote::Reveal(secret) => Some(*secret),
             _ => None,
         }
     }
@@ -88,12 +83,30 @@ pub(super) struct Said {
 }
 
 impl Context {
-    /// The document that these ballots and secrets amount to. `None` when there are too few or some are missing.
+    /// What a voter's secret is over: its key has one for each document to agree on.
+    pub(super) fn secret_input(&self) -> Vec<u8> {
+        [self.scope.network.0, self.scope.previous.0].concat()
+    }
+
+    /// The secret of the voter at a place, if this proves it.
+    pub(super) fn prove(&self, place: u8, proof: &[u8; VRF_PROOF_LEN]) -> Option<[u8; 32]> {
+        let voter = self.head.voters.at(usize::from(place))?;
+        secret_of(&voter.key.0, &self.secret_input(), proof)
+    }
+
+    fn secret(&self, place: u8, proof: &[u8; VRF_PROOF_LEN], gathered: &Gathered) -> Option<[u8; 32]> {
+        // A proof that was looked at when it came costs nothing.
+        let known = gathered.reveals.get(&place).filter(|opened| opened.proof == *proof);
+        known.map(|opened| opened.secret).or_else(|| self.prove(place, proof))
+    }
+
+    /// The document that these ballots and secrets amount to. `None` when there are too few, some are missing, or a secret is not its
+    /// voter's.
     pub(super) fn compose(
         &self,
         said: Said,
         ballots: &[(u8, [u8; 32])],
-        secrets: &[(u8, [u8; 32])],
+        secrets: &[(u8, [u8; VRF_PROOF_LEN])],
         gathered: &Gathered,
     ) -> Option<(Header, Vec<RelayEntry>)> {
         let quorum = self.head.voters.quorum();
@@ -104,6 +117,10 @@ impl Context {
             .iter()
             .map(|(place, id)| Some((*place, gathered.ballot(*place, id)?)))
             .collect::<Option<Vec<(u8, &Ballot)>>>()?;
+        let opened = secrets
+            .iter()
+            .map(|(place, proof)| Some((*place, self.secret(*place, proof, gathered)?)))
+            .collect::<Option<Vec<(u8, [u8; 32])>>>()?;
         let counted = count(&self.genesis, &self.head, &named);
         let header = Header::new(HeaderFields {
             network: self.scope.network,
@@ -115,7 +132,7 @@ impl Context {
             proposer: said.proposer,
             round: said.round,
             proof: said.proof,
-            randomness: randomness(&self.scope, &self.head.voters, secrets),
+            randomness: randomness(&self.scope, &self.head.voters, &opened),
             signers: self.head.voters.hash(),
             voters: counted.voters,
             parameters: counted.parameters,
@@ -131,7 +148,7 @@ impl Context {
         let header = &proposal.header;
         let (voters, scope) = (&self.head.voters, &self.scope);
         let quorum = voters.quorum();
-        let known = |list: &[(u8, [u8; 32])]| list.iter().all(|(place, _)| voters.at(usize::from(*place)).is_some());
+        let is_voter = |place: &u8| voters.at(usize::from(*place)).is_some();
         let in_scope = header.network() == scope.network
             && header.previous() == scope.previous
             && header.previous_epoch() == scope.previous_epoch
@@ -139,24 +156,19 @@ impl Context {
             // Nobody signs what it does not understand.
             && !header.is_extended();
         let enough = proposal.ballots.len() >= quorum && proposal.secrets.len() >= quorum;
-        if !in_scope || !enough || !known(&proposal.ballots) || !known(&proposal.secrets) {
+        let known = proposal.ballots.iter().all(|(place, _)| is_voter(place))
+            && proposal.secrets.iter().all(|(place, _)| is_voter(place));
+        if !in_scope || !enough || !known {
             return Check::Unsound;
+        }
+        // What costs little comes first: this is asked again with each message while something is missing.
+        if proposal.ballots.iter().any(|(place, id)| gathered.ballot(*place, id).is_none()) {
+            return Check::Missing;
         }
         if voters.place(&header.proposer()).is_none()
             || lottery::rank(&header.proposer(), scope, &self.head.randomness, header.round(), header.proof()).is_none()
         {
             return Check::Unsound;
-        }
-        for (place, secret) in &proposal.secrets {
-            let (Some(voter), Some(committed)) = (voters.at(usize::from(*place)), gathered.commitment(*place)) else {
-                return Check::Missing;
-            };
-            if commitment(scope, &voter.key, secret) != committed {
-                return Check::Unsound;
-            }
-        }
-        if proposal.ballots.iter().any(|(place, id)| gathered.ballot(*place, id).is_none()) {
-            return Check::Missing;
         }
         let said =
             Said { epoch: header.epoch(), round: header.round(), proposer: header.proposer(), proof: *header.proof() };

@@ -73,7 +73,7 @@ fn signatures_are_for_one_purpose() {
     let header = Some(HeaderHash([5; 32]));
     let all = [
         sign(scope, Vote::Commitment([5; 32])),
-        sign(scope, Vote::Reveal([5; 32])),
+        sign(scope, Vote::Reveal([5; 80])),
         sign(scope, Vote::Prevote { round: 1, header }),
         sign(scope, Vote::Precommit { round: 1, header }),
         sign(scope, Vote::Precommit { round: 2, header }),
@@ -134,7 +134,7 @@ fn verdicts_blame_whom_they_should() {
         assert_eq!(say(&sign(1, ours, another)), expected, "four and no more");
     }
     assert_eq!(say(&sign(1, ours, Vote::Commitment([1; 32]))), Verdict::Ignore(Reason::Equivocation));
-    assert_eq!(say(&sign(3, ours, Vote::Reveal([0; 32]))), Verdict::Ignore(Reason::AgainstRules));
+    assert_eq!(say(&sign(3, ours, Vote::Reveal([0; 80]))), Verdict::Reject(Reason::AgainstRules), "no secret of its");
     let foreign = Scope { network: NetworkId([0; 32]), ..ours };
     assert_eq!(say(&sign(1, foreign, prevote(0))), Verdict::Reject(Reason::OtherNetwork));
     let later = Scope { previous_epoch: 50, previous: HeaderHash([3; 32]), ..ours };

@@ -1,5 +1,7 @@
 mod agreement;
+mod attacks;
 mod counting;
+mod memories;
 mod messages;
 mod rules;
 mod world;

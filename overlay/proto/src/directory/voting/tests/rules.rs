@@ -125,6 +125,23 @@ fn precommits_of_an_earlier_round_decide_too() {
     assert_eq!(actions(&mut rounds).last(), Some(&Action::Decided(2, B)));
 }
 
+/// The fourth voter filled its places with votes for nothing that exists, to this node, and prevoted A to another, who is locked by it.
+#[test]
+fn what_others_voted_for_has_room_whatever_its_voter_said_before() {
+    let mut rounds = begun();
+    rounds.prevote();
+    for byte in 10..20 {
+        rounds.add_prevote(0, 3, Some(HeaderHash([byte; 32])), message());
+    }
+    assert!(!rounds.add_prevote(0, 3, Some(A), message()), "four are kept");
+    prevotes(&mut rounds, 0, &[(0, Some(A))]);
+    assert!(!rounds.add_prevote(0, 3, Some(A), message()), "one of the others may lie");
+    prevotes(&mut rounds, 0, &[(1, Some(A))]);
+    assert!(rounds.add_prevote(0, 3, Some(A), message()));
+    assert!(rounds.has_polka(0, &A));
+    assert_eq!(rounds.prevotes(0).unwrap().all_of(3).count(), 5);
+}
+
 /// The fourth voter prevoted nothing to this node and A to the others, who are locked on A by that vote.
 #[test]
 fn who_says_two_things_is_counted_for_both() {

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use curve25519_dalek::scalar::clamp_integer;
+use curve25519_dalek::{EdwardsPoint, Scalar};
+use ed25519_dalek::SigningKey;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
+use sha2::{Digest, Sha512};
 use zmesh_sphinx::RelayId;
 
 use crate::directory::voting::value::Said;
@@ -66,6 +70,30 @@ pub(super) fn ballot(relays: impl IntoIterator<Item = u64>, noise: u64) -> Ballo
     Ballot { sightings, ..Ballot::default() }
 }
 
+/// The same ballot, perhaps with more fields, signed with a nonce of its own.
+pub(super) fn ballot_again(seed: u64, ballot: &VoteMessage, extension: &[u8]) -> Vec<u8> {
+    const CONTEXT: &[u8] = b"zmesh vote ballot v1\0";
+    let key = SigningKey::generate(&mut ChaCha12Rng::seed_from_u64(9_000 + seed));
+    let message = [ballot.signed_bytes(), extension].concat();
+    let hash: [u8; 64] = Sha512::digest(key.as_bytes()).into();
+    let secret = Scalar::from_bytes_mod_order(clamp_integer(hash[..32].try_into().unwrap()));
+    let nonce = Scalar::from(77u64 + extension.len() as u64);
+    let point = EdwardsPoint::mul_base(&nonce).compress();
+    let parts = [point.as_bytes(), key.verifying_key().as_bytes(), &message[..]].concat();
+    let challenge = Scalar::from_bytes_mod_order_wide(&Sha512::digest(parts).into());
+    let response = nonce + challenge * secret;
+    // The envelope: kind, body, signature.
+    let body = &message[CONTEXT.len()..];
+    let mut bytes = vec![8, 3, 0x12];
+    let mut length = body.len();
+    while length >= 128 {
+        bytes.push(u8::try_from(length % 128).unwrap() | 128);
+        length /= 128;
+    }
+    bytes.push(u8::try_from(length).unwrap());
+    [&bytes, body, &[0x1a, 64], point.as_bytes(), response.as_bytes()].concat()
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Manner {
     Honest,
@@ -77,6 +105,10 @@ pub(super) enum Manner {
     Liar,
     /// Tells what it says to some only.
     Whisperer,
+    /// Signs its one ballot in two ways, one for each half.
+    Resigner,
+    /// Adds to its ballot a field that nobody knows, for one half.
+    Extender,
 }
 
 #[derive(Clone, Debug)]
@@ -236,6 +268,13 @@ impl World {
         while let Some(transmit) = self.nodes[from].poll_transmit() {
             let twin = match self.manners[from] {
                 Manner::Double => self.twin(from, &transmit),
+                manner @ (Manner::Resigner | Manner::Extender) => {
+                    let ballot = VoteMessage::decode(&transmit.bytes).ok().filter(|m| m.ballot_id().is_some());
+                    ballot.map(|ballot| {
+                        let extension = if manner == Manner::Extender { b"\x82\x02\x01x".as_slice() } else { b"" };
+                        Transmit { topic: Topic::Votes, bytes: ballot_again(from as u64, &ballot, extension) }
+                    })
+                }
                 _ => None,
             };
             for to in 0..self.nodes.len() {

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 pub use ballot::{Ballot, SIGHTING_LEN, Sighting};
 pub use evidence::{EVIDENCE_MAX, Evidence};
+pub(crate) use schema::{read_placed, write_placed};
 
 use super::canonical::{self, FormError, array, rule};
 use super::{HEADER_MAX, Header, HeaderHash, Topic, VOTERS_MAX, precommit_message};
@@ -22,6 +23,7 @@ use crate::keys::{self, SignerKey, VRF_PROOF_LEN};
 use crate::wire::document::{NetworkId, SignerId};
 
 const COMMITMENT_CONTEXT: &[u8] = b"zmesh commitment v1\0";
+const BALLOT_ID_CONTEXT: &[u8] = b"zmesh ballot id v1\0";
 
 /// Which document is being agreed on: the successor of a document of a network.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -38,10 +40,10 @@ pub struct Scope {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Vote {
-    /// That it has chosen a secret, which this binds it to.
+    /// That it takes part with its secret, which nobody knows yet.
     Commitment([u8; 32]),
-    /// The secret.
-    Reveal([u8; 32]),
+    /// The proof of its secret, from which everybody computes it. Its key has one secret for each document to agree on.
+    Reveal([u8; VRF_PROOF_LEN]),
     /// What it knows of the relays.
     Ballot(Ballot),
     /// A document.
@@ -73,10 +75,10 @@ pub struct Proposal {
     pub proof: [u8; VRF_PROOF_LEN],
     /// The header.
     pub header: Header,
-    /// The ballots that were counted: the place of each voter, ascending, and [`VoteMessage::id`] of its ballot.
+    /// The ballots that were counted: the place of each voter, ascending, and [`VoteMessage::ballot_id`] of its ballot.
     pub ballots: Vec<(u8, [u8; 32])>,
-    /// The secrets that the randomness is made of: the place of each voter, ascending, and its secret.
-    pub secrets: Vec<(u8, [u8; 32])>,
+    /// The secrets that the randomness is made of: the place of each voter, ascending, and the proof of its secret.
+    pub secrets: Vec<(u8, [u8; VRF_PROOF_LEN])>,
 }
 
 /// The kinds of votes, in the order of their numbers on the wire.
@@ -119,7 +121,7 @@ impl VoteKind {
     fn max(self) -> usize {
         match self {
             Self::Ballot => Topic::Votes.message_max(),
-            Self::Proposal => HEADER_MAX + 2 * VOTERS_MAX * 33 + 512,
+            Self::Proposal => HEADER_MAX + VOTERS_MAX * (33 + 1 + VRF_PROOF_LEN) + 512,
             _ => 512,
         }
     }
@@ -136,6 +138,7 @@ pub struct VoteMessage {
     message: Vec<u8>,
     bytes: Vec<u8>,
     id: [u8; 32],
+    ballot_id: Option<[u8; 32]>,
 }
 
 impl VoteMessage {
@@ -173,12 +176,19 @@ impl VoteMessage {
         // What the signature does not cover must not be there.
         rule(kind != VoteKind::Precommit || !extended, "precommit", "cannot be extended")?;
         let message = signed_message(&scope, &vote, &envelope.body);
-        Ok(Self { scope, voter, vote, signature, message, bytes: bytes.to_vec(), id: Sha256::digest(bytes).into() })
+        let ballot_id = (kind == VoteKind::Ballot).then(|| ballot_id(&envelope.body));
+        let id = Sha256::digest(bytes).into();
+        Ok(Self { scope, voter, vote, signature, message, bytes: bytes.to_vec(), id, ballot_id })
     }
 
     /// Whether the signature verifies under the key that it names.
     pub(crate) fn is_signed(&self) -> bool {
         keys::verify(&self.voter.0, &self.message, &self.signature)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn signed_bytes(&self) -> &[u8] {
+        &self.message
     }
 
     /// The bytes, as they came.
@@ -187,10 +197,22 @@ impl VoteMessage {
         &self.bytes
     }
 
-    /// SHA-256 of the bytes: how proposals name ballots.
+    /// SHA-256 of the bytes: these very bytes and no others, signature included.
     #[must_use]
     pub fn id(&self) -> [u8; 32] {
         self.id
+    }
+
+    /// How proposals name a ballot; `None` for other kinds. It is a hash of what the voter signed and not of the signature: a voter
+    /// can sign one ballot in many ways, and all of them are the same ballot.
+    #[must_use]
+    pub fn ballot_id(&self) -> Option<[u8; 32]> {
+        self.ballot_id
+    }
+
+    /// Whether the voter signed the very same bytes in both, in whatever way.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        self.vote.kind() == other.vote.kind() && self.message == other.message
     }
 
     /// What it is a vote on.
@@ -253,7 +275,11 @@ fn signed_message(scope: &Scope, vote: &Vote, body: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What binds a voter to a secret before anybody knows it.
+fn ballot_id(body: &[u8]) -> [u8; 32] {
+    Sha256::new_with_prefix(BALLOT_ID_CONTEXT).chain_update(body).finalize().into()
+}
+
+/// What announces a voter's secret before anybody knows it.
 #[must_use]
 pub(crate) fn commitment(scope: &Scope, voter: &SignerId, secret: &[u8; 32]) -> [u8; 32] {
     Sha256::new_with_prefix(COMMITMENT_CONTEXT)

@@ -8,8 +8,6 @@ use crate::wire::control::canonical::{FormError, array, rule};
 use crate::wire::control::{Header, HeaderHash, Parameters, VOTERS_MAX, schema};
 use crate::wire::document::{NetworkId, SignerId};
 
-const PLACED_LEN: usize = 33;
-
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Envelope {
     #[prost(uint32, tag = "1")]
@@ -33,7 +31,7 @@ pub(super) struct Body {
     /// The round; of proposals, prevotes and precommits.
     #[prost(uint32, tag = "5")]
     round: u32,
-    /// 32 bytes: a commitment, a secret, or the hash of a header (empty for none).
+    /// 32 bytes: a commitment, or the hash of a header (empty for none).
     #[prost(bytes = "vec", tag = "6")]
     value: Vec<u8>,
     #[prost(bytes = "vec", tag = "7")]
@@ -48,6 +46,7 @@ pub(super) struct Body {
     /// The round of the lock and one; 0 for none.
     #[prost(uint32, tag = "11")]
     locked: u32,
+    /// Of reveals, the proof of the secret; of proposals, of the ticket.
     #[prost(bytes = "vec", tag = "12")]
     proof: Vec<u8>,
     #[prost(bytes = "vec", tag = "13")]
@@ -55,6 +54,7 @@ pub(super) struct Body {
     /// A place and 32 bytes each, ascending.
     #[prost(bytes = "vec", tag = "14")]
     ballots: Vec<u8>,
+    /// A place and 80 bytes each, ascending.
     #[prost(bytes = "vec", tag = "15")]
     secrets: Vec<u8>,
 }
@@ -70,7 +70,8 @@ impl Body {
             ..Self::default()
         };
         match vote {
-            Vote::Commitment(value) | Vote::Reveal(value) => body.value = value.to_vec(),
+            Vote::Commitment(value) => body.value = value.to_vec(),
+            Vote::Reveal(proof) => body.proof = proof.to_vec(),
             Vote::Prevote { header, .. } | Vote::Precommit { header, .. } => {
                 body.value = header.map(|hash| hash.0.to_vec()).unwrap_or_default();
             }
@@ -100,7 +101,7 @@ impl Body {
         let voter = SignerId(array(&self.voter, "voter")?);
         let vote = match kind {
             VoteKind::Commitment => Vote::Commitment(array(&self.value, "commitment")?),
-            VoteKind::Reveal => Vote::Reveal(array(&self.value, "secret")?),
+            VoteKind::Reveal => Vote::Reveal(array(&self.proof, "proof of the secret")?),
             VoteKind::Prevote => Vote::Prevote { round: self.round, header: optional_hash(&self.value)? },
             VoteKind::Precommit => Vote::Precommit { round: self.round, header: optional_hash(&self.value)? },
             VoteKind::Ballot => Vote::Ballot(Ballot::read(
@@ -131,17 +132,17 @@ fn optional_hash(bytes: &[u8]) -> Result<Option<HeaderHash>, FormError> {
     if bytes.is_empty() { Ok(None) } else { Ok(Some(HeaderHash(array(bytes, "hash of the header")?))) }
 }
 
-fn write_placed(list: &[(u8, [u8; 32])]) -> Vec<u8> {
+/// Writes values by the places of voters.
+pub(crate) fn write_placed<const N: usize>(list: &[(u8, [u8; N])]) -> Vec<u8> {
     list.iter().flat_map(|(place, value)| std::iter::once(*place).chain(*value)).collect()
 }
 
-fn read_placed(bytes: &[u8]) -> Result<Vec<(u8, [u8; 32])>, FormError> {
-    let (parts, rest) = bytes.as_chunks::<PLACED_LEN>();
-    rule(rest.is_empty() && parts.len() <= VOTERS_MAX, "list by voter", "has to be of whole entries")?;
-    let list = parts
-        .iter()
-        .map(|part| Ok((part[0], array(&part[1..], "list by voter")?)))
-        .collect::<Result<Vec<_>, FormError>>()?;
+/// Reads values by the places of voters, ascending, each once.
+pub(crate) fn read_placed<const N: usize>(bytes: &[u8]) -> Result<Vec<(u8, [u8; N])>, FormError> {
+    let parts = bytes.chunks_exact(1 + N);
+    rule(parts.remainder().is_empty() && parts.len() <= VOTERS_MAX, "list by voter", "has to be of whole entries")?;
+    let list =
+        parts.map(|part| Ok((part[0], array(&part[1..], "list by voter")?))).collect::<Result<Vec<_>, FormError>>()?;
     rule(
         list.windows(2).all(|pair| pair[0].0 < pair[1].0)
             && list.last().is_none_or(|(place, _)| usize::from(*place) < VOTERS_MAX),
