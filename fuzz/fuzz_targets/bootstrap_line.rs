@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use zmesh_proto::wire::bootstrap::Bootstrap;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(line) = Bootstrap::decode(bytes) {
+    for line in [Bootstrap::decode(bytes), Bootstrap::decode_with_checkpoint(bytes)].into_iter().flatten() {
         assert_eq!(line.encode(), bytes, "one encoding");
         assert_eq!(line.to_string().parse(), Ok(line));
     }

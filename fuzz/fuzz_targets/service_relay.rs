@@ -35,7 +35,7 @@ fuzz_target!(|steps: Vec<Step>| {
     let mut handles: BTreeMap<u64, u8> = BTreeMap::new();
     let mut next = 0;
     let (mut queue, mut price) = (Queue::new(WAITING), Price::new(now));
-    let mut seen = Seen::new(COOKIES, [1; 32]);
+    let mut seen = Seen::new(COOKIES, [1; 32].into());
     for step in steps {
         match step {
             Step::Establish { secret, session, link } => {

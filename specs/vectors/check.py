@@ -624,6 +624,11 @@ def hkdf(salt, source, info):
     return hmac.new(pseudo, info + b"\x01", "sha256").digest()
 
 
+def ed25519_public(seed):
+    a = int.from_bytes(hashlib.sha512(seed).digest()[:32], "little") & ~7 & ~(1 << 255) | 1 << 254
+    return encode_edwards(multiply(a, BASE))
+
+
 def check_service(vectors):
     check_names(vectors["names"])
     vector = vectors["descriptor"]
@@ -640,7 +645,7 @@ def check_service(vectors):
     assert encode_edwards(multiply(response, BASE)) == encode_edwards(right)
     subcredential = hashed("zmesh service subcredential v1", public, blinded)
     inner = open_aead(hkdf(salt, public + subcredential, b"zmesh service descriptor key v1"), header, body)
-    wanted = b"\x01" + vector["not_after"].to_bytes(8, "big") + hexed(vector["tls"])
+    wanted = b"\x02" + vector["not_after"].to_bytes(8, "big")
     wanted += vector["effort"].to_bytes(4, "big") + hexed(vector["puzzle_seed"]) + bytes([len(vector["intros"])])
     for intro in vector["intros"]:
         wanted += hexed(intro["relay"]) + hexed(intro["name"]) + hexed(intro["key"])
@@ -657,9 +662,12 @@ def check_service(vectors):
     sealed = hexed(vector["sealed"])
     assert sealed[:33] == b"\x01" + x
     derived = hkdf(hexed(vector["subcredential"]), shared + x + key, b"zmesh service introduction v1\0" + name)
-    said = b"\x01" + hexed(vector["relay"]) + hexed(vector["cookie"]) + hexed(vector["seed_head"])
-    said += vector["effort"].to_bytes(4, "big") + hexed(vector["nonce"])
+    said = b"\x02" + hexed(vector["relay"]) + hexed(vector["cookie"]) + hexed(vector["seed_head"])
+    said += vector["effort"].to_bytes(4, "big") + hexed(vector["nonce"]) + hexed(vector["meeting_secret"])
     assert open_aead(derived, sealed[:33], sealed[33:]) == said + bytes(96 - len(said))
+    for role, side in enumerate(("client", "service"), 1):
+        seed = hkdf(bytes(32), hexed(vector["meeting_secret"]), b"zmesh service meeting v1\0" + bytes([role]))
+        assert ed25519_public(seed) == hexed(vector["meeting_" + side])
 
     vector = vectors["work"]
     effort = vector["effort"].to_bytes(4, "big")

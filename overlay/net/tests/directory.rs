@@ -345,6 +345,69 @@ async fn relays_that_are_behind_and_relays_that_lie_are_told_apart() {
     network.shutdown().await;
 }
 
+/// Whoever has the keys of the genesis's voters, who left long ago, makes a history of their own; an entry relay gives it to a client that was away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_was_away_goes_on_from_what_it_knew_and_not_from_the_genesis() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut network = network(AgreedConfig::default()).await;
+    network.change_voters(|_| true).await.expect("agreed");
+    // The document that the client had, and that has ended: two epochs are all that it holds.
+    let short = network.make(|by_hand| {
+        by_hand.parameters = zmesh_proto::wire::control::Parameters::new().with("lifetime", 2).expect("a lifetime");
+    });
+    let short = short.expect("signed");
+    let (line, folder) = (network.bootstrap(&[0]), directory.path());
+    let (node, _) = client(line.clone(), Some(folder)).await;
+    node.shutdown().await;
+    std::fs::write(only_file(folder), short.encode()).expect("written");
+    while short.network(unix()).is_ok() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let forged = network.forged().expect("signed");
+    for index in 0..7 {
+        network.relay(index).expect("it runs").1.publish(network.publication(&forged)).await.expect("published");
+    }
+    // A newcomer has nothing but the genesis, and cannot know better.
+    let (newcomer, _) = client(line.clone(), None).await;
+    assert_eq!(newcomer.network().header_hash(), Some(forged.hash()));
+    newcomer.shutdown().await;
+    // With a checkpoint it does.
+    let checkpointed = line.clone().with_checkpoint(Some(network.held().checkpoint()));
+    let checkpointed: Bootstrap = checkpointed.to_string().parse().expect("a line");
+    let fault = only_fault(start(checkpointed.clone(), None).await.0);
+    assert!(matches!(fault, EntryFault::Refused(_)) && fault.to_string().contains("lead through"), "{fault}");
+    // So does who was here before, and it says what it saw.
+    let (started, mut told) = start(line.clone(), Some(folder)).await;
+    assert!(started.is_err(), "no relay has the history that was known");
+    told.wait("two histories", |event| matches!(event, DirectoryEvent::TwoHistories(_)).then_some(())).await;
+    // As soon as one relay goes on with what was known, all is well.
+    let next = network.make(|_| ()).expect("signed");
+    network.publish(&next, |_| true).await.expect("published");
+    for (line, directory) in [(line, Some(folder)), (checkpointed, None)] {
+        let (node, _) = client(line, directory).await;
+        assert_eq!(node.network().header_hash(), Some(next.hash()));
+        node.shutdown().await;
+    }
+    network.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_network_is_joined_by_a_checkpoint_only() {
+    // 91 days of epochs of two seconds.
+    let network = network(AgreedConfig { age: 91 * 43_200, ..AgreedConfig::default() }).await;
+    let fault = only_fault(start(network.bootstrap(&[0]), None).await.0);
+    assert!(fault.to_string().contains("get a new bootstrap line"), "{fault}");
+    let line = network.bootstrap(&[0]).with_checkpoint(Some(network.held().checkpoint()));
+    let (node, _) = client(line, None).await;
+    echo(&node).await;
+    node.shutdown().await;
+    network.shutdown().await;
+}
+
+fn unix() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_is_told_in_order() {
     let network = network(AgreedConfig::default()).await;

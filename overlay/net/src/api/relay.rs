@@ -195,7 +195,7 @@ impl RelayBuilder {
         config.nat = self.traversal.config(true);
         let server = if serves {
             let keys = self.exit_keys.as_ref().unwrap_or(&keys);
-            let server = quic::server_config(&keys.exit_pkcs8(), &keys.exit_public(), quic::EXIT);
+            let server = quic::exit_config(&keys.exit_pkcs8(), &keys.exit_public());
             Some(server.map_err(|error| NodeError::Keys(error.to_string()))?)
         } else {
             None

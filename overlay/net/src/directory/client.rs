@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
-use zmesh_proto::directory::{Held, read_changes};
+use zmesh_proto::directory::{Chain, ChainError, Held, Split, Step, read_changes};
 use zmesh_proto::link::LinkPeer;
 use zmesh_proto::wire::bootstrap::Bootstrap;
 use zmesh_proto::wire::control::{Genesis, SNAPSHOT_MAX, SignedHeader};
@@ -55,9 +55,11 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future gives everything up.
     pub(crate) async fn begin(&self, shard: &Arc<Shard>) -> Result<(Held, Arc<Network>), DirectoryError> {
-        let stored = self.stored().await;
+        let stored = self.stored().await.filter(|held| self.agrees_with_line(held));
         let unix = clock::unix_seconds();
+        let checkpoint = self.settings.bootstrap.checkpoint();
         if let Some(held) = &stored
+            && checkpoint.is_none_or(|checkpoint| held.check_passes(checkpoint).is_ok())
             && let Ok(network) = held.network(unix)
         {
             let network = Arc::new(network);
@@ -75,7 +77,19 @@ impl Client {
         Ok((held, network))
     }
 
-    /// The newest document by way of an entry relay, or of a relay that was known before. The shard's network is set.
+    /// Whether what was kept leads through what the line names; the line is newer trust, given by a person.
+    fn agrees_with_line(&self, held: &Held) -> bool {
+        let Some(checkpoint) = self.settings.bootstrap.checkpoint() else { return true };
+        // Whether one that ended before the checkpoint leads there shows when a relay has given what comes after it.
+        if held.epoch() < checkpoint.epoch || held.check_passes(checkpoint).is_ok() {
+            return true;
+        }
+        self.tell(DirectoryEvent::TwoHistories(Split { proof: None, epoch: checkpoint.epoch }));
+        false
+    }
+
+    /// The newest document by way of an entry relay, or of a relay that was known before; with a `base`, one that follows it. The shard's
+    /// network is set.
     pub(super) async fn enter(
         &self,
         shard: &Arc<Shard>,
@@ -92,6 +106,9 @@ impl Client {
                     return Ok((held, network));
                 }
                 Err(fault) => {
+                    if let EntryFault::OtherHistory { epoch } = &fault {
+                        self.tell(DirectoryEvent::TwoHistories(Split { proof: None, epoch: *epoch }));
+                    }
                     self.tell(DirectoryEvent::EntryFailed { relay, fault: fault.clone() });
                     let over = matches!(fault, EntryFault::ShutDown);
                     faults.push((relay, fault));
@@ -154,23 +171,58 @@ impl Client {
         if genesis.network_id() != pinned {
             return Err(EntryFault::OtherGenesis);
         }
-        let changes = changes_since(&source, 0).await?;
+        let checkpoint = self.settings.bootstrap.checkpoint().copied();
+        if base.is_none() {
+            Chain::check_start(&genesis, checkpoint.as_ref(), clock::unix_seconds()).map_err(EntryFault::Refused)?;
+        }
+        let changes = changes_since(&source, base.map_or(0, |base| base.epoch() + 1)).await?;
         let told = |done, total| self.tell(DirectoryEvent::Fetching { done, total });
         let snapshot = source.fetch(DocumentAsk::Snapshot, SNAPSHOT_MAX, told).await?;
         self.tell(DirectoryEvent::Verifying);
-        let held = blocking(move || Held::begin(pinned, genesis, changes, &snapshot)).await?;
+        let held = match base {
+            None => blocking(move || Held::begin(pinned, genesis, changes, &snapshot)).await?,
+            Some(base) => self.continued(&source, base, changes, snapshot).await?,
+        };
         let held = held.map_err(EntryFault::Refused)?;
-        let older = base.is_some_and(|base| base.epoch() > held.epoch());
+        if let Some(checkpoint) = checkpoint {
+            held.check_passes(&checkpoint).map_err(EntryFault::Refused)?;
+        }
         match held.network(clock::unix_seconds()) {
-            Ok(network) if !older => {
+            Ok(network) => {
                 let network = Arc::new(network);
                 shard.replace_network(Arc::clone(&network)).await.map_err(|_| EntryFault::ShutDown)?;
                 Ok((held, network))
             }
-            Ok(_) | Err(zmesh_proto::directory::ChainError::Expired { .. }) => {
-                Err(EntryFault::Old { epoch: held.epoch() })
-            }
+            Err(ChainError::Expired { .. }) => Err(EntryFault::Old { epoch: held.epoch() }),
             Err(error) => Err(EntryFault::Refused(error)),
+        }
+    }
+
+    /// The relay's document, as one that follows what is held: never one that only the genesis leads to, as the keys of its voters may be
+    /// anybody's by now. If there is such a one, it is another history, and that is told.
+    async fn continued(
+        &self,
+        source: &Source,
+        base: &Held,
+        changes: Vec<SignedHeader>,
+        snapshot: Vec<u8>,
+    ) -> Result<Result<Held, ChainError>, EntryFault> {
+        let (mut next, had) = (base.clone(), base.epoch());
+        let (stepped, snapshot) = blocking(move || {
+            let stepped = next.advance(&changes, Step::Snapshot(&snapshot)).map(|()| next);
+            (stepped, snapshot)
+        })
+        .await?;
+        let error = match stepped {
+            Ok(held) => return Ok(Ok(held)),
+            Err(ChainError::NotNewer { found, .. }) => return Err(EntryFault::Old { epoch: found }),
+            Err(error) => error,
+        };
+        let (pinned, genesis) = (self.settings.bootstrap.network(), base.chain().genesis().clone());
+        let Ok(changes) = changes_since(source, 0).await else { return Ok(Err(error)) };
+        match blocking(move || Held::begin(pinned, genesis, changes, &snapshot)).await? {
+            Ok(_) => Err(EntryFault::OtherHistory { epoch: had }),
+            Err(_) => Ok(Err(error)),
         }
     }
 

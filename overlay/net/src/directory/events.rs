@@ -123,6 +123,12 @@ pub enum EntryFault {
     /// It gave documents that do not verify.
     #[error("it gave documents that do not verify: {0}")]
     Refused(ChainError),
+    /// It gave a history that begins at the genesis and leads past the document that was known.
+    #[error("it gave another history of the network than the one that is known up to epoch {epoch}")]
+    OtherHistory {
+        /// The epoch of the document that was known.
+        epoch: u64,
+    },
     /// It gave bytes that are no document.
     #[error("it gave bytes that are no document: {0}")]
     Malformed(String),

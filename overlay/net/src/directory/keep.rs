@@ -14,7 +14,7 @@ use zmesh_proto::wire::request::{DocumentAsk, DocumentHash, Failure, Head};
 
 use super::client::{Client, blocking, changes_since};
 use super::source::Source;
-use super::{DirectoryEvent, SourceError, UpdateBy};
+use super::{DirectoryError, DirectoryEvent, EntryFault, SourceError, UpdateBy};
 use crate::api::CircuitError;
 use crate::chunks::{self, ChunkOptions, Liars};
 use crate::origin::Origin;
@@ -92,7 +92,8 @@ struct Round<'a> {
 impl Round<'_> {
     async fn run(&mut self) -> Option<Warning> {
         let mut comparison = self.ask_and_compare().await;
-        if comparison.answered() == 0 && self.held.network(clock::unix_seconds()).is_err() {
+        // Of two histories this node takes neither, by whatever way.
+        if comparison.answered() == 0 && self.split.is_none() && self.held.network(clock::unix_seconds()).is_err() {
             // Too old for circuits: by an entry relay again, as after a long pause.
             self.rejoin().await;
         }
@@ -262,7 +263,17 @@ impl Round<'_> {
                 self.client.tell(DirectoryEvent::Updated { epoch, relays, by: UpdateBy::Stream });
             }
             // Events have told why. What was known is still worth more than nothing.
-            Err(_) => drop(self.origin.shard.replace_network(before).await),
+            Err(error) => {
+                if let DirectoryError::NoEntry { faults } = error
+                    && let Some(epoch) = faults.iter().find_map(|(_, fault)| match fault {
+                        EntryFault::OtherHistory { epoch } => Some(*epoch),
+                        _ => None,
+                    })
+                {
+                    self.split.get_or_insert(Warning::TwoHistories { epoch });
+                }
+                drop(self.origin.shard.replace_network(before).await);
+            }
         }
     }
 }

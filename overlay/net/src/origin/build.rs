@@ -172,26 +172,21 @@ impl Origin {
         }
     }
 
-    /// Chooses a relay that splices meetings.
+    /// Chooses a relay that splices meetings. A guard as soon as any other: the other side sees what is chosen, and would find the guards by
+    /// what never is. (A circuit to one of them begins at another.)
     pub(crate) fn choose_meeting(&self) -> Result<RelayId, CircuitError> {
         let network = self.network();
         let hops = if network.is_test_network() { 1 } else { 2 };
-        let guards = self.guards();
         let mut choice = self.choice();
         let mut rng = choice.rng.fork();
-        let last = LastHop::AnyMeeting;
-        let mut request = PathRequest { hops, last, exclude: &guards, guard: None, country: None };
-        let drawn = choice.chooser.select(&request, &mut rng).or_else(|_| {
-            request.exclude = &[];
-            choice.chooser.select(&request, &mut rng)
-        });
+        let request = PathRequest { hops, last: LastHop::AnyMeeting, exclude: &[], guard: None, country: None };
+        let drawn = choice.chooser.select(&request, &mut rng);
         drop(choice);
         let path = drawn.map_err(|error| CircuitError::NoPath(error.to_string()))?;
         path.last().copied().ok_or(CircuitError::BadPath("the path is empty"))
     }
 
-    /// Chooses a relay that splices meetings, from the few of one call, and not one of `apart` nor a guard where there are
-    /// others.
+    /// Chooses a relay that splices meetings, from the few of one call, and not one of `apart` where there are others.
     pub(crate) fn choose_another_meeting(
         &self,
         apart: &[RelayId],
@@ -199,25 +194,21 @@ impl Origin {
     ) -> Result<RelayId, CircuitError> {
         let network = self.network();
         let hops = if network.is_test_network() { 1 } else { 2 };
-        let mut avoid = self.guards();
-        avoid.extend_from_slice(apart);
         let mut choice = self.choice();
         let mut rng = choice.rng.fork();
         let few = {
             let mut reserve = reserve.lock().unwrap_or_else(PoisonError::into_inner);
-            reserve.pick(clock::now(), &choice.chooser, &avoid, 1, &mut rng)
+            reserve.pick(clock::now(), &choice.chooser, apart, 1, &mut rng)
         };
         let narrow = Narrow { inner: Some(&few), last: None };
-        let mut last = None;
-        for exclude in [&avoid[..], apart] {
-            let request = PathRequest { hops, last: LastHop::AnyMeeting, exclude, guard: None, country: None };
-            match choice.chooser.select_narrow(&request, narrow, &mut rng) {
-                Ok(path) => return path.last().copied().ok_or(CircuitError::BadPath("the path is empty")),
-                Err(error) => last = Some(error),
-            }
-        }
+        let request = PathRequest { hops, last: LastHop::AnyMeeting, exclude: apart, guard: None, country: None };
+        let drawn = choice.chooser.select_narrow(&request, narrow, &mut rng);
         drop(choice);
-        tracing::debug!(error = ?last, "none of the few relays of this call can splice; another is taken");
+        let error = match drawn {
+            Ok(path) => return path.last().copied().ok_or(CircuitError::BadPath("the path is empty")),
+            Err(error) => error,
+        };
+        tracing::debug!(%error, "none of the few relays of this call can splice; another is taken");
         self.choose_meeting()
     }
 

@@ -55,7 +55,7 @@ impl Channel {
         exit_key: &[u8; 32],
     ) -> Result<Arc<Self>, CircuitError> {
         let failed = |reason: String| CircuitError::Exit { exit, reason };
-        let config = transport::client(exit_key, tls::EXIT).map_err(|error| failed(error.to_string()))?;
+        let config = transport::client(exit_key, None, tls::EXIT).map_err(|error| failed(error.to_string()))?;
         let endpoint = super::endpoint(runtime, socket, None).map_err(|error| failed(error.to_string()))?;
         let address = super::socket::exit_address(exit);
         let connecting =

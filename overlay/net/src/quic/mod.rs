@@ -17,8 +17,8 @@ pub(crate) use flows::{Flow, PAYLOAD_MAX, Records, records, send_datagram};
 pub(crate) use runtime::ShardRuntime;
 pub(crate) use socket::{CircuitSocket, local_address, local_of};
 pub(crate) use spliced::{Spliced, SplicedError};
-pub(crate) use tls::{EXIT, SERVICE, warm_up};
-pub(crate) use transport::server as server_config;
+pub(crate) use tls::warm_up;
+pub(crate) use transport::{exit as exit_config, service as service_config};
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 use tokio::time::timeout;
+use zmesh_proto::service::tls::{MeetingSecret, Side};
 
 use super::channel::KEY_ALERTS;
 use super::{CircuitSocket, codes, tls, transport};
@@ -48,7 +49,7 @@ impl Spliced {
         CircuitSocket::origin(Arc::clone(shard), PEER)
     }
 
-    /// The client's side: expects the service to prove `key`.
+    /// The client's side: expects the service to prove its key of this meeting, and proves the client's.
     ///
     /// # Errors
     /// See [`SplicedError`].
@@ -59,10 +60,11 @@ impl Spliced {
         shard: &Arc<Shard>,
         carrier: Carrier,
         socket: Arc<CircuitSocket>,
-        key: &[u8; 32],
+        meeting: &MeetingSecret,
     ) -> Result<Arc<Self>, SplicedError> {
         let lost = |error: &dyn fmt::Display| SplicedError::Lost(error.to_string());
-        let config = transport::client(key, tls::SERVICE).map_err(|error| lost(&error))?;
+        let (service, own) = (meeting.key(Side::Service).public(), meeting.key(Side::Client));
+        let config = transport::client(&service, Some(&own), tls::SERVICE).map_err(|error| lost(&error))?;
         let endpoint = super::endpoint(&shard.runtime, socket, None).map_err(|error| lost(&error))?;
         let address = super::socket::exit_address(PEER);
         let connecting = endpoint.connect_with(config, address, tls::SERVER_NAME).map_err(|error| lost(&error))?;
@@ -75,7 +77,7 @@ impl Spliced {
         Ok(Self::watched(shard, carrier, connection, endpoint))
     }
 
-    /// The service's side: waits for the client to shake hands.
+    /// The service's side: waits for the client to shake hands. Whether the client has to prove a key is in the endpoint's settings.
     ///
     /// # Errors
     /// See [`SplicedError`].

@@ -1,13 +1,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::Error;
 use tokio::sync::Semaphore;
 use zmesh_proto::node::LocalId;
+use zmesh_proto::service::tls::{MeetingSecret, Side, TlsKey};
 
 use super::flows::{FlowQueue, records};
 use super::inbox::Inbox;
 use super::socket::{exit_address, local_address, local_of};
-use super::{server_config, tls};
+use super::{exit_config, tls};
 use crate::{RelayId, RelayKeys, entropy};
 
 #[test]
@@ -23,14 +25,59 @@ fn addresses_of_circuits_read_back_and_others_name_none() {
 
 #[test]
 fn clients_offer_the_post_quantum_group_first_and_remember_nothing() {
-    let client = tls::client(&[1; 32], tls::EXIT).expect("a configuration");
+    let client = tls::client(&[1; 32], None, tls::EXIT).expect("a configuration");
     let groups: Vec<_> = client.crypto_provider().kx_groups.iter().map(|group| group.name()).collect();
     assert_eq!(groups, [rustls::NamedGroup::X25519MLKEM768, rustls::NamedGroup::X25519]);
     assert!(!client.enable_early_data && !client.enable_sni);
     let keys = RelayKeys::generate(&mut entropy::rng(), 1_700_000_000);
-    let server = tls::server(&keys.exit_pkcs8(), &keys.exit_public(), tls::EXIT).expect("a configuration");
+    let server = tls::server(&keys.exit_pkcs8(), &keys.exit_public(), None, tls::EXIT).expect("a configuration");
     assert_eq!((server.send_tls13_tickets, server.max_early_data_size), (0, 0));
-    assert!(server_config(b"no key", &keys.exit_public(), tls::EXIT).is_err());
+    assert!(exit_config(b"no key", &keys.exit_public()).is_err());
+}
+
+/// Has two sides shake hands in memory; gives what each says in the end. `own` is what the client proves, `expected` what it wants proven.
+fn shake(own: Option<&TlsKey>, expected: &[u8; 32], of_service: &MeetingSecret) -> (Option<Error>, Option<Error>) {
+    let (key, client_key) = (of_service.key(Side::Service), of_service.key(Side::Client).public());
+    let server = tls::server(&key.pkcs8(), &key.public(), Some(&client_key), tls::SERVICE).expect("a configuration");
+    let client = tls::client(expected, own, tls::SERVICE).expect("a configuration");
+    let name = tls::SERVER_NAME.try_into().expect("a name");
+    let mut client = rustls::ClientConnection::new(Arc::new(client), name).expect("a client");
+    let mut server = rustls::ServerConnection::new(Arc::new(server)).expect("a server");
+    let (mut by_client, mut by_server) = (None, None);
+    for _ in 0..4 {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).expect("written");
+        }
+        server.read_tls(&mut &wire[..]).expect("read");
+        by_server = by_server.or(server.process_new_packets().err());
+        let mut wire = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut wire).expect("written");
+        }
+        client.read_tls(&mut &wire[..]).expect("read");
+        by_client = by_client.or(client.process_new_packets().err());
+    }
+    assert_eq!(server.is_handshaking(), by_server.is_some() || by_client.is_some(), "a service serves whom it knows");
+    (by_client, by_server)
+}
+
+/// A meeting relay that does not splice, but shakes hands with the service itself: it has every public thing and not the introduction.
+#[test]
+fn a_meeting_relay_cannot_stand_in_for_the_client_or_the_service() {
+    let [met, other] = [1, 2].map(|seed| MeetingSecret::from_bytes(&[seed; 32]));
+    let service = met.key(Side::Service).public();
+    assert_eq!(shake(Some(&met.key(Side::Client)), &service, &met), (None, None));
+    let (_, refused) = shake(None, &service, &met);
+    assert!(refused.is_some(), "it demands a key");
+    let unknown = Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure);
+    let (_, refused) = shake(Some(&other.key(Side::Client)), &service, &met);
+    assert_eq!(refused.as_ref(), Some(&unknown));
+    // Nor is a client fooled by who knows another introduction, or proves the client's key back to it.
+    let (refused, _) = shake(Some(&met.key(Side::Client)), &service, &other);
+    assert_eq!(refused, Some(unknown));
+    // What the service shows before it knows the client is of this meeting alone.
+    assert_ne!(service, other.key(Side::Service).public());
 }
 
 fn circuit(number: u64) -> SocketAddr {

@@ -7,6 +7,8 @@ use quinn::congestion::CubicConfig;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{AckFrequencyConfig, ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 
+use zmesh_proto::service::tls::TlsKey;
+
 use super::tls;
 use crate::api::MESSAGE_MAX;
 
@@ -92,25 +94,42 @@ pub(crate) fn endpoint() -> EndpointConfig {
     config
 }
 
-/// A client's settings for one connection to the exit or service with this key: no token, ticket or key outlives it.
+/// A client's settings for one connection to the exit or service with this key: no token, ticket or key outlives it. To a service it proves
+/// a key of its `own`.
 ///
 /// # Errors
 /// The TLS library refused the settings.
-pub(crate) fn client(peer_key: &[u8; 32], protocol: &[u8]) -> Result<ClientConfig, rustls::Error> {
-    let crypto = QuicClientConfig::try_from(tls::client(peer_key, protocol)?)
+pub(crate) fn client(
+    peer_key: &[u8; 32],
+    own: Option<&TlsKey>,
+    protocol: &[u8],
+) -> Result<ClientConfig, rustls::Error> {
+    let crypto = QuicClientConfig::try_from(tls::client(peer_key, own, protocol)?)
         .map_err(|_| rustls::Error::General("no cipher suite for QUIC".into()))?;
     let mut config = ClientConfig::new(Arc::new(crypto));
     config.token_store(Arc::new(quinn::NoneTokenStore)).transport_config(Arc::new(transport(true)));
     Ok(config)
 }
 
-/// The settings of an exit or a service.
+/// The settings of an exit, which any client may use.
 ///
 /// # Errors
 /// The TLS library refused the key.
-pub(crate) fn server(pkcs8: &[u8], public: &[u8; 32], protocol: &[u8]) -> Result<ServerConfig, rustls::Error> {
-    let crypto = QuicServerConfig::try_from(tls::server(pkcs8, public, protocol)?)
-        .map_err(|_| rustls::Error::General("no cipher suite for QUIC".into()))?;
+pub(crate) fn exit(pkcs8: &[u8], public: &[u8; 32]) -> Result<ServerConfig, rustls::Error> {
+    server(tls::server(pkcs8, public, None, tls::EXIT)?)
+}
+
+/// The settings of a service for one meeting: it proves `own`, and the client has to prove `client`.
+///
+/// # Errors
+/// The TLS library refused the key.
+pub(crate) fn service(own: &TlsKey, client: &[u8; 32]) -> Result<ServerConfig, rustls::Error> {
+    server(tls::server(&own.pkcs8(), &own.public(), Some(client), tls::SERVICE)?)
+}
+
+fn server(tls: rustls::ServerConfig) -> Result<ServerConfig, rustls::Error> {
+    let crypto =
+        QuicServerConfig::try_from(tls).map_err(|_| rustls::Error::General("no cipher suite for QUIC".into()))?;
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
     let mut tokens = quinn::ValidationTokenConfig::default();
     tokens.sent(0);

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use zmesh_proto::service::introduce::{Introduction, seal};
 use zmesh_proto::service::pow::{EFFORT_MAX, Puzzle, Solution, Solver};
 use zmesh_proto::service::stream::{ANSWER_LEN, Answer, Want};
+use zmesh_proto::service::tls::MeetingSecret;
 
 use super::find::{Found, Search};
 use super::meet::wait_somewhere;
@@ -219,7 +220,8 @@ async fn attempt(
         RelayCircuit::open(origin, first, own + 1, second),
     );
     let (relay, carrier, socket) = met?;
-    let introduction = Introduction { relay, cookie: *cookie, solution: solution? };
+    let meeting = MeetingSecret::generate(&mut entropy::rng());
+    let introduction = Introduction { relay, cookie: *cookie, solution: solution?, meeting };
     let mut why = String::new();
     for intro in intros {
         if intro.relay != first {
@@ -241,7 +243,7 @@ async fn attempt(
         }
         match timeout(COME, joined(&carrier)).await {
             Ok(Ok(())) => {
-                return Spliced::connect(&origin.shard, carrier, socket, &contents.tls).await.map_err(
+                return Spliced::connect(&origin.shard, carrier, socket, &introduction.meeting).await.map_err(
                     |error| match error {
                         SplicedError::Key => DialError::WrongKey,
                         other => DialError::Gone(other.to_string()),

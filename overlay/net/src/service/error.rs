@@ -26,7 +26,7 @@ pub enum DialError {
     /// The service is known, but did not come: it went down, or is overloaded.
     #[error("the service did not answer: {0}")]
     Gone(String),
-    /// Whoever came did not prove the service's key.
+    /// Whoever came had not read the introduction: it is not the service.
     #[error("whoever answered did not prove the service's key")]
     WrongKey,
     /// The service has nothing at this port.
@@ -93,9 +93,6 @@ pub enum ListenError {
     /// The number of relays is not offered.
     #[error("a service's circuits have 2 or 3 relays of its own choice, not {0}")]
     Hops(usize),
-    /// The TLS library refused the key.
-    #[error("the TLS library refused: {0}")]
-    Tls(String),
     /// The node was shut down.
     #[error("the node is shut down")]
     ShutDown,

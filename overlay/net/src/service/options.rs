@@ -8,6 +8,8 @@ use crate::api::DEFAULT_HOPS;
 const INTROS: usize = 3;
 /// Clients at once unless told otherwise.
 const CLIENTS: usize = 128;
+/// Introductions by way of one point until its keys are drawn anew.
+const INTRODUCTIONS: usize = 16_384;
 
 /// How a service runs. The defaults suit most; give it a [state file](ServiceOptions::state) if it is to be up for days.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +21,7 @@ pub struct ServiceOptions {
     pub(crate) ports: Option<Vec<u16>>,
     pub(crate) answers: usize,
     pub(crate) forge_key: bool,
+    pub(crate) introductions: usize,
 }
 
 impl Default for ServiceOptions {
@@ -31,6 +34,7 @@ impl Default for ServiceOptions {
             ports: None,
             answers: 8,
             forge_key: false,
+            introductions: INTRODUCTIONS,
         }
     }
 }
@@ -71,7 +75,15 @@ impl ServiceOptions {
         self
     }
 
-    /// Has the service prove another key than the one in its descriptor, to see that clients refuse it.
+    /// Draws the keys of an introduction point anew after so many introductions, to see that it stays where it is.
+    #[cfg(feature = "testnet")]
+    #[must_use]
+    pub fn introductions_of_a_point(mut self, count: usize) -> Self {
+        self.introductions = count.max(1);
+        self
+    }
+
+    /// Has the service prove another key than the one of the meeting, to see that clients refuse it.
     #[cfg(feature = "testnet")]
     #[must_use]
     pub fn forge_key(mut self) -> Self {

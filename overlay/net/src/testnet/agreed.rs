@@ -27,6 +27,8 @@ pub struct AgreedConfig {
     pub voters: usize,
     /// Relays, by their places, that are not told of the first document.
     pub untold: Vec<usize>,
+    /// How many epochs ago the network began, at least 10.
+    pub age: u64,
 }
 
 impl Default for AgreedConfig {
@@ -37,6 +39,7 @@ impl Default for AgreedConfig {
             epoch_length: 2,
             voters: 4,
             untold: Vec::new(),
+            age: 10,
         }
     }
 }
@@ -45,6 +48,8 @@ impl Default for AgreedConfig {
 pub struct AgreedTestnet {
     testnet: Testnet,
     voters: Vec<SignerKey>,
+    /// The first voters, once they were replaced.
+    left: Vec<SignerKey>,
     descriptors: Vec<Descriptor>,
     held: Held,
     earlier: Vec<Snapshot>,
@@ -66,7 +71,7 @@ impl AgreedTestnet {
             name: "testnet".into(),
             test_network: true,
             epoch_length: config.epoch_length,
-            epoch_zero: unix - 10 * u64::from(config.epoch_length),
+            epoch_zero: unix - config.age.max(10) * u64::from(config.epoch_length),
             voters_per_operator: 1,
             voters: set(&voters)?,
             parameters: Parameters::new().with("lifetime", LIFETIME)?,
@@ -84,7 +89,7 @@ impl AgreedTestnet {
         let held = Held::begin(genesis.network_id(), genesis, Vec::new(), &snapshot.encode())?;
         let network = Arc::new(held.network(unix)?);
         let testnet = Testnet { network, relays };
-        let network = Self { testnet, voters, descriptors, held, earlier: Vec::new() };
+        let network = Self { testnet, voters, left: Vec::new(), descriptors, held, earlier: Vec::new() };
         network.publish(&network.held, |index| !config.untold.contains(&index)).await?;
         Ok(network)
     }
@@ -148,6 +153,28 @@ impl AgreedTestnet {
         Ok(Held::begin(genesis.network_id(), genesis.clone(), Vec::new(), &snapshot.encode())?)
     }
 
+    /// Another history, which the voters of the genesis sign now: with other voters from its first epoch on, and a document of this epoch.
+    ///
+    /// # Errors
+    /// Never for what a test network may be.
+    pub fn forged(&self) -> Result<Held, TestnetError> {
+        let genesis = self.held.chain().genesis();
+        let mut rng = entropy::rng();
+        let fresh: Vec<SignerKey> = (0..self.voters.len()).map(|_| SignerKey::generate(&mut rng)).collect();
+        let mut chain = Chain::from_genesis(genesis.clone());
+        let mut by_hand = ByHand::new(&chain, 1, self.descriptors.clone());
+        by_hand.voters = Some(set(&fresh)?);
+        let change = by_hand
+            .sign(&chain, if self.left.is_empty() { &self.voters } else { &self.left })?
+            .document()
+            .signed()
+            .clone();
+        chain.advance(&change)?;
+        let epoch = genesis.epoch_at(clock::unix_seconds()).max(self.held.epoch() + 1);
+        let snapshot = ByHand::new(&chain, epoch, self.descriptors.clone()).sign(&chain, &fresh)?;
+        Ok(Held::begin(genesis.network_id(), genesis.clone(), vec![change], &snapshot.encode())?)
+    }
+
     /// What relays give of a document.
     #[must_use]
     pub fn publication(&self, held: &Held) -> Publication {
@@ -197,7 +224,10 @@ impl AgreedTestnet {
         let fresh: Vec<SignerKey> = (0..self.voters.len()).map(|_| SignerKey::generate(&mut rng)).collect();
         let voters = set(&fresh)?;
         let next = self.make(|by_hand| by_hand.voters = Some(voters))?;
-        self.voters = fresh;
+        let left = std::mem::replace(&mut self.voters, fresh);
+        if self.left.is_empty() {
+            self.left = left;
+        }
         self.follow(next, to).await
     }
 

@@ -5,6 +5,7 @@
 //! headers at which voters changed, and needs none in between: the same voters sign as long as they do not change.
 
 use crate::keys;
+use crate::wire::bootstrap::Checkpoint;
 use crate::wire::control::{
     EpochDocument, FormError, Genesis, Header, HeaderHash, Parameters, SignedHeader, Snapshot, VoterSet,
     precommit_message,
@@ -81,6 +82,12 @@ pub enum ChainError {
         age: u64,
         /// The limit, in seconds.
         limit: u64,
+    },
+    /// The history does not lead through the document that the bootstrap line names.
+    #[error("the network's history does not lead through the document of epoch {epoch} that the bootstrap line names")]
+    OffCheckpoint {
+        /// The epoch of that document.
+        epoch: u64,
     },
     /// The header is not the one that the user pinned.
     #[error("the document is {found}, not {wanted} that was asked for")]
@@ -202,6 +209,17 @@ impl Chain {
             return Err(ChainError::NotYetValid { from: self.head.valid_after });
         }
         Ok(())
+    }
+
+    /// Whether a newcomer may start from this genesis at `unix_now`: by itself as long as its voters' keys are young, else by a checkpoint that
+    /// is. The limit is [`TRUST_LIMIT`].
+    ///
+    /// # Errors
+    /// [`ChainError::TooOld`].
+    pub fn check_start(genesis: &Genesis, checkpoint: Option<&Checkpoint>, unix_now: u64) -> Result<(), ChainError> {
+        let start = genesis.epoch_start(checkpoint.map_or(0, |checkpoint| checkpoint.epoch));
+        let age = unix_now.saturating_sub(start);
+        if age > TRUST_LIMIT { Err(ChainError::TooOld { age, limit: TRUST_LIMIT }) } else { Ok(()) }
     }
 
     /// Verifies a header against the voters whom the newest trusted one named, without moving on.

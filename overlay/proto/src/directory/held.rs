@@ -9,6 +9,7 @@ pub(super) mod tests;
 use super::chain::{Chain, ChainError};
 use super::heads::Known;
 use super::{Network, TRUST_LIMIT};
+use crate::wire::bootstrap::Checkpoint;
 use crate::wire::codec::{self, ErrorKind, Reader, Writer};
 use crate::wire::control::{
     Difference, EpochDocument, FormError, Genesis, HeaderHash, SIGNED_HEADER_MAX, SignedHeader, Snapshot, VoterSet,
@@ -63,6 +64,38 @@ impl Held {
         let snapshot = Snapshot::decode(snapshot)?;
         let changes = arrive(&mut chain, &mut signers, changes, snapshot.document().signed())?;
         Ok(Self { chain, snapshot, signers, changes })
+    }
+
+    /// Whether the way from the genesis to the document leads through a checkpoint.
+    ///
+    /// # Errors
+    /// [`ChainError::OffCheckpoint`].
+    pub fn check_passes(&self, checkpoint: &Checkpoint) -> Result<(), ChainError> {
+        let off = Err(ChainError::OffCheckpoint { epoch: checkpoint.epoch });
+        if self.epoch() < checkpoint.epoch {
+            return off;
+        }
+        let mut voters = self.chain.genesis().voters();
+        let newest = self.snapshot.document().signed();
+        for header in self.changes.iter().chain([newest]).map(SignedHeader::header) {
+            if header.epoch() == checkpoint.epoch && header.hash() != checkpoint.hash
+                || header.previous_epoch() == checkpoint.epoch && header.previous() != checkpoint.hash
+            {
+                return off;
+            }
+            if header.epoch() <= checkpoint.epoch {
+                voters = header.voters().unwrap_or(voters);
+            }
+        }
+        // The genesis, too, can be a checkpoint; its hash is the network's id, which is pinned anyway.
+        if voters.hash() == checkpoint.voters { Ok(()) } else { off }
+    }
+
+    /// This document as a checkpoint for a bootstrap line.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        let head = self.chain.head();
+        Checkpoint { epoch: head.epoch, hash: head.hash, voters: head.voters.hash() }
     }
 
     /// Moves on to a later document, over changes of voters in between, oldest first. Nothing changes if something is bad.

@@ -4,6 +4,9 @@
 //! recorded set-ups for as long as it lies around. A relay that is restored draws a new chain, makes a new descriptor,
 //! and is the same relay to everybody.
 //!
+//! The passphrase counts as the bytes in which it was typed. They are not normalised: one with accents has to be typed on a system that
+//! composes letters in the same way.
+//!
 //! ```text
 //! version 1 (1) ‖ salt (16) ‖ nonce (24) ‖ XChaCha20-Poly1305(key, nonce, identity 32 ‖ link 32 ‖ exit 32; version ‖ salt)
 //! key = Argon2id(passphrase, salt; 64 MiB, 3 passes, 1 lane)           RFC 9106, second recommended choice with one lane

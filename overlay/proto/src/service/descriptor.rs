@@ -28,6 +28,8 @@ pub const INTROS_MAX: usize = 8;
 pub const LIFETIME_MAX: u64 = 6 * 3_600;
 
 const VERSION: u8 = 1;
+/// Of what is sealed. The first version named a TLS key, which lasted for a run and so told visits to one service from others.
+const INNER_VERSION: u8 = 2;
 const HEADER_LEN: usize = 1 + 4 + 32 + 8 + SALT_LEN;
 const SALT_LEN: usize = 16;
 const INNER_LEN: usize = 1_024;
@@ -76,8 +78,6 @@ pub struct IntroPoint {
 pub struct Contents {
     /// The last second at which it holds, unix time.
     pub not_after: u64,
-    /// The Ed25519 key that the service proves in TLS.
-    pub tls: [u8; 32],
     /// The work that an introduction should show.
     pub puzzle: Puzzle,
     /// One to [`INTROS_MAX`].
@@ -93,9 +93,8 @@ impl fmt::Debug for Contents {
 impl Contents {
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut w = Writer::with_capacity(INNER_LEN);
-        w.u8(VERSION);
+        w.u8(INNER_VERSION);
         w.u64(self.not_after);
-        w.put(&self.tls);
         w.u32(self.puzzle.effort);
         w.put(&self.puzzle.seed);
         let intros = &self.intros[..self.intros.len().min(INTROS_MAX)];
@@ -116,8 +115,8 @@ impl Contents {
     /// What was wrong, and where.
     pub fn decode(bytes: &[u8]) -> Result<Self, codec::Error> {
         let mut r = Reader::new(bytes);
-        r.version(VERSION)?;
-        let (not_after, tls) = (r.u64()?, r.array()?);
+        r.version(INNER_VERSION)?;
+        let not_after = r.u64()?;
         let (effort, seed) = (r.u32()?, r.array()?);
         let count = r.check(|r| match r.count8(INTROS_MAX)? {
             0 => Err(r.error(ErrorKind::Invalid)),
@@ -132,7 +131,7 @@ impl Contents {
         if r.rest().iter().any(|byte| *byte != 0) || bytes.len() != INNER_LEN {
             return Err(padding.error(ErrorKind::Invalid));
         }
-        Ok(Self { not_after, tls, puzzle: Puzzle { effort, seed }, intros })
+        Ok(Self { not_after, puzzle: Puzzle { effort, seed }, intros })
     }
 }
 
@@ -238,7 +237,7 @@ pub fn open(bytes: &[u8], address: &ServiceAddress, period: Period, unix: u64) -
 
 /// The key of one descriptor: it is used once, as the salt is drawn anew for each.
 fn cipher(address: &ServiceAddress, subcredential: &Subcredential, salt: &[u8; SALT_LEN]) -> ChaCha20Poly1305 {
-    let source = Zeroizing::new([*address.key(), subcredential.0].concat());
+    let source = Zeroizing::new([*address.key(), *subcredential.0].concat());
     let mut key = Zeroizing::new([0; 32]);
     Hkdf::<Sha256>::new(Some(salt), &source).expand(KEY_CONTEXT, &mut *key).expect("32 bytes are not too many");
     ChaCha20Poly1305::new((&*key).into())

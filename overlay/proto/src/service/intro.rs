@@ -10,9 +10,10 @@ use crate::seeding::cache::Pace;
 /// Services that one session may be known by: a circuit serves one introduction point, and a little more for those that are replaced.
 const PER_SESSION: usize = 2;
 
-/// Introductions for one service, in a second and at once.
-const RATE: u64 = 20;
-const BURST: u64 = 100;
+/// Introductions that are passed on for one service, in a second.
+pub const INTRODUCTIONS_PER_SECOND: u64 = 20;
+/// The same, at once.
+pub const INTRODUCTIONS_AT_ONCE: u64 = 100;
 
 /// Why a relay does not do it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -77,7 +78,8 @@ impl Intros {
         }
         *self.by_link.entry(source.link).or_default() += 1;
         *self.by_session.entry(source.session).or_default() += 1;
-        self.entries.insert(name, Entry { handle, source, pace: Pace::new(RATE, BURST) });
+        self.entries
+            .insert(name, Entry { handle, source, pace: Pace::new(INTRODUCTIONS_PER_SECOND, INTRODUCTIONS_AT_ONCE) });
         Ok(before)
     }
 

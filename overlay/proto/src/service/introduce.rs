@@ -1,7 +1,7 @@
 //! Introductions: what a client sends to a service by way of a relay that the service chose.
 //!
 //! The relay learns that somebody wants to reach whoever is known to it by a name, and no more: the message is sealed to a key that stands
-//! in the descriptor.
+//! in the descriptor. With it comes the secret of the meeting, which both sides prove to each other there.
 //!
 //! ```text
 //! version (1) ‖ X (32) ‖ ciphertext (96) ‖ tag (16)        X = x·G, fresh; K = HKDF(x·B ‖ X ‖ B; subcredential, name)
@@ -14,6 +14,7 @@ use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce, Tag};
 use hkdf::Hkdf;
 use rand_core::CryptoRng;
 use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 use zmesh_sphinx::RelayId;
@@ -21,6 +22,7 @@ use zmesh_sphinx::RelayId;
 use super::digest;
 use super::key::Subcredential;
 use super::pow::Solution;
+use super::tls::MeetingSecret;
 use crate::relay::kind::COOKIE_LEN;
 use crate::wire::codec::{self, ErrorKind, Reader, Writer};
 
@@ -28,6 +30,8 @@ use crate::wire::codec::{self, ErrorKind, Reader, Writer};
 pub const INTRODUCE_LEN: usize = HEADER_LEN + PLAIN_LEN + TAG_LEN;
 
 const VERSION: u8 = 1;
+/// Of what is sealed. The first version had no secret of the meeting.
+const INNER_VERSION: u8 = 2;
 const HEADER_LEN: usize = 1 + 32;
 const PLAIN_LEN: usize = 96;
 const TAG_LEN: usize = 16;
@@ -35,7 +39,7 @@ const KEY_CONTEXT: &[u8] = b"zmesh service introduction v1\0";
 const NAME_CONTEXT: &str = "zmesh introduction name v1";
 
 /// What a service shows a relay to be known there; whoever knows it takes the service's place at that relay.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct IntroSecret(pub(crate) Zeroizing<[u8; 32]>);
 
 impl IntroSecret {
@@ -64,6 +68,14 @@ impl IntroSecret {
         IntroName(digest(NAME_CONTEXT, &[&*self.0]))
     }
 }
+
+impl PartialEq for IntroSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&*other.0).into()
+    }
+}
+
+impl Eq for IntroSecret {}
 
 impl std::hash::Hash for IntroSecret {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
@@ -128,6 +140,8 @@ pub struct Introduction {
     pub cookie: [u8; COOKIE_LEN],
     /// The work that it has done.
     pub solution: Solution,
+    /// What both sides prove to each other when they meet: the relays between do not have it.
+    pub meeting: MeetingSecret,
 }
 
 impl fmt::Debug for Introduction {
@@ -139,12 +153,13 @@ impl fmt::Debug for Introduction {
 impl Introduction {
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut w = Writer::with_capacity(PLAIN_LEN);
-        w.u8(VERSION);
+        w.u8(INNER_VERSION);
         w.put(&self.relay.0);
         w.put(&self.cookie);
         w.put(&self.solution.seed_head);
         w.u32(self.solution.effort);
         w.put(&self.solution.nonce);
+        w.put(self.meeting.as_bytes());
         let mut bytes = Zeroizing::new(w.finish());
         bytes.resize(PLAIN_LEN, 0);
         bytes
@@ -156,14 +171,15 @@ impl Introduction {
     /// What was wrong, and where.
     pub fn decode(bytes: &[u8]) -> Result<Self, codec::Error> {
         let mut r = Reader::new(bytes);
-        r.version(VERSION)?;
+        r.version(INNER_VERSION)?;
         let (relay, cookie) = (RelayId(r.array()?), r.array()?);
         let solution = Solution { seed_head: r.array()?, effort: r.u32()?, nonce: r.array()? };
+        let meeting = MeetingSecret::from_bytes(&*Zeroizing::new(r.array()?));
         let padding = r.clone();
         if r.rest().iter().any(|byte| *byte != 0) || bytes.len() != PLAIN_LEN {
             return Err(padding.error(ErrorKind::Invalid));
         }
-        Ok(Self { relay, cookie, solution })
+        Ok(Self { relay, cookie, solution, meeting })
     }
 }
 
@@ -254,7 +270,7 @@ fn cipher(
 ) -> ChaCha20Poly1305 {
     let source = Zeroizing::new([*shared, *public, key.0].concat());
     let mut derived = Zeroizing::new([0; 32]);
-    Hkdf::<Sha256>::new(Some(&subcredential.0), &source)
+    Hkdf::<Sha256>::new(Some(&*subcredential.0), &source)
         .expand_multi_info(&[KEY_CONTEXT, &name.0], &mut *derived)
         .expect("32 bytes are not too many");
     ChaCha20Poly1305::new((&*derived).into())

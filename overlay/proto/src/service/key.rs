@@ -11,6 +11,7 @@ use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
 use ed25519_dalek::{Signature, VerifyingKey};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha512};
+use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::address::ServiceAddress;
@@ -137,8 +138,16 @@ impl fmt::Debug for BlindedKey {
 }
 
 /// Shows that its holder knows the address; goes into the keys of descriptors and introductions of one period.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Subcredential(pub(crate) [u8; 32]);
+#[derive(Clone)]
+pub struct Subcredential(pub(crate) Zeroizing<[u8; 32]>);
+
+impl PartialEq for Subcredential {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&*other.0).into()
+    }
+}
+
+impl Eq for Subcredential {}
 
 impl fmt::Debug for Subcredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -159,7 +168,7 @@ pub fn blinded_key(address: &ServiceAddress, period: Period) -> BlindedKey {
 /// The subcredential of an address for the period of this blinded key.
 #[must_use]
 pub fn subcredential(address: &ServiceAddress, blinded: &BlindedKey) -> Subcredential {
-    Subcredential(digest(SUBCREDENTIAL_CONTEXT, &[address.key(), &blinded.0]))
+    Subcredential(Zeroizing::new(digest(SUBCREDENTIAL_CONTEXT, &[address.key(), &blinded.0])))
 }
 
 fn factor(address: &ServiceAddress, period: Period) -> Scalar {
@@ -185,7 +194,7 @@ impl BlindedSecret {
     /// What goes into the keys of this period.
     #[must_use]
     pub fn subcredential(&self) -> Subcredential {
-        self.subcredential
+        self.subcredential.clone()
     }
 
     /// Signs a message. A blinded key signs descriptors and nothing else.

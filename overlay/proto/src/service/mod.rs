@@ -9,7 +9,7 @@
 //!   meeting relay of the client's choice ◀── both sides' circuits, spliced; QUIC end to end
 //! ```
 //!
-//! [`address`], [`key`], [`period`], [`descriptor`], [`introduce`], [`pow`] and [`stream`] are what both sides agree on; [`placement`]
+//! [`address`], [`key`], [`period`], [`descriptor`], [`introduce`], [`pow`], [`stream`] and [`tls`] are what both sides agree on; [`placement`]
 //! says where descriptors are; [`store`] and [`intro`] are what a relay decides; [`seen`] and [`load`] are what a service
 //! decides about introductions. `specs/16-services.md` has the bytes and the bounds.
 
@@ -24,6 +24,7 @@ pub mod placement;
 pub mod pow;
 pub mod revision;
 pub mod seen;
+mod shares;
 pub mod store;
 pub mod stream;
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Which introductions a service has seen: a relay that passes one on twice gets nothing for it.
 
 use std::collections::BTreeSet;
+use std::fmt;
+
+use zeroize::Zeroizing;
 
 use super::digest;
 use crate::relay::kind::COOKIE_LEN;
@@ -9,9 +12,8 @@ const CONTEXT: &str = "zmesh service seen v1";
 
 /// The cookies of introductions that came by way of one introduction point. When it is full that point has to be given up: a filter that
 /// forgets lets old introductions in again.
-#[derive(Debug)]
 pub struct Seen {
-    secret: [u8; 32],
+    secret: Zeroizing<[u8; 32]>,
     tags: BTreeSet<[u8; 16]>,
     most: usize,
 }
@@ -19,7 +21,7 @@ pub struct Seen {
 impl Seen {
     /// Remembers `most` cookies, under a random secret: nobody chooses where they fall.
     #[must_use]
-    pub fn new(most: usize, secret: [u8; 32]) -> Self {
+    pub fn new(most: usize, secret: Zeroizing<[u8; 32]>) -> Self {
         Self { secret, tags: BTreeSet::new(), most }
     }
 
@@ -54,9 +56,15 @@ impl Seen {
     }
 
     fn tag(&self, cookie: &[u8; COOKIE_LEN]) -> [u8; 16] {
-        let hash = digest(CONTEXT, &[&self.secret, cookie]);
+        let hash = digest(CONTEXT, &[&*self.secret, cookie]);
         let mut tag = [0; 16];
         tag.copy_from_slice(&hash[..16]);
         tag
+    }
+}
+
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Seen({} of {})", self.tags.len(), self.most)
     }
 }

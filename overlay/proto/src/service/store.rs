@@ -1,8 +1,8 @@
 //! What a relay keeps of services: descriptors that it cannot read.
 //!
 //! Bounded in number (every descriptor has one length), in time, and in how fast they come. A store that is full lets the link go
-//! short that has left most here. Of each name the highest revision is remembered until its period is over, so an old
-//! descriptor does not come back when the new one has been forgotten.
+//! short that has left most here. Of each name the highest revision is remembered until its period is over, in a larger table of its
+//! own: so an old descriptor does not come back when the new one was forgotten, or was driven out.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,11 +14,15 @@ use super::descriptor::Outer;
 use super::key::BlindedKey;
 use super::period::{OVERLAP_SECONDS, Period};
 use super::placement::{RANKS, stores};
+use super::shares::Shares;
 use crate::directory::Network;
 use crate::seeding::cache::Pace;
 
 /// How long a descriptor is kept unless it comes again.
 pub const KEPT: Duration = Duration::from_secs(3 * 3_600);
+
+/// Names of which the revision is remembered, for each descriptor that there is room for.
+const NAMES: usize = 16;
 
 /// Publications over one link, in a second and at once.
 const LINK_RATE: u64 = 10;
@@ -45,29 +49,36 @@ pub enum Refusal {
 }
 
 #[derive(Debug)]
-struct Entry {
-    period: Period,
+struct Kept {
     revision: u64,
-    /// Dropped when its time is over; the revision stays.
-    bytes: Option<Vec<u8>>,
-    link: u64,
+    bytes: Vec<u8>,
     came: Instant,
+}
+
+/// The highest revision that there has been under a name, and the first second (unix time) at which nobody asks any more.
+#[derive(Debug)]
+struct Highest {
+    revision: u64,
+    over: u64,
 }
 
 /// See the head of this module.
 #[derive(Debug)]
 pub struct Store {
-    entries: BTreeMap<BlindedKey, Entry>,
-    by_link: BTreeMap<u64, usize>,
+    kept: Shares<Kept>,
+    highest: Shares<Highest>,
     paces: BTreeMap<u64, Pace>,
-    most: usize,
 }
 
 impl Store {
-    /// Keeps at most `most` descriptors and names of them.
+    /// Keeps at most `most` descriptors, and the revisions of sixteen times as many names.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        Self { entries: BTreeMap::new(), by_link: BTreeMap::new(), paces: BTreeMap::new(), most: most.max(1) }
+        Self {
+            kept: Shares::new(most),
+            highest: Shares::new(most.max(1).saturating_mul(NAMES)),
+            paces: BTreeMap::new(),
+        }
     }
 
     /// Takes a descriptor, if its place is at the relay `me`. The costly check comes last.
@@ -93,69 +104,58 @@ impl Store {
         if !self.pace(now, source.link) {
             return Err(Refusal::Busy);
         }
-        if let Some(held) = self.entries.get(&outer.blinded) {
+        let kept = self.kept.get(&outer.blinded);
+        let highest = self.highest.get(&outer.blinded).map(|highest| highest.revision);
+        if let Some(highest) = highest.max(kept.map(|kept| kept.revision)) {
             // The same again is welcome: it was perhaps the answer that got lost.
-            let again = held.revision == outer.revision && held.bytes.as_deref() == Some(bytes);
-            if !again && held.revision >= outer.revision {
+            let same = highest == outer.revision && kept.is_some_and(|kept| kept.bytes == bytes);
+            if highest >= outer.revision && !same {
                 return Err(Refusal::Stale);
             }
         }
         if !outer.is_signed() {
             return Err(Refusal::Invalid);
         }
-        self.remove(&outer.blinded);
-        while self.entries.len() >= self.most {
-            self.make_room();
-        }
-        *self.by_link.entry(source.link).or_default() += 1;
-        let entry = Entry {
-            period: outer.period,
-            revision: outer.revision,
-            bytes: Some(bytes.to_vec()),
-            link: source.link,
-            came: now,
-        };
-        self.entries.insert(outer.blinded, entry);
+        let over = outer.period.ends() + OVERLAP_SECONDS;
+        self.highest.insert(outer.blinded, source.link, Highest { revision: outer.revision, over });
+        self.kept.insert(
+            outer.blinded,
+            source.link,
+            Kept { revision: outer.revision, bytes: bytes.to_vec(), came: now },
+        );
         Ok(())
     }
 
     /// The descriptor under this name.
     #[must_use]
     pub fn get(&self, now: Instant, blinded: &BlindedKey) -> Option<&[u8]> {
-        let entry = self.entries.get(blinded)?;
-        let fresh = now.saturating_duration_since(entry.came) < KEPT;
-        if fresh { entry.bytes.as_deref() } else { None }
+        let kept = self.kept.get(blinded)?;
+        (now.saturating_duration_since(kept.came) < KEPT).then_some(&kept.bytes[..])
     }
 
     /// Forgets what is over: descriptors after [`KEPT`], revisions after their period.
     pub fn expire(&mut self, now: Instant, unix: u64) {
-        let over: Vec<BlindedKey> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.period.ends() + OVERLAP_SECONDS <= unix)
-            .map(|(blinded, _)| *blinded)
-            .collect();
-        for blinded in over {
-            self.remove(&blinded);
-        }
-        for entry in self.entries.values_mut() {
-            if now.saturating_duration_since(entry.came) >= KEPT {
-                entry.bytes = None;
-            }
-        }
+        self.kept.retain(|kept| now.saturating_duration_since(kept.came) < KEPT);
+        self.highest.retain(|highest| highest.over > unix);
         self.paces.retain(|_, pace| !pace.is_at_rest(now));
     }
 
-    /// How many descriptors, and revisions of earlier ones, are here.
+    /// How many descriptors are here.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.kept.len()
     }
 
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.kept.len() == 0
+    }
+
+    /// Of how many names the highest revision is remembered.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.highest.len()
     }
 
     fn pace(&mut self, now: Instant, link: u64) -> bool {
@@ -166,25 +166,5 @@ impl Store {
             }
         }
         self.paces.entry(link).or_insert_with(|| Pace::new(LINK_RATE, LINK_BURST)).take(now, 1)
-    }
-
-    /// The oldest entry of the link that has most here goes, one that is only a revision before others.
-    fn make_room(&mut self) {
-        let busiest = self.by_link.iter().max_by_key(|(_, count)| **count).map(|(link, _)| *link);
-        let of_link = self.entries.iter().filter(|(_, entry)| Some(entry.link) == busiest);
-        let victim = of_link.min_by_key(|(_, entry)| (entry.bytes.is_some(), entry.came)).map(|(blinded, _)| *blinded);
-        if let Some(victim) = victim {
-            self.remove(&victim);
-        }
-    }
-
-    fn remove(&mut self, blinded: &BlindedKey) {
-        let Some(entry) = self.entries.remove(blinded) else { return };
-        if let Some(count) = self.by_link.get_mut(&entry.link) {
-            *count -= 1;
-            if *count == 0 {
-                self.by_link.remove(&entry.link);
-            }
-        }
     }
 }

@@ -1,24 +1,89 @@
-//! The key that a service proves in TLS. It is drawn for each run and stands in the descriptor, which the service's blinded key signs: so
-//! whoever has the address knows which key to expect, and the lasting key signs descriptors only.
+//! The keys that both sides of a meeting prove in TLS. They follow from a secret that the client draws for this one meeting and seals to a key
+//! in the service's descriptor, which the blinded key signs. So the service shows that it read the introduction, the client that it wrote
+//! it, and the meeting relay can be neither; and no key shows up in two meetings, by which somebody could tell that a service is the same.
 
 use std::fmt;
 
 use ed25519_dalek::SigningKey;
+use hkdf::Hkdf;
 use rand_core::CryptoRng;
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::keys::pkcs8;
+
+const CONTEXT: &[u8] = b"zmesh service meeting v1\0";
+
+/// What client and service of one meeting share: 32 random bytes.
+#[derive(Clone)]
+pub struct MeetingSecret(Zeroizing<[u8; 32]>);
+
+/// The two sides of a meeting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// Who drew the secret.
+    Client,
+    /// Whom it was sealed to.
+    Service,
+}
+
+impl MeetingSecret {
+    /// Draws one.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        let mut secret = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *secret);
+        Self(secret)
+    }
+
+    /// The secret of these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(*bytes))
+    }
+
+    /// The bytes, to be sealed.
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The key that a side proves.
+    ///
+    /// # Panics
+    /// Never: the output is short.
+    #[must_use]
+    pub fn key(&self, side: Side) -> TlsKey {
+        let role = match side {
+            Side::Client => 1,
+            Side::Service => 2,
+        };
+        let mut seed = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(None, &*self.0)
+            .expand_multi_info(&[CONTEXT, &[role]], &mut *seed)
+            .expect("32 bytes are not too many");
+        TlsKey(SigningKey::from_bytes(&seed))
+    }
+}
+
+impl PartialEq for MeetingSecret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&*other.0).into()
+    }
+}
+
+impl Eq for MeetingSecret {}
+
+impl fmt::Debug for MeetingSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MeetingSecret([redacted])")
+    }
+}
 
 /// An Ed25519 key for TLS.
 pub struct TlsKey(SigningKey);
 
 impl TlsKey {
-    /// Draws one.
-    pub fn generate(rng: &mut impl CryptoRng) -> Self {
-        Self(SigningKey::generate(rng))
-    }
-
-    /// The public half, for the descriptor.
+    /// The public half, which the other side expects.
     #[must_use]
     pub fn public(&self) -> [u8; 32] {
         self.0.verifying_key().to_bytes()

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! zmesh:net/1/‹base32, lower case, no padding, of the bytes below and a check of 4›
+//! zmesh:net/2/‹the same with a checkpoint›
 //!
 //!   0  network   32  the network's id: what its genesis hashes to
-//!  32  count      1  entry relays, 1 to 8
+//!  32  checkpoint, in version 2 only: epoch 8, hash of its header 32, hash of the voters who sign what follows 32
+//!      count      1  entry relays, 1 to 8
 //!      identity  32  Ed25519
 //!      link key  32  X25519
 //!      count      1  addresses, 1 to 4
@@ -21,6 +23,7 @@ use sha2::{Digest, Sha256};
 
 use super::codec::line::{CHECK_LEN, LineError, LineKind};
 use super::codec::{self, ErrorKind, Reader, Writer};
+use super::control::HeaderHash;
 use super::document::NetworkId;
 use crate::link::LinkPeer;
 
@@ -30,7 +33,9 @@ pub const ENTRIES_MAX: usize = 8;
 pub const ENTRY_ADDRESSES_MAX: usize = 4;
 
 const LINE: LineKind = LineKind { head: "zmesh:net/", version: "1", text_max: 2_048, check };
+const LINE_2: LineKind = LineKind { head: LINE.head, version: "2", text_max: LINE.text_max, check: check_2 };
 const CHECK_CONTEXT: &[u8] = b"zmesh bootstrap line 1\0";
+const CHECK_CONTEXT_2: &[u8] = b"zmesh bootstrap line 2\0";
 
 /// Why a text or a list of relays makes no bootstrap line.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -40,7 +45,7 @@ pub enum BootstrapError {
     #[error("this is no bootstrap line of a network: one begins with {head}", head = LINE.head)]
     NotALine,
     /// A newer kind.
-    #[error("this bootstrap line is of version {found}, and this program knows version {known}: update the older of the two programs", known = LINE.version)]
+    #[error("this bootstrap line is of version {found}, and this program knows versions up to {known}: update the older of the two programs", known = LINE_2.version)]
     WrongVersion {
         /// The version that it names.
         found: String,
@@ -59,10 +64,23 @@ pub enum BootstrapError {
     NoAddress,
 }
 
+/// A document that whoever made a line knew. The keys of the genesis's voters may be anybody's after a while; who joins by a line with a
+/// checkpoint believes no history that does not lead through it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Checkpoint {
+    /// The epoch of the document.
+    pub epoch: u64,
+    /// The hash of its header.
+    pub hash: HeaderHash,
+    /// The hash of the voters who sign what follows it.
+    pub voters: [u8; 32],
+}
+
 /// A network's id and some of its relays.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Bootstrap {
     network: NetworkId,
+    checkpoint: Option<Checkpoint>,
     entries: Vec<LinkPeer>,
 }
 
@@ -81,7 +99,20 @@ impl Bootstrap {
                 return Err(BootstrapError::NoAddress);
             }
         }
-        Ok(Self { network, entries })
+        Ok(Self { network, checkpoint: None, entries })
+    }
+
+    /// The same line with this checkpoint, or without any.
+    #[must_use]
+    pub fn with_checkpoint(mut self, checkpoint: Option<Checkpoint>) -> Self {
+        self.checkpoint = checkpoint;
+        self
+    }
+
+    /// The document that every history has to lead through.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoint.as_ref()
     }
 
     /// The network's id.
@@ -101,6 +132,11 @@ impl Bootstrap {
     pub fn encode(&self) -> Vec<u8> {
         let mut w = Writer::new();
         w.put(&self.network.0);
+        if let Some(Checkpoint { epoch, hash, voters }) = &self.checkpoint {
+            w.u64(*epoch);
+            w.put(&hash.0);
+            w.put(voters);
+        }
         w.count8(self.entries.len());
         for entry in &self.entries {
             w.put(&entry.identity);
@@ -114,17 +150,35 @@ impl Bootstrap {
         w.finish()
     }
 
-    /// Reads what [`Bootstrap::encode`] wrote.
+    /// Reads what [`Bootstrap::encode`] wrote of a line without a checkpoint.
     ///
     /// # Errors
     /// The bytes are nothing else than that.
     pub fn decode(bytes: &[u8]) -> Result<Self, codec::Error> {
+        Self::read(bytes, |_| Ok(None))
+    }
+
+    /// Reads what [`Bootstrap::encode`] wrote of a line with a checkpoint.
+    ///
+    /// # Errors
+    /// The bytes are nothing else than that.
+    pub fn decode_with_checkpoint(bytes: &[u8]) -> Result<Self, codec::Error> {
+        Self::read(bytes, |r| {
+            Ok(Some(Checkpoint { epoch: r.u64()?, hash: HeaderHash(r.array()?), voters: r.array()? }))
+        })
+    }
+
+    fn read(
+        bytes: &[u8],
+        checkpoint: impl FnOnce(&mut Reader<'_>) -> Result<Option<Checkpoint>, codec::Error>,
+    ) -> Result<Self, codec::Error> {
         let mut r = Reader::new(bytes);
         let network = NetworkId(r.array()?);
+        let checkpoint = checkpoint(&mut r)?;
         let count = count(&mut r, ENTRIES_MAX)?;
         let entries = (0..count).map(|_| entry(&mut r)).collect::<Result<_, _>>()?;
         r.finish()?;
-        Ok(Self { network, entries })
+        Ok(Self { network, checkpoint, entries })
     }
 }
 
@@ -156,14 +210,23 @@ fn is_reachable(address: &SocketAddr) -> bool {
 }
 
 fn check(body: &[u8]) -> [u8; CHECK_LEN] {
-    let digest: [u8; 32] = Sha256::new_with_prefix(CHECK_CONTEXT).chain_update(body).finalize().into();
+    check_of(CHECK_CONTEXT, body)
+}
+
+fn check_2(body: &[u8]) -> [u8; CHECK_LEN] {
+    check_of(CHECK_CONTEXT_2, body)
+}
+
+fn check_of(context: &[u8], body: &[u8]) -> [u8; CHECK_LEN] {
+    let digest: [u8; 32] = Sha256::new_with_prefix(context).chain_update(body).finalize().into();
     [digest[0], digest[1], digest[2], digest[3]]
 }
 
 /// The line.
 impl fmt::Display for Bootstrap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&LINE.encode(&self.encode()))
+        let kind = if self.checkpoint.is_some() { LINE_2 } else { LINE };
+        f.write_str(&kind.encode(&self.encode()))
     }
 }
 
@@ -179,12 +242,22 @@ impl FromStr for Bootstrap {
 
     /// Reads a line. White space around it and capitals do no harm.
     fn from_str(text: &str) -> Result<Self, BootstrapError> {
-        let body = LINE.decode(text).map_err(|error| match error {
-            LineError::Other => BootstrapError::NotALine,
-            LineError::Version(found) => BootstrapError::WrongVersion { found },
-            LineError::Damaged => BootstrapError::Damaged,
-        })?;
-        Self::decode(&body).map_err(|_| BootstrapError::Damaged)
+        let read = match LINE.decode(text) {
+            Ok(body) => Self::decode(&body),
+            Err(LineError::Version(_)) => Self::decode_with_checkpoint(&LINE_2.decode(text)?),
+            Err(error) => return Err(error.into()),
+        };
+        read.map_err(|_| BootstrapError::Damaged)
+    }
+}
+
+impl From<LineError> for BootstrapError {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::Other => Self::NotALine,
+            LineError::Version(found) => Self::WrongVersion { found },
+            LineError::Damaged => Self::Damaged,
+        }
     }
 }
 
@@ -197,6 +270,10 @@ mod tests {
     fn peer(seed: u8, addresses: &[&str]) -> LinkPeer {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         LinkPeer { identity: [seed; 32], link_key: [seed + 1; 32], addresses }
+    }
+
+    fn checkpoint() -> Checkpoint {
+        Checkpoint { epoch: 9, hash: HeaderHash([3; 32]), voters: [4; 32] }
     }
 
     fn line(entries: Vec<LinkPeer>) -> Bootstrap {
@@ -215,13 +292,15 @@ mod tests {
                 LinkPeer { identity: [seed; 32], link_key: [seed; 32], addresses: addresses.collect() }
             }).collect();
             let line = line(entries);
+            let two = line.clone().with_checkpoint(Some(checkpoint()));
             prop_assert_eq!(line.to_string().parse::<Bootstrap>(), Ok(line));
+            prop_assert_eq!(two.to_string().parse::<Bootstrap>(), Ok(two));
         }
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(read) = Bootstrap::decode(&bytes) {
-                prop_assert_eq!(read.encode(), bytes);
+            for read in [Bootstrap::decode(&bytes), Bootstrap::decode_with_checkpoint(&bytes)].into_iter().flatten() {
+                prop_assert_eq!(read.encode(), bytes.clone());
             }
         }
 
@@ -238,6 +317,8 @@ mod tests {
         assert!(text.starts_with("zmesh:net/1/") && text.bytes().all(|byte| byte.is_ascii_graphic()));
         assert_eq!(text.len(), 12 + 175);
         let longest = line((0..8).map(|seed| peer(seed, &["[2001:db8::1]:9001"; 4])).collect());
+        assert_eq!(longest.to_string().parse(), Ok(longest.clone()));
+        let longest = longest.with_checkpoint(Some(checkpoint()));
         assert_eq!(longest.to_string().parse(), Ok(longest));
     }
 
@@ -246,7 +327,8 @@ mod tests {
         let text = line(vec![peer(1, &["192.0.2.7:9001"])]).to_string();
         let read = |text: &str| text.parse::<Bootstrap>().unwrap_err();
         assert_eq!(read("hello"), BootstrapError::NotALine);
-        assert_eq!(read(&text.replacen("/1/", "/2/", 1)), BootstrapError::WrongVersion { found: "2".into() });
+        assert_eq!(read(&text.replacen("/1/", "/3/", 1)), BootstrapError::WrongVersion { found: "3".into() });
+        assert_eq!(read(&text.replacen("/1/", "/2/", 1)), BootstrapError::Damaged, "the check covers the version");
         assert_eq!(read(&text[..100]), BootstrapError::Damaged);
         let new = |entries| Bootstrap::new(NetworkId([7; 32]), entries).unwrap_err();
         assert_eq!(new(Vec::new()), BootstrapError::Entries { found: 0 });
@@ -257,12 +339,14 @@ mod tests {
 
     #[test]
     fn every_changed_character_is_noticed() {
-        let text = line(vec![peer(1, &["192.0.2.7:9001"])]).to_string();
-        for at in 12..text.len() {
-            let mut bytes = text.clone().into_bytes();
-            bytes[at] = if bytes[at] == b'a' { b'b' } else { b'a' };
-            let changed = String::from_utf8(bytes).unwrap();
-            assert_eq!(changed.parse::<Bootstrap>(), Err(BootstrapError::Damaged), "at {at}");
+        let line = line(vec![peer(1, &["192.0.2.7:9001"])]);
+        for text in [line.to_string(), line.with_checkpoint(Some(checkpoint())).to_string()] {
+            for at in 12..text.len() {
+                let mut bytes = text.clone().into_bytes();
+                bytes[at] = if bytes[at] == b'a' { b'b' } else { b'a' };
+                let changed = String::from_utf8(bytes).unwrap();
+                assert_eq!(changed.parse::<Bootstrap>(), Err(BootstrapError::Damaged), "at {at}");
+            }
         }
     }
 }

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{RecvStream, SendStream, ServerConfig};
+use quinn::{RecvStream, SendStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use zmesh_proto::service::stream::{Answer, WANT_LEN, Want};
+use zmesh_proto::service::tls::{MeetingSecret, Side};
 
 use super::super::meet::meet;
 use super::super::{SharedSecond, own_hops};
-use crate::RelayId;
 use crate::api::{Meet, Stream};
 use crate::origin::Origin;
 use crate::quic::{self, Spliced, codes};
+use crate::{RelayId, entropy};
 
 /// How long a client may take to say what it wants.
 const WANT: Duration = Duration::from_secs(10);
@@ -22,18 +23,18 @@ const WANT: Duration = Duration::from_secs(10);
 /// A client without streams is let go after this time.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// Where a client waits.
-#[derive(Clone, Copy)]
+/// Where a client waits, and by what it is known there.
 pub(super) struct Invitation {
     pub(super) relay: RelayId,
     pub(super) cookie: [u8; 16],
+    pub(super) meeting: MeetingSecret,
 }
 
-/// Builds a circuit to where the client waits, and shakes hands.
+/// Builds a circuit to where the client waits, and shakes hands with whoever wrote the invitation: the meeting relay has not read it.
 pub(super) async fn go(
     origin: &Arc<Origin>,
     second: &Arc<SharedSecond>,
-    server: ServerConfig,
+    forge_key: bool,
     invitation: Invitation,
     hops: usize,
 ) -> Option<Arc<Spliced>> {
@@ -41,6 +42,12 @@ pub(super) async fn go(
     let hops = own_hops(&origin.network()).min(hops) + 1;
     let met = meet(origin, invitation.relay, hops, second, Meet::join(invitation.cookie)).await;
     let (carrier, socket) = met.inspect_err(|error| tracing::debug!(%error, "a client was not met")).ok()?;
+    let own = match forge_key {
+        false => invitation.meeting.key(Side::Service),
+        true => MeetingSecret::generate(&mut entropy::rng()).key(Side::Service),
+    };
+    let server = quic::service_config(&own, &invitation.meeting.key(Side::Client).public());
+    let server = server.inspect_err(|error| tracing::warn!(%error, "a client cannot be met")).ok()?;
     let endpoint = quic::endpoint(&origin.shard.runtime, socket, Some(server)).ok()?;
     let accepted = Spliced::accept(&origin.shard, carrier, endpoint).await;
     accepted.inspect_err(|error| tracing::debug!(%error, "a client did not shake hands")).ok()

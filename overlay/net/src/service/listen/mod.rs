@@ -4,19 +4,18 @@ mod answer;
 mod point;
 mod publish;
 mod run;
+mod schedule;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc, watch};
 use tokio::task::AbortHandle;
-use zmesh_proto::service::tls::TlsKey;
 
 use self::run::{Begun, Service};
 use super::{ListenError, ServiceAddress, ServiceKey, ServiceOptions, SharedSecond};
 use crate::api::Stream;
 use crate::origin::Origin;
-use crate::{entropy, quic};
 
 /// Streams that wait to be accepted.
 const WAITING: usize = 64;
@@ -78,16 +77,11 @@ impl Listener {
                 .map_err(|_| ListenError::ShutDown)?
                 .map_err(ListenError::State)?,
         };
-        let tls = TlsKey::generate(&mut entropy::rng());
-        let server = quic::server_config(&tls.pkcs8(), &tls.public(), quic::SERVICE)
-            .map_err(|error| ListenError::Tls(error.to_string()))?;
-        let announced = if options.forge_key { TlsKey::generate(&mut entropy::rng()).public() } else { tls.public() };
         let address = key.address();
         let (streams, accepted) = mpsc::channel(WAITING);
         let (begun, mut told) = watch::channel(Begun::Not(String::new()));
         let stats = SharedStats::default();
-        let service =
-            Service::new(origin, key, options, second, (announced, server), streams, Arc::clone(&stats), begun);
+        let service = Service::new(origin, key, options, second, streams, Arc::clone(&stats), begun);
         let running = tokio::spawn(service.run()).abort_handle();
         let listener = Self { address, streams: AsyncMutex::new(accepted), stats, running };
         let told = told.wait_for(|begun| !matches!(begun, Begun::Not(_))).await;

@@ -1,4 +1,4 @@
-//! Publishing a service's descriptor.
+//! Publishing a service's descriptor of one period: those of two periods never leave together.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,77 +55,68 @@ impl Revisions {
 /// What became of a publication.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
-    /// Relays that took the descriptor of the present period.
+    /// Relays that took the descriptor.
     pub(super) copies: usize,
-    /// Relays that should have taken one, of whichever period, and did not.
+    /// Relays that should have taken it, and did not.
     pub(super) missed: usize,
     /// Why the last one did not.
     pub(super) reason: String,
     /// Whether there is no path at all.
     pub(super) no_path: bool,
-    /// Periods for which a relay has had a newer one.
-    stale: Vec<Period>,
+    /// Whether a relay has had a newer one.
+    stale: bool,
 }
 
 impl Outcome {
     /// Takes in what was learnt.
-    pub(super) fn note(&self, revisions: &mut Revisions) {
-        for period in &self.stale {
-            revisions.leap(*period);
+    pub(super) fn note(&self, period: Period, revisions: &mut Revisions) {
+        if self.stale {
+            revisions.leap(period);
         }
     }
 }
 
-/// Makes the descriptors of all periods around now, and leaves each at its relays.
+/// Makes the descriptor of a period, and leaves it at its relays.
 pub(super) fn publish(
     origin: &Arc<Origin>,
     second: &Arc<SharedSecond>,
     key: &ServiceKey,
     revisions: &mut Revisions,
+    period: Period,
     mut contents: Contents,
 ) -> impl Future<Output = Outcome> + Send + 'static {
     let unix = clock::unix_seconds();
     contents.not_after = (unix + HOLDS).next_multiple_of(ROUNDED);
     let network = origin.network();
     let address = key.address();
-    let mut parcels = Vec::new();
-    for period in Period::around(unix) {
-        let secret = key.blinded(period);
-        let revision = revisions.next(key, period, unix);
-        let descriptor: Arc<[u8]> = seal(&secret, &address, period, revision, &contents, &mut entropy::rng()).into();
-        for relay in stores(&network, &secret.public(), period, COPIES) {
-            parcels.push((period, relay, Arc::clone(&descriptor)));
-        }
-    }
+    let secret = key.blinded(period);
+    let revision = revisions.next(key, period, unix);
+    let descriptor: Arc<[u8]> = seal(&secret, &address, period, revision, &contents, &mut entropy::rng()).into();
+    let relays = stores(&network, &secret.public(), period, COPIES);
     let (origin, second) = (Arc::clone(origin), Arc::clone(second));
-    let now = Period::at(unix);
     async move {
         let hops = own_hops(&network) + 1;
         let mut outcome = Outcome::default();
-        if parcels.is_empty() {
+        if relays.is_empty() {
             outcome.no_path = true;
             outcome.reason = "no relay keeps descriptors of services".into();
         }
-        let (mut parcels, mut placing) = (parcels.into_iter(), JoinSet::new());
+        let (mut relays, mut placing) = (relays.into_iter(), JoinSet::new());
         loop {
             while placing.len() < AT_ONCE
-                && let Some((period, relay, descriptor)) = parcels.next()
+                && let Some(relay) = relays.next()
             {
-                let (origin, second) = (Arc::clone(&origin), Arc::clone(&second));
+                let (origin, second, descriptor) = (Arc::clone(&origin), Arc::clone(&second), Arc::clone(&descriptor));
                 placing.spawn(async move {
-                    let placed =
-                        async { RelayCircuit::open(&origin, relay, hops, &second).await?.place(&descriptor).await };
-                    (period, placed.await)
+                    RelayCircuit::open(&origin, relay, hops, &second).await?.place(&descriptor).await
                 });
             }
             match placing.join_next().await {
                 None => return outcome,
-                Some(Ok((period, Ok(())))) => outcome.copies += usize::from(period == now),
-                Some(Ok((period, Err(error)))) => {
+                Some(Ok(Ok(()))) => outcome.copies += 1,
+                Some(Ok(Err(error))) => {
                     outcome.missed += 1;
-                    if matches!(error, AskError::Refused(Failure::Stale)) {
-                        outcome.stale.push(period);
-                    }
+                    outcome.stale |= matches!(error, AskError::Refused(Failure::Stale));
                     outcome.reason = error.to_string();
                 }
                 Some(Err(_)) => outcome.missed += 1,

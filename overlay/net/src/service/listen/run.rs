@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quinn::ServerConfig;
-use rand_core::Rng as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use zmesh_proto::seeding::cache::Pace;
 use zmesh_proto::service::descriptor::Contents;
-use zmesh_proto::service::introduce;
+use zmesh_proto::service::introduce::{self, Introduction};
 use zmesh_proto::service::key::{BlindedKey, Subcredential};
 use zmesh_proto::service::load::{Price, Queue};
 use zmesh_proto::service::period::Period;
@@ -20,8 +18,9 @@ use super::super::host::Sealed;
 use super::super::relay_circuit::AskError;
 use super::super::{ListenError, ServiceKey, ServiceOptions, SharedSecond, own_hops};
 use super::answer::{self, Invitation};
-use super::point::{self, Point, Told};
+use super::point::{self, Place, Point, Successor, Told};
 use super::publish::{Outcome, Revisions, publish};
+use super::schedule::Schedule;
 use super::{SharedStats, change};
 use crate::api::{CircuitError, Stream};
 use crate::origin::Origin;
@@ -43,16 +42,6 @@ const PATIENCE: u32 = 6;
 
 /// Relays that failed as introduction points are left alone for so long.
 const REST: Duration = Duration::from_secs(600);
-
-/// An introduction point is replaced after 18 to 24 hours.
-const POINT_LIFE: Duration = Duration::from_secs(18 * 3_600);
-
-/// The least time between two publications, unless points changed.
-const PUBLISH_PAUSE: Duration = Duration::from_secs(10);
-
-/// A publication that not all relays took is repeated after this, doubled each time.
-const REPEAT: Duration = Duration::from_secs(30);
-const REPEAT_MAX: Duration = Duration::from_secs(900);
 
 /// A seed for proofs of work lasts this long.
 const SEED_LIFE: Duration = Duration::from_secs(2 * 3_600);
@@ -94,8 +83,6 @@ pub(super) struct Service {
     key: ServiceKey,
     options: ServiceOptions,
     second: Arc<SharedSecond>,
-    tls: [u8; 32],
-    server: ServerConfig,
     streams: mpsc::Sender<(Stream, u16)>,
     stats: SharedStats,
     begun: watch::Sender<Begun>,
@@ -107,12 +94,9 @@ pub(super) struct Service {
     not_before: Instant,
 
     revisions: Revisions,
-    publishing: JoinSet<Outcome>,
-    /// When to publish next.
-    publish_at: Option<Instant>,
-    published_at: Option<Instant>,
-    repeats: u32,
-    /// The random value by which the descriptor was placed.
+    publishing: JoinSet<(Period, Outcome)>,
+    schedule: Schedule,
+    /// The random value by which the descriptors are placed.
     placed_by: [u8; 32],
 
     seeds: Vec<[u8; 32]>,
@@ -128,13 +112,11 @@ pub(super) struct Service {
 }
 
 impl Service {
-    #[expect(clippy::too_many_arguments, reason = "called once, with what the listener has made")]
     pub(super) fn new(
         origin: &Arc<Origin>,
         key: ServiceKey,
         options: ServiceOptions,
         second: Arc<SharedSecond>,
-        (tls, server): ([u8; 32], ServerConfig),
         streams: mpsc::Sender<(Stream, u16)>,
         stats: SharedStats,
         begun: watch::Sender<Begun>,
@@ -146,8 +128,6 @@ impl Service {
             key,
             options,
             second,
-            tls,
-            server,
             streams,
             stats,
             begun,
@@ -158,10 +138,8 @@ impl Service {
             not_before: now,
             revisions: Revisions::default(),
             publishing: JoinSet::new(),
-            publish_at: None,
-            published_at: None,
-            repeats: 0,
-            placed_by: [0; 32],
+            schedule: Schedule::default(),
+            placed_by: origin.network().shared_random(),
             seeds: vec![*entropy::secret()],
             seed_born: now,
             trial: Trial::new(),
@@ -186,9 +164,10 @@ impl Service {
                 told = tells.recv() => if let Some((number, told)) = told {
                     self.handle(clock::now(), number, told);
                 },
-                Some(outcome) = self.publishing.join_next() => {
-                    self.published(clock::now(), outcome.unwrap_or_default());
-                }
+                Some(ended) = self.publishing.join_next() => match ended {
+                    Ok((period, outcome)) => self.published(clock::now(), period, &outcome),
+                    Err(_) => self.schedule.lost(clock::now(), &mut entropy::rng()),
+                },
                 Some(_) = self.answering.join_next() => {}
                 () = tokio::time::sleep(LOOK) => {}
             }
@@ -197,9 +176,9 @@ impl Service {
 
     /// Whatever is due.
     fn look(&mut self, now: Instant, told: &mpsc::Sender<(u64, Told)>) {
-        self.turn_periods();
+        self.turn_periods(now);
         self.turn_seeds(now);
-        self.turn_points(now);
+        self.turn_points(now, told);
         self.queue.expire(now);
         if now >= self.price.next_look() {
             let (shed, waiting) = (self.queue.take_shed(), self.queue.len());
@@ -214,7 +193,7 @@ impl Service {
             self.failed.retain(|(_, since)| now.duration_since(*since) < REST);
             let mut used: Vec<RelayId> = self.points.values().map(|point| point.relay).collect();
             used.extend(self.failed.iter().map(|(relay, _)| *relay));
-            let Some(relay) = point::choose(&self.origin, &used) else {
+            let Some(relay) = point::choose(&self.origin.network(), &used) else {
                 self.fail(Failure::NetworkTooSmall("no relay passes introductions on".into()));
                 self.not_before = now + PAUSE_MAX;
                 return;
@@ -223,28 +202,38 @@ impl Service {
             if self.points.values().any(|point| point.relay == relay) {
                 break;
             }
-            // The service chose the relay, so it counts among its own.
-            let hops = own_hops(&self.origin.network()).min(self.options.hops);
-            let number = self.next_point;
-            self.next_point += 1;
-            let point = Point::start(&self.origin, &self.second, relay, hops, number, told.clone());
-            self.points.insert(number, point);
-            change(&self.stats, |stats| stats.introduction_points_ever += 1);
+            self.begin_point(relay, point::end(now, &mut entropy::rng()), told);
         }
-        if self.placed_by != self.origin.network().shared_random() && self.published_at.is_some() {
+        let random = self.origin.network().shared_random();
+        if self.placed_by != random {
+            self.placed_by = random;
             self.publish_soon(now);
         }
-        if self.publishing.is_empty() && self.publish_at.is_some_and(|at| at <= now) {
-            self.publish(now);
+        while let Some(period) = self.schedule.due(now, &mut entropy::rng()) {
+            if !self.publish(now, period) {
+                break;
+            }
         }
         self.answer(now);
     }
 
-    fn turn_periods(&mut self) {
+    fn begin_point(&mut self, relay: RelayId, until: Instant, told: &mpsc::Sender<(u64, Told)>) {
+        // The service chose the relay, so it counts among its own.
+        let hops = own_hops(&self.origin.network()).min(self.options.hops);
+        let number = self.next_point;
+        self.next_point += 1;
+        let place = Place { relay, hops, until, introductions: self.options.introductions };
+        let point = Point::start(&self.origin, &self.second, place, number, told.clone());
+        self.points.insert(number, point);
+        change(&self.stats, |stats| stats.introduction_points_ever += 1);
+    }
+
+    fn turn_periods(&mut self, now: Instant) {
         let around = Period::around(clock::unix_seconds());
         if self.periods.iter().map(|(period, ..)| *period).eq(around.iter().copied()) {
             return;
         }
+        self.schedule.turn(now, &around, &mut entropy::rng());
         self.periods = around
             .into_iter()
             .map(|period| {
@@ -252,9 +241,6 @@ impl Service {
                 (period, secret.public(), secret.subcredential())
             })
             .collect();
-        if self.published_at.is_some() {
-            self.publish_at = Some(clock::now());
-        }
     }
 
     fn turn_seeds(&mut self, now: Instant) {
@@ -271,16 +257,17 @@ impl Service {
     }
 
     /// Old points and full ones make room for others; one at a time, so that clients always find some.
-    fn turn_points(&mut self, now: Instant) {
-        let worn = self.points.iter().find(|(number, point)| {
-            // Points of one start do not end together.
-            let life = POINT_LIFE + Duration::from_secs((*number * 7_919) % 21_600);
-            point.seen.is_full() || now.duration_since(point.born) > life
-        });
-        if let Some(number) = worn.map(|(number, _)| *number) {
-            self.points.remove(&number);
-            self.publish_soon(now);
+    fn turn_points(&mut self, now: Instant, told: &mpsc::Sender<(u64, Told)>) {
+        let worn = self.points.iter().find(|(_, point)| point.seen.is_full() || now >= point.until);
+        let Some(point) = worn.map(|(number, _)| *number).and_then(|number| self.points.remove(&number)) else {
+            return;
+        };
+        match point.successor(now) {
+            Successor::Another => {}
+            Successor::SameRelay => self.begin_point(point.relay, point.until, told),
+            Successor::LeaveAlone => self.failed.push_back((point.relay, now)),
         }
+        self.publish_soon(now);
     }
 
     fn handle(&mut self, now: Instant, number: u64, told: Told) {
@@ -335,32 +322,39 @@ impl Service {
     }
 
     fn publish_soon(&mut self, now: Instant) {
-        let earliest = self.published_at.map_or(now, |at| now.max(at + PUBLISH_PAUSE));
-        self.publish_at = Some(self.publish_at.map_or(earliest, |at| at.min(earliest)));
+        self.schedule.soon(now, &mut entropy::rng());
     }
 
-    fn publish(&mut self, now: Instant) {
+    /// Whether there is something to publish.
+    fn publish(&mut self, now: Instant, period: Period) -> bool {
         let intros: Vec<_> = self.points.values().filter(|point| point.up).map(Point::describe).collect();
         // The first descriptor waits a moment for all points, and one without any helps nobody.
         let all = self.points.values().all(|point| point.up);
-        if intros.is_empty() || !all && self.published_at.is_none() && intros.len() < self.options.intros.min(2) {
-            self.publish_at = Some(now + LOOK);
-            return;
+        let first = !self.schedule.was_published(period);
+        if intros.is_empty() || !all && first && intros.len() < self.options.intros.min(2) {
+            self.schedule.put_off(period, now + LOOK);
+            return false;
         }
         let puzzle = Puzzle { effort: self.price.effort(), seed: self.seeds[0] };
-        let contents = Contents { not_after: 0, tls: self.tls, puzzle, intros };
-        self.placed_by = self.origin.network().shared_random();
-        self.publishing.spawn(publish(&self.origin, &self.second, &self.key, &mut self.revisions, contents));
-        self.publish_at = None;
+        let contents = Contents { not_after: 0, puzzle, intros };
+        let publishing = publish(&self.origin, &self.second, &self.key, &mut self.revisions, period, contents);
+        self.publishing.spawn(async move { (period, publishing.await) });
+        self.schedule.began(now, period);
+        true
     }
 
-    fn published(&mut self, now: Instant, outcome: Outcome) {
-        outcome.note(&mut self.revisions);
-        self.published_at = Some(now);
-        change(&self.stats, |stats| {
-            stats.copies = outcome.copies;
-            stats.publications += 1;
-        });
+    fn published(&mut self, now: Instant, period: Period, outcome: &Outcome) {
+        outcome.note(period, &mut self.revisions);
+        let whole = outcome.missed == 0 && outcome.copies > 0;
+        if !whole {
+            tracing::debug!(missed = outcome.missed, reason = outcome.reason, "not all relays took the descriptor");
+        }
+        self.schedule.ended(now, period, whole, &mut entropy::rng());
+        change(&self.stats, |stats| stats.publications += 1);
+        if !self.schedule.is_present(period) {
+            return;
+        }
+        change(&self.stats, |stats| stats.copies = outcome.copies);
         if outcome.copies > 0 {
             self.begun.send_if_modified(|begun| match begun {
                 Begun::Not(_) => {
@@ -374,17 +368,6 @@ impl Service {
         } else {
             self.fail(Failure::NotPublished(outcome.reason.clone()));
         }
-        let next = if outcome.missed == 0 && outcome.copies > 0 {
-            self.repeats = 0;
-            // Between 45 and 75 minutes: relays keep it for three hours, and nobody sets a clock by it.
-            Duration::from_secs(2_700 + entropy::rng().next_u64() % 1_800)
-        } else {
-            tracing::debug!(missed = outcome.missed, reason = outcome.reason, "not all relays took the descriptor");
-            self.repeats = self.repeats.saturating_add(1);
-            (REPEAT * 2u32.saturating_pow(self.repeats.min(10))).min(REPEAT_MAX)
-        };
-        let at = now + next;
-        self.publish_at = Some(self.publish_at.map_or(at, |sooner| sooner.min(at)));
     }
 
     /// An introduction came by way of a point: open, compare with those seen, check the work, queue.
@@ -397,7 +380,7 @@ impl Service {
 
     fn accept(&mut self, now: Instant, number: u64, sealed: &Sealed) -> bool {
         let subcredentials: Vec<Subcredential> =
-            self.periods.iter().map(|(.., subcredential)| *subcredential).collect();
+            self.periods.iter().map(|(.., subcredential)| subcredential.clone()).collect();
         let Some(point) = self.points.get(&number) else { return false };
         let Ok((introduction, period)) = introduce::open(&sealed[..], &point.name, &point.key, &subcredentials) else {
             return false;
@@ -406,15 +389,16 @@ impl Service {
         if self.points.values().any(|point| point.seen.contains(&introduction.cookie)) {
             return false;
         }
-        if let Some(point) = self.points.get_mut(&number) {
-            point.seen.insert(&introduction.cookie);
-        }
         let (_, blinded, _) = self.periods[period];
         if !self.trial.holds(&self.seeds, &blinded, &introduction.cookie, &introduction.solution) {
             return false;
         }
-        let invitation = Invitation { relay: introduction.relay, cookie: introduction.cookie };
-        self.queue.push(now, introduction.solution.effort, invitation);
+        // Only now: what claims work that was not done does not fill the filter.
+        if let Some(point) = self.points.get_mut(&number) {
+            point.seen.insert(&introduction.cookie);
+        }
+        let Introduction { relay, cookie, solution, meeting } = introduction;
+        self.queue.push(now, solution.effort, Invitation { relay, cookie, meeting });
         true
     }
 
@@ -437,12 +421,13 @@ impl Service {
     }
 
     fn go(&mut self, invitation: Invitation, place: OwnedSemaphorePermit) {
-        let (origin, second, server) = (Arc::clone(&self.origin), Arc::clone(&self.second), self.server.clone());
+        let (origin, second) = (Arc::clone(&self.origin), Arc::clone(&self.second));
         let (streams, stats, hops) = (self.streams.clone(), Arc::clone(&self.stats), self.options.hops);
+        let forge_key = self.options.forge_key;
         let ports: Option<Arc<[u16]>> = self.options.ports.as_deref().map(Arc::from);
         self.answering.spawn(async move {
             let _place = place;
-            let Some(connection) = answer::go(&origin, &second, server, invitation, hops).await else { return };
+            let Some(connection) = answer::go(&origin, &second, forge_key, invitation, hops).await else { return };
             change(&stats, |stats| {
                 stats.met += 1;
                 stats.clients += 1;

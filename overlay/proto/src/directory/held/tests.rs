@@ -190,3 +190,44 @@ proptest! {
         let _ = read_changes(&bytes);
     }
 }
+
+/// Two thirds of the genesis's voters, long after they left, sign another history that ends with a document of now.
+#[test]
+fn leaked_keys_of_the_genesis_do_not_lead_around_a_checkpoint() {
+    let mut story = Story::new(1);
+    story.change_voters(20);
+    story.change_voters(30);
+    let checkpoint = story.held.checkpoint();
+    story.go(|_| ());
+    story.change_voters(40);
+    let held = &story.held;
+    let genesis = held.chain().genesis().clone();
+    assert_eq!(held.check_passes(&checkpoint), Ok(()));
+    assert_eq!(held.check_passes(&held.checkpoint()), Ok(()));
+
+    let mut forged = Story::new(1);
+    forged.change_voters(90);
+    for _ in 0..6 {
+        forged.go(|_| ());
+    }
+    let snapshot = forged.held.snapshot().encode();
+    let alone = Held::begin(genesis.network_id(), genesis.clone(), forged.held.changes().to_vec(), &snapshot).unwrap();
+    let off = Err(ChainError::OffCheckpoint { epoch: checkpoint.epoch });
+    assert_eq!(alone.check_passes(&checkpoint), off, "the genesis alone cannot tell");
+    // Nor may the forged history end before the checkpoint, or hold a false document of its epoch by the right voters.
+    assert!(Story::new(1).held.check_passes(&checkpoint).is_err());
+    assert!(held.check_passes(&Checkpoint { hash: HeaderHash([1; 32]), ..checkpoint }).is_err());
+    assert!(held.check_passes(&Checkpoint { voters: [1; 32], ..checkpoint }).is_err());
+    // Who held a document of the true history does not follow the false one.
+    let mut old = Story::new(1);
+    old.change_voters(20);
+    assert!(old.held.clone().advance(forged.held.changes(), Step::Snapshot(&snapshot)).is_err());
+
+    // A genesis that is too old to start from is refused without a young checkpoint.
+    let start = |checkpoint, unix| Chain::check_start(&genesis, checkpoint, unix);
+    let zero = genesis.epoch_start(0);
+    assert_eq!(start(None, zero + TRUST_LIMIT), Ok(()));
+    assert!(matches!(start(None, zero + TRUST_LIMIT + 1), Err(ChainError::TooOld { .. })));
+    assert_eq!(start(Some(&checkpoint), zero + TRUST_LIMIT + 1), Ok(()));
+    assert!(start(Some(&checkpoint), genesis.epoch_start(checkpoint.epoch) + TRUST_LIMIT + 1).is_err());
+}

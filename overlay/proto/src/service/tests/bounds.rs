@@ -96,9 +96,9 @@ fn a_store_takes_the_newest_and_never_an_older_one() {
     store.expire(later, NOW + KEPT.as_secs());
     assert_eq!(put(&mut store, later, &second), Err(Refusal::Stale));
     assert_eq!(put(&mut store, later, &third), Err(Refusal::Stale), "nor does the last one come back by itself");
-    assert_eq!(store.len(), 1);
+    assert_eq!((store.len(), store.names()), (0, 1));
     store.expire(later, Period::at(NOW).ends() + OVERLAP_SECONDS);
-    assert!(store.is_empty());
+    assert_eq!((store.is_empty(), store.names()), (true, 0));
     assert_eq!(put(&mut store, now, &third[..100]), Err(Refusal::Invalid));
 }
 
@@ -141,6 +141,33 @@ fn a_flood_of_descriptors_falls_back_on_the_link_that_it_comes_by() {
         assert!(store.get(now, name).is_some(), "those of other links stay");
     }
     assert_eq!(store.len(), 20);
+}
+
+/// Who comes by the service's own link drives its descriptor out, and offers the old one that they kept.
+#[test]
+fn a_descriptor_that_was_driven_out_does_not_let_an_older_one_in() {
+    let (network, now) = (net(3), any_instant());
+    let me = network.relays()[0].id();
+    let mut store = Store::new(20);
+    let (old, _) = made(1, 1);
+    let (new, name) = made(1, 2);
+    store.put(now, NOW, &network, &me, FROM, &new).unwrap();
+    for seed in 1_000..1_030 {
+        store.put(now, NOW, &network, &me, FROM, &made(seed, 1).0).unwrap();
+    }
+    assert_eq!(store.get(now, &name), None, "driven out");
+    assert_eq!(store.put(now, NOW, &network, &me, FROM, &old), Err(Refusal::Stale));
+    assert_eq!(store.get(now, &name), None);
+    assert_eq!(store.put(now, NOW, &network, &me, FROM, &made(1, 3).0), Ok(()), "the service goes on");
+    assert_eq!((store.len(), store.names()), (20, 31));
+    // That table is bounded, too, and one link that fills it forgets its own names.
+    let mut one_link = Store::new(1);
+    one_link.put(now, NOW, &network, &me, Source { session: 1, link: 2 }, &new).unwrap();
+    for seed in 2_000..2_100 {
+        one_link.put(now, NOW, &network, &me, FROM, &made(seed, 1).0).unwrap();
+    }
+    assert_eq!((one_link.len(), one_link.names()), (1, 16));
+    assert_eq!(one_link.put(now, NOW, &network, &me, FROM, &old), Err(Refusal::Stale));
 }
 
 #[test]

@@ -39,5 +39,5 @@ pub(super) fn contents(points: u8, not_after: u64) -> Contents {
             key: IntroKeySecret::generate(&mut rng).public(),
         })
         .collect();
-    Contents { not_after, tls: [9; 32], puzzle: Puzzle { effort: 5, seed: [8; 32] }, intros }
+    Contents { not_after, puzzle: Puzzle { effort: 5, seed: [8; 32] }, intros }
 }

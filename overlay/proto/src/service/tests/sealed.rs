@@ -10,6 +10,7 @@ use super::super::period::Period;
 use super::super::pow::Solution;
 use super::super::seen::Seen;
 use super::super::stream::{Answer, Want};
+use super::super::tls::{MeetingSecret, Side};
 use super::{NOON, address, contents, key, rng};
 use crate::wire::request::{Failure, Request, Response};
 
@@ -29,7 +30,9 @@ fn a_descriptor_opens_for_its_address_and_says_nothing_else() {
     assert!(outer.is_signed());
     assert_eq!((outer.period, outer.revision), (period, 7));
     // Neither the address nor what is inside can be seen.
-    for hidden in [address(1).key().as_slice(), &contents.tls, &contents.intros[0].name.0, &contents.intros[0].key.0] {
+    for hidden in
+        [address(1).key().as_slice(), &contents.puzzle.seed, &contents.intros[0].name.0, &contents.intros[0].key.0]
+    {
         assert!(!bytes.windows(8).any(|window| window == &hidden[..8]));
     }
     // The number of points does not show in the length.
@@ -80,7 +83,7 @@ fn a_store_that_forges_is_found_out() {
 
 fn introduction() -> Introduction {
     let solution = Solution { seed_head: [1, 2, 3, 4], effort: 99, nonce: [5; 16] };
-    Introduction { relay: RelayId([3; 16]), cookie: [4; 16], solution }
+    Introduction { relay: RelayId([3; 16]), cookie: [4; 16], solution, meeting: MeetingSecret::from_bytes(&[6; 32]) }
 }
 
 #[test]
@@ -93,11 +96,12 @@ fn an_introduction_opens_with_its_key_name_and_address_only() {
     let right = sub(1, period);
     let sealed = introduce::seal(&introduction(), &name, &secret.public(), &right, &mut rng).unwrap();
     assert_eq!(sealed.len(), INTRODUCE_LEN);
-    let others = [sub(1, Period(period.0 + 1)), right];
+    let others = [sub(1, Period(period.0 + 1)), right.clone()];
+    let own = std::slice::from_ref(&right);
     assert_eq!(introduce::open(&sealed, &name, &secret, &others), Ok((introduction(), 1)));
     let refused = Err(OpenError::DoesNotOpen);
-    assert_eq!(introduce::open(&sealed, &name, &other, &[right]), refused);
-    assert_eq!(introduce::open(&sealed, &wrong_name, &secret, &[right]), refused);
+    assert_eq!(introduce::open(&sealed, &name, &other, own), refused);
+    assert_eq!(introduce::open(&sealed, &wrong_name, &secret, own), refused);
     assert_eq!(
         introduce::open(&sealed, &name, &secret, &[sub(2, period)]),
         refused,
@@ -107,10 +111,10 @@ fn an_introduction_opens_with_its_key_name_and_address_only() {
         let mut wrong = sealed;
         wrong[at] ^= 0x80;
         // X25519 ignores the top bit of X; the header is authenticated all the same.
-        assert_eq!(introduce::open(&wrong, &name, &secret, &[right]), refused, "byte {at}");
+        assert_eq!(introduce::open(&wrong, &name, &secret, own), refused, "byte {at}");
     }
     for len in [0, 1, 33, INTRODUCE_LEN - 1] {
-        assert_eq!(introduce::open(&sealed[..len], &name, &secret, &[right]), Err(OpenError::Malformed));
+        assert_eq!(introduce::open(&sealed[..len], &name, &secret, own), Err(OpenError::Malformed));
     }
     assert!(
         introduce::seal(&introduction(), &name, &IntroKey([0; 32]), &right, &mut rng).is_none(),
@@ -118,14 +122,14 @@ fn an_introduction_opens_with_its_key_name_and_address_only() {
     );
     let mut low_order = sealed;
     low_order[1..33].fill(0);
-    assert_eq!(introduce::open(&low_order, &name, &secret, &[right]), refused);
+    assert_eq!(introduce::open(&low_order, &name, &secret, own), refused);
     let again = introduce::seal(&introduction(), &name, &secret.public(), &right, &mut rng).unwrap();
     assert!(sealed.iter().zip(&again).skip(1).filter(|(a, b)| a == b).count() < 16, "no two look alike");
 }
 
 #[test]
 fn a_replayed_introduction_is_seen_until_the_filter_is_full() {
-    let mut seen = Seen::new(3, [1; 32]);
+    let mut seen = Seen::new(3, zeroize::Zeroizing::new([1; 32]));
     assert!(seen.is_empty());
     for cookie in 0..3u8 {
         assert!(seen.insert(&[cookie; 16]));
@@ -134,6 +138,41 @@ fn a_replayed_introduction_is_seen_until_the_filter_is_full() {
     assert!(seen.is_full() && seen.len() == 3);
     assert!(!seen.insert(&[9; 16]), "a full filter lets nothing in");
     assert!(seen.contains(&[2; 16]) && !seen.contains(&[9; 16]));
+    assert_eq!(format!("{seen:?}"), "Seen(3 of 3)", "its secret does not print");
+}
+
+#[test]
+fn each_meeting_and_each_side_of_it_has_keys_of_its_own() {
+    let (one, other) = (MeetingSecret::generate(&mut rng(1)), MeetingSecret::generate(&mut rng(2)));
+    let keys = [&one, &other].map(|secret| [Side::Client, Side::Service].map(|side| secret.key(side).public()));
+    let distinct: std::collections::BTreeSet<_> = keys.iter().flatten().collect();
+    assert_eq!(distinct.len(), 4);
+    assert_eq!(one.key(Side::Client).public(), one.clone().key(Side::Client).public());
+    assert!(one != other && one == one.clone());
+    assert!(!format!("{one:?}{:?}", one.key(Side::Service)).contains(char::is_numeric), "nothing secret prints");
+}
+
+/// Subcredentials and introduction secrets come from what nobody else has, so they neither print nor tell by their time where they differ.
+#[test]
+fn secrets_of_services_do_not_print() {
+    let sub = key(1).blinded(Period::at(NOON)).subcredential();
+    let printed = format!("{sub:?} {:?} {:?}", IntroSecret::from_bytes(&[1; 32]), key(1));
+    assert!(!printed.contains(char::is_numeric), "{printed}");
+    assert!(sub == sub.clone() && sub != key(2).blinded(Period::at(NOON)).subcredential());
+    assert!(IntroSecret::from_bytes(&[1; 32]) != IntroSecret::from_bytes(&[2; 32]));
+}
+
+/// A version without a secret of the meeting would leave the meeting relay a key that it can compute.
+#[test]
+fn an_introduction_without_a_secret_of_the_meeting_is_refused() {
+    let mut old = vec![0; 96];
+    old[0] = 1;
+    assert!(Introduction::decode(&old).is_err());
+    old[0] = 2;
+    old[57] = 1;
+    assert!(Introduction::decode(&old).is_ok());
+    old[95] = 1;
+    assert!(Introduction::decode(&old).is_err(), "padding");
 }
 
 #[test]
@@ -190,10 +229,10 @@ proptest! {
     }
 
     #[test]
-    fn contents_read_back(points in 1u8..=8, not_after in NOON..NOON + 20_000, effort: u32, tls: [u8; 32]) {
+    fn contents_read_back(points in 1u8..=8, not_after in NOON..NOON + 20_000, effort: u32, seed: [u8; 32]) {
         let mut contents = contents(points, not_after);
         contents.puzzle.effort = effort;
-        contents.tls = tls;
+        contents.puzzle.seed = seed;
         let (bytes, period) = sealed(3, &contents);
         prop_assert_eq!(descriptor::open(&bytes, &address(3), period, NOON), Ok(contents));
     }

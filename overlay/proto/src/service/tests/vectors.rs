@@ -15,6 +15,7 @@ use super::super::key::{ServiceKey, blinded_key, subcredential};
 use super::super::period::Period;
 use super::super::pow::{Puzzle, Solution, Solver, Trial};
 use super::super::revision::revision;
+use super::super::tls::{MeetingSecret, Side};
 use super::{NOON, contents, rng};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/vectors/service.json");
@@ -37,7 +38,7 @@ fn names() -> Value {
             "address": address.to_string(),
             "period": period.0,
             "blinded": hex(&blinded.0),
-            "subcredential": hex(&subcredential(&address, &blinded).0),
+            "subcredential": hex(&*subcredential(&address, &blinded).0),
             "message": hex(b"zmesh"),
             "signature": hex(&secret.sign(b"zmesh")),
             "unix": unix,
@@ -62,7 +63,6 @@ fn sealed() -> Value {
         "period": period.0,
         "revision": 1_234_567,
         "not_after": contents.not_after,
-        "tls": hex(&contents.tls),
         "effort": contents.puzzle.effort,
         "puzzle_seed": hex(&contents.puzzle.seed),
         "intros": intros.collect::<Value>(),
@@ -81,10 +81,11 @@ fn introduction() -> Value {
     };
     let (intro, secret) = (IntroSecret::from_bytes(&[7; 32]), IntroKeySecret::generate(&mut rng(20)));
     let solution = Solution { seed_head: [1, 2, 3, 4], effort: 99, nonce: [5; 16] };
-    let said = Introduction { relay: RelayId([3; 16]), cookie: [4; 16], solution };
+    let meeting = MeetingSecret::from_bytes(&[8; 32]);
+    let said = Introduction { relay: RelayId([3; 16]), cookie: [4; 16], solution, meeting: meeting.clone() };
     let sealed = introduce::seal(&said, &intro.name(), &secret.public(), &subcredential, &mut rng(21)).unwrap();
     json!({
-        "subcredential": hex(&subcredential.0),
+        "subcredential": hex(&*subcredential.0),
         "intro_secret": hex(&[7; 32]),
         "intro_name": hex(&intro.name().0),
         "key_secret": hex(&draw(20)),
@@ -95,6 +96,9 @@ fn introduction() -> Value {
         "seed_head": hex(&solution.seed_head),
         "effort": solution.effort,
         "nonce": hex(&solution.nonce),
+        "meeting_secret": hex(&[8; 32]),
+        "meeting_client": hex(&meeting.key(Side::Client).public()),
+        "meeting_service": hex(&meeting.key(Side::Service).public()),
         "sealed": hex(&sealed),
     })
 }
