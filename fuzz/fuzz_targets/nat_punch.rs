@@ -11,6 +11,7 @@ use rand_core::SeedableRng;
 use zmesh_proto::nat::candidate::{Candidate, CandidateKind};
 use zmesh_proto::nat::exchange::Description;
 use zmesh_proto::nat::observe::{Filtering, Mapping};
+use zmesh_proto::nat::probe::{Probe, ProbeKey, Said};
 use zmesh_proto::nat::punch::{Punch, Side};
 
 static START: OnceLock<Instant> = OnceLock::new();
@@ -34,12 +35,23 @@ fuzz_target!(|input: (Vec<([u8; 4], u16)>, Vec<(u16, [u8; 4], u16, Vec<u8>)>, bo
     let own = describe(1, mapping(kinds), Vec::new());
     let peer = describe(2, mapping(kinds >> 2), addresses.iter().take(16).map(candidate).collect());
     let seen = Some(SocketAddr::from(([192, 0, 2, 1], 7)));
-    let mut punch = Punch::new(now, Side { own: &own, peer: &peer, seen, offered });
+    // What stands for the flow: 100::1:0:7.
+    let flow = SocketAddr::from(([0x0100, 0, 0, 0, 0, 1, 0, 7], 1));
+    let side = Side { own: &own, peer: &peer, seen, flow: Some(flow), anywhere: kinds & 16 != 0, offered };
+    let mut punch = Punch::new(now, side);
+    let (asker, wanted) = ProbeKey::pair(&[1; 32], &[1; 32]);
+    let pays = Probe { said: Said::Paid, tag: 1, transaction: 0, relay: [0; 16] };
+    let pays = pays.seal(if offered { &wanted } else { &asker });
     let mut rng = ChaCha12Rng::from_seed([1; 32]);
-    let (mut at, mut sent) = (now, 0);
+    let (mut at, mut sent, mut paid) = (now, 0, 0);
     for (wait, ip, port, bytes) in steps.into_iter().take(64) {
         at += Duration::from_millis(wait.into());
-        punch.poll(at, &mut rng, |_, _| sent += 1);
+        for _ in 0..bytes.len() % 8 {
+            assert!(punch.handle(at, flow, &pays).is_none());
+            paid += 1;
+        }
+        punch.poll(at, kinds & 32 != 0, &mut rng, |to, _| sent += u32::from(to != flow));
+        assert!(sent <= 6 + paid);
         assert!(punch.handle(at, SocketAddr::from((ip, port)), &bytes).is_none(), "nobody has the key");
         assert!(punch.found().is_none());
     }

@@ -52,7 +52,7 @@ impl Traversal {
         let shard = Arc::downgrade(&started.shard);
         if let Some(server) = self.websocket {
             let listen = server.listen;
-            let (address, task) = websocket::serve(Arc::clone(&started.shard.hub), server)
+            let (address, task) = websocket::serve(&started.shard, server)
                 .await
                 .map_err(|source| NodeError::Bind { address: listen, source })?;
             helpers.websocket = Some(address);

@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Way { relay: RelayId, answer: oneshot::Sender<Option<Way>> },
     /// A carrier that is not UDP leads to this relay, by the connection that this address stands for.
     UseCarrier { relay: RelayId, address: SocketAddr },
+    /// Whether a link goes by the connection that this address stands for.
+    CarriesLink { address: SocketAddr, answer: oneshot::Sender<bool> },
     /// Ports that the router forwards.
     SetMapped(Vec<SocketAddr>),
     /// Whether UDP leads nowhere, and how many links other carriers hold.
@@ -401,6 +403,12 @@ impl Shard {
             return None;
         }
         way.await.ok().flatten()
+    }
+
+    /// Whether a link goes by the carrier's connection that this address stands for.
+    pub(crate) async fn carries_link(&self, address: SocketAddr) -> bool {
+        let (answer, told) = oneshot::channel();
+        self.command(Command::CarriesLink { address, answer }).await && told.await.unwrap_or(false)
     }
 
     /// Whether UDP leads nowhere, and how many links other carriers hold; `None` once the shard has ended.

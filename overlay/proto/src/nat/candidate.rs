@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::wire::address::{ADDRESS_LEN, address_bytes, read_address};
+use crate::wire::document::is_public;
 
 /// Candidates in one message, at most.
 pub const MAX_CANDIDATES: usize = 16;
@@ -65,6 +66,17 @@ pub fn is_private(ip: IpAddr) -> bool {
         }
         IpAddr::V6(ip) => ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback(),
     }
+}
+
+/// Whether a probe may go to an address that somebody else named: to public ones; to private ones of one's own network,
+/// never to this machine; and to all in test networks.
+#[must_use]
+pub fn may_be_probed(ip: IpAddr, same_network: bool, anywhere: bool) -> bool {
+    let near = match ip {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
+    };
+    anywhere || is_public(ip) || (same_network && is_private(ip) && !near)
 }
 
 /// What a node knows of itself when it gathers.
@@ -143,6 +155,18 @@ mod tests {
         };
         assert_eq!(of("203.0.113.1"), [local[1], reflexive[0]]);
         assert_eq!(of("198.51.100.7"), [local[0], local[1], reflexive[0]]);
+    }
+
+    #[test]
+    fn probes_go_to_public_addresses_and_the_own_network() {
+        let may = |ip: &str, same, anywhere| may_be_probed(ip.parse().expect("an address"), same, anywhere);
+        for ip in ["192.168.1.1", "10.0.0.1", "100.64.0.1", "fd00::1"] {
+            assert!(!may(ip, false, false) && may(ip, true, false) && may(ip, false, true), "{ip}");
+        }
+        for ip in ["127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255", "::1", "fe80::1", "ff02::1"] {
+            assert!(!may(ip, true, false), "{ip}");
+        }
+        assert!(may("5.44.0.1", false, false) && may("2a00::1", false, false));
     }
 
     #[test]

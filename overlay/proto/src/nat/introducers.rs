@@ -12,9 +12,17 @@ const CONTEXT: &[u8] = b"zmesh nat introducer v1";
 /// Links to introducers that a relay keeps.
 pub const INTRODUCERS: usize = 3;
 
+#[cfg(test)]
+thread_local! {
+    /// How often they were looked for.
+    pub(crate) static COMPUTED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// The first `most` introducers of a relay, itself left out.
 #[must_use]
 pub fn introducers(network: &Network, of: &RelayId, most: usize) -> Vec<RelayId> {
+    #[cfg(test)]
+    COMPUTED.with(|computed| computed.set(computed.get() + 1));
     let score = |id: &RelayId| -> [u8; 32] {
         Sha256::new().chain_update(CONTEXT).chain_update(of.0).chain_update(id.0).finalize().into()
     };

@@ -12,7 +12,8 @@ use super::candidate::{Known, is_private};
 use super::introducers::{INTRODUCERS, introducers};
 use super::observe::{Filtering, Mapping, Observations};
 use super::punch::Method;
-use super::reach::{Favours, Reach, Reachability};
+use super::reach::{FAVOURS, Favours, Reach, Reachability};
+use super::routes::Route;
 use crate::directory::Network;
 use crate::keys::relay_id;
 use crate::link::{LinkId, LinkPeerInfo, route};
@@ -20,7 +21,7 @@ use crate::node::core::Core;
 use crate::random::Generator;
 
 /// How often introducers are looked after.
-const UPKEEP: Duration = Duration::from_secs(1);
+pub(super) const UPKEEP: Duration = Duration::from_secs(1);
 /// Introducers that a relay tries, best first, until enough are linked.
 const TRIED: usize = 8;
 /// A relay that could not be linked is left alone for so long.
@@ -28,7 +29,7 @@ const PAUSE: Duration = Duration::from_secs(15);
 /// Without a link by UDP for so long, and with links wanted, UDP counts as blocked.
 const CUT_OFF: Duration = Duration::from_millis(2500);
 /// How often reachability is looked at while it is not known.
-const REACH_TICK: Duration = Duration::from_millis(100);
+pub(super) const REACH_TICK: Duration = Duration::from_millis(100);
 /// Relays that other carriers lead to, at most.
 const MAX_ENTRIES: usize = 16;
 /// How often relays are asked again where they see this node, and how soon when they did not answer.
@@ -112,13 +113,6 @@ pub(super) struct Opening {
     pub(super) found: Option<(SocketAddr, Method)>,
 }
 
-/// A flow that another node passes on, as an end of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Route {
-    pub(super) via: LinkId,
-    pub(super) flow: u32,
-}
-
 /// All of it. Part of a [`Node`](crate::node::Node).
 #[derive(Debug)]
 pub(crate) struct Nat {
@@ -136,7 +130,11 @@ pub(crate) struct Nat {
     pub(super) between: Between,
     pub(super) reach: Reach,
     pub(super) favours: Favours,
+    /// Answers to offers, of all and of each relay between.
     pub(super) answers: Favours,
+    pub(super) answers_of: BTreeMap<LinkId, Favours>,
+    /// Links that strangers had this node open.
+    pub(super) opened: Favours,
     /// Probes that are sent once more.
     pub(super) later: Vec<(Instant, SocketAddr, [u8; crate::wire::datagram::PROBE_LEN])>,
     /// Relays that a carrier which is not UDP leads to.
@@ -144,18 +142,23 @@ pub(crate) struct Nat {
     paused: BTreeMap<RelayId, Instant>,
     asked: BTreeMap<LinkId, (Instant, bool)>,
     upkeep: Instant,
-    reach_at: Instant,
+    pub(super) reach_at: Instant,
+    /// How often all links and relays were looked at for that.
+    #[cfg(test)]
+    pub(crate) looks: usize,
     /// Whether the report may have changed.
     pub(super) news: bool,
 }
 
 impl Nat {
-    pub(crate) fn new(config: NatConfig, own: Option<RelayId>, mut rng: Generator, now: Instant) -> Self {
+    pub(crate) fn new(config: NatConfig, own: Option<RelayId>, rng: Generator, now: Instant) -> Self {
         Self {
             between: Between::new(config.between.clone(), now),
-            reach: Reach::new(&mut rng),
-            favours: Favours::new(now),
-            answers: Favours::new(now),
+            reach: Reach::default(),
+            favours: Favours::new(FAVOURS, now),
+            answers: Favours::new(FAVOURS, now),
+            answers_of: BTreeMap::new(),
+            opened: Favours::new(1, now),
             config,
             own,
             rng,
@@ -171,6 +174,8 @@ impl Nat {
             asked: BTreeMap::new(),
             upkeep: now,
             reach_at: now,
+            #[cfg(test)]
+            looks: 0,
             news: false,
         }
     }
@@ -242,12 +247,9 @@ impl Nat {
         for (other, flow) in self.between.link_down(link) {
             self.close_flow(core, now, other, flow);
         }
-        let lost: Vec<u32> = self.routes.iter().filter(|(_, route)| route.via == link).map(|(n, _)| *n).collect();
-        for number in lost {
-            self.routes.remove(&number);
-            core.links.remove_route(number);
-        }
-        self.attempts.retain(|_, attempt| attempt.link != Some(link) && attempt.via != Some(link));
+        self.answers_of.remove(&link);
+        self.end_attempts_of(core, link);
+        self.lose_routes(core, link);
         self.news = true;
     }
 
@@ -324,21 +326,18 @@ impl Nat {
             self.upkeep = now + UPKEEP;
             self.keep_introducers(core, now);
             self.ask_again(core, now);
-            self.between.sweep(now);
-            for (number, route) in &self.routes {
-                if let Some(via) = core.links.address(route.via) {
-                    core.links.set_route(*number, via, route.flow);
-                }
+            for (link, flow) in self.between.sweep(now) {
+                self.close_flow(core, now, link, flow);
             }
+            self.keep_routes(core, now);
             self.paused.retain(|_, until| *until > now);
             // Links that were closed here leave without an event.
             self.openings.retain(|link, _| core.links.address(*link).is_some());
             self.asked.retain(|link, _| core.links.address(*link).is_some());
+            self.answers_of.retain(|link, _| core.links.address(*link).is_some());
         }
         self.step_attempts(core, now);
         self.step_reach(core, now);
-        let settled = self.reach.state() != Reachability::Asking;
-        self.reach_at = now + if settled { UPKEEP } else { REACH_TICK };
         self.note_ways(core, now);
     }
 
@@ -405,6 +404,15 @@ impl Nat {
 impl Nat {
     pub(crate) fn flows_passed_on(&self) -> usize {
         self.between.flows()
+    }
+
+    pub(crate) fn routes(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Where those are seen that this node answers.
+    pub(crate) fn answered_at(&self) -> Vec<Option<SocketAddr>> {
+        self.attempts.values().filter(|attempt| attempt.is_of_other()).map(|attempt| attempt.seen).collect()
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `between` | what a relay does for two others: passing on offers, answers, and flows |
 //! | `reach` | whether strangers can reach a relay |
 //! | `signalling` | what carries offers and answers |
+//! | `routes` | flows of which a node is an end |
 //! | `machine`, `attempts`, `serve` | all of it inside one node |
 
 mod attempts;
@@ -23,6 +24,7 @@ pub mod observe;
 pub mod probe;
 pub mod punch;
 mod reach;
+mod routes;
 mod serve;
 pub mod signalling;
 #[cfg(test)]
@@ -30,7 +32,11 @@ mod tests;
 
 pub use between::BetweenConfig;
 pub(crate) use exchange::{ExchangeDone, ExchangeWork};
+#[cfg(test)]
+pub(crate) use introducers::COMPUTED;
 pub use introducers::{INTRODUCERS, introducers};
 pub(crate) use machine::Nat;
 pub use machine::{NatConfig, NatReport, Way, WayKind};
 pub use reach::{CONFIRMATIONS, Reachability};
+#[cfg(test)]
+pub(crate) use routes::{ROUTE_IDLE, ROUTES_OF_LINK};

@@ -27,6 +27,8 @@ pub enum Said {
     Answer = 2,
     /// From a relay that has no link to the receiver: you can be reached. It is not answered.
     Reached = 3,
+    /// By the flow of the exchange: the receiver may send one more probe for this one. It is not answered.
+    Paid = 4,
 }
 
 /// A probe as it was read, not yet known to be authentic.
@@ -38,7 +40,7 @@ pub struct Probe {
     pub tag: u32,
     /// The same in an answer as in what it answers.
     pub transaction: u64,
-    /// Who sends a [`Said::Reached`]; zero in the others.
+    /// Who sends a [`Said::Reached`]; zero in all others.
     pub relay: [u8; 16],
 }
 
@@ -108,6 +110,7 @@ impl Probe {
             1 => Said::Ask,
             2 => Said::Answer,
             3 => Said::Reached,
+            4 => Said::Paid,
             _ => return None,
         };
         let relay = *datagram.get(HEADER_LEN..MAC_AT)?.first_chunk::<16>()?;

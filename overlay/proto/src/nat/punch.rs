@@ -1,4 +1,9 @@
 //! Simultaneous open: both sides of an exchange probe each other's addresses until one answers.
+//!
+//! Nobody vouches for an address: the peer names some, the relay between another, and both can lie. So a side sends a few
+//! probes on its own account, fewer bytes than the signal that named the addresses had, and each further one only for a
+//! probe that the peer has paid with through the flow of the exchange. Who wants a third party flooded has to send more than
+//! arrives there.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -6,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rand_core::Rng;
 
-use super::candidate::{CandidateKind, is_private};
+use super::candidate::{CandidateKind, is_private, may_be_probed};
 use super::exchange::Description;
 use super::observe::Mapping;
 use super::probe::{Probe, ProbeKey, Said};
@@ -17,24 +22,28 @@ use crate::wire::datagram::PROBE_LEN;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The waits between the probes to one address; the last one repeats.
 const WAITS: [u64; 6] = [50, 80, 150, 300, 500, 1000];
-/// Addresses that the relay between did not see the peer at, and probes to each: together they are shorter than the offer
-/// that names them, so nobody is made to send more than was sent to it.
-const UNVOUCHED: usize = 4;
-const UNVOUCHED_PROBES: u32 = 2;
+/// Probes before the peer has paid for any. With the headers of IPv6 and UDP that is 576 bytes, where the datagram of the
+/// signal has 624; over IPv4 456, where it has 604.
+pub(crate) const FREE: u32 = 6;
 /// Addresses that the peer's own probes came from, taken up beside its candidates.
-const DISCOVERED: usize = 8;
+const DISCOVERED: usize = 16;
 /// Transactions that may be answered.
 const OPEN: usize = 512;
-/// Probes of one attempt, at most.
-const MAX_PROBES: u32 = 2_048;
+/// Probes of one attempt, at most, and as many that pay for the peer's.
+pub(crate) const MAX_PROBES: u32 = 2_048;
 /// Random ports that are tried against a translator whose next port cannot be known.
 const GUESSES: u32 = 1_024;
 /// Sockets from which the side behind such a translator asks.
 pub(crate) const SOCKETS: u16 = 256;
-/// The pause between two guesses, or two sockets.
-const GUESS_EVERY: Duration = Duration::from_millis(4);
+/// The pause between two guesses. A node guesses for one attempt at once, so it makes no more than 125 a second.
+pub(crate) const GUESS_EVERY: Duration = Duration::from_millis(8);
 /// Guessing begins when the usual ways have had this long.
 const GUESS_AFTER: Duration = Duration::from_millis(700);
+/// How soon it is asked again whether this attempt may guess.
+const GUESS_LATER: Duration = Duration::from_millis(200);
+/// While it guesses, the peer has to pay for so many probes in each such time; else somebody else may guess.
+const TRIAL: Duration = Duration::from_secs(1);
+const TRIAL_PAID: u32 = 16;
 
 /// How an address of the peer became known to this attempt.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash, serde::Serialize)]
@@ -53,17 +62,26 @@ struct Target {
     address: SocketAddr,
     method: Method,
     sent: u32,
-    most: u32,
     next: Instant,
+}
+
+/// What to guess.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    /// The peer's ports are unknown: try random ones of its address.
+    Ports { ip: IpAddr },
+    /// Our ports are unknown to the peer: ask from many sockets.
+    Sockets { to: SocketAddr, next: u16 },
 }
 
 /// Guessing ports: the birthday of 256 mappings on one side and 1,024 tries on the other among 64,512 ports.
 #[derive(Clone, Copy, Debug)]
-enum Guess {
-    /// The peer's ports are unknown: try random ones of its address.
-    Ports { ip: IpAddr, left: u32 },
-    /// Our ports are unknown to the peer: ask from many sockets.
-    Sockets { to: SocketAddr, next: u16 },
+struct Guess {
+    what: What,
+    left: u32,
+    next: Instant,
+    /// Since when it is this attempt's turn, and what the peer had paid then; looked at again after each [`TRIAL`].
+    turn: Option<(Instant, u32)>,
 }
 
 /// One attempt after the exchange. Drive it: [`poll`](Self::poll) at [`next_timeout`](Self::next_timeout) and send what it
@@ -75,11 +93,16 @@ pub struct Punch {
     peer_tag: u32,
     send: ProbeKey,
     receive: ProbeKey,
+    /// The flow to the peer.
+    flow: Option<SocketAddr>,
     targets: Vec<Target>,
     open: VecDeque<(u64, SocketAddr)>,
     guess: Option<Guess>,
-    guess_at: Instant,
+    /// Probes to addresses that nothing has proven to be the peer's.
     probes: u32,
+    /// What the peer has paid for, and what this side has.
+    credit: u32,
+    paid: u32,
     end: Instant,
     found: Option<(SocketAddr, Method)>,
 }
@@ -93,6 +116,10 @@ pub struct Side<'a> {
     pub peer: &'a Description,
     /// Where the relay between sees the other side.
     pub seen: Option<SocketAddr>,
+    /// The address that stands for the flow to the other side, through the relay between.
+    pub flow: Option<SocketAddr>,
+    /// Whether addresses that are not public may be probed: in test networks.
+    pub anywhere: bool,
     /// Whether this side made the offer.
     pub offered: bool,
 }
@@ -101,7 +128,7 @@ impl Punch {
     /// Begins.
     #[must_use]
     pub fn new(now: Instant, side: Side<'_>) -> Self {
-        let Side { own, peer, seen, offered } = side;
+        let Side { own, peer, seen, flow, anywhere, offered } = side;
         let (send, receive) = if offered {
             ProbeKey::pair(&own.secret, &peer.secret)
         } else {
@@ -110,47 +137,43 @@ impl Punch {
         };
         // Own private addresses are told only to a peer of the same network.
         let same_network = own.candidates.iter().any(|candidate| is_private(candidate.address.ip()));
-        let vouched = |ip: IpAddr| seen.is_some_and(|seen| seen.ip() == ip) || (same_network && is_private(ip));
-        let mut unvouched = 0;
+        // Own targets only: a peer cannot have this node send by flows and carriers of others.
+        let usable = |at: SocketAddr| !route::is_made_up(at) && may_be_probed(at.ip(), same_network, anywhere);
         let mut targets: Vec<Target> = Vec::new();
         let named = peer.candidates.iter().map(|candidate| (candidate.address, candidate.kind));
         let seen_there = seen.map(|address| (address, CandidateKind::Reflexive));
-        for (address, kind) in named.chain(seen_there) {
-            // Own targets only: a peer cannot have this node send by flows and carriers of others.
-            if route::is_made_up(address) || targets.iter().any(|target| target.address == address) {
-                continue;
+        for (address, kind) in named.chain(seen_there).filter(|(address, _)| usable(*address)) {
+            if targets.iter().all(|target| target.address != address) {
+                targets.push(Target { address, method: Method::Named(kind), sent: 0, next: now });
             }
-            let most = if vouched(address.ip()) { MAX_PROBES } else { UNVOUCHED_PROBES };
-            if most == UNVOUCHED_PROBES {
-                unvouched += 1;
-                if unvouched > UNVOUCHED {
-                    continue;
-                }
-            }
-            targets.push(Target { address, method: Method::Named(kind), sent: 0, most, next: now });
         }
-        let guess = Self::guess(own, peer, seen);
+        // Without a flow nobody could pay for guesses.
+        let what = flow.and_then(|_| Self::what_to_guess(own, peer, seen.filter(|seen| usable(*seen))?));
+        let guess = what.map(|what| Guess { what, left: GUESSES, next: now + GUESS_AFTER, turn: None });
         Self {
             tag: own.tag,
             peer_tag: peer.tag,
             send,
             receive,
+            flow,
             targets,
             open: VecDeque::new(),
             guess,
-            guess_at: now + GUESS_AFTER,
             probes: 0,
+            credit: 0,
+            paid: 0,
             end: now + PATIENCE,
             found: None,
         }
     }
 
     /// Where guessing can help: one side's ports depend on the destination, the other's do not.
-    fn guess(own: &Description, peer: &Description, seen: Option<SocketAddr>) -> Option<Guess> {
-        let seen = seen.filter(|seen| seen.is_ipv4())?;
+    fn what_to_guess(own: &Description, peer: &Description, seen: SocketAddr) -> Option<What> {
         match (own.mapping, peer.mapping) {
-            (own, Mapping::Dependent) if own.is_fixed() => Some(Guess::Ports { ip: seen.ip(), left: GUESSES }),
-            (Mapping::Dependent, peer) if peer.is_fixed() => Some(Guess::Sockets { to: seen, next: 1 }),
+            (own, Mapping::Dependent) if seen.is_ipv4() && own.is_fixed() => Some(What::Ports { ip: seen.ip() }),
+            (Mapping::Dependent, peer) if seen.is_ipv4() && peer.is_fixed() => {
+                Some(What::Sockets { to: seen, next: 1 })
+            }
             _ => None,
         }
     }
@@ -173,24 +196,44 @@ impl Punch {
         now >= self.end
     }
 
+    /// Whether it is guessing.
+    #[must_use]
+    pub fn is_guessing(&self) -> bool {
+        self.found.is_none() && self.guess.is_some_and(|guess| guess.turn.is_some())
+    }
+
+    /// Whether one more probe may go to an address that nothing has proven to be the peer's.
+    fn may_ask(&self) -> bool {
+        self.probes < (FREE + self.credit).min(MAX_PROBES)
+    }
+
     /// When to call [`poll`](Self::poll) at the latest.
     #[must_use]
     pub fn next_timeout(&self) -> Instant {
-        if self.found.is_some() || self.probes >= MAX_PROBES {
+        if self.found.is_some() {
             return self.end;
         }
-        let due = self.targets.iter().filter(|target| target.sent < target.most).map(|target| target.next);
-        due.chain(self.guess.map(|_| self.guess_at)).min().map_or(self.end, |at| at.min(self.end))
+        let asks = self.targets.iter().filter(|_| self.may_ask()).map(|target| target.next);
+        asks.chain(self.guess.map(|guess| guess.next)).min().map_or(self.end, |at| at.min(self.end))
     }
 
-    /// The probes that are due.
-    pub fn poll(&mut self, now: Instant, rng: &mut impl Rng, mut send: impl FnMut(SocketAddr, [u8; PROBE_LEN])) {
+    /// The probes that are due. `may_guess` says whether no other attempt of this node is guessing.
+    pub fn poll(
+        &mut self,
+        now: Instant,
+        may_guess: bool,
+        rng: &mut impl Rng,
+        mut send: impl FnMut(SocketAddr, [u8; PROBE_LEN]),
+    ) {
         if self.found.is_some() || self.is_over(now) {
             return;
         }
         for at in 0..self.targets.len() {
+            if !self.may_ask() {
+                break;
+            }
             let target = &mut self.targets[at];
-            if target.next > now || target.sent >= target.most || self.probes >= MAX_PROBES {
+            if target.next > now {
                 continue;
             }
             let wait = WAITS.get(target.sent as usize).or(WAITS.last()).copied().unwrap_or(1000);
@@ -198,30 +241,57 @@ impl Punch {
             target.next = now + Duration::from_millis(wait);
             let to = target.address;
             send(to, self.ask(to, rng));
+            // The peer needs about as many.
+            self.pay(rng, &mut send);
         }
-        while self.guess_at <= now && self.probes < MAX_PROBES {
-            let Some(to) = self.next_guess(rng) else { break };
-            self.guess_at += GUESS_EVERY;
-            send(to, self.ask(to, rng));
+        while let Some(mut guess) = self.guess.filter(|guess| guess.next <= now) {
+            self.guess = self.guess_on(now, may_guess, &mut guess).then_some(guess);
+            if self.is_guessing() {
+                self.pay(rng, &mut send);
+                if let Some(to) = self.next_guess(rng) {
+                    send(to, self.ask(to, rng));
+                }
+            }
         }
     }
 
-    fn next_guess(&mut self, rng: &mut impl Rng) -> Option<SocketAddr> {
-        match self.guess.as_mut()? {
-            Guess::Ports { left: 0, .. } => self.guess = None,
-            Guess::Ports { ip, left } => {
-                *left -= 1;
-                let port = u16::try_from(1024 + rng.next_u32() % 64_512).unwrap_or(1024);
-                return Some(SocketAddr::new(*ip, port));
+    /// The next step of guessing; `false` ends it.
+    fn guess_on(&self, now: Instant, may_guess: bool, guess: &mut Guess) -> bool {
+        match guess.turn {
+            None if may_guess => (guess.turn, guess.next) = (Some((now, self.credit)), now),
+            None => {
+                guess.next = now + GUESS_LATER;
+                return true;
             }
-            Guess::Sockets { next, .. } if *next > SOCKETS => self.guess = None,
-            Guess::Sockets { to, next } => {
+            Some((since, credit)) if now >= since + TRIAL => {
+                if self.credit < credit + TRIAL_PAID {
+                    return false;
+                }
+                guess.turn = Some((now, self.credit));
+            }
+            Some(_) => {}
+        }
+        guess.next += GUESS_EVERY;
+        guess.left = guess.left.saturating_sub(1);
+        guess.left > 0
+    }
+
+    fn next_guess(&mut self, rng: &mut impl Rng) -> Option<SocketAddr> {
+        if !self.may_ask() {
+            return None;
+        }
+        match &mut self.guess.as_mut()?.what {
+            What::Ports { ip } => {
+                let port = u16::try_from(1024 + rng.next_u32() % 64_512).unwrap_or(1024);
+                Some(SocketAddr::new(*ip, port))
+            }
+            What::Sockets { next, .. } if *next > SOCKETS => None,
+            What::Sockets { to, next } => {
                 let socket = *next;
                 *next += 1;
-                return route::aside(*to, socket);
+                route::aside(*to, socket)
             }
         }
-        None
     }
 
     fn ask(&mut self, to: SocketAddr, rng: &mut impl Rng) -> [u8; PROBE_LEN] {
@@ -234,10 +304,26 @@ impl Punch {
         Probe { said: Said::Ask, tag: self.peer_tag, transaction, relay: [0; 16] }.seal(&self.send)
     }
 
+    /// Pays for one probe of the peer.
+    fn pay(&mut self, rng: &mut impl Rng, send: &mut impl FnMut(SocketAddr, [u8; PROBE_LEN])) {
+        if let Some(flow) = self.flow.filter(|_| self.paid < MAX_PROBES) {
+            self.paid += 1;
+            let transaction = rng.next_u64();
+            send(flow, Probe { said: Said::Paid, tag: self.peer_tag, transaction, relay: [0; 16] }.seal(&self.send));
+        }
+    }
+
     /// Takes a probe with this attempt's tag; gives the answer to send back where it came from.
     pub fn handle(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Option<[u8; PROBE_LEN]> {
         let probe = Probe::read(datagram)?;
         if probe.tag != self.tag || !Probe::check(datagram, &self.receive) {
+            return None;
+        }
+        if route::is_made_up(from) && !route::is_aside(from) {
+            // Repeats of one count too: whoever sent them sent as many bytes.
+            if probe.said == Said::Paid && Some(from) == self.flow {
+                self.credit = self.credit.saturating_add(1).min(MAX_PROBES);
+            }
             return None;
         }
         match probe.said {
@@ -256,23 +342,23 @@ impl Punch {
                 }
                 None
             }
-            Said::Reached => None,
+            Said::Reached | Said::Paid => None,
         }
     }
 
-    /// The peer's probe came from here: ask it there at once, which also opens the translators in between.
+    /// The peer's probe came from here: ask it there before all others, which also opens the translators in between. The
+    /// source of a datagram proves nothing, so these asks count like the others.
     fn discover(&mut self, now: Instant, from: SocketAddr) {
-        if let Some(target) = self.targets.iter_mut().find(|target| target.address == from) {
-            target.most = MAX_PROBES;
-            if target.sent > 0 {
-                target.next = target.next.min(now);
-            }
+        if let Some(at) = self.targets.iter().position(|target| target.address == from) {
+            self.targets[..=at].rotate_right(1);
+            let target = &mut self.targets[0];
+            target.next = target.next.min(now);
             return;
         }
-        let discovered = self.targets.iter().filter(|target| target.method == Method::Discovered).count();
+        let discovered = self.targets.iter().filter(|target| !matches!(target.method, Method::Named(_))).count();
         if discovered < DISCOVERED {
             let method = if route::is_aside(from) { Method::Guessed } else { Method::Discovered };
-            self.targets.push(Target { address: from, method, sent: 0, most: MAX_PROBES, next: now });
+            self.targets.insert(0, Target { address: from, method, sent: 0, next: now });
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Whether a relay can be reached by those to whom it has sent nothing.
 //!
 //! It asks relays that it has links to. Each picks another one, which sends a probe to the address where the first sees the
-//! asker. A probe from a relay that the asker never sent anything to proves that the address is open to all.
+//! asker. A probe from a relay that the asker never sent anything to shows that the address is open to all. Who was asked
+//! could send that probe itself, under another's address: so every request has a key of its own, and two that went to
+//! different relays have to bring one.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,7 +15,7 @@ use zmesh_sphinx::RelayId;
 use super::probe::{Probe, ProbeKey, Said};
 use crate::wire::frame::signal::BODY_LEN;
 
-/// So many relays must have reached the address.
+/// So many relays must have reached the address, each at the request of another one.
 pub const CONFIRMATIONS: usize = 2;
 /// Relays that one request names as known to the asker, at most.
 const MAX_EXCLUDED: usize = 24;
@@ -22,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(7);
 /// The pause between two requests.
 const ASK_EVERY: Duration = Duration::from_millis(700);
 /// Requests of one round.
-const ASKS: u32 = 8;
+const ASKS: usize = 8;
 /// A round begins anew after this time.
 const AGAIN: Duration = Duration::from_secs(600);
 
@@ -48,7 +50,7 @@ pub enum Reachability {
         /// The local port.
         port: u16,
     },
-    /// There are too few relays that it has no link to.
+    /// There are too few relays, to ask or that it has no link to.
     Unknown,
 }
 
@@ -88,10 +90,8 @@ impl ReachRequest {
 }
 
 /// The asking side.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Reach {
-    key: ProbeKey,
-    tag: u32,
     round: Option<Round>,
     state: Reachability,
 }
@@ -101,67 +101,105 @@ pub(crate) struct Reach {
 struct Round {
     address: SocketAddr,
     begun: Instant,
-    asks: u32,
     next_ask: Instant,
+    requests: Vec<Request>,
     confirmed: BTreeSet<RelayId>,
     /// Whether its end has been judged.
     judged: bool,
 }
 
-impl Reach {
-    pub(crate) fn new(rng: &mut impl CryptoRng) -> Self {
-        let mut key = [0; 32];
-        rng.fill_bytes(&mut key);
-        let (tag, state) = (rng.next_u32(), Reachability::Asking);
-        Self { key: ProbeKey::from_bytes(key), tag, round: None, state }
-    }
+#[derive(Debug)]
+struct Request {
+    asked: RelayId,
+    key: ProbeKey,
+    tag: u32,
+    /// Whether it has brought a probe.
+    spent: bool,
+}
 
+/// What a relay knows of itself and others when it asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Situation<'a> {
+    /// Where the others see it.
+    pub(crate) address: SocketAddr,
+    /// The local port.
+    pub(crate) port: u16,
+    /// How many relays are left that could try.
+    pub(crate) others: usize,
+    /// Who can be asked.
+    pub(crate) able: &'a [RelayId],
+    /// Relays that would prove nothing.
+    pub(crate) excluded: &'a BTreeSet<RelayId>,
+}
+
+impl Reach {
     pub(crate) fn state(&self) -> Reachability {
         self.state
     }
 
-    /// The request that is due, if this node is seen at `address` and `others` are left that could try.
+    /// The request that is due, and whom to ask.
     pub(crate) fn poll(
         &mut self,
         now: Instant,
-        address: Option<SocketAddr>,
-        port: u16,
-        others: usize,
-        excluded: &[RelayId],
-    ) -> Option<ReachRequest> {
-        let address = address?;
+        situation: &Situation<'_>,
+        rng: &mut impl CryptoRng,
+    ) -> Option<(RelayId, ReachRequest)> {
+        let Situation { address, port, others, able, excluded } = *situation;
         if self.round.as_ref().is_none_or(|round| round.address != address || now >= round.begun + AGAIN) {
             if !matches!(self.state, Reachability::Open { address: of, .. } if of == address) {
                 self.state = Reachability::Asking;
             }
-            let confirmed = BTreeSet::new();
-            self.round = Some(Round { address, begun: now, asks: 0, next_ask: now, confirmed, judged: false });
+            let (requests, confirmed) = (Vec::new(), BTreeSet::new());
+            self.round = Some(Round { address, begun: now, next_ask: now, requests, confirmed, judged: false });
         }
         let round = self.round.as_mut()?;
         let (done, over) = (round.confirmed.len() >= CONFIRMATIONS, now >= round.begun + PATIENCE);
+        let asked: BTreeSet<RelayId> = round.requests.iter().map(|request| request.asked).collect();
         if over && !done && !round.judged {
             round.judged = true;
-            self.state = if others == 0 { Reachability::Unknown } else { Reachability::Closed { address, port } };
+            let said = others > 0 && asked.len() >= CONFIRMATIONS;
+            self.state = if said { Reachability::Closed { address, port } } else { Reachability::Unknown };
         }
-        if over || done || others == 0 || round.asks >= ASKS || now < round.next_ask {
+        if over || done || others == 0 || round.requests.len() >= ASKS || now < round.next_ask {
             return None;
         }
-        round.asks += 1;
+        // In turn; and last those that have brought somebody.
+        let load = |id: &RelayId| -> usize {
+            let of = round.requests.iter().filter(|request| request.asked == *id);
+            of.map(|request| if request.spent { 1 + ASKS } else { 1 }).sum()
+        };
+        let least = able.iter().map(load).min()?;
+        let able: Vec<RelayId> = able.iter().filter(|id| load(id) == least).copied().collect();
+        let turn = usize::try_from(rng.next_u64() % (able.len() as u64).max(1)).unwrap_or(0);
+        let asked = *able.get(turn)?;
         round.next_ask = now + ASK_EVERY;
-        Some(ReachRequest { key: self.key.clone(), tag: self.tag, excluded: excluded.to_vec() })
+        let mut key = [0; 32];
+        rng.fill_bytes(&mut key);
+        let (key, tag) = (ProbeKey::from_bytes(key), rng.next_u32());
+        round.requests.push(Request { asked, key: key.clone(), tag, spent: false });
+        Some((asked, ReachRequest { key, tag, excluded: excluded.iter().copied().take(MAX_EXCLUDED).collect() }))
     }
 
     /// Whether a probe is for this.
     pub(crate) fn is_for(&self, probe: &Probe) -> bool {
-        probe.said == Said::Reached && probe.tag == self.tag
+        let of = |request: &Request| request.tag == probe.tag;
+        probe.said == Said::Reached && self.round.as_ref().is_some_and(|round| round.requests.iter().any(of))
     }
 
     /// A probe has come that [`is_for`](Self::is_for) this. `stranger` says of its sender whether it is a relay at the
     /// address that it came from, and one that nothing was sent to. Returns whether the state has changed.
     pub(crate) fn handle(&mut self, probe: &Probe, datagram: &[u8], stranger: bool) -> bool {
-        let genuine = stranger && Probe::check(datagram, &self.key);
-        let Some(round) = self.round.as_mut().filter(|_| genuine) else { return false };
-        round.confirmed.insert(RelayId(probe.relay));
+        let Some(round) = self.round.as_mut().filter(|_| stranger) else { return false };
+        let Some(at) = round.requests.iter().position(|request| request.tag == probe.tag) else { return false };
+        let asked = round.requests[at].asked;
+        // Whoever was asked knows the key. All that it brings counts once, and so does all that one relay sends.
+        if !Probe::check(datagram, &round.requests[at].key)
+            || round.requests.iter().any(|request| request.asked == asked && request.spent)
+            || !round.confirmed.insert(RelayId(probe.relay))
+        {
+            return false;
+        }
+        round.requests[at].spent = true;
         let state = Reachability::Open { address: round.address, confirmed_by: round.confirmed.len() };
         // One may be wrong or lie; two say it.
         let news = round.confirmed.len() >= CONFIRMATIONS && state != self.state;
@@ -172,25 +210,26 @@ impl Reach {
     }
 }
 
-/// Bounds on the probes that a relay sends for others.
+/// So many of something at once, and in a second.
 #[derive(Debug)]
 pub(crate) struct Favours {
+    most: u32,
     left: u32,
     at: Instant,
 }
 
-/// Favours at once, and in a second.
-const FAVOURS: u32 = 32;
+/// Probes that a relay sends for others, and offers that it answers.
+pub(crate) const FAVOURS: u32 = 32;
 
 impl Favours {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self { left: FAVOURS, at: now }
+    pub(crate) fn new(most: u32, now: Instant) -> Self {
+        Self { most, left: most, at: now }
     }
 
     /// Whether one more may be done.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
         if now.saturating_duration_since(self.at) >= Duration::from_secs(1) {
-            (self.left, self.at) = (FAVOURS, now);
+            (self.left, self.at) = (self.most, now);
         }
         let some = self.left > 0;
         self.left = self.left.saturating_sub(1);
@@ -215,49 +254,90 @@ mod tests {
 
     const ADDRESS: ([u8; 4], u16) = ([198, 51, 100, 7], 4000);
 
-    fn ask(reach: &mut Reach, now: Instant) -> Option<ReachRequest> {
-        reach.poll(now, Some(ADDRESS.into()), 9000, 5, &[RelayId([1; 16])])
+    fn ask(reach: &mut Reach, now: Instant, rng: &mut Generator) -> Option<(RelayId, ReachRequest)> {
+        ask_of(reach, now, rng, &[RelayId([21; 16]), RelayId([22; 16])])
+    }
+
+    fn ask_of(
+        reach: &mut Reach,
+        now: Instant,
+        rng: &mut Generator,
+        able: &[RelayId],
+    ) -> Option<(RelayId, ReachRequest)> {
+        let excluded = BTreeSet::from([RelayId([1; 16])]);
+        let situation = Situation { address: ADDRESS.into(), port: 9000, others: 5, able, excluded: &excluded };
+        reach.poll(now, &situation, rng)
+    }
+
+    /// The relay `id` probes as a request says.
+    fn probe(reach: &mut Reach, request: &ReachRequest, id: u8, stranger: bool, rng: &mut Generator) -> bool {
+        let datagram = reached(request, RelayId([id; 16]), rng);
+        let probe = Probe::read(&datagram).expect("a probe");
+        assert!(reach.is_for(&probe));
+        reach.handle(&probe, &datagram, stranger)
     }
 
     #[test]
     fn two_strangers_open_it() {
         let (now, mut rng) = (any_instant(), Generator::new(&[1; 32]));
-        let mut reach = Reach::new(&mut rng);
-        let request = ask(&mut reach, now).expect("it asks at once");
+        let mut reach = Reach::default();
+        let (first, request) = ask(&mut reach, now, &mut rng).expect("it asks at once");
         let request = ReachRequest::read(&request.to_body()).expect("it reads back");
         assert_eq!(request.excluded, [RelayId([1; 16])]);
-        for (id, stranger, news) in [(2, true, false), (2, true, false), (3, false, false), (4, true, true)] {
-            let datagram = reached(&request, RelayId([id; 16]), &mut rng);
-            let probe = Probe::read(&datagram).expect("a probe");
-            assert!(reach.is_for(&probe));
-            assert_eq!(reach.handle(&probe, &datagram, stranger), news, "{id}");
-        }
+        let (second, other) = ask(&mut reach, now + ASK_EVERY, &mut rng).expect("and again");
+        assert_ne!(first, second, "another one, while there is one");
+        assert!(!probe(&mut reach, &request, 2, true, &mut rng));
+        assert!(!probe(&mut reach, &other, 3, false, &mut rng), "no stranger");
+        assert!(!probe(&mut reach, &other, 2, true, &mut rng), "the same again");
+        assert!(probe(&mut reach, &other, 4, true, &mut rng));
         assert_eq!(reach.state(), Reachability::Open { address: ADDRESS.into(), confirmed_by: 2 });
+    }
+
+    #[test]
+    fn one_that_was_asked_cannot_open_it_under_the_names_of_others() {
+        let (now, mut rng) = (any_instant(), Generator::new(&[1; 32]));
+        let mut reach = Reach::default();
+        // It got every request of the round, and forges the addresses of all others.
+        let mut requests = Vec::new();
+        for tick in 0..8 {
+            requests.extend(ask_of(&mut reach, now + ASK_EVERY * tick, &mut rng, &[RelayId([21; 16])]));
+        }
+        assert_eq!(requests.len(), 8);
+        let keys: BTreeSet<[u8; 32]> = requests.iter().map(|(_, request)| *request.key.as_bytes()).collect();
+        assert_eq!(keys.len(), 8, "every request has a key of its own");
+        for (_, request) in &requests {
+            for id in 2..10 {
+                assert!(!probe(&mut reach, request, id, true, &mut rng));
+            }
+        }
+        assert!(ask_of(&mut reach, now + PATIENCE, &mut rng, &[RelayId([21; 16])]).is_none());
+        assert_eq!(reach.state(), Reachability::Unknown, "one relay's word says neither");
     }
 
     #[test]
     fn silence_names_the_port_within_ten_seconds() {
         let (now, mut rng) = (any_instant(), Generator::new(&[1; 32]));
-        let mut reach = Reach::new(&mut rng);
+        let mut reach = Reach::default();
         let mut asked = 0;
         for tick in 0..200 {
-            asked += usize::from(ask(&mut reach, now + Duration::from_millis(50) * tick).is_some());
+            asked += usize::from(ask(&mut reach, now + Duration::from_millis(50) * tick, &mut rng).is_some());
         }
         assert_eq!(reach.state(), Reachability::Closed { address: ADDRESS.into(), port: 9000 });
-        assert_eq!(asked, ASKS as usize);
+        assert_eq!(asked, ASKS);
     }
 
     #[test]
     fn a_forged_probe_and_too_few_relays_say_nothing() {
         let (now, mut rng) = (any_instant(), Generator::new(&[1; 32]));
-        let mut reach = Reach::new(&mut rng);
-        let mut request = ask(&mut reach, now).expect("it asks at once");
+        let mut reach = Reach::default();
+        let (_, mut request) = ask(&mut reach, now, &mut rng).expect("it asks at once");
         request.key = ProbeKey::from_bytes([0; 32]);
         for id in 2..6 {
-            let datagram = reached(&request, RelayId([id; 16]), &mut rng);
-            assert!(!reach.handle(&Probe::read(&datagram).expect("a probe"), &datagram, true));
+            assert!(!probe(&mut reach, &request, id, true, &mut rng));
         }
-        assert!(reach.poll(now + PATIENCE, Some(ADDRESS.into()), 9000, 0, &[]).is_none());
+        let (able, excluded) = (&[RelayId([21; 16])][..], &BTreeSet::new());
+        let alone = Situation { address: ADDRESS.into(), port: 9000, others: 0, able, excluded };
+        assert!(reach.poll(now + PATIENCE, &alone, &mut rng).is_none());
         assert_eq!(reach.state(), Reachability::Unknown);
     }
 }

@@ -1,5 +1,6 @@
 //! What arrives: signals, probes and relayed datagrams; and what a relay does for others by them.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -7,9 +8,10 @@ use std::time::{Duration, Instant};
 use rand_core::Rng;
 use zmesh_sphinx::RelayId;
 
-use super::machine::{Nat, link_to, same_host};
+use super::candidate::may_be_probed;
+use super::machine::{Nat, REACH_TICK, UPKEEP, link_to, same_host};
 use super::probe::{Probe, Said};
-use super::reach::{ReachRequest, reached};
+use super::reach::{ReachRequest, Reachability, Situation, reached};
 use super::signalling::OverLinks;
 use crate::directory::Network;
 use crate::keys::relay_id;
@@ -43,8 +45,13 @@ impl Nat {
     }
 
     fn pass_offer(&mut self, core: &mut Core, now: Instant, asker: LinkId, signal: &Signal) {
-        let network = core.network.clone().filter(|_| self.own.is_some_and(|own| own.0 != signal.peer));
-        let target = network.and_then(|network| self.link_for(core, now, &network, &RelayId(signal.peer)));
+        // Its rate first: an offer that is too much costs nothing.
+        let target = if self.between.admits(now, asker) {
+            let network = core.network.clone().filter(|_| self.own.is_some_and(|own| own.0 != signal.peer));
+            network.and_then(|network| self.link_for(core, now, &network, asker, &RelayId(signal.peer)))
+        } else {
+            None
+        };
         let passed = target
             .and_then(|target| Some((target, self.between.offer(now, asker, signal.flow, target, &mut self.rng)?)));
         let Some((target, passed)) = passed else {
@@ -56,18 +63,31 @@ impl Nat {
         OverLinks(&mut core.links).send(now, target, &on);
     }
 
-    /// The link by which a relay is told of an offer: the one that is up, or a new one to a relay that can be linked to.
-    fn link_for(&mut self, core: &mut Core, now: Instant, network: &Network, id: &RelayId) -> Option<LinkId> {
-        let up = link_to(core, network, id).filter(|link| core.links.is_up(*link));
-        up.or_else(|| {
-            let able = network.relay(id)?.info().meeting;
-            // The offer waits for the link to come up.
-            able.then(|| self.connect(core, now, id)).flatten()
-        })
+    /// The link by which a relay is told of an offer: the one that is there, or a new one to a relay that can be linked to.
+    /// For all strangers together one is opened in a second.
+    fn link_for(
+        &mut self,
+        core: &mut Core,
+        now: Instant,
+        network: &Network,
+        asker: LinkId,
+        id: &RelayId,
+    ) -> Option<LinkId> {
+        let there = link_to(core, network, id);
+        let able = || network.relay(id).is_some_and(|relay| relay.info().meeting);
+        if there.is_some_and(|link| core.links.is_up(link)) {
+            return there;
+        }
+        // The offer waits for the link to come up.
+        let may_open = able() && (there.is_some() || known(core, asker) || self.opened.take(now));
+        may_open.then(|| self.connect(core, now, id)).flatten()
     }
 
     fn pass_answer(&mut self, core: &mut Core, now: Instant, from: LinkId, signal: &Signal) {
-        let Some(passed) = self.between.answer(from, signal.peer) else { return };
+        let Some(passed) = self.between.answer(now, from, signal.peer, &mut self.rng) else { return };
+        for (link, flow) in &passed.closed {
+            self.close_flow(core, now, *link, *flow);
+        }
         let mut peer = [0; 16];
         peer[..4].copy_from_slice(&passed.attempt.to_be_bytes());
         let (kind, address) = (SignalKind::Answered, seen(core, from));
@@ -77,14 +97,6 @@ impl Nat {
 
     pub(super) fn close_flow(&mut self, core: &mut Core, now: Instant, link: LinkId, flow: u32) {
         OverLinks(&mut core.links).send(now, link, &Signal::new(SignalKind::FlowClosed, [0; 16], flow));
-    }
-
-    fn flow_closed(&mut self, core: &mut Core, via: LinkId, flow: u32) {
-        let gone = self.routes.iter().find(|(_, route)| route.via == via && route.flow == flow).map(|(n, _)| *n);
-        if let Some(number) = gone {
-            self.routes.remove(&number);
-            core.links.remove_route(number);
-        }
     }
 
     /// A relay asks to be probed by another one.
@@ -114,7 +126,9 @@ impl Nat {
 
     /// Another relay asks for a probe to somebody.
     fn do_favour(&mut self, core: &mut Core, now: Instant, from: LinkId, signal: &Signal) {
-        let (Some(own), Some(to)) = (self.own, signal.address.filter(|to| !route::is_made_up(*to))) else { return };
+        // Only where everybody can be reached: not in the network that this node stands in.
+        let usable = |to: &SocketAddr| !route::is_made_up(*to) && may_be_probed(to.ip(), false, anywhere(core));
+        let (Some(own), Some(to)) = (self.own, signal.address.filter(usable)) else { return };
         let Some(request) = ReachRequest::read(&signal.body).filter(|_| known(core, from)) else { return };
         if self.favours.take(now) && self.later.len() < MAX_LATER {
             let probe = reached(&request, own, &mut self.rng);
@@ -129,28 +143,41 @@ impl Nat {
         for (_, to, probe) in due {
             core.links.send_raw(now, to, &probe);
         }
+        if now >= self.reach_at {
+            self.look_at_reach(core, now);
+            let settled = self.reach.state() != Reachability::Asking;
+            self.reach_at = now + if settled { UPKEEP } else { REACH_TICK };
+        }
+    }
+
+    fn look_at_reach(&mut self, core: &mut Core, now: Instant) {
         let (Some(own), true, Some(network)) = (self.own, self.config.keep_introducers, core.network.clone()) else {
             return;
         };
+        let Some(address) = self.reach_address() else { return };
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
         let mut linked: Vec<(RelayId, LinkId)> = core
             .links
             .peers()
             .filter_map(|(link, info)| Some((relay_id(&info.identity?), link)))
             .filter(|(id, _)| network.relay(id).is_some())
             .collect();
-        let excluded: Vec<RelayId> = linked.iter().map(|(id, _)| *id).collect();
+        let excluded: BTreeSet<RelayId> = linked.iter().map(|(id, _)| *id).collect();
         let able = |id: RelayId| id != own && !excluded.contains(&id);
         let others = network.relays().iter().filter(|relay| relay.info().meeting && able(relay.id())).count();
-        let address = self.reach_address();
         let port = self.observations.local().first().map_or(0, SocketAddr::port);
-        let before = self.reach.state();
-        let request = self.reach.poll(now, address, port, others, &excluded);
-        self.news |= self.reach.state() != before;
-        // In turn, those that have said where they see this node.
+        // Those that have said where they see this node.
         linked.retain(|(_, link)| self.observations.seen_by(*link).is_some() && core.links.is_up(*link));
-        let (Some(request), Some(address)) = (request, address) else { return };
-        let turn = usize::try_from(self.rng.next_u64() % (linked.len() as u64).max(1)).unwrap_or(0);
-        if let Some((_, link)) = linked.get(turn) {
+        let able: Vec<RelayId> = linked.iter().map(|(id, _)| *id).collect();
+        let situation = Situation { address, port, others, able: &able, excluded: &excluded };
+        let before = self.reach.state();
+        let request = self.reach.poll(now, &situation, &mut self.rng);
+        self.news |= self.reach.state() != before;
+        let Some((asked, request)) = request else { return };
+        if let Some((_, link)) = linked.iter().find(|(id, _)| *id == asked) {
             let mut signal = Signal::new(SignalKind::Reach, own.0, 0);
             (signal.body, signal.address) = (request.to_body(), Some(address));
             OverLinks(&mut core.links).send(now, *link, &signal);
@@ -189,10 +216,8 @@ impl Nat {
         datagram: &[u8],
     ) -> Option<(SocketAddr, Range<usize>)> {
         let header = Header::read(datagram).ok().filter(|header| header.kind == Kind::Relayed)?;
-        let end =
-            self.routes.iter().find(|(_, end)| end.flow == header.index && core.links.address(end.via) == Some(from));
-        if let Some((number, _)) = end {
-            return Some((route::relayed(*number), RELAYED_LEN..datagram.len()));
+        if let Some(end) = self.used_route(core, now, from, header.index) {
+            return Some((end, RELAYED_LEN..datagram.len()));
         }
         let owner = self.between.owner(header.index)?;
         if core.links.address(owner) != Some(from) {
@@ -208,6 +233,11 @@ impl Nat {
 /// Whether the peer is a relay of the network document.
 fn known(core: &Core, link: LinkId) -> bool {
     core.neighbours.class(link) == Class::Known || core.links.peer(link).is_some_and(|info| info.initiator)
+}
+
+/// Whether addresses that are not public may be probed.
+pub(super) fn anywhere(core: &Core) -> bool {
+    core.network.as_ref().is_some_and(|network| network.is_test_network())
 }
 
 /// Where the peer of a link is, if that is a place in the network.

@@ -1,7 +1,7 @@
 //! Two ends behind simulated translators of each kind, in virtual time: they connect exactly where theory says so.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rand_core::Rng;
@@ -9,7 +9,8 @@ use rand_core::Rng;
 use super::candidate::{Candidate, CandidateKind};
 use super::exchange::Description;
 use super::observe::{Filtering, Mapping};
-use super::punch::{Punch, Side};
+use super::probe::{Probe, ProbeKey, Said};
+use super::punch::{FREE, GUESS_EVERY, MAX_PROBES, Punch, Side};
 use crate::link::route;
 use crate::random::Generator;
 use crate::timer::any_instant;
@@ -17,6 +18,12 @@ use crate::timer::any_instant;
 const LATENCY: Duration = Duration::from_millis(25);
 const RELAY: ([u8; 4], u16) = ([203, 0, 113, 1], 9000);
 const MAPPINGS: usize = 4096;
+/// What stands for the flow, at either end.
+const FLOW: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x0100, 0, 0, 0, 0, 1, 0, 7)), 1);
+/// Bytes of a signal's datagram, of a probe, and of one that pays, by IPv4.
+const SIGNAL: u32 = 576 + 28;
+const PROBE: u32 = 48 + 28;
+const PAYING: u32 = 48 + 16 + 28;
 
 /// RFC 4787's words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,7 +112,13 @@ impl End {
 
 struct Run {
     found: [Option<Duration>; 2],
-    bytes: usize,
+    /// Asks of each side, and probes with which it paid for the other's.
+    probes: [u32; 2],
+    paid: [u32; 2],
+}
+
+fn side<'a>(own: &'a Description, peer: &'a Description, seen: SocketAddr, offered: bool) -> Side<'a> {
+    Side { own, peer, seen: Some(seen), flow: Some(FLOW), anywhere: true, offered }
 }
 
 /// Lets two ends punch; `guess` says whether they know what their translators are like.
@@ -115,22 +128,29 @@ fn run(a: Kind, b: Kind, seed: u8, guess: bool) -> Run {
     let (told_a, seen_a) = ends[0].describe(1, guess);
     let (told_b, seen_b) = ends[1].describe(2, guess);
     let mut punches = [
-        Punch::new(start, Side { own: &told_a, peer: &told_b, seen: Some(seen_b), offered: true }),
-        Punch::new(start, Side { own: &told_b, peer: &told_a, seen: Some(seen_a), offered: false }),
+        Punch::new(start, side(&told_a, &told_b, seen_b, true)),
+        Punch::new(start, side(&told_b, &told_a, seen_a, false)),
     ];
     let mut rng = Generator::new(&[seed; 32]);
     // By when they arrive: for whom, from where to where, and what.
     type InTheAir = (usize, SocketAddr, SocketAddr, Vec<u8>);
     let mut air: BTreeMap<(Instant, u64), InTheAir> = BTreeMap::new();
-    let (mut sequence, mut now, mut result) = (0, start, Run { found: [None; 2], bytes: 0 });
+    let (mut sequence, mut now, mut result) = (0, start, Run { found: [None; 2], probes: [0; 2], paid: [0; 2] });
     for _ in 0..200_000 {
         let mut leaving = Vec::new();
         for (at, punch) in punches.iter_mut().enumerate() {
-            punch.poll(now, &mut rng, |to, probe| leaving.push((at, to, probe.to_vec())));
+            punch.poll(now, true, &mut rng, |to, probe| leaving.push((at, to, probe.to_vec())));
         }
         while let Some((at, to, bytes)) = leaving.pop() {
+            if to == FLOW {
+                // By the relay between, for whom no translator is in the way.
+                result.paid[at] += 1;
+                sequence += 1;
+                air.insert((now + LATENCY * 2, sequence), (1 - at, FLOW, FLOW, bytes));
+                continue;
+            }
+            result.probes[at] += 1;
             let (socket, to) = route::aside_of(to).unwrap_or((0, to));
-            result.bytes += bytes.len();
             if let Some(from) = ends[at].out(socket, to) {
                 sequence += 1;
                 air.insert((now + LATENCY, sequence), (1 - at, from, to, bytes));
@@ -143,6 +163,10 @@ fn run(a: Kind, b: Kind, seed: u8, guess: bool) -> Run {
         }
         while let Some(entry) = air.first_entry().filter(|entry| entry.key().0 <= now) {
             let (at, from, to, bytes) = entry.remove();
+            if to == FLOW {
+                assert!(punches[at].handle(now, FLOW, &bytes).is_none(), "what pays is not answered");
+                continue;
+            }
             if to.ip() != ends[at].outside {
                 continue;
             }
@@ -212,27 +236,131 @@ fn what_an_attempt_sends_is_bounded() {
         [(Kind::Blocked, Kind::Blocked), (Kind::Symmetric, Kind::PortRestricted), (Kind::Symmetric, Kind::Symmetric)]
     {
         let run = run(a, b, 1, true);
-        assert!(run.bytes <= 2 * 2048 * 48, "{} bytes", run.bytes);
+        for at in 0..2 {
+            assert!(run.probes[at] <= MAX_PROBES && run.paid[at] <= MAX_PROBES, "{:?} {:?}", run.probes, run.paid);
+            assert!(run.probes[at] <= FREE + run.paid[1 - at], "{:?} for {:?}", run.probes, run.paid);
+        }
+    }
+}
+
+/// The same with another translator and other addresses.
+fn other(told: &Description, mapping: Mapping, candidates: Vec<Candidate>) -> Description {
+    Description { tag: told.tag, secret: told.secret, mapping, filtering: told.filtering, candidates }
+}
+
+/// What a relay between has a node do by sending it an offer of its own, in which everything is the victim's: the attack,
+/// with `paid` probes by the flow. Gives the probes that the victim gets.
+fn attack(own: Mapping, peer: Mapping, paid: u32) -> u32 {
+    let mut end = End::new(Kind::Open, 1, 1);
+    let (mut told, _) = end.describe(1, false);
+    told.mapping = own;
+    let victim = |i: u16| Candidate { kind: CandidateKind::Reflexive, address: ([192, 0, 2, 1], 53 + i).into() };
+    let evil = other(&told, peer, (0..16).map(victim).collect());
+    let start = any_instant();
+    let mut punch = Punch::new(start, side(&told, &evil, ([192, 0, 2, 1], 53).into(), false));
+    let (key, _) = ProbeKey::pair(&evil.secret, &told.secret);
+    let pays = Probe { said: Said::Paid, tag: told.tag, transaction: 1, relay: [0; 16] }.seal(&key);
+    let mut rng = Generator::new(&[1; 32]);
+    let mut hit = 0;
+    for tick in 0..10_000 {
+        let now = start + Duration::from_millis(1) * tick;
+        // All at once, and the same one again and again.
+        if tick >= 800 && tick < 800 + paid {
+            assert!(punch.handle(now, FLOW, &pays).is_none());
+        }
+        punch.poll(now, true, &mut rng, |to, _| {
+            let (_, to) = route::aside_of(to).unwrap_or((0, to));
+            hit += u32::from(to != FLOW && to.ip() == IpAddr::from([192, 0, 2, 1]));
+        });
+    }
+    hit
+}
+
+#[test]
+fn nobody_gets_more_than_was_sent_for_it() {
+    let fixed = [Mapping::Open, Mapping::Independent, Mapping::Unknown];
+    for (own, peer) in fixed.map(|fixed| (fixed, Mapping::Dependent)).into_iter().chain([
+        (Mapping::Dependent, Mapping::Open),
+        (Mapping::Dependent, Mapping::Dependent),
+        (Mapping::Unknown, Mapping::Unknown),
+    ]) {
+        for paid in [0, 1, 100, 1024, 5000] {
+            let hit = attack(own, peer, paid);
+            assert!(hit > 0, "the offer is taken up");
+            let (cost, harm) = (SIGNAL + paid * PAYING, hit * PROBE);
+            assert!(harm < cost, "{harm} bytes for {cost}: {own:?} and {peer:?}, {paid}");
+        }
     }
 }
 
 #[test]
-fn addresses_that_nobody_vouches_for_get_less_than_the_offer_was_long() {
-    let (mut own, peer) = (End::new(Kind::Open, 1, 1), End::new(Kind::Open, 2, 1));
-    let (told, _) = own.describe(1, false);
-    let victim = |i: u8| Candidate { kind: CandidateKind::Reflexive, address: SocketAddr::from(([192, 0, 2, i], 53)) };
-    let mut evil = told.clone();
-    evil.candidates = (1..=16).map(victim).collect();
-    let start = any_instant();
-    let seen = Some(SocketAddr::new(peer.outside, 9));
-    let mut punch = Punch::new(start, Side { own: &told, peer: &evil, seen, offered: false });
+fn asks_that_seem_to_come_from_a_victim_are_answered_and_no_more() {
+    let mut end = End::new(Kind::Open, 1, 1);
+    let (told, _) = end.describe(1, false);
+    let evil = other(&told, Mapping::Dependent, Vec::new());
+    let (start, victim) = (any_instant(), SocketAddr::from(([192, 0, 2, 1], 53)));
+    let mut punch = Punch::new(start, side(&told, &evil, victim, false));
+    let (key, _) = ProbeKey::pair(&evil.secret, &told.secret);
     let mut rng = Generator::new(&[1; 32]);
-    let mut to_victims: BTreeMap<SocketAddr, usize> = BTreeMap::new();
-    for tick in 0..1000 {
-        punch.poll(start + Duration::from_millis(10) * tick, &mut rng, |to, probe| {
-            *to_victims.entry(to).or_default() += if Some(to) == seen { 0 } else { probe.len() };
-        });
+    let (mut asked, mut answered) = (0, 0);
+    for at in 0..1000u16 {
+        let now = start + Duration::from_millis(at.into());
+        let ask = Probe { said: Said::Ask, tag: told.tag, transaction: at.into(), relay: [0; 16] }.seal(&key);
+        answered += u32::from(punch.handle(now, ([192, 0, 2, 1], 1000 + at).into(), &ask).is_some());
+        punch.poll(now, true, &mut rng, |to, _| asked += u32::from(to != FLOW));
     }
-    let all: usize = to_victims.values().sum();
-    assert!(all > 0 && all < 576, "{all} bytes for a signal of 576");
+    assert_eq!((answered, asked), (1000, FREE));
+}
+
+#[test]
+fn what_is_guessed_is_paid_for_and_only_one_attempt_guesses() {
+    let guesses = |may_guess: bool, paying: bool| {
+        let mut end = End::new(Kind::Open, 1, 1);
+        let (mut told, _) = end.describe(1, false);
+        told.mapping = Mapping::Independent;
+        let peer = other(&told, Mapping::Dependent, Vec::new());
+        let start = any_instant();
+        let mut punch = Punch::new(start, side(&told, &peer, ([192, 0, 2, 1], 53).into(), false));
+        let (key, _) = ProbeKey::pair(&peer.secret, &told.secret);
+        let pays = Probe { said: Said::Paid, tag: told.tag, transaction: 1, relay: [0; 16] }.seal(&key);
+        let mut rng = Generator::new(&[1; 32]);
+        let (mut guessed, mut now, mut held) = (0, start, 0);
+        while !punch.is_over(now) {
+            if paying {
+                punch.handle(now, FLOW, &pays);
+            }
+            punch.poll(now, may_guess, &mut rng, |to, _| guessed += u32::from(to != FLOW && to.port() != 53));
+            held += u32::from(punch.is_guessing());
+            now += GUESS_EVERY;
+        }
+        (guessed, held)
+    };
+    let (guessed, held) = guesses(true, true);
+    assert!((900..=1024).contains(&guessed) && held >= guessed, "{guessed}");
+    assert_eq!(guesses(false, true), (0, 0), "another attempt of this node is guessing");
+    let (guessed, held) = guesses(true, false);
+    assert!(guessed <= FREE && held <= 126, "who does not pay holds the turn for a second: {guessed}, {held}");
+}
+
+#[test]
+fn addresses_that_are_not_public_are_left_alone() {
+    let mut end = End::new(Kind::Open, 1, 1);
+    let (told, _) = end.describe(1, false);
+    let named = ["127.0.0.1:53", "192.168.1.1:53", "224.0.0.1:53", "[fe80::1]:53", "100.64.0.1:53", "5.44.0.1:53"];
+    let named = named.map(|at| Candidate { kind: CandidateKind::Host, address: at.parse().expect("an address") });
+    let peer = other(&told, Mapping::Open, named.to_vec());
+    let own = other(&told, Mapping::Open, Vec::new());
+    let (start, mut rng) = (any_instant(), Generator::new(&[1; 32]));
+    let home = Candidate { kind: CandidateKind::Host, address: ([192, 168, 1, 5], 9).into() };
+    let neighbour = other(&told, Mapping::Open, vec![home]);
+    for (own, expected) in [(&own, &named[5..]), (&neighbour, &[named[1], named[4], named[5]][..])] {
+        let side = Side { anywhere: false, ..side(own, &peer, ([10, 0, 0, 1], 9).into(), false) };
+        let mut punch = Punch::new(start, Side { seen: None, ..side });
+        let mut sent = BTreeSet::new();
+        punch.poll(start, true, &mut rng, |to, _| {
+            sent.insert(to);
+        });
+        sent.remove(&FLOW);
+        assert_eq!(sent, expected.iter().map(|candidate| candidate.address).collect());
+    }
 }

@@ -80,6 +80,13 @@ impl Node {
         self.core.links.peers().filter(|(link, _)| self.core.links.is_up(*link)).filter(|peer| carried(*peer)).count()
     }
 
+    /// Whether a link goes by the carrier's connection that this address stands for.
+    #[must_use]
+    pub fn carries_link(&self, address: SocketAddr) -> bool {
+        let mut peers = self.core.links.peers();
+        peers.any(|(link, _)| self.core.links.address(link) == Some(address) && self.core.links.is_up(link))
+    }
+
     /// How the link to a relay goes; `None` when there is none.
     #[must_use]
     pub fn way_to(&self, to: &RelayId) -> Option<Way> {
@@ -103,11 +110,15 @@ impl Node {
                 None
             }
             Some(&kind) if kind == Kind::Relayed as u8 => {
-                let (from, part) = nat.handle_relayed(&mut self.core, now, from, datagram)?;
+                let (mut from, mut part) = nat.handle_relayed(&mut self.core, now, from, datagram)?;
                 // What is inside may itself be relayed, once: the node between is reached through another.
                 if datagram[part.start] == Kind::Relayed as u8 {
-                    let (from, inner) = nat.handle_relayed(&mut self.core, now, from, &datagram[part.clone()])?;
-                    return Some((from, part.start + inner.start..part.start + inner.end));
+                    let (at, inner) = nat.handle_relayed(&mut self.core, now, from, &datagram[part.clone()])?;
+                    (from, part) = (at, part.start + inner.start..part.start + inner.end);
+                }
+                if datagram[part.start] == Kind::Probe as u8 {
+                    nat.handle_probe(&mut self.core, now, from, &datagram[part]);
+                    return None;
                 }
                 Some((from, part))
             }

@@ -42,7 +42,7 @@ pub enum Kind {
     Data = 4,
     /// A probe of the path between two addresses (see `nat`).
     Probe = 5,
-    /// A datagram of a link between two other nodes, which this one passes on (see `nat`).
+    /// A datagram of a link between two other nodes, or a probe, which this one passes on (see `nat`).
     Relayed = 6,
 }
 
@@ -101,7 +101,7 @@ impl Header {
             Kind::Cookie => datagram.len() == COOKIE_REPLY_LEN,
             Kind::Probe => datagram.len() == PROBE_LEN,
             Kind::Relayed => {
-                let plain = |len: usize| len == S_LEN || len == L_LEN || len == COOKIE_REPLY_LEN;
+                let plain = |len: usize| [S_LEN, L_LEN, COOKIE_REPLY_LEN, PROBE_LEN].contains(&len);
                 let inner = datagram.len() - RELAYED_LEN.min(datagram.len());
                 plain(inner) || inner.checked_sub(RELAYED_LEN).is_some_and(plain)
             }

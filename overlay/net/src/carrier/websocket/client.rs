@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::client_async_with_config;
 
-use super::{pump, tls};
+use super::{Patience, pump, tls};
 use crate::carrier::Hub;
 
 /// How long TCP, TLS and WebSocket together may take.
@@ -42,7 +42,8 @@ pub(crate) async fn connect(
             client_async_with_config(request, stream, Some(pump::config())).await.map_err(io::Error::other)?;
         let connection = hub.enter(far).ok_or_else(|| io::Error::other("too many connections"))?;
         let address = connection.address;
-        Ok((address, tokio::spawn(pump::pump(connection, socket))))
+        // Whoever opens a connection knows what for, and ends it itself.
+        Ok((address, tokio::spawn(pump::pump(connection, socket, Patience::default(), || std::future::ready(true)))))
     };
     tokio::time::timeout(PATIENCE, opened).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }

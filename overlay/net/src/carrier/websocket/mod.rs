@@ -10,6 +10,7 @@ mod server;
 mod tls;
 
 pub(crate) use client::connect;
+use pump::Patience;
 pub use server::WebSocketServer;
 pub(crate) use server::serve;
 

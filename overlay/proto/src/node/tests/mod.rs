@@ -5,6 +5,7 @@ mod cells;
 mod entry;
 mod failure;
 mod flood;
+mod helping;
 mod meeting;
 mod queueing;
 mod redaction;

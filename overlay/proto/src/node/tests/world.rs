@@ -82,7 +82,7 @@ impl World {
         let start = any_instant();
         let mut rng = ChaCha12Rng::seed_from_u64(plan.seed);
         let keys: Vec<RelayKeys> = (0..plan.relays).map(|_| RelayKeys::generate(&mut rng, UNIX)).collect();
-        let network = Arc::new(network(&keys, &mut rng));
+        let network = Arc::new(network(&keys, &mut rng, true, address));
         let mut world = Self {
             now: start,
             start,
@@ -325,11 +325,17 @@ fn member_at(address: SocketAddr) -> Option<usize> {
     }
 }
 
-fn network(keys: &[RelayKeys], rng: &mut ChaCha12Rng) -> Network {
+/// A document of these relays.
+pub(super) fn network(
+    keys: &[RelayKeys],
+    rng: &mut ChaCha12Rng,
+    test_network: bool,
+    address: fn(usize) -> SocketAddr,
+) -> Network {
     let signer = SignerKey::generate(rng);
     let mut draft = Draft::new(DraftTerms {
         name: "test".into(),
-        test_network: true,
+        test_network,
         valid_after: UNIX - 10,
         valid_until: UNIX + 1_000_000,
         signers: vec![SignerId(signer.public())],
