@@ -81,6 +81,7 @@ pub struct Voting {
     /// The newest document, its signatures and who signed it.
     pub(super) last: Option<(SignedHeader, VoterSet)>,
     pub(super) document: Option<EpochDocument>,
+    /// When it may be said again that others are further, unix milliseconds.
     pub(super) behind: u64,
     pub(super) transmits: VecDeque<Transmit>,
     pub(super) events: VecDeque<Event>,
@@ -103,7 +104,7 @@ impl Voting {
             decided: None,
             last: None,
             document: None,
-            behind: chain.head().epoch,
+            behind: 0,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             instance,
@@ -398,7 +399,7 @@ impl Voting {
         });
         self.last = Some((signed, voters));
         self.instance = Instance::new(self.chain.genesis(), self.chain.head(), now);
-        self.behind = self.chain.head().epoch;
+        self.behind = 0;
         self.cast.clear();
         self.timers.clear();
         self.abstains = false;
