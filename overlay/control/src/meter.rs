@@ -97,7 +97,6 @@ mod tests {
         let mut meter = Meter::new(&limits, now);
         assert_eq!((0..100).filter(|_| meter.message(1, now)).count(), 20);
         assert_eq!((0..100).filter(|_| meter.message(1, now + Duration::from_secs(3))).count(), 6);
-        let mut meter = Meter::new(&limits, now);
         let limits = Limits { bytes_per_second: 1_000, ..Limits::default() };
         let mut meter = Meter::new(&limits, now);
         assert_eq!((0..100).filter(|_| meter.message(320 << 10, now)).count(), 24, "bytes count as well");

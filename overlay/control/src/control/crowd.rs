@@ -56,8 +56,8 @@ mod tests {
     fn the_largest_crowd_makes_room() {
         let mut guests = vec![guest(0, "9.9.9.1", false, -20.0), guest(1, "8.8.8.8", true, 0.0)];
         assert_eq!(first_to_go(&guests), Some(0), "nobody is a crowd, and one is a visitor");
-        for n in 0..3_u32 {
-            guests.push(guest(10 + n, &format!("2606:4700:0:{n}::1"), true, 5.0 - 5.0 * n as f32));
+        for (n, points) in [(10, 5.0), (11, 0.0), (12, -5.0)] {
+            guests.push(guest(n, &format!("2606:4700:0:{n}::1"), true, points));
         }
         assert_eq!(first_to_go(&guests), Some(12), "the lowest of one /48");
         guests.push(guest(20, "2606:4700:0:9::1", false, 50.0));

@@ -87,7 +87,9 @@ impl Fetching {
         }
         if self.rests.len() >= RESTS && !self.rests.contains_key(&peer) {
             let soonest = self.rests.iter().min_by_key(|(_, rest)| rest.until).map(|(peer, _)| *peer);
-            soonest.map(|peer| self.rests.remove(&peer));
+            if let Some(peer) = soonest {
+                self.rests.remove(&peer);
+            }
         }
         let rest = self.rests.entry(peer).or_insert(Rest { times: 0, until: 0 });
         rest.until = now + (REST_FIRST << rest.times.min(8)).min(REST_LONGEST);

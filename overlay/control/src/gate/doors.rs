@@ -227,7 +227,9 @@ impl<C: Eq + Hash + Clone> Doors<C> {
             let spare = self.doors.iter().filter(|(_, door)| !door.is_used());
             let oldest = spare.min_by_key(|(_, door)| (door.closed_until, door.struck)).map(|(place, _)| *place);
             match oldest {
-                Some(place) => drop(self.doors.remove(&place)),
+                Some(place) => {
+                    self.doors.remove(&place);
+                }
                 // As many as are connected.
                 None => return,
             }
