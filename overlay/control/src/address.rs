@@ -133,6 +133,11 @@ pub(crate) fn ip(address: &Multiaddr) -> Option<IpAddr> {
     })
 }
 
+/// Whether a connection runs over QUIC.
+pub(crate) fn is_quic(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::QuicV1)
+}
+
 /// Whether a connection runs through a relay.
 pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)

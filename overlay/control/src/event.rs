@@ -72,6 +72,8 @@ pub enum Event {
 pub struct MessageTag {
     pub(crate) id: MessageId,
     pub(crate) source: PeerId,
+    /// Bytes of the message.
+    pub(crate) len: usize,
 }
 
 impl MessageTag {
@@ -116,6 +118,8 @@ pub struct Status {
     pub rejected: u64,
     /// Peers that were cut off, but may come again at once.
     pub cut: u64,
+    /// Peers that were seen off to make room for others.
+    pub seen_off: u64,
     /// Bans.
     pub banned: u64,
     /// Questions of peers that were not answered because too many were.

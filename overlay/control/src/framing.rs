@@ -1,6 +1,7 @@
 //! Questions and answers on a stream of their own: everything until its end, and never more than a bound.
 
 use std::io;
+use std::sync::Arc;
 
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use libp2p::StreamProtocol;
@@ -18,6 +19,22 @@ pub(crate) struct Framed {
     question_max: usize,
     answer_max: usize,
 }
+
+/// A question, and how long an answer its asker reads: what a peer can make it keep depends on what it asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) answer_max: usize,
+}
+
+impl Asked {
+    pub(crate) fn new(bytes: Vec<u8>, answer_max: usize) -> Self {
+        Self { bytes, answer_max }
+    }
+}
+
+/// An answer; one that goes to many is in memory once.
+pub(crate) type Answered = Arc<Vec<u8>>;
 
 /// A protocol of questions and answers.
 pub(crate) type Asking = Behaviour<Framed>;
@@ -38,17 +55,17 @@ pub(crate) fn ask(names: &Names) -> Asking {
 
 impl Codec for Framed {
     type Protocol = StreamProtocol;
-    type Request = Vec<u8>;
-    type Response = Vec<u8>;
+    type Request = Asked;
+    type Response = Answered;
 
-    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
+    async fn read_request<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Asked>
     where
         T: AsyncRead + Unpin + Send,
     {
-        read(io, self.question_max).await
+        Ok(Asked::new(read(io, self.question_max).await?, self.answer_max))
     }
 
-    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Vec<u8>>
+    async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Answered>
     where
         T: AsyncRead + Unpin + Send,
     {
@@ -58,17 +75,19 @@ impl Codec for Framed {
         if mark != [ANSWERED] {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "no answer"));
         }
-        read(io, self.answer_max).await
+        read(io, self.answer_max).await.map(Arc::new)
     }
 
-    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Vec<u8>) -> io::Result<()>
+    // The copy of this codec that writes a question reads its answer.
+    async fn write_request<T>(&mut self, _: &StreamProtocol, io: &mut T, asked: Asked) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
-        write(io, &bytes, self.question_max).await
+        self.answer_max = self.answer_max.min(asked.answer_max);
+        write(io, &asked.bytes, self.question_max).await
     }
 
-    async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Vec<u8>) -> io::Result<()>
+    async fn write_response<T>(&mut self, _: &StreamProtocol, io: &mut T, bytes: Answered) -> io::Result<()>
     where
         T: AsyncWrite + Unpin + Send,
     {
@@ -111,5 +130,19 @@ mod tests {
         assert_eq!(block_on(read(&mut Cursor::new(&bytes), 100)).expect("fits"), bytes);
         assert!(block_on(read(&mut Cursor::new(&bytes), 99)).is_err());
         assert!(block_on(write(&mut Cursor::new(Vec::new()), &bytes, 99)).is_err());
+    }
+
+    #[test]
+    fn an_answer_is_as_long_as_the_question_allows() {
+        let name = StreamProtocol::new("/test");
+        let mut framed = Framed { question_max: 10, answer_max: 1_000 };
+        let mut stream = Cursor::new(Vec::new());
+        block_on(framed.clone().write_response(&name, &mut stream, Arc::new(vec![7; 101]))).expect("fits");
+        let answer = stream.into_inner();
+        let read = |framed: &mut Framed| block_on(framed.read_response(&name, &mut Cursor::new(&answer)));
+        assert_eq!(read(&mut framed.clone()).expect("fits").len(), 101);
+        let asked = Asked::new(vec![1], 100);
+        block_on(framed.write_request(&name, &mut Cursor::new(Vec::new()), asked)).expect("fits");
+        assert!(read(&mut framed).is_err(), "one byte more than was asked for");
     }
 }

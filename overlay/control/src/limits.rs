@@ -18,7 +18,12 @@ pub struct Limits {
     pub per_peer: u32,
     /// Connections with one IPv4 address or IPv6 /64, handshakes included.
     pub per_address: u32,
-    /// New connections of one IPv4 address or IPv6 /64 in a minute.
+    /// Handshakes of others at once with one of these by QUIC, and as many by TCP. An address that is forged gets no further than that,
+    /// and takes no place of the one whose it is by the other.
+    pub pending_per_address: u32,
+    /// Connections with one IPv4 /24 or IPv6 /48.
+    pub per_network: u32,
+    /// New connections of one IPv4 address or IPv6 /64 in a minute, handshakes done; twice as many of one /24 or /48.
     pub arrivals_per_minute: u32,
     /// Connections that come by relays of libp2p.
     pub relayed: u32,
@@ -28,14 +33,16 @@ pub struct Limits {
     pub wanted_peers: usize,
     /// How often the mesh of gossip is looked after.
     pub heartbeat: Duration,
-    /// Bytes of messages that one peer may bring first in a second, over ten seconds.
+    /// Bytes of messages that are not accepted, which one peer may bring first in a second, over ten seconds.
     pub bytes_per_second: u32,
     /// Messages likewise.
     pub messages_per_second: u32,
     /// Questions that one peer may ask in a minute.
     pub asks_per_minute: u32,
-    /// Bytes of answers on their way at once.
+    /// Bytes of answers on their way at once, without those that are shared.
     pub answers_in_flight: usize,
+    /// Answers on their way at once of which one copy is for all: documents.
+    pub shared_answers: usize,
 }
 
 impl Default for Limits {
@@ -43,10 +50,12 @@ impl Default for Limits {
         Self {
             connections: 256,
             inbound: 160,
-            pending_inbound: 32,
+            pending_inbound: 256,
             pending_outbound: 24,
             per_peer: 2,
             per_address: 8,
+            pending_per_address: 4,
+            per_network: 16,
             arrivals_per_minute: 30,
             relayed: 16,
             memory: None,
@@ -56,6 +65,7 @@ impl Default for Limits {
             messages_per_second: 64,
             asks_per_minute: 60,
             answers_in_flight: 96 << 20,
+            shared_answers: 64,
         }
     }
 }
@@ -66,6 +76,8 @@ impl Limits {
     pub fn one_machine() -> Self {
         Self {
             per_address: 512,
+            pending_per_address: 256,
+            per_network: 512,
             arrivals_per_minute: 6_000,
             heartbeat: Duration::from_millis(300),
             asks_per_minute: 6_000,

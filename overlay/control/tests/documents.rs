@@ -6,8 +6,9 @@ mod common;
 use std::sync::Arc;
 
 use common::directory::{Member, descriptor, start, unix, voters};
-use common::until;
-use zmesh_control::Store;
+use common::{Node, until};
+use zmesh_control::directory::Question;
+use zmesh_control::{Builder, Contact, Control, Limits, Store, Topic};
 use zmesh_proto::directory::{ByHand, Chain};
 use zmesh_proto::wire::control::{Genesis, Snapshot};
 
@@ -114,4 +115,70 @@ async fn a_restarted_node_has_what_it_had() {
     assert_eq!((status.epoch, status.relays, status.descriptors), (1, 2, 2));
     assert_eq!(second.handle.documents().borrow().as_ref().unwrap().held.hash(), chain.head().hash);
     second.handle.stop().await;
+}
+
+/// A node of the same network that is no directory node.
+fn stranger(genesis: &Genesis, contact: Contact) -> Builder {
+    Control::builder(genesis.network_id())
+        .identity(&common::key(200))
+        .listen(([127, 0, 0, 1], 0).into())
+        .test_network(true)
+        .limits(Limits::one_machine())
+        .bootstrap(contact)
+}
+
+/// Identities cost nothing, and each may sign a descriptor of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_descriptors_takes_few_places_and_keeps_nobody_out() {
+    let genesis = genesis();
+    let member = start(&genesis, 1, None, None, false).await;
+    let flooder = Node::start(stranger(&genesis, member.contact), true).await;
+    until("they are connected", || async { flooder.peers().await.len() == 1 }).await;
+    let now = unix();
+    let flood: Vec<_> = (50..250).map(|n| descriptor(n, now).as_bytes().to_vec()).collect();
+    flooder
+        .with(move |control| {
+            for bytes in flood {
+                control.publish(Topic::Descriptors, bytes).unwrap();
+            }
+        })
+        .await;
+    until("all were judged", || async {
+        let status = member.handle.status().await.unwrap();
+        status.control.accepted + status.control.ignored >= 200
+    })
+    .await;
+    let status = member.handle.status().await.unwrap();
+    assert!(status.descriptors <= 1 + 40, "{status:?}");
+    assert!(status.control.accepted <= 40, "little is passed on: {status:?}");
+    // A newcomer comes in person.
+    let newcomer = start(&genesis, 2, Some(member.contact), None, false).await;
+    until("it is known", || async { newcomer.handle.status().await.unwrap().control.peers >= 1 }).await;
+    let before = status.descriptors;
+    until("its descriptor has a place", || async { member.handle.status().await.unwrap().descriptors > before }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_gets_one_document_once_in_a_while() {
+    let genesis = genesis();
+    let member = start(&genesis, 1, None, None, false).await;
+    let mut chain = Chain::from_genesis(genesis.clone());
+    member.handle.publish(sign(&mut chain, 1, &[1, 2, 3])).await;
+    let reader = Node::start(stranger(&genesis, member.contact), true).await;
+    let to = member.contact.identity.unwrap();
+    until("they are connected", || async { reader.peers().await.contains(&to) }).await;
+    let question = || Question::Document { have: None }.encode();
+    for n in 0..3 {
+        reader.with(move |control| control.ask(to, question())).await.unwrap();
+        until("an end", || async { reader.seen(|seen| seen.answers.len() > n) }).await;
+    }
+    reader.seen(|seen| {
+        assert!(seen.answers[0].as_ref().is_ok_and(|answer| answer.len() > 1_000));
+        assert!(seen.answers[1].is_err() && seen.answers[2].is_err(), "not again at once");
+    });
+    // One that is longer than what the question is worth is not read.
+    reader.with(move |control| control.ask_within(to, Question::Head.encode(), 100)).await.unwrap();
+    reader.with(move |control| control.ask_within(to, Question::Head.encode(), 25 << 10)).await.unwrap();
+    until("an end", || async { reader.seen(|seen| seen.answers.len() == 5) }).await;
+    reader.seen(|seen| assert_eq!(seen.answers[3..].iter().filter(|answer| answer.is_ok()).count(), 1));
 }

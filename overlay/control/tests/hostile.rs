@@ -6,7 +6,7 @@ mod common;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use common::{Node, lasting, until};
-use zmesh_control::{Control, Limits, Topic};
+use zmesh_control::{Claims, Control, Limits, Topic, hello};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_brings_forged_messages_is_banned_and_the_others_go_on() {
@@ -68,7 +68,7 @@ async fn what_is_merely_old_is_nobodys_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_is_cut_but_what_it_brought_is_judged() {
+async fn a_flood_of_what_is_not_accepted_is_cut() {
     let mut limits = Limits::one_machine();
     limits.messages_per_second = 5;
     let first = Node::start(lasting(1).limits(limits), true).await;
@@ -84,7 +84,7 @@ async fn a_flood_is_cut_but_what_it_brought_is_judged() {
             let _ = flooder
                 .with(move |control| {
                     for n in from..from + 40 {
-                        let _ = control.publish(Topic::Meta, n.to_be_bytes().to_vec());
+                        let _ = control.publish(Topic::Meta, format!("?{n}").into_bytes());
                     }
                 })
                 .await;
@@ -93,8 +93,50 @@ async fn a_flood_is_cut_but_what_it_brought_is_judged() {
     })
     .await;
     let status = first.with(|control| control.status()).await;
-    assert!(status.accepted >= 50, "its share was taken: {status:?}");
+    assert!(status.ignored >= 50, "its share was taken: {status:?}");
     assert!(status.banned == 1 && status.rejected == 0, "{status:?}");
+}
+
+/// Whoever is fast brings most of what is good: that is what neighbours are for. Were it a fault, a crowd of identities that each say
+/// little would have honest nodes ban each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_brings_much_that_is_good_is_no_flooder() {
+    let mut limits = Limits::one_machine();
+    limits.messages_per_second = 5;
+    let first = Node::start(lasting(1).limits(limits.clone()), true).await;
+    let second = Node::start(lasting(2).limits(limits).bootstrap(first.contact()), true).await;
+    until("they are connected", || async { second.peers().await.len() == 1 }).await;
+    let mut sent = 0_u32;
+    until("many times its share was taken", || {
+        let (first, second) = (&first, &second);
+        let from = sent;
+        sent += 40;
+        async move {
+            let _ = second
+                .with(move |control| {
+                    for n in from..from + 40 {
+                        let _ = control.publish(Topic::Meta, n.to_be_bytes().to_vec());
+                    }
+                })
+                .await;
+            first.with(|control| control.status()).await.accepted >= 600
+        }
+    })
+    .await;
+    let status = first.with(|control| control.status()).await;
+    assert!(status.banned == 0 && status.cut == 0, "{status:?}");
+    assert_eq!(first.peers().await, [second.identity]);
+}
+
+/// One greeting is enough; each has proofs in it that somebody has to look at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_greets_without_end_is_cut() {
+    let first = Node::start(lasting(1), true).await;
+    let mut rude = common::raw::connect(first.address, 66).await;
+    let greeting = hello::encode(&common::NETWORK, &Claims { lasting: true, ..Claims::default() });
+    let answered = rude.greet_until_cut(&greeting, 100).await;
+    assert!((1..=4).contains(&answered), "{answered} greetings were answered");
+    until("it was cut", || async { first.with(|control| control.status()).await.cut >= 1 }).await;
 }
 
 /// Sixty identities cost nothing; sixty addresses do.

@@ -1,5 +1,6 @@
 //! What the owner of a node does with it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::gossipsub::{self, MessageAcceptance};
@@ -7,12 +8,13 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use zmesh_proto::wire::control::{Topic, Verdict};
 use zmesh_proto::wire::descriptor::{ControlAddress, ControlCarrier};
 
-use super::Control;
+use super::{Control, Flight};
 use crate::event::{AskId, MessageTag, QuestionId, Status};
+use crate::framing::Asked;
 use crate::hello::Claims;
 use crate::limits::{ANSWER_MAX, QUESTION_MAX};
 use crate::reputation::Deed;
-use crate::{AskError, Event, PeerIdentity, PublishError, StoreError, address};
+use crate::{AskError, Event, PeerIdentity, PublishError, StoreError, address, clock};
 
 impl Control {
     /// Sends a message to everybody.
@@ -34,7 +36,8 @@ impl Control {
         }
     }
 
-    /// Says what a message is worth.
+    /// Says what a message is worth. Whoever brings more than its share of what is not accepted is cut off: what *is* accepted, others
+    /// take from this node in turn, so how much that can be is up to the verdicts, which do not depend on who brings it.
     pub fn report(&mut self, tag: &MessageTag, verdict: Verdict) {
         let acceptance = match verdict {
             Verdict::Accept => MessageAcceptance::Accept,
@@ -55,13 +58,26 @@ impl Control {
                 self.deed(&tag.source, Deed::Invalid);
             }
         }
+        let now = clock::now();
+        let fits = |peer: &mut super::Peer| peer.meter.message(tag.len, now);
+        if verdict != Verdict::Accept && !self.peers.get_mut(&tag.source).is_none_or(fits) {
+            self.deed(&tag.source, Deed::Flood);
+        }
     }
 
-    /// Puts a question to a connected peer. [`Event::Answer`] ends it.
+    /// Puts a question to a connected peer. [`Event::Answer`] ends it. An answer up to [`ANSWER_MAX`] is read.
     ///
     /// # Errors
     /// [`AskError::TooLong`], [`AskError::NotConnected`].
     pub fn ask(&mut self, peer: PeerIdentity, question: Vec<u8>) -> Result<AskId, AskError> {
+        self.ask_within(peer, question, ANSWER_MAX)
+    }
+
+    /// As [`Control::ask`], for a question whose answer has at most so many bytes: a longer one is not read.
+    ///
+    /// # Errors
+    /// As [`Control::ask`].
+    pub fn ask_within(&mut self, peer: PeerIdentity, question: Vec<u8>, answer_max: usize) -> Result<AskId, AskError> {
         if question.len() > QUESTION_MAX {
             return Err(AskError::TooLong);
         }
@@ -69,25 +85,43 @@ impl Control {
         self.serial += 1;
         let id = AskId(self.serial);
         let ask = self.swarm.behaviour_mut().ask.as_mut().ok_or(AskError::NotConnected)?;
-        self.asks.insert(ask.send_request(&to, question), id);
+        self.asks.insert(ask.send_request(&to, Asked::new(question, answer_max)), id);
         Ok(id)
+    }
+
+    /// Whether an answer of so many bytes would be sent: ask before making one.
+    #[must_use]
+    pub fn has_room(&self, len: usize) -> bool {
+        let own = |flight: &Flight| if let Flight::Own(len) = flight { *len } else { 0 };
+        let in_flight: usize = self.answers_in_flight.values().map(own).sum();
+        in_flight.saturating_add(len) <= self.limits.answers_in_flight
     }
 
     /// Answers a question. An answer over [`ANSWER_MAX`] bytes, or over what may be on its way at once, is not sent, and
     /// the peer learns that there is none.
     pub fn answer(&mut self, id: QuestionId, answer: Vec<u8>) {
+        let fits = self.has_room(answer.len());
+        let flight = Flight::Own(answer.len());
+        self.send_answer(id, Arc::new(answer), flight, fits);
+    }
+
+    /// The same with an answer that many get: it is in memory once, so only so many at once are bounded, not their bytes.
+    pub fn answer_shared(&mut self, id: QuestionId, answer: Arc<Vec<u8>>) {
+        let shared = self.answers_in_flight.values().filter(|flight| matches!(flight, Flight::Shared)).count();
+        self.send_answer(id, answer, Flight::Shared, shared < self.limits.shared_answers);
+    }
+
+    fn send_answer(&mut self, id: QuestionId, answer: Arc<Vec<u8>>, flight: Flight, fits: bool) {
         let (channel, request) = (self.questions.remove(&id), self.question_requests.remove(&id));
         let (Some(channel), Some(request)) = (channel, request) else { return };
-        let in_flight: usize = self.answers_in_flight.values().sum();
-        if answer.len() > ANSWER_MAX || in_flight + answer.len() > self.limits.answers_in_flight {
+        if answer.len() > ANSWER_MAX || !fits {
             self.status.refused += 1;
             return;
         }
-        let len = answer.len();
         if let Some(ask) = self.swarm.behaviour_mut().ask.as_mut()
             && ask.send_response(channel, answer).is_ok()
         {
-            self.answers_in_flight.insert(request, len);
+            self.answers_in_flight.insert(request, flight);
         }
     }
 

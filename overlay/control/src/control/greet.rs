@@ -7,15 +7,18 @@ use libp2p::request_response::{self, OutboundFailure};
 use libp2p::swarm::ConnectionId;
 use libp2p::{PeerId, identify};
 
-use super::{Control, Peer};
+use super::{Control, Peer, Seen};
 use crate::address::{self, Direct};
 use crate::event::Event;
+use crate::framing::{Answered, Asked};
 use crate::hello::{self, Claims, HelloError};
-use crate::limits::ADDRESSES;
+use crate::limits::{ADDRESSES, HELLO_MAX};
 use crate::meter::Meter;
 use crate::reputation::Deed;
 use crate::{PeerIdentity, clock};
 
+/// Greetings of a peer while it is connected: one for each connection of both, and one to spare.
+const GREETINGS: u32 = 4;
 /// The protocol of those that carry connections for others.
 const HOP: &str = "/libp2p/circuit/relay/0.2.0/hop";
 
@@ -29,14 +32,15 @@ impl Control {
         let (limits, now) = (&self.limits, clock::now());
         let peer = self.peers.entry(id).or_insert_with(|| Peer::new(Meter::new(limits, now), now));
         let first = peer.connections.is_empty();
-        peer.connections.insert(connection, address::ip(remote).filter(|_| !address::is_relayed(remote)));
+        let ip = address::ip(remote).filter(|_| !address::is_relayed(remote));
+        peer.connections.insert(connection, Seen { ip, inbound: point.is_listener() });
         if point.is_dialer() {
             if let Some(direct) = address::direct(remote) {
                 peer.learn(direct);
             }
             if peer.claims.is_none() {
                 let greeting = hello::encode(&self.network, &self.claims);
-                self.swarm.behaviour_mut().hello.send_request(&id, greeting);
+                self.swarm.behaviour_mut().hello.send_request(&id, Asked::new(greeting, HELLO_MAX));
             } else {
                 self.remember(&id);
             }
@@ -60,15 +64,15 @@ impl Control {
         self.reservation_lost(id);
     }
 
-    pub(super) fn handle_hello(&mut self, event: request_response::Event<Vec<u8>, Vec<u8>>) {
+    pub(super) fn handle_hello(&mut self, event: request_response::Event<Asked, Answered>) {
         use request_response::{Event, Message};
         match event {
             Event::Message { peer, message, .. } => match message {
                 Message::Request { request, channel, .. } => {
-                    if self.greeted(peer, &request) {
+                    if self.may_greet(&peer) && self.greeted(peer, &request.bytes) {
                         let greeting = hello::encode(&self.network, &self.claims);
                         // Fails when the connection is over, which is told separately.
-                        let _ = self.swarm.behaviour_mut().hello.send_response(channel, greeting);
+                        let _ = self.swarm.behaviour_mut().hello.send_response(channel, Answered::new(greeting));
                     }
                 }
                 Message::Response { response, .. } => {
@@ -83,6 +87,17 @@ impl Control {
             }
             Event::InboundFailure { .. } | Event::ResponseSent { .. } => {}
         }
+    }
+
+    /// Counts a greeting. Each costs a look at proofs, and an answer: who greets without end does it for that.
+    fn may_greet(&mut self, id: &PeerId) -> bool {
+        let Some(peer) = self.peers.get_mut(id) else { return false };
+        peer.greetings = peer.greetings.saturating_add(1);
+        if peer.greetings <= GREETINGS {
+            return true;
+        }
+        self.deed(id, Deed::Rude);
+        false
     }
 
     /// Takes a greeting; false if the peer is not welcome.
@@ -118,7 +133,7 @@ impl Control {
         peer.relays = info.protocols.iter().any(|protocol| protocol.as_ref() == HOP);
         for direct in info.listen_addrs.iter().take(16).filter_map(address::direct) {
             let ip = direct.address.ip();
-            let there = peer.connections.values().any(|seen| *seen == Some(ip));
+            let there = peer.connections.values().any(|seen| seen.ip == Some(ip));
             if there && (anywhere || address::is_public(ip)) {
                 peer.learn(direct);
             }
@@ -126,11 +141,11 @@ impl Control {
         self.remember(&id);
     }
 
-    /// Keeps what is known of a peer that has greeted and lasts.
+    /// Keeps what is known of a peer that has greeted and lasts; so often, and no more often if it has more to say.
     fn remember(&mut self, id: &PeerId) {
         let now = clock::unix_seconds();
-        let (Some(peer), Some(identity)) = (self.peers.get(id), PeerIdentity::of(id)) else { return };
-        if !peer.claims.as_ref().is_some_and(|claims| claims.lasting) {
+        let (Some(peer), Some(identity)) = (self.peers.get_mut(id), PeerIdentity::of(id)) else { return };
+        if !peer.claims.as_ref().is_some_and(|claims| claims.lasting) || !peer.meter.news(clock::now()) {
             return;
         }
         let routes = peer.routes;
@@ -157,6 +172,7 @@ impl Peer {
             relays: false,
             round_trip: None,
             meter,
+            greetings: 0,
         }
     }
 

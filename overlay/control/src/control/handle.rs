@@ -7,6 +7,7 @@ use libp2p::{PeerId, identify, ping, upnp};
 
 use super::Control;
 use crate::event::{Event, MessageTag, QuestionId};
+use crate::framing::{Answered, Asked as Question};
 use crate::plane::PlaneEvent;
 use crate::reputation::Deed;
 use crate::{AskError, PeerIdentity, address, clock};
@@ -14,7 +15,7 @@ use crate::{AskError, PeerIdentity, address, clock};
 /// Questions that wait for this node's answer at once.
 const QUESTIONS: usize = 128;
 
-type Asked = request_response::Event<Vec<u8>, Vec<u8>>;
+type Asked = request_response::Event<Question, Answered>;
 
 impl Control {
     pub(super) fn handle(&mut self, event: SwarmEvent<PlaneEvent>) {
@@ -70,15 +71,9 @@ impl Control {
 
     fn handle_gossip(&mut self, event: gossipsub::Event) {
         let gossipsub::Event::Message { propagation_source: source, message_id: id, message } = event else { return };
-        let now = clock::now();
-        let within = self.peers.get_mut(&source).is_none_or(|peer| peer.meter.message(message.data.len(), now));
-        if !within {
-            // The message itself is judged like any other: were it dropped here, a flood of honest messages, brought
-            // before others bring them, would silence them.
-            self.deed(&source, Deed::Flood);
-        }
         if let Some(topic) = self.names.topic_of(&message.topic) {
-            self.tell(Event::Message { tag: MessageTag { id, source }, topic, bytes: message.data });
+            let tag = MessageTag { id, source, len: message.data.len() };
+            self.tell(Event::Message { tag, topic, bytes: message.data });
         }
     }
 
@@ -95,10 +90,11 @@ impl Control {
                     let id = QuestionId(self.serial);
                     self.questions.insert(id, channel);
                     self.question_requests.insert(id, request_id);
-                    self.tell(Event::Question { id, peer: identity, bytes: request });
+                    self.tell(Event::Question { id, peer: identity, bytes: request.bytes });
                 }
                 request_response::Message::Response { request_id, response } => {
-                    self.answered(&peer, request_id, Ok(response));
+                    // Nobody else has it, so nothing is copied.
+                    self.answered(&peer, request_id, Ok(Answered::unwrap_or_clone(response)));
                 }
             },
             Asked::OutboundFailure { peer, request_id, error, .. } => {

@@ -1,6 +1,7 @@
 //! A node of the control plane.
 
 mod api;
+mod crowd;
 mod greet;
 mod handle;
 mod start;
@@ -22,6 +23,7 @@ use zmesh_proto::wire::document::NetworkId;
 use crate::address::Direct;
 use crate::book::Book;
 use crate::event::{AskId, Event, QuestionId, Status};
+use crate::framing::Answered;
 use crate::hello::Claims;
 use crate::mapping::Mapped;
 use crate::meter::Meter;
@@ -48,11 +50,11 @@ pub struct Control {
     book: Book,
     store: Option<Arc<Store>>,
     peers: BTreeMap<PeerId, Peer>,
-    questions: HashMap<QuestionId, ResponseChannel<Vec<u8>>>,
+    questions: HashMap<QuestionId, ResponseChannel<Answered>>,
     question_requests: HashMap<QuestionId, InboundRequestId>,
     asks: HashMap<OutboundRequestId, AskId>,
     serial: u64,
-    answers_in_flight: HashMap<InboundRequestId, usize>,
+    answers_in_flight: HashMap<InboundRequestId, Flight>,
     events: VecDeque<Event>,
     tick: Interval,
     ticks: u64,
@@ -65,7 +67,7 @@ pub struct Control {
 /// A connected peer.
 struct Peer {
     since: Instant,
-    connections: HashMap<ConnectionId, Option<IpAddr>>,
+    connections: HashMap<ConnectionId, Seen>,
     /// Addresses at which this node reached it, or at which it says it is reached and that lie where it is.
     addresses: Vec<Direct>,
     /// What it said of itself, once it has greeted.
@@ -77,6 +79,26 @@ struct Peer {
     /// How long the last ping took.
     round_trip: Option<Duration>,
     meter: Meter,
+    /// Greetings that it sent.
+    greetings: u32,
+}
+
+/// A connection with a peer.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// Where the peer is, if the connection is direct.
+    ip: Option<IpAddr>,
+    /// The peer began it.
+    inbound: bool,
+}
+
+/// An answer on its way.
+#[derive(Clone, Copy)]
+enum Flight {
+    /// It has so many bytes for itself.
+    Own(usize),
+    /// Many share its bytes.
+    Shared,
 }
 
 /// When a contact is called again.

@@ -7,7 +7,9 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId};
 
+use super::crowd::{self, Guest};
 use super::{Control, Reservation};
+use crate::gate;
 use crate::limits::HELLO_TIME;
 use crate::mapping::Mapped;
 use crate::reputation::{Consequence, Deed};
@@ -23,11 +25,14 @@ const FLUSH_EVERY: u64 = 10;
 const LOOK_EVERY: u64 = 10;
 /// How long a node waits for others to confirm an address before it looks for a relay to be met at.
 const CONFIRM_TIME: Duration = Duration::from_secs(30);
+/// Places for those who call that are kept free, by seeing somebody off.
+const FREE: u32 = 4;
 
 impl Control {
     pub(super) fn upkeep(&mut self) {
         self.ticks += 1;
         self.end_silence();
+        self.make_room();
         self.lift_bans();
         self.seek_peers();
         if self.kind.lasting && self.listens {
@@ -57,7 +62,7 @@ impl Control {
                 let from: Vec<_> = self
                     .peers
                     .get(id)
-                    .map(|peer| peer.connections.values().flatten().copied().collect())
+                    .map(|peer| peer.connections.values().filter_map(|seen| seen.ip).collect())
                     .unwrap_or_default();
                 let plane = self.swarm.behaviour_mut();
                 for ip in from {
@@ -88,6 +93,37 @@ impl Control {
             .collect();
         for id in silent {
             self.deed(&id, Deed::Rude);
+            let _ = self.swarm.disconnect_peer_id(id);
+        }
+    }
+
+    /// Sees off who has to go so that there is a place for whoever comes next.
+    fn make_room(&mut self) {
+        let taken = self.swarm.network_info().connection_counters().num_established_incoming();
+        let over = (taken + FREE).saturating_sub(self.limits.inbound).min(FREE);
+        if over == 0 {
+            return;
+        }
+        let now = clock::unix_seconds();
+        let mut guests: Vec<Guest<PeerId>> = self
+            .peers
+            .iter()
+            .filter_map(|(id, peer)| {
+                let ip = peer.connections.values().filter(|seen| seen.inbound).find_map(|seen| seen.ip)?;
+                Some(Guest {
+                    id: *id,
+                    network: gate::network(ip),
+                    greeted: peer.claims.is_some(),
+                    lasting: peer.claims.as_ref().is_some_and(|claims| claims.lasting),
+                    points: PeerIdentity::of(id).map_or(0.0, |identity| self.book.points(&identity, now)),
+                    since: peer.since,
+                })
+            })
+            .collect();
+        for _ in 0..over {
+            let Some(id) = crowd::first_to_go(&guests) else { return };
+            guests.retain(|guest| guest.id != id);
+            self.status.seen_off += 1;
             let _ = self.swarm.disconnect_peer_id(id);
         }
     }

@@ -3,33 +3,32 @@
 //! Pure: it decides, and the driver asks and answers.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use zmesh_proto::directory::{ChainError, Held, Step};
-use zmesh_proto::wire::control::{Difference, Genesis, Reason, SignedHeader, Snapshot, Verdict};
+use zmesh_proto::directory::{CHANGES_MAX, Chain, ChainError, Held, Step};
+use zmesh_proto::wire::control::{Difference, Genesis, HeaderHash, Reason, SignedHeader, Snapshot, Verdict};
 use zmesh_proto::wire::descriptor::Descriptor;
 
+use super::copies::Copies;
+use super::fetching::{Fetching, Way};
 use super::question::{Answer, Question};
 use crate::PeerIdentity;
 
 /// Earlier documents from which differences are given.
 const EARLIER: usize = 8;
 
+/// How far a document's epoch may be ahead of the clock. One is agreed on in the epoch before its own, and clocks differ.
+const AHEAD: u64 = 2;
+
 /// The documents of a directory node.
 pub(crate) struct Follow {
     genesis: Genesis,
     held: Option<Held>,
     earlier: VecDeque<Snapshot>,
-    /// What is asked for, and of whom: one thing at a time.
-    fetch: Option<Fetch>,
-}
-
-fn fetch_of(peer: PeerIdentity) -> Fetch {
-    Fetch { peer, changes: None }
-}
-
-struct Fetch {
-    peer: PeerIdentity,
-    changes: Option<Vec<SignedHeader>>,
+    /// The newest header that was accepted: its document may still be on its way.
+    announced: Option<HeaderHash>,
+    fetching: Fetching,
+    copies: Copies,
 }
 
 /// What an answer brought.
@@ -88,7 +87,14 @@ fn advance(
 
 impl Follow {
     pub(crate) fn new(genesis: Genesis, held: Option<Held>) -> Self {
-        Self { genesis, held, earlier: VecDeque::new(), fetch: None }
+        Self {
+            genesis,
+            held,
+            earlier: VecDeque::new(),
+            announced: None,
+            fetching: Fetching::default(),
+            copies: Copies::default(),
+        }
     }
 
     pub(crate) fn held(&self) -> Option<&Held> {
@@ -105,19 +111,31 @@ impl Follow {
         self.held.as_ref().map_or(0, Held::epoch)
     }
 
-    /// Judges a signed header as it came; true with it if it tells of a newer document.
-    pub(crate) fn judge(&self, bytes: &[u8]) -> (Verdict, bool) {
+    /// Judges a signed header as it came; true with it if it tells of a newer document. The time is in unix seconds.
+    pub(crate) fn judge(&mut self, bytes: &[u8], now: u64) -> (Verdict, bool) {
         let Ok(signed) = SignedHeader::decode(bytes) else { return (Verdict::against(Reason::Malformed), false) };
+        let hash = signed.header().hash();
+        if self.held.as_ref().is_some_and(|held| held.hash() == hash) {
+            return (Verdict::against(Reason::Duplicate), false);
+        }
+        // Whoever leaves out another of the signatures each time has as many good messages of one header.
+        if self.announced == Some(hash) {
+            return (Verdict::against(Reason::Duplicate), true);
+        }
         let checked = match &self.held {
-            Some(held) if held.hash() == signed.header().hash() => return (Verdict::against(Reason::Duplicate), false),
             Some(held) => held.chain().verify(&signed),
-            None => zmesh_proto::directory::Chain::from_genesis(self.genesis.clone()).verify(&signed),
+            None => Chain::from_genesis(self.genesis.clone()).verify(&signed),
         };
+        let early = signed.header().epoch() > self.genesis.epoch_at(now).saturating_add(AHEAD);
         match checked {
-            Ok(()) => (Verdict::Accept, true),
+            Ok(()) if early => (Verdict::against(Reason::Early), false),
+            Ok(()) => {
+                self.announced = Some(hash);
+                (Verdict::Accept, true)
+            }
             Err(ChainError::NotNewer { .. }) => (Verdict::against(Reason::Stale), false),
             // Headers between are missing here, so nothing can be said of it; the document is asked for all the same.
-            Err(ChainError::OtherVoters { .. }) => (Verdict::against(Reason::Unrelated), true),
+            Err(ChainError::OtherVoters { .. }) => (Verdict::against(Reason::Unrelated), !early),
             Err(ChainError::OtherPast { .. }) => (Verdict::against(Reason::Unrelated), false),
             Err(ChainError::OtherNetwork(_)) => (Verdict::against(Reason::OtherNetwork), false),
             Err(ChainError::ForgedSignature(_) | ChainError::TooFewSignatures { .. }) => {
@@ -127,53 +145,80 @@ impl Follow {
         }
     }
 
-    /// The first question to a peer that seems to have a newer document; `None` while another is asked.
-    pub(crate) fn begin(&mut self, peer: PeerIdentity) -> Option<Question> {
-        if self.fetch.is_some() {
-            return None;
-        }
-        self.fetch = Some(fetch_of(peer));
-        Some(Question::Changes { after: self.epoch() })
+    /// The first question to a peer that seems to have a newer document; `None` while it rests or two are asked.
+    pub(crate) fn begin(&mut self, peer: PeerIdentity, way: Way, now: u64) -> Option<Question> {
+        let after = self.epoch();
+        self.fetching.begin(peer, way, after, now).then_some(Question::Changes { after })
     }
 
     /// The peer is gone, or gave no answer.
-    pub(crate) fn give_up(&mut self, peer: &PeerIdentity) {
-        if self.fetch.as_ref().is_some_and(|fetch| fetch.peer == *peer) {
-            self.fetch = None;
+    pub(crate) fn give_up(&mut self, peer: &PeerIdentity, now: u64) {
+        if self.fetching.take(peer).is_some() {
+            self.fetching.in_vain(*peer, now);
         }
     }
 
-    /// Takes an answer of the peer that is asked.
-    pub(crate) fn answered(&mut self, peer: &PeerIdentity, answer: Answer) -> Progress {
-        if self.fetch.as_ref().is_none_or(|fetch| fetch.peer != *peer) {
+    /// Time passes: whoever takes too long is given up.
+    pub(crate) fn give_up_slow(&mut self, now: u64) {
+        self.fetching.give_up_slow(now);
+    }
+
+    /// Takes an answer of a peer that is asked.
+    pub(crate) fn answered(&mut self, peer: &PeerIdentity, answer: Answer, now: u64) -> Progress {
+        let Some(mut fetch) = self.fetching.take(peer) else { return Progress::Nothing };
+        if self.epoch() != fetch.from {
+            // The other one that was asked was faster.
             return Progress::Nothing;
         }
-        let Some(fetch) = self.fetch.take() else { return Progress::Nothing };
-        let Some(changes) = fetch.changes else {
-            let Ok(changes) = answer.headers() else { return Progress::Blame };
-            self.fetch = Some(Fetch { peer: fetch.peer, changes: Some(changes) });
+        let Some(changes) = fetch.changes.take() else {
+            let Ok(changes) = answer.headers() else { return self.blame(peer, now) };
+            if changes.len() > CHANGES_MAX {
+                return self.blame(peer, now);
+            }
+            fetch.changes = Some(changes);
+            self.fetching.put(fetch);
             return Progress::Ask(Question::Document { have: self.held.as_ref().map(Held::hash) });
         };
         if answer.parts.is_empty() {
-            return Progress::Nothing;
+            return match fetch.way {
+                Way::Said => self.blame(peer, now),
+                // It may have heard of it just as this node did, and not have it yet.
+                Way::Brought => {
+                    self.fetching.in_vain(*peer, now);
+                    Progress::Nothing
+                }
+                Way::Chosen => Progress::Nothing,
+            };
         }
         let difference = answer.difference;
-        let Some(bytes) = answer.only() else { return Progress::Blame };
-        let (peer, genesis, held) = (fetch.peer, self.genesis.clone(), self.held.clone());
-        // Nothing else is asked for until it is verified.
-        self.fetch = Some(fetch_of(peer));
-        Progress::Verify(Box::new(Job { peer, genesis, held, changes, difference, bytes }))
+        let Some(bytes) = answer.only() else { return self.blame(peer, now) };
+        let (genesis, held) = (self.genesis.clone(), self.held.clone());
+        // Its place stays taken until the document is verified.
+        fetch.changes = Some(Vec::new());
+        self.fetching.put(fetch);
+        Progress::Verify(Box::new(Job { peer: *peer, genesis, held, changes, difference, bytes }))
+    }
+
+    fn blame(&mut self, peer: &PeerIdentity, now: u64) -> Progress {
+        self.fetching.in_vain(*peer, now);
+        Progress::Blame
     }
 
     /// Takes a verified document: whether it is newer, or its peer is to blame, and who that is.
-    pub(crate) fn verified(&mut self, verified: Verified) -> (PeerIdentity, Result<bool, ()>) {
+    pub(crate) fn verified(&mut self, verified: Verified, now: u64) -> (PeerIdentity, Result<bool, ()>) {
         let Verified { peer, result } = verified;
-        self.give_up(&peer);
+        self.fetching.take(&peer);
         let outcome = match result {
-            Ok(held) => Ok(self.take(held)),
+            Ok(held) => {
+                self.fetching.was_good(&peer);
+                Ok(self.take(held))
+            }
             // It fell behind, or this node went ahead meanwhile.
             Err(ChainError::NotNewer { .. } | ChainError::OtherPast { .. }) => Ok(false),
-            Err(_) => Err(()),
+            Err(_) => {
+                self.fetching.in_vain(peer, now);
+                Err(())
+            }
         };
         (peer, outcome)
     }
@@ -188,6 +233,7 @@ impl Follow {
         if held.epoch() <= self.epoch() {
             return false;
         }
+        self.copies.clear();
         if let Some(before) = self.held.replace(held) {
             self.earlier.push_front(before.snapshot().clone());
             self.earlier.truncate(EARLIER);
@@ -195,25 +241,25 @@ impl Follow {
         true
     }
 
-    /// Answers a question about documents.
-    pub(crate) fn answer(&self, question: &Question) -> Answer {
-        let Some(held) = &self.held else { return Answer::parts(Vec::new()) };
-        match question {
-            Question::Head => Answer::whole(held.snapshot().document().signed().encode()),
-            Question::Changes { after } => {
-                let later = held.changes().iter().filter(|change| change.header().epoch() > *after);
-                Answer::parts(later.map(SignedHeader::encode).collect())
-            }
-            Question::Document { have } if *have == Some(held.hash()) => Answer::parts(Vec::new()),
-            Question::Document { have } => {
-                let base = have.and_then(|have| self.earlier.iter().find(|old| old.document().hash() == have));
-                match base {
-                    Some(base) => Answer::difference(&Difference::between(base, held.snapshot())),
-                    None => Answer::whole(held.snapshot().encode()),
-                }
-            }
-            Question::Descriptors { .. } | Question::Votes { .. } => Answer::parts(Vec::new()),
-        }
+    /// The signed header of the newest document.
+    pub(crate) fn head(&self) -> Answer {
+        self.held.as_ref().map_or_else(Answer::none, |held| Answer::whole(held.snapshot().document().signed().encode()))
+    }
+
+    /// The headers at which voters changed.
+    pub(crate) fn changes(&self, after: u64) -> Answer {
+        let later = self.held.iter().flat_map(Held::changes).filter(|change| change.header().epoch() > after);
+        Answer::parts(later.map(SignedHeader::encode).collect())
+    }
+
+    /// The newest document for somebody who has another one, encoded; `None` if there is none or it is that one.
+    pub(crate) fn document(&mut self, have: Option<HeaderHash>) -> Option<Arc<Vec<u8>>> {
+        let held = self.held.as_ref().filter(|held| have != Some(held.hash()))?;
+        let base = have.and_then(|have| self.earlier.iter().find(|old| old.document().hash() == have));
+        Some(match base {
+            Some(base) => self.copies.difference(base, held),
+            None => self.copies.whole(held),
+        })
     }
 
     /// The descriptors of the document that is held.

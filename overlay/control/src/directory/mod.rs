@@ -3,11 +3,16 @@
 //!
 //! [`DirectoryNode::start`] runs it on tasks of the runtime; [`DirectoryHandle`] says what it holds.
 
+mod calls;
+mod copies;
+mod fetching;
 mod follow;
+mod gather;
 mod node;
 mod question;
-mod shelf;
 mod sightings;
+#[cfg(test)]
+mod tests;
 mod vote;
 
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! The driver of a directory node: one task that owns the control node, the documents and the descriptors.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Interval, MissedTickBehavior};
-use zmesh_proto::directory::Held;
+use zmesh_proto::directory::{Catalogue, Held};
 use zmesh_proto::keys::relay_id;
-use zmesh_proto::wire::control::{Reason, Snapshot, Topic, Verdict};
+use zmesh_proto::wire::control::{HeaderHash, Reason, Snapshot, Topic, Verdict};
+use zmesh_sphinx::RelayId;
 
-use super::follow::{Follow, Progress, Verified};
-use super::question::{Answer, Question};
-use super::shelf::Shelf;
+use super::fetching::Way;
+use super::follow::{Follow, Job, Progress, Verified};
+use super::gather::Gather;
+use super::question::{Answer, PAGE, PARTS, Question, VOTES};
 use super::vote::Votes;
 use super::{Command, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents};
-use crate::event::{AskId, Event, MessageTag};
+use crate::event::{AskId, Event, MessageTag, QuestionId};
 use crate::{Control, PeerIdentity, PublishError, StartError, Store, clock};
 
 /// How often it looks what is due.
@@ -26,6 +28,8 @@ const TICK: Duration = Duration::from_secs(1);
 const HEAD_EVERY: u64 = 15;
 /// Seconds between writes of the descriptors.
 const KEEP_EVERY: u64 = 60;
+/// After how long a peer may have the same document again.
+const GIVE_AGAIN: Duration = Duration::from_secs(30);
 /// New peers of which all descriptors are asked for after a start.
 const GATHER_FROM: usize = 3;
 /// Names of values in the store.
@@ -35,7 +39,7 @@ const DESCRIPTORS: &str = "descriptors";
 pub(super) struct Driver {
     pub(super) control: Control,
     pub(super) follow: Follow,
-    pub(super) shelf: Shelf,
+    pub(super) shelf: Catalogue,
     pub(super) votes: Votes,
     pub(super) store: Option<Arc<Store>>,
     describe: Option<Describe>,
@@ -43,7 +47,16 @@ pub(super) struct Driver {
     described: Option<Instant>,
     asks: HashMap<AskId, Question>,
     gathered: usize,
+    gather: Gather,
+    /// Whom this node asked for its newest header, not because that one came or said something.
+    chosen: Option<PeerIdentity>,
+    /// Who was given the newest document, and when.
+    given: HashMap<PeerIdentity, (u64, Instant)>,
     verifying: Option<JoinHandle<Verified>>,
+    /// What is verified after that: one at most, as two peers are asked.
+    jobs: VecDeque<Box<Job>>,
+    /// Writing descriptors to the disk.
+    writing: Option<JoinHandle<()>>,
     pub(super) ticks: u64,
     tick: Interval,
     documents: watch::Sender<Option<Arc<Documents>>>,
@@ -57,20 +70,24 @@ pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartErr
         return Err(StartError::Setting("the control node is of another network than the genesis"));
     }
     let test_network = genesis.terms().test_network;
-    let (mut shelf, mut held) = (Shelf::new(test_network), None);
+    let (mut shelf, mut held) = (Catalogue::new(&genesis), None);
     let mut control = control.test_network(test_network);
     if let Some(store) = &store {
         let bytes = store.value(HELD)?;
         // What does not verify any more is asked for anew.
         held = bytes.and_then(|bytes| Held::decode(network, &bytes).ok());
         let now = clock::unix_seconds();
+        if let Some(held) = &held {
+            shelf.list(held.snapshot().descriptors(), now);
+        }
         if let Some(kept) = store.value(DESCRIPTORS)?
             && let Ok(kept) = Answer::decode(&kept)
         {
             for descriptor in kept.descriptors().flatten() {
-                shelf.put(descriptor, now);
+                shelf.fill(descriptor, now);
             }
         }
+        shelf.take_changed();
         control = control.store(Arc::clone(store));
     }
     let (tell_documents, documents) = watch::channel(None);
@@ -80,6 +97,7 @@ pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartErr
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let control = control.start()?;
     let own = relay_id(&control.identity().0);
+    shelf.set_own(own);
     let votes = Votes::new(&genesis, held.as_ref(), voter, own, store.as_deref(), begins)?;
     let driver = Driver {
         control,
@@ -92,7 +110,12 @@ pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartErr
         described: None,
         asks: HashMap::new(),
         gathered: 0,
+        gather: Gather::default(),
+        chosen: None,
+        given: HashMap::new(),
         verifying: None,
+        jobs: VecDeque::new(),
+        writing: None,
         ticks: 0,
         tick,
         documents: tell_documents,
@@ -122,6 +145,10 @@ impl Driver {
             }
         }
         self.keep_descriptors();
+        if let Some(writing) = self.writing.take() {
+            // A panic in it is a fault of ours, and is logged by the runtime.
+            let _ = writing.await;
+        }
         if let Err(error) = self.control.flush() {
             tracing::warn!("what is known of peers cannot be kept: {error}");
         }
@@ -131,6 +158,8 @@ impl Driver {
         match event {
             Event::Listening { address, quic: true } => self.listening.send_modify(|all| all.push(address)),
             Event::PeerUp { peer, claims } => {
+                // It proved to be this relay, so nobody who was only heard of is preferred to it.
+                self.shelf.met(relay_id(&peer.0), clock::unix_seconds());
                 if !claims.descriptor.is_empty()
                     && matches!(self.shelf.offer(&claims.descriptor, clock::unix_seconds()), Verdict::Reject(_))
                 {
@@ -143,45 +172,79 @@ impl Driver {
                     self.ask(peer, Question::Descriptors { after: None });
                 }
             }
-            Event::PeerDown { peer } => self.follow.give_up(&peer),
+            Event::PeerDown { peer } => {
+                self.gather.give_up(&peer);
+                self.follow.give_up(&peer, clock::unix_seconds());
+            }
             Event::Message { tag, topic, bytes } => {
                 let verdict = self.judge(&tag, topic, &bytes);
                 self.control.report(&tag, verdict);
             }
-            Event::Question { id, bytes, peer } => match Question::decode(&bytes) {
-                Ok(Question::Descriptors { after }) => {
-                    self.control.answer(id, Answer::parts(self.shelf.page(after)).encode());
-                }
-                Ok(Question::Votes { have }) => match self.answer_votes(&have) {
-                    Some(answer) => self.control.answer(id, answer.encode()),
-                    None => {
-                        self.control.refuse(id);
-                        self.control.blame(peer);
-                    }
-                },
-                Ok(question) => self.control.answer(id, self.follow.answer(&question).encode()),
-                Err(super::QuestionError::Unknown(_)) => self.control.refuse(id),
-                Err(super::QuestionError::Malformed) => {
-                    self.control.refuse(id);
-                    self.control.blame(peer);
-                }
-            },
+            Event::Question { id, bytes, peer } => self.questioned(id, peer, &bytes),
             Event::Answer { id, peer, result } => {
                 let Some(question) = self.asks.remove(&id) else { return };
                 match result.map(|bytes| Answer::decode(&bytes)) {
                     Ok(Ok(answer)) => self.answered(peer, question, answer),
                     Ok(Err(_)) => {
-                        self.follow.give_up(&peer);
+                        self.unanswered(&peer, &question);
                         self.control.blame(peer);
                     }
-                    Err(_) => {
-                        if matches!(question, Question::Changes { .. } | Question::Document { .. }) {
-                            self.follow.give_up(&peer);
-                        }
-                    }
+                    Err(_) => self.unanswered(&peer, &question),
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A question of this node came to nothing.
+    fn unanswered(&mut self, peer: &PeerIdentity, question: &Question) {
+        match question {
+            Question::Changes { .. } | Question::Document { .. } => self.follow.give_up(peer, clock::unix_seconds()),
+            Question::Descriptors { .. } => self.gather.give_up(peer),
+            Question::Head | Question::Votes { .. } => {}
+        }
+    }
+
+    /// Answers a peer's question, or refuses it before anything long is made for it.
+    fn questioned(&mut self, id: QuestionId, peer: PeerIdentity, bytes: &[u8]) {
+        let answer = match Question::decode(bytes) {
+            Ok(Question::Head) => Some(self.follow.head()),
+            Ok(Question::Changes { after }) => Some(self.follow.changes(after)),
+            Ok(Question::Document { have }) => return self.give_document(id, peer, have),
+            Ok(Question::Descriptors { after }) => self.control.has_room(PAGE).then(|| page(&self.shelf, after)),
+            Ok(Question::Votes { .. }) if !self.control.has_room(VOTES) => None,
+            Ok(Question::Votes { have }) => {
+                let answer = self.answer_votes(&have);
+                if answer.is_none() {
+                    self.control.blame(peer);
+                }
+                answer
+            }
+            Err(super::QuestionError::Unknown(_)) => None,
+            Err(super::QuestionError::Malformed) => {
+                self.control.blame(peer);
+                None
+            }
+        };
+        match answer {
+            Some(answer) => self.control.answer(id, answer.encode()),
+            None => self.control.refuse(id),
+        }
+    }
+
+    /// Gives a peer the newest document, the same one not twice in a short time.
+    fn give_document(&mut self, id: QuestionId, peer: PeerIdentity, have: Option<HeaderHash>) {
+        let (epoch, now) = (self.follow.epoch(), clock::now());
+        self.given.retain(|_, (_, at)| now.saturating_duration_since(*at) < GIVE_AGAIN);
+        if self.given.get(&peer).is_some_and(|(given, _)| *given == epoch) {
+            return self.control.refuse(id);
+        }
+        match self.follow.document(have) {
+            Some(answer) => {
+                self.given.insert(peer, (epoch, now));
+                self.control.answer_shared(id, answer);
+            }
+            None => self.control.answer(id, Answer::none().encode()),
         }
     }
 
@@ -192,15 +255,15 @@ impl Driver {
         match topic {
             Topic::Descriptors => self.shelf.offer(bytes, clock::unix_seconds()),
             Topic::Snapshots => {
-                let (verdict, newer) = self.follow.judge(bytes);
+                let (verdict, newer) = self.follow.judge(bytes, clock::unix_seconds());
                 self.votes.voting.handle_message(topic, bytes, clock::unix_millis());
                 self.settle();
                 // Who took part in the votes has made the document itself by now.
                 if newer
-                    && self.follow.judge(bytes).1
+                    && self.follow.judge(bytes, clock::unix_seconds()).1
                     && let Some(peer) = tag.source()
                 {
-                    self.fetch_from(peer);
+                    self.fetch_from(peer, Way::Brought);
                 }
                 verdict
             }
@@ -218,9 +281,12 @@ impl Driver {
         match question {
             Question::Head => {
                 if let Some(header) = answer.only() {
-                    match self.follow.judge(&header) {
+                    // One that this node chose has the place that nobody else can take.
+                    let way =
+                        if self.chosen.take_if(|chosen| *chosen == peer).is_some() { Way::Chosen } else { Way::Said };
+                    match self.follow.judge(&header, clock::unix_seconds()) {
                         (Verdict::Reject(_), _) => self.control.blame(peer),
-                        (_, true) => self.fetch_from(peer),
+                        (_, true) => self.fetch_from(peer, way),
                         _ => {}
                     }
                 }
@@ -231,45 +297,48 @@ impl Driver {
                     self.control.blame(peer);
                 }
             }
-            Question::Changes { .. } | Question::Document { .. } => match self.follow.answered(&peer, answer) {
-                Progress::Ask(question) => self.ask(peer, question),
-                Progress::Verify(job) => self.verifying = Some(tokio::task::spawn_blocking(move || job.run())),
-                Progress::Nothing => {}
-                Progress::Blame => self.control.blame(peer),
-            },
+            Question::Changes { .. } | Question::Document { .. } => {
+                match self.follow.answered(&peer, answer, clock::unix_seconds()) {
+                    Progress::Ask(question) => self.ask(peer, question),
+                    Progress::Verify(job) => {
+                        self.jobs.push_back(job);
+                        self.verify_next();
+                    }
+                    Progress::Nothing => {}
+                    Progress::Blame => self.control.blame(peer),
+                }
+            }
         }
     }
 
     /// Takes a page of descriptors, and asks for the next.
-    fn gather(&mut self, peer: PeerIdentity, after: Option<zmesh_sphinx::RelayId>, answer: &Answer) {
-        let (now, mut last) = (clock::unix_seconds(), after);
-        for descriptor in answer.descriptors() {
-            let Ok(descriptor) = descriptor else {
-                self.control.blame(peer);
-                return;
-            };
-            let id = descriptor.id();
-            if last.is_some_and(|last| id <= last) {
-                self.control.blame(peer);
-                return;
-            }
-            last = Some(id);
-            if matches!(self.shelf.put(descriptor, now), Verdict::Reject(_)) {
-                self.control.blame(peer);
-                return;
-            }
-        }
-        if last != after {
+    fn gather(&mut self, peer: PeerIdentity, after: Option<RelayId>, answer: &Answer) {
+        let (next, news) = self.gather.take(peer, after, answer, &mut self.shelf, clock::unix_seconds());
+        if news {
             self.control.praise(peer);
-            self.ask(peer, Question::Descriptors { after: last });
+        }
+        match next {
+            Ok(Some(question)) => self.ask(peer, question),
+            Ok(None) => {}
+            Err(()) => self.control.blame(peer),
+        }
+    }
+
+    /// Documents are verified one after the other.
+    fn verify_next(&mut self) {
+        if self.verifying.is_none()
+            && let Some(job) = self.jobs.pop_front()
+        {
+            self.verifying = Some(tokio::task::spawn_blocking(move || job.run()));
         }
     }
 
     fn verified(&mut self, verified: Result<Verified, JoinError>) {
         self.verifying = None;
+        self.verify_next();
         // A panic in the verification is a fault of ours, and is logged by the runtime.
         let Ok(verified) = verified else { return };
-        match self.follow.verified(verified) {
+        match self.follow.verified(verified, clock::unix_seconds()) {
             (peer, Ok(true)) => {
                 self.control.praise(peer);
                 self.arrived();
@@ -287,10 +356,7 @@ impl Driver {
         {
             tracing::warn!("the newest document cannot be kept: {error}");
         }
-        let now = clock::unix_seconds();
-        for descriptor in self.follow.listed() {
-            self.shelf.put(descriptor.clone(), now);
-        }
+        self.shelf.list(self.follow.listed(), clock::unix_seconds());
         self.show();
         self.settle();
     }
@@ -322,10 +388,16 @@ impl Driver {
         if self.ticks.is_multiple_of(HEAD_EVERY)
             && let Some(peer) = self.some_peer()
         {
+            self.chosen = Some(peer);
             self.ask(peer, Question::Head);
         }
+        let now = clock::unix_seconds();
+        self.follow.give_up_slow(now);
         if self.ticks.is_multiple_of(KEEP_EVERY) {
-            self.shelf.expire(clock::unix_seconds());
+            for peer in self.control.peers() {
+                self.shelf.met(relay_id(&peer.0), now);
+            }
+            self.shelf.prune(now);
             self.keep_descriptors();
         }
     }
@@ -356,33 +428,38 @@ impl Driver {
 
     pub(super) fn fetch_from_somebody(&mut self) {
         if let Some(peer) = self.some_peer() {
-            self.fetch_from(peer);
+            self.fetch_from(peer, Way::Chosen);
         }
     }
 
     pub(super) fn ask(&mut self, peer: PeerIdentity, question: Question) {
-        match self.control.ask(peer, question.encode()) {
+        match self.control.ask_within(peer, question.encode(), question.answer_max()) {
             Ok(id) => {
                 self.asks.insert(id, question);
             }
-            Err(_) => self.follow.give_up(&peer),
+            Err(_) => self.unanswered(&peer, &question),
         }
     }
 
-    fn fetch_from(&mut self, peer: PeerIdentity) {
-        if self.verifying.is_none()
-            && let Some(question) = self.follow.begin(peer)
-        {
+    fn fetch_from(&mut self, peer: PeerIdentity, way: Way) {
+        if let Some(question) = self.follow.begin(peer, way, clock::unix_seconds()) {
             self.ask(peer, question);
         }
     }
 
-    fn keep_descriptors(&self) {
-        let Some(store) = &self.store else { return };
-        let all = self.shelf.iter().map(|(descriptor, _)| descriptor.as_bytes().to_vec()).collect();
-        if let Err(error) = store.put_values([(DESCRIPTORS, Some(Answer::parts(all).encode().as_slice()))]) {
-            tracing::warn!("descriptors cannot be kept: {error}");
+    /// Writes down the descriptors that are in no document, if there are others than the last time, while this node goes on. Those of
+    /// the document are kept with it.
+    fn keep_descriptors(&mut self) {
+        if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            return;
         }
+        let Some(store) = self.store.clone().filter(|_| self.shelf.take_changed()) else { return };
+        let all = self.shelf.strangers().map(|descriptor| descriptor.as_bytes().to_vec()).collect();
+        self.writing = Some(tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.put_values([(DESCRIPTORS, Some(Answer::parts(all).encode().as_slice()))]) {
+                tracing::warn!("descriptors cannot be kept: {error}");
+            }
+        }));
     }
 
     fn status(&self) -> DirectoryStatus {
@@ -393,6 +470,19 @@ impl Driver {
             relays: self.follow.listed().len(),
         }
     }
+}
+
+/// The descriptors of relays above an id, as many as one answer brings.
+fn page(catalogue: &Catalogue, after: Option<RelayId>) -> Answer {
+    let (mut size, mut parts) = (0, Vec::new());
+    for descriptor in catalogue.after(after).take(PARTS) {
+        size += descriptor.as_bytes().len();
+        if size > PAGE {
+            break;
+        }
+        parts.push(descriptor.as_bytes().to_vec());
+    }
+    Answer::parts(parts)
 }
 
 /// Waits for a time, unix milliseconds.

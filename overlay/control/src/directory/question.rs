@@ -2,7 +2,7 @@
 
 use prost::Message;
 use zmesh_proto::directory::voting::HAVE_MAX;
-use zmesh_proto::wire::control::{Difference, HeaderHash, SignedHeader};
+use zmesh_proto::wire::control::{Difference, HeaderHash, SIGNED_HEADER_MAX, SignedHeader, Topic};
 use zmesh_proto::wire::descriptor::{DESCRIPTOR_MAX, Descriptor};
 use zmesh_sphinx::RelayId;
 
@@ -10,6 +10,14 @@ use crate::limits::{ANSWER_MAX, QUESTION_MAX};
 
 /// Descriptors that one answer brings at most, in bytes.
 pub(crate) const PAGE: usize = 1 << 20;
+/// Parts of one answer.
+pub(crate) const PARTS: usize = 4_096;
+/// What goes around the parts of an answer, in bytes: a length before each.
+const AROUND: usize = 5 * PARTS;
+/// Votes that one answer brings, in bytes: half a mebibyte and one message, each part with its topic.
+pub(crate) const VOTES: usize = 768 << 10;
+/// Headers at which voters changed, in bytes: those of a thousand changes.
+const CHANGES: usize = 4 << 20;
 
 /// A question.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -104,6 +112,20 @@ impl Question {
     }
 }
 
+impl Question {
+    /// The longest answer to it, in bytes: whoever asks reads no more. All but documents are short.
+    #[must_use]
+    pub fn answer_max(&self) -> usize {
+        match self {
+            Self::Head => SIGNED_HEADER_MAX + 64,
+            Self::Document { .. } => ANSWER_MAX,
+            Self::Changes { .. } => CHANGES + AROUND,
+            Self::Descriptors { .. } => PAGE + AROUND,
+            Self::Votes { .. } => VOTES + Topic::Votes.message_max() + AROUND,
+        }
+    }
+}
+
 fn optional<const N: usize>(bytes: &[u8]) -> Result<Option<[u8; N]>, QuestionError> {
     if bytes.is_empty() { Ok(None) } else { bytes.try_into().map(Some).map_err(|_| QuestionError::Malformed) }
 }
@@ -122,6 +144,12 @@ impl Answer {
     #[must_use]
     pub fn whole(bytes: Vec<u8>) -> Self {
         Self { difference: false, parts: vec![bytes] }
+    }
+
+    /// Nothing.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::parts(Vec::new())
     }
 
     /// Many parts, or none.
@@ -147,7 +175,7 @@ impl Answer {
     /// # Errors
     /// See [`QuestionError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, QuestionError> {
-        if bytes.len() > ANSWER_MAX {
+        if bytes.len() > ANSWER_MAX || !has_few_parts(bytes) {
             return Err(QuestionError::Malformed);
         }
         let WireAnswer { difference, parts } = WireAnswer::decode(bytes).map_err(|_| QuestionError::Malformed)?;
@@ -175,6 +203,33 @@ impl Answer {
     }
 }
 
+/// Whether an answer has at most [`PARTS`] parts, none of them empty. Found out before anything is allocated: two bytes on the wire are an
+/// empty part, which takes twelve times as many in memory.
+fn has_few_parts(mut bytes: &[u8]) -> bool {
+    let mut parts = 0;
+    while !bytes.is_empty() {
+        let Ok(key) = prost::decode_length_delimiter(&mut bytes) else { return false };
+        let skipped = match key & 7 {
+            0 => prost::decode_length_delimiter(&mut bytes).map(|_| 0),
+            1 => Ok(8),
+            2 => prost::decode_length_delimiter(&mut bytes),
+            5 => Ok(4),
+            // Groups are in no message of ours.
+            _ => return false,
+        };
+        let Ok(skipped) = skipped else { return false };
+        let Some(rest) = bytes.get(skipped..) else { return false };
+        if key >> 3 == 2 {
+            parts += 1;
+            if parts > PARTS || skipped == 0 {
+                return false;
+            }
+        }
+        bytes = rest;
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,7 +253,35 @@ mod tests {
         assert_eq!(Question::decode(&[8, 9]), Err(QuestionError::Unknown(9)));
     }
 
+    #[test]
+    fn a_crowd_of_parts_is_refused_before_it_takes_memory() {
+        // Twelve million empty parts.
+        let crowd = [0x12, 0x00].repeat(ANSWER_MAX / 2);
+        assert_eq!(Answer::decode(&crowd), Err(QuestionError::Malformed));
+        let many = |count: usize| Answer::parts(vec![vec![7]; count]).encode();
+        assert_eq!(Answer::decode(&many(PARTS)).map(|answer| answer.parts.len()), Ok(PARTS));
+        assert_eq!(Answer::decode(&many(PARTS + 1)), Err(QuestionError::Malformed));
+        assert!(Answer::decode(&[0x12]).is_err() && Answer::decode(&[0x12, 5, 1]).is_err());
+        assert_eq!(Answer::decode(&[]), Ok(Answer::none()));
+    }
+
+    #[test]
+    fn only_documents_are_long() {
+        let ask = |question: Question| question.answer_max();
+        assert_eq!(ask(Question::Document { have: None }), ANSWER_MAX);
+        assert!(ask(Question::Head) <= 25 << 10);
+        assert!(ask(Question::Descriptors { after: None }) <= 1_100 << 10);
+        assert!(ask(Question::Votes { have: Vec::new() }) <= 1_200 << 10);
+        assert!(ask(Question::Changes { after: 0 }) <= 5 << 20);
+    }
+
     proptest! {
+        #[test]
+        fn answers_of_whole_parts_come_back(parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..300), 0..20), difference: bool) {
+            let answer = Answer { difference, parts };
+            prop_assert_eq!(Answer::decode(&answer.clone().encode()), Ok(answer));
+        }
+
         #[test]
         fn any_bytes_are_a_question_or_an_error(bytes: Vec<u8>) {
             let _ = Question::decode(&bytes);

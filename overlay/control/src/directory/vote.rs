@@ -1,15 +1,14 @@
 //! The driver's part in agreement: it hands the voting machine messages and the time, looks which relays are up, and turns
 //! what was agreed on into documents.
 
-use std::collections::BTreeSet;
-
 use zmesh_proto::directory::voting::{Event, Memory, Voting};
-use zmesh_proto::directory::{Chain, Held};
+use zmesh_proto::directory::{Chain, Held, Measure};
 use zmesh_proto::keys::SignerKey;
-use zmesh_proto::wire::control::vote::{Ballot, Sighting};
-use zmesh_proto::wire::control::{EpochDocument, Genesis, RelayFlags, Snapshot, Topic};
+use zmesh_proto::wire::control::vote::Ballot;
+use zmesh_proto::wire::control::{EpochDocument, Genesis, Topic};
 use zmesh_sphinx::RelayId;
 
+use super::calls::Calls;
 use super::node::Driver;
 use super::question::{Answer, Question};
 use super::sightings::Watch;
@@ -29,7 +28,7 @@ pub(super) struct Votes {
     own: RelayId,
     /// Where the round of looking stands.
     next: Option<RelayId>,
-    called: BTreeSet<RelayId>,
+    calls: Calls,
     /// Agreed on, but not all descriptors are there.
     incomplete: Option<EpochDocument>,
     /// An epoch in seconds.
@@ -78,7 +77,7 @@ impl Votes {
             watch: Watch::default(),
             own,
             next: None,
-            called: BTreeSet::new(),
+            calls: Calls::new(genesis.terms().test_network),
             incomplete: None,
             epoch,
         })
@@ -149,7 +148,7 @@ impl Driver {
         if document.signed().header().epoch() <= self.follow.epoch() {
             return;
         }
-        match Snapshot::new(document.clone(), |entry| self.shelf.by_hash(&entry.id, &entry.descriptor).cloned()) {
+        match self.shelf.snapshot(document.clone()) {
             Ok(snapshot) => {
                 self.votes.incomplete = None;
                 match self.follow.adopt(&snapshot) {
@@ -203,19 +202,10 @@ impl Driver {
         }
         self.look_at_some();
         let now = clock::unix_seconds();
-        let sightings = self
-            .shelf
-            .iter()
-            .filter(|(descriptor, _)| descriptor.check_time(now).is_ok())
-            .filter_map(|(descriptor, hash)| {
-                let id = descriptor.id();
-                let uptime = self.votes.uptime(&id, now)?;
-                let flags = RelayFlags::said_by(descriptor);
-                Some(Sighting { id, descriptor: *hash, uptime, measure: Default::default(), flags })
-            })
-            .collect();
-        let parameters = self.votes.voting.chain().head().parameters.clone();
-        self.votes.voting.set_ballot(Ballot { sightings, parameters, ..Ballot::default() });
+        let chain = self.votes.voting.chain();
+        let (until, parameters) = (chain.ballots_hold_until(now), chain.head().parameters.clone());
+        let ballot = self.shelf.ballot(until, |id| Some((self.votes.uptime(id, now)?, Measure::default())));
+        self.votes.voting.set_ballot(Ballot { parameters, ..ballot });
     }
 
     /// A relay is up if it is connected; one that is not is called, and has until the next round of looking.
@@ -224,8 +214,7 @@ impl Driver {
         let after = self.votes.next;
         let chosen: Vec<_> = self
             .shelf
-            .iter()
-            .map(|(descriptor, _)| descriptor)
+            .descriptors()
             .filter(|descriptor| after.is_none_or(|after| descriptor.id() > after))
             .take(CALLS)
             .map(|descriptor| (descriptor.id(), PeerIdentity(descriptor.identity()), descriptor.info().control.clone()))
@@ -234,21 +223,21 @@ impl Driver {
         if chosen.is_empty() {
             let shelf = &self.shelf;
             self.votes.watch.keep(|id| shelf.contains(id));
+            self.votes.calls.keep(|id| shelf.contains(id));
         }
         for (id, identity, addresses) in chosen {
             if id == self.votes.own {
                 continue;
             }
             if self.control.is_connected(&identity) {
-                self.votes.called.remove(&id);
+                self.votes.calls.came(&id);
                 self.votes.watch.note(id, true, now);
             } else {
-                if self.votes.called.remove(&id) {
+                if self.votes.calls.is_down(&id, now) {
                     self.votes.watch.note(id, false, now);
                 }
-                if self.control.call(identity, &addresses) {
-                    self.votes.called.insert(id);
-                }
+                let addresses = self.votes.calls.now(id, &addresses, now);
+                self.control.call(identity, &addresses);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Who may connect from where: connections, handshakes and arrivals for each address, before any cryptography is done
+//! Who may connect from where: connections, handshakes and arrivals for each address and network, before any cryptography is done
 //! for it. The limits of libp2p count peers, and peers cost nothing.
 
 mod doors;
@@ -12,14 +12,15 @@ use std::task::{Context, Poll};
 
 use libp2p::core::{Endpoint, transport::PortUse};
 use libp2p::swarm::{
-    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
-    dummy,
+    ConnectionDenied, ConnectionId, FromSwarm, ListenError, NetworkBehaviour, THandler, THandlerInEvent,
+    THandlerOutEvent, ToSwarm, dummy,
 };
 use libp2p::{Multiaddr, PeerId};
 
 use crate::{Limits, address, clock};
 
-use doors::Doors;
+use doors::{Came, Doors};
+pub(crate) use doors::{Network, network};
 
 /// Counts connections by address. Has to stand before every behaviour that counts as well: it sees the denials of those
 /// that stand after it.
@@ -55,17 +56,22 @@ impl NetworkBehaviour for Gate {
         _: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
-        let from = if address::is_relayed(remote) { None } else { address::ip(remote) };
+        let from = match address::ip(remote).filter(|_| !address::is_relayed(remote)) {
+            Some(ip) if address::is_quic(remote) => Came::Quic(ip),
+            Some(ip) => Came::Tcp(ip),
+            None => Came::Relay,
+        };
         self.doors.arrive(id, from, clock::now()).map_err(ConnectionDenied::new)
     }
 
     fn handle_established_inbound_connection(
         &mut self,
-        _: ConnectionId,
+        id: ConnectionId,
         _: PeerId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.doors.enter(&id, clock::now()).map_err(ConnectionDenied::new)?;
         Ok(dummy::ConnectionHandler)
     }
 
@@ -82,8 +88,12 @@ impl NetworkBehaviour for Gate {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
-            FromSwarm::ConnectionClosed(closed) => self.doors.leave(&closed.connection_id),
-            FromSwarm::ListenFailure(failure) => self.doors.leave(&failure.connection_id),
+            FromSwarm::ConnectionClosed(closed) => self.doors.leave(&closed.connection_id, false, clock::now()),
+            FromSwarm::ListenFailure(failure) => {
+                // Who was turned away here or at the next behaviour did nothing wrong.
+                let failed = !matches!(failure.error, ListenError::Denied { .. });
+                self.doors.leave(&failure.connection_id, failed, clock::now());
+            }
             _ => {}
         }
     }

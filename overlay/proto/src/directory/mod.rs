@@ -31,7 +31,7 @@ use crate::wire::document::{Document, NetworkId, SignerId, is_public};
 
 pub use crate::wire::document::DocumentError;
 pub use by_hand::ByHand;
-pub use catalogue::Catalogue;
+pub use catalogue::{Catalogue, STRANGERS_MAX, STRANGERS_PER_NETWORK};
 pub use chain::{Chain, ChainError, Head, TRUST_LIMIT};
 pub use fork::{DoubleSigners, FORK_MAX, Fork};
 pub use heads::{COMPARED, Comparison, Known, Lie, Said, Split, Warning, compare};

@@ -9,7 +9,7 @@
 //! is stored as bytes. Times are unix seconds.
 
 mod attestation;
-mod bucket;
+pub(super) mod bucket;
 mod standing;
 mod store;
 #[cfg(test)]

@@ -86,6 +86,7 @@ pub struct Voting {
     /// The newest document, its signatures and who signed it.
     pub(super) last: Option<(SignedHeader, VoterSet)>,
     pub(super) document: Option<EpochDocument>,
+    /// When it may be said again that others are further, unix milliseconds.
     pub(super) behind: u64,
     pub(super) transmits: VecDeque<Transmit>,
     pub(super) events: VecDeque<Event>,
@@ -118,7 +119,7 @@ impl Voting {
             decided: None,
             last: None,
             document: None,
-            behind: chain.head().epoch,
+            behind: 0,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             instance,
@@ -450,7 +451,7 @@ impl Voting {
         self.last = Some((signed, voters));
         self.begin_instance(now, joins);
         let epoch = self.chain.head().epoch;
-        self.behind = epoch;
+        self.behind = 0;
         self.abstains = self.abstains.filter(|latest| epoch <= *latest);
         self.recall(now);
     }

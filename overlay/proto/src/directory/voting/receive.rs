@@ -7,6 +7,9 @@ use crate::directory::{ChainError, Fork};
 use crate::wire::control::vote::{EVIDENCE_MAX, Evidence, VoteMessage};
 use crate::wire::control::{FormError, Reason, SignedHeader, Topic, Verdict};
 
+/// After how many milliseconds it is said again that others seem to be further.
+const BEHIND_AGAIN: u64 = 10_000;
+
 impl Voting {
     pub(super) fn handle_vote(&mut self, bytes: &[u8], now: u64) -> Verdict {
         let id: [u8; 32] = Sha256::digest(bytes).into();
@@ -82,11 +85,10 @@ impl Voting {
                 Verdict::Ignore(Reason::Stale)
             }
             Err(ChainError::OtherVoters { .. } | ChainError::OtherPast { .. }) => {
-                // It may be a lie: this is said once for each epoch, and nothing rests on it.
-                let epoch = signed.header().epoch();
-                if epoch > self.behind {
-                    self.behind = epoch;
-                    self.events.push_back(Event::Behind { epoch });
+                // It may be a lie, and so may its epoch: this is said now and then, and nothing rests on it.
+                if now >= self.behind {
+                    self.behind = now.saturating_add(BEHIND_AGAIN);
+                    self.events.push_back(Event::Behind { epoch: signed.header().epoch() });
                 }
                 Verdict::Ignore(Reason::Unrelated)
             }

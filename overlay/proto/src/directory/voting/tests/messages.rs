@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::world::{Conditions, Manner, World, ballot, key, set};
-use crate::directory::Chain;
-use crate::directory::voting::{Memory, Voting};
+use crate::directory::fixture::{descriptor, info};
+use crate::directory::voting::{Event, Memory, Voting};
+use crate::directory::{ByHand, Chain};
 use crate::wire::control::vote::{Evidence, Scope, Vote, VoteMessage};
 use crate::wire::control::{FormError, HeaderHash, Reason, Topic, Verdict};
 use crate::wire::document::NetworkId;
@@ -165,6 +166,30 @@ fn a_flood_leaves_nothing_behind() {
     assert_eq!(world.nodes[0].have(), before);
     world.run_until(0.9);
     assert_eq!(world.check_agreement(), [1]);
+}
+
+/// Anybody can say that others are a million epochs ahead. It must not be the last that is heard of those who are.
+#[test]
+fn a_lie_about_the_future_does_not_hide_the_truth() {
+    let world = calm();
+    let (now, chain) = (world.now, Chain::from_genesis(world.genesis.clone()));
+    let mut node = Voting::new(chain.clone(), None, Memory::Fresh, now).unwrap();
+    let relay = descriptor(1_000, &info(1));
+    let mut change = ByHand::new(&chain, 1, vec![relay.clone()]);
+    change.voters = Some(set([5, 6, 7, 8]));
+    let change = change.sign(&chain, &(0..4).map(key).collect::<Vec<_>>()).unwrap();
+    let mut ahead = chain;
+    ahead.advance(change.document().signed()).unwrap();
+    let mut tell = |epoch: u64, now: u64| {
+        let others: Vec<_> = (5..9).map(key).collect();
+        let snapshot = ByHand::new(&ahead, epoch, vec![relay.clone()]).sign(&ahead, &others).unwrap();
+        let header = snapshot.document().signed().encode();
+        assert_eq!(node.handle_message(Topic::Snapshots, &header, now), Verdict::Ignore(Reason::Unrelated));
+        std::iter::from_fn(|| node.poll_event()).filter(|event| matches!(event, Event::Behind { .. })).count()
+    };
+    assert_eq!(tell(1_000_000, now), 1);
+    assert_eq!(tell(2, now + 1), 0, "not with each");
+    assert_eq!(tell(2, now + 10_000), 1, "but the truth is heard");
 }
 
 proptest! {
