@@ -18,7 +18,7 @@ use super::shelf::Shelf;
 use super::vote::Votes;
 use super::{Command, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents};
 use crate::event::{AskId, Event, MessageTag};
-use crate::{Control, PeerIdentity, PublishError, StartError, Store, clock};
+use crate::{Claims, Control, PeerIdentity, PublishError, StartError, Store, clock};
 
 /// How often it looks what is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -26,6 +26,8 @@ const TICK: Duration = Duration::from_secs(1);
 const HEAD_EVERY: u64 = 15;
 /// Seconds between writes of the descriptors.
 const KEEP_EVERY: u64 = 60;
+/// Seconds between questions for all descriptors, in case gossip missed some: an epoch, and no fewer than these.
+const GATHER_LEAST: u64 = 10;
 /// New peers of which all descriptors are asked for after a start.
 const GATHER_FROM: usize = 3;
 /// Names of values in the store.
@@ -41,6 +43,8 @@ pub(super) struct Driver {
     describe: Option<Describe>,
     refresh: Duration,
     described: Option<Instant>,
+    /// The own descriptor, while nobody has taken it.
+    unpublished: Option<Vec<u8>>,
     asks: HashMap<AskId, Question>,
     gathered: usize,
     verifying: Option<JoinHandle<Verified>>,
@@ -90,6 +94,7 @@ pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartErr
         describe,
         refresh,
         described: None,
+        unpublished: None,
         asks: HashMap::new(),
         gathered: 0,
         verifying: None,
@@ -131,9 +136,7 @@ impl Driver {
         match event {
             Event::Listening { address, quic: true } => self.listening.send_modify(|all| all.push(address)),
             Event::PeerUp { peer, claims } => {
-                if !claims.descriptor.is_empty()
-                    && matches!(self.shelf.offer(&claims.descriptor, clock::unix_seconds()), Verdict::Reject(_))
-                {
+                if !claims.descriptor.is_empty() && !self.introduce(&claims.descriptor) {
                     self.control.punish_lie(peer);
                     return;
                 }
@@ -182,6 +185,19 @@ impl Driver {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Takes the descriptor of a peer's greeting, and tells others of it: a newcomer has few who would. False if it is bad.
+    fn introduce(&mut self, descriptor: &[u8]) -> bool {
+        match self.shelf.offer(descriptor, clock::unix_seconds()) {
+            Verdict::Accept => {
+                // Nobody may be there to hear it, or all know it.
+                let _ = self.control.publish(Topic::Descriptors, descriptor.to_vec());
+                true
+            }
+            Verdict::Reject(_) => false,
+            Verdict::Ignore(_) => true,
         }
     }
 
@@ -324,28 +340,44 @@ impl Driver {
         {
             self.ask(peer, Question::Head);
         }
+        if self.ticks.is_multiple_of(self.votes.epoch().max(GATHER_LEAST))
+            && let Some(peer) = self.some_peer()
+        {
+            self.ask(peer, Question::Descriptors { after: None });
+        }
         if self.ticks.is_multiple_of(KEEP_EVERY) {
             self.shelf.expire(clock::unix_seconds());
             self.keep_descriptors();
         }
     }
 
-    /// Publishes this relay's descriptor when it is time.
+    /// Makes this relay's descriptor when it is time, and publishes it once there is somebody to take it.
     fn describe(&mut self) {
         let now = clock::now();
         let due = self.described.is_none_or(|last| now.saturating_duration_since(last) >= self.refresh);
-        if !due || self.control.peers().next().is_none() {
-            return;
+        if due {
+            self.describe_anew(now);
         }
+        if let Some(bytes) = &self.unpublished
+            && self.control.peers().next().is_some()
+            && matches!(self.control.publish(Topic::Descriptors, bytes.clone()), Ok(()) | Err(PublishError::Known))
+        {
+            self.unpublished = None;
+        }
+    }
+
+    fn describe_anew(&mut self, now: Instant) {
         let unix = clock::unix_seconds();
         let Some(descriptor) = self.describe.as_mut().and_then(|describe| describe(unix)) else { return };
         let bytes = descriptor.as_bytes().to_vec();
-        self.shelf.put(descriptor, unix);
-        match self.control.publish(Topic::Descriptors, bytes) {
-            Ok(()) | Err(PublishError::Known) => self.described = Some(now),
-            // Nobody takes it yet: the next tick tries again.
-            Err(_) => {}
+        if self.shelf.put(descriptor, unix) == Verdict::against(Reason::TooMany) {
+            // Started again so soon that others would not take it: a little later.
+            return;
         }
+        self.described = Some(now);
+        // Whoever comes from now on need not wait for gossip.
+        self.control.set_claims(Claims { descriptor: bytes.clone(), ..Claims::default() });
+        self.unpublished = Some(bytes);
     }
 
     /// Another peer each second.
@@ -386,11 +418,15 @@ impl Driver {
     }
 
     fn status(&self) -> DirectoryStatus {
+        let voting = &self.votes.voting;
         DirectoryStatus {
             control: self.control.status(),
             descriptors: self.shelf.len(),
             epoch: self.follow.epoch(),
             relays: self.follow.listed().len(),
+            voters: voting.chain().head().voters.len(),
+            votes: self.votes.is_in_office(),
+            round: voting.round(),
         }
     }
 }
