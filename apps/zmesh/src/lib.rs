@@ -32,8 +32,8 @@ use crate::commands::Command;
 #[command(after_help = "Examples:
   zmesh demo                                   see it all work on this machine, about a minute
   zmesh testnet --dir net                      a network of relays on this machine, until Ctrl-C
-  zmesh proxy --network net/network            SOCKS5 and HTTP proxy into it
-  zmesh voice answer --network net/network     wait for one private call; prints the invite
+  zmesh proxy --bootstrap net/bootstrap        SOCKS5 and HTTP proxy into it
+  zmesh voice answer --bootstrap net/bootstrap wait for one private call; prints the invite
 
 Exit codes: 0 done, 1 failed, 2 misused.")]
 struct Cli {

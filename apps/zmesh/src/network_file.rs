@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use zmesh_overlay::{Bootstrap, BootstrapError, Network, Node, NodeBuilder};
+use zmesh_proto::wire::control::Genesis;
 use zmesh_proto::wire::document::{Document, DocumentError};
 
 use crate::commands::narrate;
@@ -123,6 +124,16 @@ impl NetworkOption {
 /// Reads and verifies a network document.
 pub(crate) fn load(path: &Path) -> Outcome<Arc<Network>> {
     Ok(read(path)?.network)
+}
+
+/// Reads the beginning of a network whose voters agree on documents.
+pub(crate) fn load_genesis(path: &Path) -> Outcome<Genesis> {
+    let next = "get it from those who made the network, or make one with: zmesh network genesis";
+    let bytes = files::read(path, "genesis", next)?;
+    let unusable = |why: &dyn std::fmt::Display| {
+        Failure::misused(format_args!("the genesis {} cannot be used", path.display()), why, next)
+    };
+    Genesis::from_text(&bytes).map_err(|error| unusable(&error))?.map_err(|error| unusable(&error))
 }
 
 fn read(path: &Path) -> Outcome<Known> {

@@ -95,6 +95,11 @@ impl Child {
         }
     }
 
+    /// The same; `None` if it has not come in time.
+    pub(crate) async fn result_within(&mut self, key: &str, within: Duration) -> Outcome<Option<Value>> {
+        timeout(within, self.find(key)).await.ok().transpose()
+    }
+
     async fn find(&mut self, key: &str) -> Outcome<Value> {
         while let Some(value) = self.next().await {
             if value.get(key).is_some() {
@@ -122,8 +127,17 @@ impl Child {
     /// # Cancel safety
     /// Cancel safe.
     pub(crate) async fn ended(&mut self) -> Failure {
-        let status = self.process.wait().await;
-        self.obituary(status.ok())
+        loop {
+            tokio::select! {
+                status = self.process.wait() => return self.obituary(status.ok()),
+                // What it says meanwhile is read, or it would wait for us once the pipe is full.
+                Ok(Some(line)) = self.results.next_line() => {
+                    if self.early.len() < RESULTS_MAX {
+                        self.early.extend(serde_json::from_str(&line).ok());
+                    }
+                }
+            }
+        }
     }
 
     fn obituary(&self, status: Option<ExitStatus>) -> Failure {

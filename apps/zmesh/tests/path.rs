@@ -45,7 +45,7 @@ fn a_path_of_a_network_file_is_explained_without_measures() {
 fn a_circuit_is_built_and_every_relay_of_it_measured() {
     let folder = Folder::new();
     let mut relays = folder
-        .command(&["testnet", "--dir", "net", "--relays", "5", "--exits", "2", "--json", "--exit-with-stdin"])
+        .command(&["testnet", "--dir", "net", "--relays", "5", "--exits", "2", "--file", "--json", "--exit-with-stdin"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -25,7 +25,7 @@ fn is_alive(process: u64) -> bool {
 }
 
 fn testnet(folder: &Folder) -> Running {
-    Running::start(folder, &["testnet", "--dir", "net", "--relays", "5", "--exits", "2"])
+    Running::start(folder, &["testnet", "--dir", "net", "--relays", "5", "--exits", "2", "--file"])
 }
 
 fn proxy(folder: &Folder, network: &str) -> Running {
@@ -322,7 +322,7 @@ fn the_demo_runs_over_bad_access_links() {
 fn a_file_outlives_its_publisher_and_some_of_the_relays() {
     let folder = Folder::new();
     // Two of ten: a newcomer cannot know that they are dead, and must still find paths over the others.
-    let net = Running::start(&folder, &["testnet", "--dir", "net", "--relays", "10", "--exits", "2"]);
+    let net = Running::start(&folder, &["testnet", "--dir", "net", "--relays", "10", "--exits", "2", "--file"]);
     let network = net.network().to_owned();
     let file: Vec<u8> =
         (0..600_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).take(600_000).collect();

@@ -121,7 +121,7 @@ fn curl(arguments: &[&str]) -> Result<String, i32> {
 #[test]
 fn curl_reads_a_web_server_behind_a_service_and_a_restart_keeps_the_address() {
     let folder = Folder::new();
-    let testnet = Running::start(&folder, &["testnet", "--dir", "net", "--relays", "7", "--exits", "1"]);
+    let testnet = Running::start(&folder, &["testnet", "--dir", "net", "--relays", "7", "--exits", "1", "--file"]);
     let network = testnet.text("network").to_owned();
     let web = web_server().to_string();
     let proxy = Running::start(&folder, &["proxy", "--network", &network, "--listen", "127.0.0.1:0", "--hops", "2"]);
@@ -175,7 +175,7 @@ fn curl_reads_a_web_server_behind_a_service_and_a_restart_keeps_the_address() {
 fn a_call_to_an_address_that_stays() {
     let folder = Folder::new();
     std::fs::write(folder.path("say.wav"), zmesh_voice::SPEECH_WAV).expect("written");
-    let testnet = Running::start(&folder, &["testnet", "--dir", "net", "--relays", "7", "--exits", "1"]);
+    let testnet = Running::start(&folder, &["testnet", "--dir", "net", "--relays", "7", "--exits", "1", "--file"]);
     let network = testnet.text("network").to_owned();
     let sound = |output: &'static str| ["--input", "say.wav", "--output", output, "--seconds", "4"];
     let answer = ["voice", "answer", "--network", &network, "--service", "me.key"];

@@ -70,6 +70,7 @@ fn testnet(folder: &Folder) -> (Running, String) {
         "4",
         "--exits",
         "1",
+        "--file",
         "--json",
         "--exit-with-stdin",
     ]));

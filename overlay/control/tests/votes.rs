@@ -69,3 +69,22 @@ async fn three_of_four_voters_agree_and_all_follow() {
         member.handle.stop().await;
     }
 }
+
+/// Nobody was there when the first epoch began: the machines start at times of their own, and all are late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_begins_late_agrees_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let genesis = genesis(EPOCH, unix() - 100 * u64::from(EPOCH));
+    let mut members = vec![member(&genesis, 1, None, dir.path()).await];
+    let contact = members[0].contact;
+    for n in 2..=3 {
+        members.push(member(&genesis, n, Some(contact), dir.path()).await);
+    }
+    for member in &members {
+        until("a document", || async { newest(member).is_some() }).await;
+    }
+    assert!(newest(&members[0]).unwrap().0 >= 100, "it is of the present");
+    for member in members {
+        member.handle.stop().await;
+    }
+}

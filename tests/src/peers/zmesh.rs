@@ -190,6 +190,8 @@ impl ZmeshNetwork {
             &relays.to_string(),
             "--exits",
             &exits.to_string(),
+            // What is measured is not to share the processor with votes.
+            "--file",
             "--json",
         ]
         .map(str::to_owned);

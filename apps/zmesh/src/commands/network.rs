@@ -1,4 +1,7 @@
-//! `zmesh network`: a network document from relays' descriptors, signed by those who make the network.
+//! `zmesh network`: a network document from relays' descriptors, signed by those who make the network; or the genesis of a network
+//! whose voters agree on documents.
+
+pub(crate) mod genesis;
 
 use std::path::{Path, PathBuf};
 
@@ -47,10 +50,19 @@ A signer is a key file, a relay's descriptor, or the 64 digits that `zmesh keys 
         #[arg(long)]
         json: bool,
     },
-    /// Show the relays of a network or draft, and who signed.
+    /// Begin a network without such a document: its voters agree on a new one every epoch.
+    #[command(after_help = "Example:
+  zmesh network genesis --name friends --voter alice.descriptor --voter bob.descriptor --voter carol.descriptor --voter dave.descriptor --out genesis
+
+A voter is a relay's descriptor, or OPERATOR= and a key file or the 64 digits that `zmesh keys show` prints.")]
+    Genesis(genesis::Begin),
+    /// Print the line by which people join a network that began with a genesis.
+    #[command(after_help = "Example:\n  zmesh network line --genesis genesis alice.descriptor bob.descriptor")]
+    Line(genesis::Line),
+    /// Show the relays of a network or draft, and who signed; or a genesis.
     #[command(after_help = "Example:\n  zmesh network show network")]
     Show {
-        /// The network document or draft.
+        /// The network document, draft or genesis.
         network: PathBuf,
         /// Report as JSON.
         #[arg(long)]
@@ -86,6 +98,9 @@ pub(crate) fn run(command: NetworkCommand) -> Outcome {
         NetworkCommand::Init(init) => begin(init),
         NetworkCommand::Add { network, files, json } => add(&network, &files, json),
         NetworkCommand::Sign { network, key, json } => sign(&network, &key, json),
+        NetworkCommand::Genesis(begin) => genesis::begin(begin),
+        NetworkCommand::Line(line) => genesis::line(&line),
+        NetworkCommand::Show { network, json } if genesis::is_one(&network)? => genesis::show(&network, json),
         NetworkCommand::Show { network, json } => show(&network, json),
     }
 }

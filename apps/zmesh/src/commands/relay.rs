@@ -1,13 +1,16 @@
 //! `zmesh relay`: forward for others.
 
+pub(crate) mod directory;
 mod running;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
-use zmesh_overlay::{NodeError, Relay};
+use zmesh_overlay::{Network, NodeError, Relay};
+use zmesh_proto::wire::control::Genesis;
 
+use self::directory::{Member, News, news};
 use self::running::{LOOK, Running};
 use super::keys;
 use super::reach::Reach;
@@ -39,17 +42,39 @@ pub(crate) struct Args {
     exit_with_stdin: bool,
 }
 
+/// What a relay is of: a network whose document is in a file, or one whose voters agree on documents.
+pub(super) enum Source {
+    File(Arc<Network>),
+    Agreed(Genesis),
+}
+
+impl Source {
+    fn load(config: &RelayConfig) -> Outcome<Source> {
+        match &config.directory.genesis {
+            Some(genesis) => Ok(Source::Agreed(network_file::load_genesis(genesis)?)),
+            None => Ok(Source::File(network_file::load(&config.network)?)),
+        }
+    }
+
+    fn is_test_network(&self) -> bool {
+        match self {
+            Source::File(network) => network.is_test_network(),
+            Source::Agreed(genesis) => genesis.terms().test_network,
+        }
+    }
+}
+
 pub(crate) async fn run(args: Args) -> Outcome {
     let mut stop = Stop::listen(args.exit_with_stdin)?;
     let mut reload = Reload::listen()?;
     let config = RelayConfig::load(&args.config)?;
     let relay_keys = keys::load(&config.keys)?;
-    let network = network_file::load(&config.network)?;
+    let source = Source::load(&config)?;
     let id = relay_keys.id();
-    if network.relay(&id).is_none() {
+    if matches!(&source, Source::File(network) if network.relay(&id).is_none()) {
         term::warning("this relay is not in the network document: nobody will use it until a newer one names it");
     }
-    if config.exit.test_network && !network.is_test_network() {
+    if config.exit.test_network && !source.is_test_network() {
         return Err(wrong(&args.config, "exit.test_network: the network document is no test network's"));
     }
     let exit = exit::start(&config).map_err(|why| wrong(&args.config, why))?;
@@ -57,11 +82,14 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let mut builder = Relay::builder()
         .keys(relay_keys)
         .keys_changed(store_keys(config.keys.clone()))
-        .network(Arc::clone(&network))
         .meeting(config.meeting)
         .rate_limit(config.limits.send_bytes_per_second())
         .max_circuits(config.limits.circuits)
         .replay_file(config.state.join("replay"));
+    builder = match &source {
+        Source::File(network) => builder.network(Arc::clone(network)),
+        Source::Agreed(genesis) => builder.documents(genesis.as_bytes().to_vec()),
+    };
     for address in &config.listen {
         builder = builder.bind(*address);
     }
@@ -80,14 +108,19 @@ pub(crate) async fn run(args: Args) -> Outcome {
         builder = builder.chunks(store);
     }
     let relay = builder.start().await.map_err(not_started)?;
-    let (mut running, latest) = Running::new(relay, args.config, config, id, network);
-    running.look().await;
+    let mut member = match &source {
+        // The relay has its own copy of the keys by now, and erases in it.
+        Source::Agreed(genesis) => Some(Member::start(&args.config, &config, genesis, keys::load(&config.keys)?)?),
+        Source::File(_) => None,
+    };
+    let (mut running, latest) = Running::new(relay, args.config, config, id, source, args.json);
+    running.look(member.as_ref()).await;
     let endpoint = match running.config.metrics.listen {
         Some(address) => Some(Endpoint::start(address, latest.clone()).await?),
         None => None,
     };
     let _status = StatusSocket::start(&running.config.state, running.constant(), latest)?;
-    ready(&running, endpoint.as_ref(), args.json);
+    ready(&running, member.as_ref(), endpoint.as_ref(), args.json);
     let mut reach = Reach::new(running.relay.nat(), args.json);
 
     loop {
@@ -97,9 +130,21 @@ pub(crate) async fn run(args: Args) -> Outcome {
             () = running.relay.ended() => {
                 return Err(Failure::failed("the relay ended by itself", "its thread failed", "see the log, start it again"));
             }
-            () = reload.wait() => running.reload().await,
+            () = reload.wait() => running.reload(member.as_ref()).await,
             () = reach.follow() => {}
-            () = tokio::time::sleep(LOOK) => running.look().await,
+            news = news(member.as_mut()) => match news {
+                News::Document(documents) => {
+                    running.newer_document(documents).await;
+                    running.look(member.as_ref()).await;
+                }
+                News::Descriptor(descriptor) => running.described(&descriptor).await,
+                News::Ended => {
+                    return Err(Failure::failed(
+                        "the relay's part in the directory ended by itself", "its task failed", "see the log, start it again",
+                    ));
+                }
+            },
+            () = tokio::time::sleep(LOOK) => running.look(member.as_ref()).await,
         }
     }
     if !stop.was_stdin() {
@@ -108,12 +153,16 @@ pub(crate) async fn run(args: Args) -> Outcome {
             () = stop.wait() => {}
         }
     }
+    if let Some(member) = member {
+        member.stop().await;
+    }
     running.finish(args.json).await
 }
 
-fn ready(running: &Running, endpoint: Option<&Endpoint>, json: bool) {
+fn ready(running: &Running, member: Option<&Member>, endpoint: Option<&Endpoint>, json: bool) {
     let (config, addresses) = (&running.config, running.relay.local_addresses());
     let metrics = endpoint.map(|endpoint| endpoint.address);
+    let contacts = member.map(|member| member.contacts.iter().map(ToString::to_string).collect::<Vec<_>>());
     if json {
         term::json(&json!({
             "ready": true,
@@ -121,6 +170,7 @@ fn ready(running: &Running, endpoint: Option<&Endpoint>, json: bool) {
             "nickname": config.nickname,
             "id": running.id.to_string(),
             "addresses": addresses,
+            "contacts": contacts,
             "metrics": metrics,
             "exit": config.exit.enabled,
             "meeting": config.meeting,
@@ -136,6 +186,9 @@ fn ready(running: &Running, endpoint: Option<&Endpoint>, json: bool) {
     }
     if let Some(metrics) = metrics {
         term::line(format_args!("metrics for Prometheus are at http://{metrics}/metrics"));
+    }
+    if let Some(contacts) = contacts {
+        term::line(format_args!("other relays may name it among their contacts: {}", contacts.join(" or ")));
     }
     term::line("Ctrl-C stops it");
 }

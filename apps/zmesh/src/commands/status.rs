@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Ok(());
     }
     for (what, value) in describe(&answer) {
-        term::line(format_args!("{what:<10}{value}"));
+        term::line(format_args!("{what:<11}{value}"));
     }
     Ok(())
 }
@@ -54,7 +54,7 @@ fn describe(answer: &Value) -> Vec<(&'static str, String)> {
         limit => format!("{} of {}", bytes(number("/month/sent_bytes")), bytes(limit)),
     };
     let circuits = number("/metrics/circuits/open");
-    vec![
+    let mut lines = vec![
         ("relay", format!("{}{roles}, zmesh {}", text("/nickname"), text("/version"))),
         ("up", span(number("/up_seconds"))),
         ("state", if holds("/draining") { "draining: takes no new circuits" } else { "takes circuits" }.into()),
@@ -70,7 +70,26 @@ fn describe(answer: &Value) -> Vec<(&'static str, String)> {
         ("traffic", format!("{circuits} circuits, {} links", number("/metrics/links_up"))),
         ("sent", format!("{} this month", month)),
         ("memory", bytes(number("/memory_bytes"))),
-    ]
+    ];
+    if answer.get("directory").is_some_and(|directory| !directory.is_null()) {
+        lines.insert(4, ("directory", directory(answer)));
+    }
+    lines
+}
+
+/// What a member of a directory knows of it.
+fn directory(answer: &Value) -> String {
+    let number = |path: &str| answer.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+    let document = match number("/directory/epoch") {
+        0 => "no document yet".to_owned(),
+        epoch => format!("document of epoch {epoch}"),
+    };
+    let votes = answer.pointer("/directory/votes").and_then(Value::as_bool).unwrap_or(false);
+    let role = if votes { ", this relay votes" } else { "" };
+    let (voters, peers, known) =
+        (number("/directory/voters"), number("/directory/peers"), number("/directory/known_peers"));
+    let alone = if peers == 0 { ": nobody to agree with, see contacts in the configuration" } else { "" };
+    format!("{document}, {voters} voters{role}, {peers} peers of {known} known{alone}")
 }
 
 fn bytes(count: u64) -> String {
@@ -94,6 +113,21 @@ fn span(seconds: u64) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_member_of_a_directory_tells_of_it() {
+        let told = |directory: Value| directory_line(&json!({ "directory": directory }));
+        let member = json!({ "epoch": 7, "voters": 4, "votes": true, "peers": 3, "known_peers": 9 });
+        assert_eq!(told(member), "document of epoch 7, 4 voters, this relay votes, 3 peers of 9 known");
+        let alone = told(json!({ "epoch": 0, "voters": 4, "votes": false, "peers": 0, "known_peers": 0 }));
+        assert!(alone.starts_with("no document yet, 4 voters, 0 peers of 0 known: nobody to agree with"), "{alone}");
+        assert!(describe(&json!({ "directory": null })).iter().all(|(what, _)| *what != "directory"));
+    }
+
+    fn directory_line(answer: &Value) -> String {
+        let mut lines = describe(answer).into_iter();
+        lines.find(|(what, _)| *what == "directory").expect("a line").1
+    }
 
     #[test]
     fn the_words_say_what_matters_to_an_operator() {

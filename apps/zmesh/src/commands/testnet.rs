@@ -7,14 +7,17 @@ use serde_json::{Value, json};
 use crate::failure::Outcome;
 use crate::stop::Stop;
 use crate::term;
-use crate::testnet::{Plan, Testnet};
+use crate::testnet::{Directory, EPOCH_DEFAULT, EPOCH_LEAST, Plan, Testnet};
 
 /// Runs until Ctrl-C or SIGTERM. Its exits reach addresses of this machine, and its relays are all of one operator:
 /// good for trying things, worthless for hiding.
+///
+/// Its relays agree on a document every epoch, as those of a real network do; people join by a line. With --file they read a network
+/// document from a file instead.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   zmesh testnet --dir net
-  zmesh proxy --network net/network")]
+  zmesh proxy --bootstrap net/bootstrap")]
 pub(crate) struct Args {
     /// A new directory, or one of an earlier testnet, which is made anew.
     #[arg(long, value_name = "DIR")]
@@ -25,6 +28,12 @@ pub(crate) struct Args {
     /// How many of them are exits.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     exits: u16,
+    /// The length of an epoch: how often the relays agree on a new document.
+    #[arg(long, value_name = "SECONDS", default_value_t = EPOCH_DEFAULT, value_parser = clap::value_parser!(u32).range(i64::from(EPOCH_LEAST)..=600))]
+    epoch: u32,
+    /// Without agreement: the relays and their users read a network document from a file. It is there at once.
+    #[arg(long, visible_alias = "offline", conflicts_with = "epoch")]
+    file: bool,
     /// Say as JSON, one value a line, when it is usable, and the relays' counters when it stops.
     #[arg(long)]
     json: bool,
@@ -34,7 +43,8 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Outcome {
     let mut stop = Stop::listen(args.exit_with_stdin)?;
-    let plan = Plan { relays: args.relays.into(), exits: args.exits.into() };
+    let directory = if args.file { Directory::File } else { Directory::Agreed { epoch: args.epoch } };
+    let plan = Plan { relays: args.relays.into(), exits: args.exits.into(), directory };
     let mut testnet = Testnet::prepare(&args.dir, plan)?;
     term::progress(format_args!("starting {} relays", args.relays));
     let mut outcome = tokio::select! {
@@ -65,14 +75,28 @@ pub(crate) async fn run(args: Args) -> Outcome {
 }
 
 fn ready(testnet: &Testnet, json: bool) {
-    let file = testnet.network_file();
+    let (option, file) = testnet.option();
+    let line = testnet.bootstrap().map(|(line, _)| line);
     if json {
         let relays: Vec<Value> = testnet.relays();
-        term::json(&json!({ "ready": true, "role": "testnet", "network": file, "relays": relays }));
+        let network = if line.is_none() { Some(&file) } else { None };
+        let bootstrap = if line.is_some() { Some(&file) } else { None };
+        term::json(&json!({
+            "ready": true, "role": "testnet", "network": network, "bootstrap": bootstrap, "line": line, "relays": relays,
+        }));
         return;
     }
-    term::line(format_args!("{} relays are usable; the network document is", testnet.running()));
-    term::line(file.display());
-    term::line(format_args!("try it:  zmesh proxy --network {}", file.display()));
+    match line {
+        Some(line) => {
+            term::line(format_args!("{} relays are usable and agree; people join by the line", testnet.running()));
+            term::line(line);
+            term::line(format_args!("which is also in {}", file.display()));
+        }
+        None => {
+            term::line(format_args!("{} relays are usable; the network document is", testnet.running()));
+            term::line(file.display());
+        }
+    }
+    term::line(format_args!("try it:  zmesh proxy {option} {}", file.display()));
     term::line("Ctrl-C stops them");
 }

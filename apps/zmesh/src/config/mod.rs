@@ -1,5 +1,6 @@
 //! The relay's configuration file.
 
+mod directory;
 mod nat;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use crate::exit;
 use crate::failure::{Failure, Outcome};
 use crate::files;
 
+use directory::DirectoryConfig;
 use nat::{NatConfig, WebSocketConfig};
 
 /// What `zmesh config print relay` prints: every key, with its meaning and default.
@@ -44,6 +46,8 @@ pub struct RelayConfig {
     pub(crate) meeting: bool,
     #[serde(default)]
     pub(crate) exit: ExitConfig,
+    #[serde(default)]
+    pub(crate) directory: DirectoryConfig,
     #[serde(default)]
     pub(crate) chunks: ChunksConfig,
     #[serde(default)]
@@ -164,7 +168,10 @@ impl RelayConfig {
         for file in [&mut config.keys, &mut config.network, &mut config.state, &mut config.chunks.directory] {
             *file = files::beside(path, file);
         }
-        for file in [&mut config.websocket.certificate, &mut config.websocket.key].into_iter().flatten() {
+        let (web, directory) = (&mut config.websocket, &mut config.directory);
+        directory.store = files::beside(path, &directory.store);
+        let given = [&mut web.certificate, &mut web.key, &mut directory.genesis, &mut directory.voter];
+        for file in given.into_iter().flatten() {
             *file = files::beside(path, file);
         }
         Ok(config)
@@ -207,6 +214,7 @@ impl RelayConfig {
             return Err("chunks.megabytes: write a number from 4 to 16777216".to_owned());
         }
         self.nat.fallbacks()?;
+        self.directory.check()?;
         self.websocket.check()?;
         self.country_code()?;
         exit::policy(&self.exit, [])?;
@@ -227,6 +235,7 @@ impl RelayConfig {
         if let Some(bad) = self.advertise.iter().find(|a| a.port() == 0 || a.ip().is_unspecified()) {
             return Err(format!("advertise: {bad} is no address that others can reach"));
         }
+        let agreed = self.directory.genesis.is_some();
         Ok(DescriptorInfo {
             nickname: self.nickname.clone(),
             operator: self.operator.clone(),
@@ -237,9 +246,9 @@ impl RelayConfig {
             meeting: self.meeting,
             cache: self.chunks.enabled,
             mixer: false,
-            directory: false,
-            region: None,
-            control: Vec::new(),
+            directory: agreed,
+            region: self.directory.region()?.filter(|_| agreed),
+            control: if agreed { self.directory.described(&self.advertise) } else { Vec::new() },
         })
     }
 

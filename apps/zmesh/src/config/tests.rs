@@ -38,6 +38,11 @@ fn the_template_shows_every_key() {
         "lookups_per_minute",
         "bytes_per_second",
         "test_network",
+        "genesis",
+        "contacts",
+        "store",
+        "voter",
+        "region",
     ] {
         assert!(lines.iter().any(|line| line.starts_with(&format!("{key} = "))), "{key}");
     }
@@ -58,6 +63,8 @@ fn errors_name_the_key_and_the_line() {
         (("megabytes = 256", "megabytes = 3"), "chunks.megabytes: "),
         (("directory = \"chunks\"", "folder = \"chunks\""), "unknown field `folder`"),
         (("circuits = 16384", "circuits = 1000001"), "limits.circuits: "),
+        (("contacts = []", "contacts = [\"example.org:9002\"]"), "directory.contacts: example.org:9002: "),
+        (("#region = \"EU\"", "region = \"DE\""), "directory.region: "),
         (("ipv4 = true", "ipv4 = 1"), "invalid type: integer `1`, expected a boolean"),
     ] {
         let text = RELAY_TEMPLATE.replace(change.0, change.1);

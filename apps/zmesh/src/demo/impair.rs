@@ -114,7 +114,7 @@ impl Weather {
         if !relays.is_empty() {
             let known: Arc<[(SocketAddr, Host)]> = addresses.iter().copied().zip(relays.iter().copied()).collect();
             let before = stand_before(&mut shim, &addresses, &relays, &Clients::By(known))?;
-            testnet.write_network(testnet.network_file(), &before)?;
+            testnet.write_network(&testnet.network_file(), &before)?;
         }
         let [caller, answerer, proxy] = views.try_into().expect("three people");
         let weather = Weather { name: impairment.name.clone(), shim, people, relays };

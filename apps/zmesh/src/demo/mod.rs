@@ -16,7 +16,7 @@ use crate::failure::{Failure, Outcome};
 use crate::files::{self, Access};
 use crate::process::Child;
 use crate::term;
-use crate::testnet::{Plan, Testnet};
+use crate::testnet::{Directory, EPOCH_DEFAULT, Plan, Testnet};
 use cost::Mark;
 use download::Download;
 use impair::Weather;
@@ -24,7 +24,8 @@ use impair::Weather;
 pub(crate) use impair::{Impairment, builtin_profile};
 pub(crate) use report::{Call, Performance};
 
-const RELAYS: Plan = Plan { relays: 8, exits: 2 };
+const RELAYS: usize = 8;
+const EXITS: usize = 2;
 /// How long a process may take to get ready, a call to connect, and each to stop.
 const READY: Duration = Duration::from_secs(40);
 const CONNECT: Duration = Duration::from_secs(40);
@@ -81,9 +82,16 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
     let spoken = output.join("spoken.wav");
     files::replace(&spoken, &speech.file, Access::Public)?;
 
-    term::progress(format_args!("starting {} relays", RELAYS.relays));
-    let testnet = stage.testnet.insert(Testnet::prepare(&output.join("testnet"), RELAYS)?);
-    // In good weather all have the network's own document, and the caller none: the invite brings it.
+    term::progress(format_args!("starting {RELAYS} relays"));
+    let directory = match &wishes.impair {
+        // Bad weather stands before each relay at an address for each person, so each needs a document with other addresses. No
+        // network agrees on such.
+        Some(_) => Directory::File,
+        None => Directory::Agreed { epoch: EPOCH_DEFAULT },
+    };
+    let plan = Plan { relays: RELAYS, exits: EXITS, directory };
+    let testnet = stage.testnet.insert(Testnet::prepare(&output.join("testnet"), plan)?);
+    // In good weather all have the network's own line, and the caller none: the invite brings it.
     let mut views = None;
     if let Some(impairment) = &wishes.impair {
         let (weather, seen) = Weather::begin(impairment, testnet, &output.join("testnet"))?;
@@ -91,19 +99,24 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
         views = Some(seen);
     }
     testnet.start().await?;
-    let shared = testnet.network_file().to_owned();
+    let (option, shared) = testnet.option();
+    let option = Path::new(option);
     let (for_proxy, for_answerer) = views.as_ref().map_or((&shared, &shared), |seen| (&seen.proxy, &seen.answerer));
-    let for_caller = views.as_ref().map(|seen| [Path::new("--network"), &seen.caller]);
+    let for_caller = views.as_ref().map(|seen| [option, &seen.caller]);
+    // What they keep of the network goes with the rest of it.
+    let state = output.join("testnet").join("people");
+    let state = [Path::new("--state"), &state];
 
     term::progress("starting the proxy and the two ends of a call");
     let hops = wishes.hops.to_string();
     let seconds = wishes.seconds.to_string();
-    let common = ["--hops", &hops, "--json"];
+    // Each with guards of their own, as people have; what is on this machine belongs to one person.
+    let common = ["--hops", &hops, "--ephemeral", "--json"];
     let proxy = stage.proxy.insert(start(
         "the proxy",
         &["proxy", "--listen", "127.0.0.1:0"],
         &[&common[..]],
-        &[Path::new("--network"), for_proxy],
+        &[&[option, for_proxy][..], &state].concat(),
         &output.join("proxy.log"),
     )?);
     let talk = ["--seconds", &seconds];
@@ -113,7 +126,7 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
         "the answering end",
         &["voice", "answer"],
         &[&common, &talk],
-        &[&[Path::new("--network"), for_answerer][..], &sound(&spoken, &heard_by_answerer)].concat(),
+        &[&[option, for_answerer][..], &state, &sound(&spoken, &heard_by_answerer)].concat(),
         &output.join("answer.log"),
     )?);
     let answer_ready = answer.result("ready", READY).await?;
@@ -122,7 +135,7 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
         "the calling end",
         &["voice", "call"],
         &[&common, &talk],
-        &[for_caller.as_ref().map(|option| &option[..]).unwrap_or_default(), &sound(&spoken, &heard_by_caller)]
+        &[for_caller.as_ref().map(|option| &option[..]).unwrap_or_default(), &state, &sound(&spoken, &heard_by_caller)]
             .concat(),
         &output.join("call.log"),
     )?);

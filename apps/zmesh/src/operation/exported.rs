@@ -11,6 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
+use zmesh_control::directory::DirectoryStatus;
 use zmesh_overlay::RelayMetrics;
 
 /// How old figures may be. Coarser than this would hide outages; finer would show when single circuits begin and end.
@@ -27,6 +28,8 @@ pub(crate) struct Snapshot {
     pub(crate) listed: bool,
     /// When the network document ends, unix seconds.
     pub(crate) valid_until: u64,
+    /// What the relay knows as a member of a directory, if it is one.
+    pub(crate) directory: Option<DirectoryStatus>,
     pub(crate) draining: bool,
     pub(crate) month: Month,
 }
@@ -69,6 +72,12 @@ const FIGURES: &[Figure] = &[
     gauge("network_relays", "Relays in the network document", |s| s.relays as f64),
     gauge("network_listed", "1 if this relay is in the network document", |s| f64::from(u8::from(s.listed))),
     gauge("network_valid_until_seconds", "When the network document ends, unix time", |s| s.valid_until as f64),
+    gauge("directory_epoch", "Epoch of the newest document that voters agreed on; 0 for none", |s| {
+        s.directory.map_or(0, |directory| directory.epoch) as f64
+    }),
+    gauge("directory_peers", "Relays that are connected to agree on documents", |s| {
+        s.directory.map_or(0, |directory| directory.control.peers) as f64
+    }),
     gauge("month_sent_bytes", "Bytes sent in this calendar month (UTC)", |s| s.month.sent as f64),
     gauge("month_limit_bytes", "Bytes that may be sent in a month; 0 for no limit", |s| s.month.limit as f64),
     counter("received_bytes", "Bytes of datagrams received", |s| s.relay.bytes_received as f64),
@@ -147,6 +156,7 @@ pub(crate) fn sample() -> Snapshot {
         relays: 9,
         listed: true,
         valid_until: 1_800_000_000,
+        directory: None,
         draining: false,
         month: Month { sent: 5, limit: 10 },
     }
@@ -172,6 +182,6 @@ mod tests {
     /// What is exported is a decision: whoever adds a figure reads the policy above and changes this number.
     #[test]
     fn the_list_is_this_long() {
-        assert_eq!(FIGURES.len(), 37);
+        assert_eq!(FIGURES.len(), 39);
     }
 }

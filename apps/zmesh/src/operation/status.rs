@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use zmesh_control::directory::DirectoryStatus;
 
 use super::endpoint::Latest;
 use super::exported::Snapshot;
@@ -46,10 +47,30 @@ impl Constant {
                 "listed": snapshot.listed,
                 "valid_until": snapshot.valid_until,
             },
+            "directory": snapshot.directory.as_ref().map(directory),
             "month": { "sent_bytes": snapshot.month.sent, "limit_bytes": snapshot.month.limit },
             "metrics": metrics,
         })
     }
+}
+
+/// What a relay knows as a member of a directory: nothing that names a peer.
+fn directory(status: &DirectoryStatus) -> Value {
+    let control = &status.control;
+    json!({
+        "epoch": status.epoch,
+        "voters": status.voters,
+        "votes": status.votes,
+        "round": status.round,
+        "descriptors": status.descriptors,
+        "peers": control.peers,
+        "known_peers": control.known,
+        "reachable": control.reachable,
+        "messages": { "accepted": control.accepted, "ignored": control.ignored, "rejected": control.rejected },
+        "turned_away": control.turned_away,
+        "cut": control.cut,
+        "banned": control.banned,
+    })
 }
 
 fn socket_in(state: &Path) -> PathBuf {

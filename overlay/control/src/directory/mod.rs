@@ -75,7 +75,7 @@ impl DirectoryNode {
         self
     }
 
-    /// Publishes a relay's descriptor, made anew each `refresh`, which should be less than half of its life.
+    /// Publishes a relay's descriptor, made anew each `refresh`, which should be less than half of its life, and tells it in greetings.
     #[must_use]
     pub fn describe(mut self, describe: Describe, refresh: Duration) -> Self {
         self.describe = Some(describe);
@@ -140,6 +140,12 @@ pub struct DirectoryStatus {
     pub epoch: u64,
     /// Relays in it.
     pub relays: usize,
+    /// Who votes on the next one.
+    pub voters: usize,
+    /// Whether this node is one of them.
+    pub votes: bool,
+    /// In which round of votes it is; `None` before the first.
+    pub round: Option<u32>,
 }
 
 impl DirectoryHandle {

@@ -20,7 +20,7 @@ use super::question::{Answer, PAGE, PARTS, Question, VOTES};
 use super::vote::Votes;
 use super::{Command, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents};
 use crate::event::{AskId, Event, MessageTag, QuestionId};
-use crate::{Control, PeerIdentity, PublishError, StartError, Store, clock};
+use crate::{Claims, Control, PeerIdentity, PublishError, StartError, Store, clock};
 
 /// How often it looks what is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -30,6 +30,8 @@ const HEAD_EVERY: u64 = 15;
 const KEEP_EVERY: u64 = 60;
 /// After how long a peer may have the same document again.
 const GIVE_AGAIN: Duration = Duration::from_secs(30);
+/// Seconds between questions for all descriptors, in case gossip missed some: an epoch, and no fewer than these.
+const GATHER_LEAST: u64 = 10;
 /// New peers of which all descriptors are asked for after a start.
 const GATHER_FROM: usize = 3;
 /// Names of values in the store.
@@ -45,6 +47,8 @@ pub(super) struct Driver {
     describe: Option<Describe>,
     refresh: Duration,
     described: Option<Instant>,
+    /// The own descriptor, while nobody has taken it.
+    unpublished: Option<Vec<u8>>,
     asks: HashMap<AskId, Question>,
     gathered: usize,
     gather: Gather,
@@ -108,6 +112,7 @@ pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartErr
         describe,
         refresh,
         described: None,
+        unpublished: None,
         asks: HashMap::new(),
         gathered: 0,
         gather: Gather::default(),
@@ -160,9 +165,7 @@ impl Driver {
             Event::PeerUp { peer, claims } => {
                 // It proved to be this relay, so nobody who was only heard of is preferred to it.
                 self.shelf.met(relay_id(&peer.0), clock::unix_seconds());
-                if !claims.descriptor.is_empty()
-                    && matches!(self.shelf.offer(&claims.descriptor, clock::unix_seconds()), Verdict::Reject(_))
-                {
+                if !claims.descriptor.is_empty() && !self.introduce(&claims.descriptor) {
                     self.control.punish_lie(peer);
                     return;
                 }
@@ -245,6 +248,19 @@ impl Driver {
                 self.control.answer_shared(id, answer);
             }
             None => self.control.answer(id, Answer::none().encode()),
+        }
+    }
+
+    /// Takes the descriptor of a peer's greeting, and tells others of it: a newcomer has few who would. False if it is bad.
+    fn introduce(&mut self, descriptor: &[u8]) -> bool {
+        match self.shelf.offer(descriptor, clock::unix_seconds()) {
+            Verdict::Accept => {
+                // Nobody may be there to hear it, or all know it.
+                let _ = self.control.publish(Topic::Descriptors, descriptor.to_vec());
+                true
+            }
+            Verdict::Reject(_) => false,
+            Verdict::Ignore(_) => true,
         }
     }
 
@@ -391,6 +407,11 @@ impl Driver {
             self.chosen = Some(peer);
             self.ask(peer, Question::Head);
         }
+        if self.ticks.is_multiple_of(self.votes.epoch().max(GATHER_LEAST))
+            && let Some(peer) = self.some_peer()
+        {
+            self.ask(peer, Question::Descriptors { after: None });
+        }
         let now = clock::unix_seconds();
         self.follow.give_up_slow(now);
         if self.ticks.is_multiple_of(KEEP_EVERY) {
@@ -402,22 +423,33 @@ impl Driver {
         }
     }
 
-    /// Publishes this relay's descriptor when it is time.
+    /// Makes this relay's descriptor when it is time, and publishes it once there is somebody to take it.
     fn describe(&mut self) {
         let now = clock::now();
         let due = self.described.is_none_or(|last| now.saturating_duration_since(last) >= self.refresh);
-        if !due || self.control.peers().next().is_none() {
-            return;
+        if due {
+            self.describe_anew(now);
         }
+        if let Some(bytes) = &self.unpublished
+            && self.control.peers().next().is_some()
+            && matches!(self.control.publish(Topic::Descriptors, bytes.clone()), Ok(()) | Err(PublishError::Known))
+        {
+            self.unpublished = None;
+        }
+    }
+
+    fn describe_anew(&mut self, now: Instant) {
         let unix = clock::unix_seconds();
         let Some(descriptor) = self.describe.as_mut().and_then(|describe| describe(unix)) else { return };
         let bytes = descriptor.as_bytes().to_vec();
-        self.shelf.put(descriptor, unix);
-        match self.control.publish(Topic::Descriptors, bytes) {
-            Ok(()) | Err(PublishError::Known) => self.described = Some(now),
-            // Nobody takes it yet: the next tick tries again.
-            Err(_) => {}
+        if self.shelf.put(descriptor, unix) == Verdict::against(Reason::TooMany) {
+            // Started again so soon that others would not take it: a little later.
+            return;
         }
+        self.described = Some(now);
+        // Whoever comes from now on need not wait for gossip.
+        self.control.set_claims(Claims { descriptor: bytes.clone(), ..Claims::default() });
+        self.unpublished = Some(bytes);
     }
 
     /// Another peer each second.
@@ -463,11 +495,15 @@ impl Driver {
     }
 
     fn status(&self) -> DirectoryStatus {
+        let voting = &self.votes.voting;
         DirectoryStatus {
             control: self.control.status(),
             descriptors: self.shelf.len(),
             epoch: self.follow.epoch(),
             relays: self.follow.listed().len(),
+            voters: voting.chain().head().voters.len(),
+            votes: self.votes.is_in_office(),
+            round: voting.round(),
         }
     }
 }

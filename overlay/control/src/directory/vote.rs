@@ -6,6 +6,8 @@ use zmesh_proto::directory::{Chain, Held, Measure};
 use zmesh_proto::keys::SignerKey;
 use zmesh_proto::wire::control::vote::Ballot;
 use zmesh_proto::wire::control::{EpochDocument, Genesis, Topic};
+use zmesh_proto::wire::descriptor::ControlAddress;
+use zmesh_proto::wire::document::SignerId;
 use zmesh_sphinx::RelayId;
 
 use super::calls::Calls;
@@ -23,6 +25,8 @@ const CALLS: usize = 8;
 pub(super) struct Votes {
     pub(super) voting: Voting,
     is_voter: bool,
+    /// The key's public half.
+    voter: Option<SignerId>,
     watch: Watch,
     /// The relay that this node is.
     own: RelayId,
@@ -57,6 +61,7 @@ impl Votes {
             None => Memory::Lost,
         };
         let (now, is_voter) = (clock::unix_millis(), key.is_some());
+        let voter = key.as_ref().map(|key| SignerId(key.public()));
         let spare = key.as_ref().and_then(|key| SignerKey::from_text(key.to_text().as_bytes()).ok());
         let voting = match Voting::new(chain.clone(), key, memory, now) {
             Ok(voting) => voting,
@@ -74,6 +79,7 @@ impl Votes {
         Ok(Self {
             voting,
             is_voter,
+            voter,
             watch: Watch::default(),
             own,
             next: None,
@@ -86,6 +92,16 @@ impl Votes {
     /// When the machine wants to be told the time, unix milliseconds.
     pub(super) fn timeout(&self) -> Option<u64> {
         self.voting.next_timeout()
+    }
+
+    /// The length of an epoch in seconds.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether the newest document names this node as a voter.
+    pub(super) fn is_in_office(&self) -> bool {
+        self.voter.is_some_and(|voter| self.voting.chain().head().voters.place(&voter).is_some())
     }
 
     fn uptime(&self, id: &RelayId, now: u64) -> Option<u16> {
@@ -211,20 +227,15 @@ impl Driver {
     /// A relay is up if it is connected; one that is not is called, and has until the next round of looking.
     fn look_at_some(&mut self) {
         let now = clock::unix_seconds();
-        let after = self.votes.next;
-        let chosen: Vec<_> = self
-            .shelf
-            .descriptors()
-            .filter(|descriptor| after.is_none_or(|after| descriptor.id() > after))
-            .take(CALLS)
-            .map(|descriptor| (descriptor.id(), PeerIdentity(descriptor.identity()), descriptor.info().control.clone()))
-            .collect();
-        self.votes.next = chosen.last().map(|(id, ..)| *id);
-        if chosen.is_empty() {
+        let mut chosen = self.next_to_look_at();
+        if chosen.is_empty() && self.votes.next.take().is_some() {
+            // The round is over, and the next one begins.
             let shelf = &self.shelf;
             self.votes.watch.keep(|id| shelf.contains(id));
             self.votes.calls.keep(|id| shelf.contains(id));
+            chosen = self.next_to_look_at();
         }
+        self.votes.next = chosen.last().map(|(id, ..)| *id);
         for (id, identity, addresses) in chosen {
             if id == self.votes.own {
                 continue;
@@ -240,6 +251,17 @@ impl Driver {
                 self.control.call(identity, &addresses);
             }
         }
+    }
+
+    /// The relays that come next in the round of looking, and where they are called.
+    fn next_to_look_at(&self) -> Vec<(RelayId, PeerIdentity, Vec<ControlAddress>)> {
+        let after = self.votes.next;
+        self.shelf
+            .descriptors()
+            .filter(|descriptor| after.is_none_or(|after| descriptor.id() > after))
+            .take(CALLS)
+            .map(|descriptor| (descriptor.id(), PeerIdentity(descriptor.identity()), descriptor.info().control.clone()))
+            .collect()
     }
 
     /// What a peer lacks of the votes.

@@ -53,6 +53,15 @@ pub fn lasting(n: u8) -> Builder {
 impl Node {
     /// Starts a node and waits until it listens, if it does.
     pub async fn start(builder: Builder, listens: bool) -> Self {
+        Self::start_with(builder, listens, true).await
+    }
+
+    /// The same for one that refuses all questions.
+    pub async fn start_reader(builder: Builder) -> Self {
+        Self::start_with(builder, false, false).await
+    }
+
+    async fn start_with(builder: Builder, listens: bool, answers: bool) -> Self {
         let mut control = builder.start().unwrap();
         let identity = control.identity();
         let mut address = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -63,7 +72,7 @@ impl Node {
         }
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (work, jobs) = mpsc::channel(16);
-        let task = tokio::spawn(drive(control, jobs, Arc::clone(&seen)));
+        let task = tokio::spawn(drive(control, jobs, Arc::clone(&seen), answers));
         Self { work, task, identity, address, seen }
     }
 
@@ -109,7 +118,7 @@ impl Drop for Node {
     }
 }
 
-async fn drive(mut control: Control, mut jobs: mpsc::Receiver<Work>, seen: Arc<Mutex<Seen>>) {
+async fn drive(mut control: Control, mut jobs: mpsc::Receiver<Work>, seen: Arc<Mutex<Seen>>, answers: bool) {
     loop {
         tokio::select! {
             job = jobs.recv() => match job {
@@ -128,6 +137,7 @@ async fn drive(mut control: Control, mut jobs: mpsc::Receiver<Work>, seen: Arc<M
                 }
                 Event::PeerUp { peer, .. } => seen.lock().unwrap().up.push(peer),
                 Event::Question { id, bytes, .. } => match bytes.as_slice() {
+                    _ if !answers => control.refuse(id),
                     b"refuse" => control.refuse(id),
                     b"much" => control.answer(id, vec![7; 3 << 20]),
                     b"too much" => control.answer(id, vec![7; zmesh_control::ANSWER_MAX + 1]),

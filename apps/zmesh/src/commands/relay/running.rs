@@ -7,8 +7,12 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use zmesh_overlay::{Network, RelayHandle, RelayId};
+use zmesh_control::directory::Documents;
+use zmesh_overlay::{Network, Publication, RelayHandle, RelayId};
+use zmesh_proto::wire::descriptor::Descriptor;
 
+use super::Source;
+use super::directory::Member;
 use crate::config::RelayConfig;
 use crate::failure::Outcome;
 use crate::network_file;
@@ -33,7 +37,10 @@ pub(super) struct Running {
     pub(super) config: RelayConfig,
     pub(super) id: RelayId,
     file: PathBuf,
-    network: Arc<Network>,
+    source: Source,
+    /// The newest document that is in use; none before the first.
+    network: Option<Arc<Network>>,
+    json: bool,
     /// When the network document on disk was written.
     seen: Option<SystemTime>,
     started: Instant,
@@ -50,8 +57,13 @@ impl Running {
         file: PathBuf,
         config: RelayConfig,
         id: RelayId,
-        network: Arc<Network>,
+        source: Source,
+        json: bool,
     ) -> (Self, Latest) {
+        let network = match &source {
+            Source::File(network) => Some(Arc::clone(network)),
+            Source::Agreed(_) => None,
+        };
         let (snapshot, latest) = watch::channel(None);
         let allowance_file = AllowanceFile::in_state(&config.state);
         let stored = allowance_file.load();
@@ -62,7 +74,9 @@ impl Running {
             config,
             id,
             file,
+            source,
             network,
+            json,
             seen,
             started: Instant::now(),
             allowance,
@@ -78,7 +92,10 @@ impl Running {
         Constant {
             nickname: self.config.nickname.clone(),
             id: self.id.to_string(),
-            network: self.network.name().to_owned(),
+            network: match &self.source {
+                Source::File(network) => network.name().to_owned(),
+                Source::Agreed(genesis) => genesis.terms().name.clone(),
+            },
             exit: self.config.exit.enabled,
             meeting: self.config.meeting,
             chunks: self.config.chunks.enabled,
@@ -86,7 +103,7 @@ impl Running {
     }
 
     /// Looks after everything once.
-    pub(super) async fn look(&mut self) {
+    pub(super) async fn look(&mut self, member: Option<&Member>) {
         self.newer_network().await;
         let Ok(metrics) = self.relay.metrics().await else { return };
         let usage = self.allowance.note(metrics.bytes_sent, unix_now());
@@ -95,13 +112,19 @@ impl Running {
         }
         self.take_usage(usage).await;
         let (sent, limit) = self.allowance.figures();
+        let directory = match member {
+            Some(member) => member.status().await,
+            None => None,
+        };
+        let network = self.network.as_deref();
         self.snapshot.send_replace(Some(Snapshot {
             relay: metrics,
             up: self.started.elapsed(),
             memory: process::memory(std::process::id()),
-            relays: self.network.relays().len(),
-            listed: self.network.relay(&self.id).is_some(),
-            valid_until: self.network.valid_until(),
+            relays: network.map_or(0, |network| network.relays().len()),
+            listed: network.is_some_and(|network| network.relay(&self.id).is_some()),
+            valid_until: network.map_or(0, Network::valid_until),
+            directory,
             draining: self.usage != Use::Free,
             month: Month { sent, limit },
         }));
@@ -124,7 +147,7 @@ impl Running {
     }
 
     /// Reads the configuration again, and the network document.
-    pub(super) async fn reload(&mut self) {
+    pub(super) async fn reload(&mut self, member: Option<&Member>) {
         self.seen = None;
         self.newer_network().await;
         let new = match RelayConfig::load(&self.file) {
@@ -138,12 +161,15 @@ impl Running {
         let _ = self.relay.set_rate_limit(changes.limits.send_bytes_per_second()).await;
         self.allowance.set_limit(changes.limits.send_bytes_per_month);
         self.config.limits = changes.limits;
-        self.look().await;
+        self.look(member).await;
         term::progress("the configuration was read again");
     }
 
     /// Takes up a network document that is newer on disk.
     async fn newer_network(&mut self) {
+        if matches!(self.source, Source::Agreed(_)) {
+            return;
+        }
         let now = modified(&self.config.network);
         if now == self.seen || now.is_none() {
             return;
@@ -153,12 +179,53 @@ impl Running {
             Ok(network) => match self.relay.set_network(Arc::clone(&network)).await {
                 Ok(()) => {
                     tracing::info!(relays = network.relays().len(), "a newer network document is in use");
-                    self.network = network;
+                    self.network = Some(network);
                 }
                 Err(error) => term::warning(format_args!("the network document was not taken: {error}")),
             },
             Err(failure) => term::warning(format_args!("{failure}; the older one stays in use")),
         }
+    }
+
+    /// Takes a document that voters agreed on into use, and gives it to whoever asks.
+    pub(super) async fn newer_document(&mut self, documents: Arc<Documents>) {
+        // For a large network this takes some time, which others should not have to wait.
+        let prepare = move || {
+            let held = &documents.held;
+            held.network(unix_now()).map(|network| (network, Publication::of(held, &documents.earlier)))
+        };
+        let (network, publication) = match tokio::task::spawn_blocking(prepare).await {
+            Ok(Ok(prepared)) => prepared,
+            // One that was stored, from before a long pause: the next one comes from others.
+            Ok(Err(error)) => return tracing::info!("a document is not used: {error}"),
+            Err(_) => return tracing::error!("a document could not be read"),
+        };
+        let network = Arc::new(network);
+        if let Err(error) = self.relay.set_network(Arc::clone(&network)).await {
+            return term::warning(format_args!("a document was not taken: {error}"));
+        }
+        if let Err(error) = self.relay.publish(publication).await {
+            term::warning(format_args!("a document is not given to others: {error}"));
+        }
+        let state = |network: &Network| (network.relays().len(), network.relay(&self.id).is_some());
+        let (relays, listed) = state(&network);
+        let epoch = network.epoch();
+        tracing::info!(epoch, relays, "a newer document is in use");
+        if self.network.as_deref().map(state) != Some((relays, listed)) {
+            if self.json {
+                term::json(&json!({ "document": { "epoch": epoch, "relays": relays, "listed": listed } }));
+            } else if self.network.as_deref().is_none_or(|before| state(before).1 != listed) {
+                let among = if listed { "this one among them" } else { "this one not yet among them" };
+                term::line(format_args!("the network has {relays} relays, {among}"));
+            }
+        }
+        self.network = Some(network);
+    }
+
+    /// Gives the relay's new descriptor to those who have no circuit yet.
+    pub(super) async fn described(&self, descriptor: &Descriptor) {
+        // It fails only when the relay has ended, which is noticed elsewhere.
+        let _ = self.relay.set_descriptor(descriptor).await;
     }
 
     /// Takes no new circuits, and waits until those that stand have ended, as long as the configuration allows.

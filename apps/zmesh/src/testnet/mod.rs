@@ -1,8 +1,11 @@
 //! Relays of a network of their own, each a process, on loopback addresses.
 
+mod agreed;
+mod folder;
+
 use std::fmt::Display;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
 use std::time::Duration;
@@ -12,6 +15,7 @@ use zmesh_proto::keys::RelayKeys;
 use zmesh_proto::wire::descriptor::Terms;
 use zmesh_proto::wire::document::{DocumentError, Draft, DraftTerms, SignerId};
 
+use self::folder::{Config, clear, free_addresses, free_control_addresses};
 use crate::commands::describe_relay;
 use crate::config::RelayConfig;
 use crate::failure::{Failure, Outcome};
@@ -20,9 +24,9 @@ use crate::process::{self, Child};
 use crate::randomness;
 use crate::time::unix_now;
 
-/// Marks a directory as one that may be made anew.
-const MARK: &str = ".zmesh-testnet";
-/// For how long a test network holds.
+pub(crate) use self::agreed::{EPOCH_DEFAULT, EPOCH_LEAST};
+
+/// For how long the document of a test network holds, if it is in a file.
 const LIFETIME: u64 = 2 * 86_400;
 /// How long a relay may take to get ready, and to stop.
 const READY: Duration = Duration::from_secs(30);
@@ -35,14 +39,31 @@ pub(crate) struct Plan {
     pub(crate) relays: usize,
     /// Exits among them.
     pub(crate) exits: usize,
+    /// By what they know each other.
+    pub(crate) directory: Directory,
+}
+
+/// By what the relays of a test network know each other, and their users them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Directory {
+    /// A network document in a file.
+    File,
+    /// Documents on which voters among them agree in epochs of so many seconds.
+    Agreed {
+        /// The length of an epoch.
+        epoch: u32,
+    },
 }
 
 /// A test network: files in a directory, and processes.
 #[derive(Debug)]
 pub(crate) struct Testnet {
-    network: PathBuf,
+    dir: PathBuf,
+    directory: Directory,
     made: u64,
     relays: Vec<Member>,
+    /// The bootstrap line, where relays agree.
+    line: Option<String>,
 }
 
 #[derive(Debug)]
@@ -51,13 +72,15 @@ struct Member {
     keys: RelayKeys,
     id: String,
     address: SocketAddr,
+    /// Where it meets others to agree, if they do.
+    control: Option<SocketAddr>,
     exit: bool,
     folder: PathBuf,
     child: Option<Child>,
 }
 
 impl Testnet {
-    /// Makes keys, configurations and the network document. Starts nothing.
+    /// Makes keys, configurations and the network document, or what is needed to agree on one. Starts nothing.
     pub(crate) fn prepare(dir: &Path, plan: Plan) -> Outcome<Testnet> {
         if plan.exits > plan.relays {
             return Err(Failure::misused(
@@ -70,28 +93,53 @@ impl Testnet {
         // Absolute, so that the path that is printed works from everywhere.
         let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let addresses = free_addresses(plan.relays)?;
+        let control = match plan.directory {
+            Directory::File => Vec::new(),
+            Directory::Agreed { .. } => free_control_addresses(plan.relays)?,
+        };
         let mut rng = randomness::generator()?;
         let now = unix_now();
         let mut members = Vec::new();
         for (index, address) in addresses.into_iter().enumerate() {
             // The last ones are the exits.
             let exit = index >= plan.relays - plan.exits;
-            let nickname = format!("{}{}", if exit { "exit" } else { "relay" }, index + 1);
             let folder = dir.join(format!("relay-{}", index + 1));
             files::directory(&folder)?;
             let keys = RelayKeys::generate(&mut rng, now);
-            files::replace(
-                &folder.join("relay.toml"),
-                config_text(&nickname, address, address, exit).as_bytes(),
-                Access::Public,
-            )?;
             files::replace(&folder.join("keys"), keys.to_text().as_bytes(), Access::Secret)?;
-            let id = keys.id().to_string();
-            members.push(Member { nickname, keys, id, address, exit, folder, child: None });
+            members.push(Member {
+                nickname: format!("{}{}", if exit { "exit" } else { "relay" }, index + 1),
+                id: keys.id().to_string(),
+                keys,
+                address,
+                control: control.get(index).copied(),
+                exit,
+                folder,
+                child: None,
+            });
         }
-        let testnet = Testnet { network: dir.join("network"), made: now, relays: members };
-        testnet.write_network(&testnet.network, &testnet.addresses())?;
+        let mut testnet = Testnet { dir, directory: plan.directory, made: now, relays: members, line: None };
+        testnet.configure()?;
+        match plan.directory {
+            Directory::File => testnet.write_network(&testnet.network_file(), &testnet.addresses())?,
+            Directory::Agreed { epoch } => testnet.line = Some(agreed::begin(&testnet, epoch)?),
+        }
         Ok(testnet)
+    }
+
+    fn configure(&self) -> Outcome {
+        // One contact is enough, and the one whom all others ask needs none.
+        let contact = self.relays.first().and_then(Member::contact);
+        for (index, relay) in self.relays.iter().enumerate() {
+            let config = Config {
+                control: relay.control,
+                contact: contact.as_deref().filter(|_| index > 0),
+                votes: index < agreed::voters(self.relays.len()),
+                ..relay.config(relay.address)
+            };
+            files::replace(&relay.folder.join("relay.toml"), config.text().as_bytes(), Access::Public)?;
+        }
+        Ok(())
     }
 
     /// Where each relay listens.
@@ -108,8 +156,7 @@ impl Testnet {
         let signer = self.relays.first().map(|relay| relay.keys.signer()).expect("a test network has relays");
         let mut descriptors = Vec::new();
         for (relay, address) in self.relays.iter().zip(addresses) {
-            let text = config_text(&relay.nickname, relay.address, *address, relay.exit);
-            let config = RelayConfig::parse(&text).map_err(|why| fault(&why))?;
+            let config = RelayConfig::parse(&relay.config(*address).text()).map_err(|why| fault(&why))?;
             descriptors.push(describe_relay(&config, &relay.keys, terms).map_err(|why| fault(&why))?);
         }
         let make = || -> Result<String, DocumentError> {
@@ -129,18 +176,16 @@ impl Testnet {
         files::replace(file, make().map_err(|why| fault(&why))?.as_bytes(), Access::Public)
     }
 
-    /// Starts the relays and waits until each is usable.
+    /// Starts the relays and waits until each is usable, and in a network that agrees, until a document lists all of them.
     pub(crate) async fn start(&mut self) -> Outcome {
-        for relay in &mut self.relays {
-            let config = relay.folder.join("relay.toml");
-            let arguments = [Path::new("relay"), Path::new("--config"), &config, Path::new("--json")];
-            let name = format!("the relay {}", relay.nickname);
-            relay.child = Some(Child::start(name, arguments, &relay.folder.join("log"))?);
+        if let Directory::Agreed { epoch } = self.directory {
+            return agreed::start(self, epoch).await;
         }
         for relay in &mut self.relays {
-            if let Some(child) = &mut relay.child {
-                child.result("ready", READY).await?;
-            }
+            relay.start()?;
+        }
+        for relay in &mut self.relays {
+            relay.ready().await?;
         }
         Ok(())
     }
@@ -169,9 +214,22 @@ impl Testnet {
         self.relays.iter().filter(|relay| relay.child.is_some()).count()
     }
 
-    /// The network document.
-    pub(crate) fn network_file(&self) -> &Path {
-        &self.network
+    /// The network document, where it is in a file.
+    pub(crate) fn network_file(&self) -> PathBuf {
+        self.dir.join("network")
+    }
+
+    /// The bootstrap line, where relays agree on documents, and the file that holds it.
+    pub(crate) fn bootstrap(&self) -> Option<(&str, PathBuf)> {
+        Some((self.line.as_deref()?, self.dir.join(agreed::LINE_FILE)))
+    }
+
+    /// How a command is told which network to use.
+    pub(crate) fn option(&self) -> (&'static str, PathBuf) {
+        match self.bootstrap() {
+            Some((_, file)) => ("--bootstrap", file),
+            None => ("--network", self.network_file()),
+        }
     }
 
     /// The relays for reports, with their memory now.
@@ -199,6 +257,39 @@ impl Testnet {
 }
 
 impl Member {
+    /// Its configuration in a network file, seen at an address.
+    fn config(&self, advertise: SocketAddr) -> Config<'_> {
+        Config {
+            nickname: &self.nickname,
+            listen: self.address,
+            advertise,
+            exit: self.exit,
+            control: None,
+            contact: None,
+            votes: false,
+        }
+    }
+
+    /// How another relay names it as whom to ask first.
+    fn contact(&self) -> Option<String> {
+        Some(format!("{}/{}", self.control?, SignerId(self.keys.identity_public())))
+    }
+
+    fn start(&mut self) -> Outcome {
+        let config = self.folder.join("relay.toml");
+        let arguments = [Path::new("relay"), Path::new("--config"), &config, Path::new("--json")];
+        let name = format!("the relay {}", self.nickname);
+        self.child = Some(Child::start(name, arguments, &self.folder.join("log"))?);
+        Ok(())
+    }
+
+    async fn ready(&mut self) -> Outcome {
+        match &mut self.child {
+            Some(child) => child.result("ready", READY).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
     fn json(&self) -> Value {
         let process = self.child.as_ref().and_then(Child::id);
         json!({
@@ -210,69 +301,4 @@ impl Member {
             "memory_bytes": process.and_then(process::memory),
         })
     }
-}
-
-/// An empty directory: a new one, or one that an earlier test network left behind.
-fn clear(dir: &Path) -> Outcome {
-    files::directory(dir)?;
-    let cannot = |error: std::io::Error| {
-        Failure::failed(format_args!("cannot use {}", dir.display()), files::reason(&error), "choose another directory")
-    };
-    let mark = dir.join(MARK);
-    if !mark.exists() && fs::read_dir(dir).map_err(cannot)?.next().is_some() {
-        return Err(Failure::misused(
-            format_args!("cannot use {}", dir.display()),
-            "it holds other files",
-            "choose a new directory",
-        ));
-    }
-    for entry in fs::read_dir(dir).map_err(cannot)? {
-        let entry = entry.map_err(cannot)?;
-        if entry.file_name().to_string_lossy().starts_with("relay-") {
-            fs::remove_dir_all(entry.path()).map_err(cannot)?;
-        }
-    }
-    fs::write(mark, "made by zmesh testnet; what is here may be overwritten\n").map_err(cannot)
-}
-
-/// Addresses that are free now. They go into descriptors, so the relays cannot choose for themselves; that somebody
-/// else takes one in between is unlikely, and the relay then says so.
-fn free_addresses(count: usize) -> Outcome<Vec<SocketAddr>> {
-    let cannot = |error: std::io::Error| {
-        Failure::failed("cannot find free ports", files::reason(&error), "stop other programs that use UDP ports")
-    };
-    let sockets: Vec<UdpSocket> =
-        (0..count).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>().map_err(cannot)?;
-    sockets.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>().map_err(cannot)
-}
-
-fn config_text(nickname: &str, listen: SocketAddr, advertise: SocketAddr, exit: bool) -> String {
-    format!(
-        "# Made by zmesh testnet.\n\
-         nickname = \"{nickname}\"\n\
-         operator = \"testnet\"\n\
-         listen = [\"{listen}\"]\n\
-         advertise = [\"{advertise}\"]\n\
-         keys = \"keys\"\n\
-         network = \"../network\"\n\
-         state = \"state\"\n\
-         meeting = true\n\
-         \n\
-         [exit]\n\
-         enabled = {exit}\n\
-         policy = [\"accept *\"]\n\
-         ipv4 = true\n\
-         ipv6 = true\n\
-         streams = 1024\n\
-         connects_per_minute = 60000\n\
-         lookups_per_minute = 60000\n\
-         test_network = true\n\
-         \n\
-         [nat]\n\
-         enabled = false\n\
-         \n\
-         [chunks]\n\
-         megabytes = 64\n\
-         put_bytes_per_second = 67108864\n"
-    )
 }

@@ -1,0 +1,139 @@
+//! The files of a test network, and where its relays listen.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+
+use crate::failure::{Failure, Outcome};
+use crate::files;
+
+/// Marks a directory as one that may be made anew.
+const MARK: &str = ".zmesh-testnet";
+/// Of the network as a whole: which of them there are depends on how relays know each other.
+const SHARED: [&str; 3] = ["network", "genesis", "bootstrap"];
+/// How often a port is drawn that has to be free for UDP and TCP.
+const DRAWS: usize = 64;
+
+/// An empty directory: a new one, or one that an earlier test network left behind.
+pub(super) fn clear(dir: &Path) -> Outcome {
+    files::directory(dir)?;
+    let cannot = |error: std::io::Error| {
+        Failure::failed(format_args!("cannot use {}", dir.display()), files::reason(&error), "choose another directory")
+    };
+    let mark = dir.join(MARK);
+    if !mark.exists() && fs::read_dir(dir).map_err(cannot)?.next().is_some() {
+        return Err(Failure::misused(
+            format_args!("cannot use {}", dir.display()),
+            "it holds other files",
+            "choose a new directory",
+        ));
+    }
+    for entry in fs::read_dir(dir).map_err(cannot)? {
+        let entry = entry.map_err(cannot)?;
+        if entry.file_name().to_string_lossy().starts_with("relay-") {
+            fs::remove_dir_all(entry.path()).map_err(cannot)?;
+        }
+    }
+    for name in SHARED {
+        match fs::remove_file(dir.join(name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(cannot(error)),
+            _ => {}
+        }
+    }
+    fs::write(mark, "made by zmesh testnet; what is here may be overwritten\n").map_err(cannot)
+}
+
+/// Addresses that are free now. They go into descriptors, so the relays cannot choose for themselves; that somebody
+/// else takes one in between is unlikely, and the relay then says so.
+pub(super) fn free_addresses(count: usize) -> Outcome<Vec<SocketAddr>> {
+    let cannot = |error: std::io::Error| {
+        Failure::failed("cannot find free ports", files::reason(&error), "stop other programs that use UDP ports")
+    };
+    let sockets: Vec<UdpSocket> =
+        (0..count).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>().map_err(cannot)?;
+    sockets.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>().map_err(cannot)
+}
+
+/// Addresses that are free now for UDP and TCP.
+pub(super) fn free_control_addresses(count: usize) -> Outcome<Vec<SocketAddr>> {
+    let mut held = Vec::new();
+    for _ in 0..count * DRAWS {
+        if held.len() == count {
+            break;
+        }
+        if let Ok(udp) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
+            && let Ok(address) = udp.local_addr()
+            && let Ok(tcp) = TcpListener::bind(address)
+        {
+            held.push((address, udp, tcp));
+        }
+    }
+    if held.len() < count {
+        let next = "stop other programs that use many ports";
+        return Err(Failure::failed("cannot find free ports", "too few are free for both UDP and TCP", next));
+    }
+    Ok(held.into_iter().map(|(address, ..)| address).collect())
+}
+
+/// A relay's configuration.
+#[derive(Clone, Copy)]
+pub(super) struct Config<'a> {
+    pub(super) nickname: &'a str,
+    pub(super) listen: SocketAddr,
+    pub(super) advertise: SocketAddr,
+    pub(super) exit: bool,
+    /// Where it meets others to agree on documents, if they do.
+    pub(super) control: Option<SocketAddr>,
+    /// Whom it asks first.
+    pub(super) contact: Option<&'a str>,
+    pub(super) votes: bool,
+}
+
+impl Config<'_> {
+    pub(super) fn text(&self) -> String {
+        let Self { nickname, listen, advertise, exit, .. } = self;
+        let base = format!(
+            "# Made by zmesh testnet.\n\
+             nickname = \"{nickname}\"\n\
+             operator = \"testnet\"\n\
+             listen = [\"{listen}\"]\n\
+             advertise = [\"{advertise}\"]\n\
+             keys = \"keys\"\n\
+             network = \"../network\"\n\
+             state = \"state\"\n\
+             meeting = true\n\
+             \n\
+             [exit]\n\
+             enabled = {exit}\n\
+             policy = [\"accept *\"]\n\
+             ipv4 = true\n\
+             ipv6 = true\n\
+             streams = 1024\n\
+             connects_per_minute = 60000\n\
+             lookups_per_minute = 60000\n\
+             test_network = true\n\
+             \n\
+             [nat]\n\
+             enabled = false\n\
+             \n\
+             [chunks]\n\
+             megabytes = 64\n\
+             put_bytes_per_second = 67108864\n"
+        );
+        base + &self.directory()
+    }
+
+    fn directory(&self) -> String {
+        let Some(control) = self.control else { return String::new() };
+        let contacts = self.contact.map(|contact| format!("\"{contact}\"")).unwrap_or_default();
+        let voter = if self.votes { "voter = \"keys\"\n" } else { "" };
+        format!(
+            "\n\
+             [directory]\n\
+             genesis = \"../genesis\"\n\
+             listen = [\"{control}\"]\n\
+             contacts = [{contacts}]\n\
+             {voter}"
+        )
+    }
+}
