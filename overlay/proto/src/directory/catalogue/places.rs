@@ -66,9 +66,7 @@ impl Places {
     pub(super) fn met(&mut self, id: RelayId, now: u64) {
         if !self.met.contains_key(&id) && self.met.len() >= MET_MAX {
             let oldest = self.met.iter().min_by_key(|(_, at)| **at).map(|(id, _)| *id);
-            if let Some(id) = oldest {
-                self.met.remove(&id);
-            }
+            oldest.map(|id| self.met.remove(&id));
         }
         self.met.insert(id, now);
     }
