@@ -40,7 +40,8 @@ demo: build ## A private call and a proxied download over 3-hop circuits, on thi
 .PHONY: test
 test: setup-test ## All tests
 	$(CARGO) build --locked -p zmesh
-	$(CARGO) test --locked --workspace --all-features
+	$(CARGO) test --locked --workspace --all-features --lib --bins --tests
+	$(CARGO) test --locked --workspace --all-features --doc
 	python3 specs/vectors/check.py
 
 .PHONY: lint

@@ -35,6 +35,10 @@ pub(crate) struct Args {
     /// The relay's configuration.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// The network begins now, and this voter's key never voted: without this a voter whose store is empty says nothing, as it
+    /// may have lost what it said. Only for the first start of a network's voters.
+    #[arg(long)]
+    begin_network: bool,
     /// Say as JSON, one value a line, when it is usable, and its counters when it stops.
     #[arg(long)]
     json: bool,
@@ -110,7 +114,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let relay = builder.start().await.map_err(not_started)?;
     let mut member = match &source {
         // The relay has its own copy of the keys by now, and erases in it.
-        Source::Agreed(genesis) => Some(Member::start(&args.config, &config, genesis, keys::load(&config.keys)?)?),
+        Source::Agreed(genesis) => Some(Member::start(&args, &config, genesis, keys::load(&config.keys)?)?),
         Source::File(_) => None,
     };
     let (mut running, latest) = Running::new(relay, args.config, config, id, source, args.json);

@@ -277,7 +277,9 @@ impl Member {
 
     fn start(&mut self) -> Outcome {
         let config = self.folder.join("relay.toml");
-        let arguments = [Path::new("relay"), Path::new("--config"), &config, Path::new("--json")];
+        // A test network always begins: its keys were made just now.
+        let begins = Path::new("--begin-network");
+        let arguments = [Path::new("relay"), Path::new("--config"), &config, Path::new("--json"), begins];
         let name = format!("the relay {}", self.nickname);
         self.child = Some(Child::start(name, arguments, &self.folder.join("log"))?);
         Ok(())

@@ -8,6 +8,7 @@ mod copies;
 mod fetching;
 mod follow;
 mod gather;
+mod give;
 mod node;
 mod question;
 mod sightings;

@@ -10,16 +10,16 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Interval, MissedTickBehavior};
 use zmesh_proto::directory::{Catalogue, Held};
 use zmesh_proto::keys::relay_id;
-use zmesh_proto::wire::control::{HeaderHash, Reason, Snapshot, Topic, Verdict};
+use zmesh_proto::wire::control::{Reason, Snapshot, Topic, Verdict};
 use zmesh_sphinx::RelayId;
 
 use super::fetching::Way;
 use super::follow::{Follow, Job, Progress, Verified};
 use super::gather::Gather;
-use super::question::{Answer, PAGE, PARTS, Question, VOTES};
+use super::question::{Answer, Question};
 use super::vote::Votes;
 use super::{Command, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents};
-use crate::event::{AskId, Event, MessageTag, QuestionId};
+use crate::event::{AskId, Event, MessageTag};
 use crate::{Claims, Control, PeerIdentity, PublishError, StartError, Store, clock};
 
 /// How often it looks what is due.
@@ -28,8 +28,6 @@ const TICK: Duration = Duration::from_secs(1);
 const HEAD_EVERY: u64 = 15;
 /// Seconds between writes of the descriptors.
 const KEEP_EVERY: u64 = 60;
-/// After how long a peer may have the same document again.
-const GIVE_AGAIN: Duration = Duration::from_secs(30);
 /// Seconds between questions for all descriptors, in case gossip missed some: an epoch, and no fewer than these.
 const GATHER_LEAST: u64 = 10;
 /// New peers of which all descriptors are asked for after a start.
@@ -55,7 +53,7 @@ pub(super) struct Driver {
     /// Whom this node asked for its newest header, not because that one came or said something.
     chosen: Option<PeerIdentity>,
     /// Who was given the newest document, and when.
-    given: HashMap<PeerIdentity, (u64, Instant)>,
+    pub(super) given: HashMap<PeerIdentity, (u64, Instant)>,
     verifying: Option<JoinHandle<Verified>>,
     /// What is verified after that: one at most, as two peers are asked.
     jobs: VecDeque<Box<Job>>,
@@ -205,49 +203,6 @@ impl Driver {
             Question::Changes { .. } | Question::Document { .. } => self.follow.give_up(peer, clock::unix_seconds()),
             Question::Descriptors { .. } => self.gather.give_up(peer),
             Question::Head | Question::Votes { .. } => {}
-        }
-    }
-
-    /// Answers a peer's question, or refuses it before anything long is made for it.
-    fn questioned(&mut self, id: QuestionId, peer: PeerIdentity, bytes: &[u8]) {
-        let answer = match Question::decode(bytes) {
-            Ok(Question::Head) => Some(self.follow.head()),
-            Ok(Question::Changes { after }) => Some(self.follow.changes(after)),
-            Ok(Question::Document { have }) => return self.give_document(id, peer, have),
-            Ok(Question::Descriptors { after }) => self.control.has_room(PAGE).then(|| page(&self.shelf, after)),
-            Ok(Question::Votes { .. }) if !self.control.has_room(VOTES) => None,
-            Ok(Question::Votes { have }) => {
-                let answer = self.answer_votes(&have);
-                if answer.is_none() {
-                    self.control.blame(peer);
-                }
-                answer
-            }
-            Err(super::QuestionError::Unknown(_)) => None,
-            Err(super::QuestionError::Malformed) => {
-                self.control.blame(peer);
-                None
-            }
-        };
-        match answer {
-            Some(answer) => self.control.answer(id, answer.encode()),
-            None => self.control.refuse(id),
-        }
-    }
-
-    /// Gives a peer the newest document, the same one not twice in a short time.
-    fn give_document(&mut self, id: QuestionId, peer: PeerIdentity, have: Option<HeaderHash>) {
-        let (epoch, now) = (self.follow.epoch(), clock::now());
-        self.given.retain(|_, (_, at)| now.saturating_duration_since(*at) < GIVE_AGAIN);
-        if self.given.get(&peer).is_some_and(|(given, _)| *given == epoch) {
-            return self.control.refuse(id);
-        }
-        match self.follow.document(have) {
-            Some(answer) => {
-                self.given.insert(peer, (epoch, now));
-                self.control.answer_shared(id, answer);
-            }
-            None => self.control.answer(id, Answer::none().encode()),
         }
     }
 
@@ -506,19 +461,6 @@ impl Driver {
             round: voting.round(),
         }
     }
-}
-
-/// The descriptors of relays above an id, as many as one answer brings.
-fn page(catalogue: &Catalogue, after: Option<RelayId>) -> Answer {
-    let (mut size, mut parts) = (0, Vec::new());
-    for descriptor in catalogue.after(after).take(PARTS) {
-        size += descriptor.as_bytes().len();
-        if size > PAGE {
-            break;
-        }
-        parts.push(descriptor.as_bytes().to_vec());
-    }
-    Answer::parts(parts)
 }
 
 /// Waits for a time, unix milliseconds.

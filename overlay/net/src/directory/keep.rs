@@ -64,6 +64,10 @@ pub(crate) async fn keep(
         }
         let mut round = Round { client: &client, origin: &origin, liars: &liars, held: &mut held, split: &mut split };
         let warning = round.run().await;
+        if origin.shard.is_stopping() {
+            // Circuits that end with this node say nothing about the network.
+            return;
+        }
         if outlook.set(warning) {
             client.tell(warning.map_or(DirectoryEvent::Recovered, DirectoryEvent::Warned));
         }

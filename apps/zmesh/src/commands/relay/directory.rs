@@ -12,6 +12,7 @@ use zmesh_overlay::RelayKeys;
 use zmesh_proto::wire::control::Genesis;
 use zmesh_proto::wire::descriptor::{Descriptor, Terms};
 
+use super::Args;
 use crate::commands::{describe_relay, keys};
 use crate::config::{RelayConfig, wrong};
 use crate::failure::{Failure, Outcome};
@@ -43,7 +44,8 @@ pub(super) enum News {
 
 impl Member {
     /// Starts the node. The keys are a copy of the relay's own.
-    pub(super) fn start(file: &Path, config: &RelayConfig, genesis: &Genesis, keys: RelayKeys) -> Outcome<Member> {
+    pub(super) fn start(args: &Args, config: &RelayConfig, genesis: &Genesis, keys: RelayKeys) -> Outcome<Member> {
+        let file = args.config.as_path();
         let directory = &config.directory;
         // Better now than in a log, when it should be published.
         config.describe().map_err(|why| wrong(file, why))?;
@@ -72,6 +74,9 @@ impl Member {
             .describe(describe, Duration::from_secs(REFRESH));
         if let Some(voter) = &directory.voter {
             node = node.voter(keys::load_signer(voter)?);
+        }
+        if args.begin_network {
+            node = node.begin_network();
         }
         let handle = node.start().map_err(|error| not_started(&directory.store, error))?;
         let mut documents = handle.documents();
