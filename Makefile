@@ -37,10 +37,12 @@ build: setup ## Build the program: target/release/zmesh
 demo: build ## A private call and a proxied download over 3-hop circuits, on this machine
 	target/release/zmesh demo $(DEMO_ARGS)
 
+# Where cargo puts what it builds. Tests of real processes run the program that was built with them.
+BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
 .PHONY: test
 test: setup-test ## All tests
-	$(CARGO) build --locked -p zmesh
-	$(CARGO) test --locked --workspace --all-features --lib --bins --tests
+	ZMESH_BIN="$(BUILT)/debug/zmesh" $(CARGO) test --locked --workspace --all-features --lib --bins --tests
 	$(CARGO) test --locked --workspace --all-features --doc
 	python3 specs/vectors/check.py
 

@@ -123,9 +123,9 @@ prop_compose! {
     }
 }
 
-fn timeline() -> impl Strategy<Value = Timeline> {
-    (conditions(), proptest::collection::vec((1..100_000_u64, conditions()), 0..4), any::<bool>()).prop_map(
-        |(first, more, repeats)| {
+fn timeline() -> BoxedStrategy<Timeline> {
+    (conditions(), proptest::collection::vec((1..100_000_u64, conditions()), 0..4), any::<bool>())
+        .prop_map(|(first, more, repeats)| {
             let mut at = 0;
             let mut steps = vec![(Duration::ZERO, first)];
             for (after, conditions) in more {
@@ -133,16 +133,17 @@ fn timeline() -> impl Strategy<Value = Timeline> {
                 steps.push((Duration::from_micros(at), conditions));
             }
             Timeline::new(steps, repeats.then(|| Duration::from_micros(at + 1))).unwrap()
-        },
-    )
+        })
+        .boxed()
 }
 
-fn access() -> impl Strategy<Value = Access> {
+fn access() -> BoxedStrategy<Access> {
     prop_oneof![
         timeline().prop_map(Access::both),
         (timeline(), timeline()).prop_map(|(up, down)| Access { up, down }),
         Just(Access::default()),
     ]
+    .boxed()
 }
 
 proptest! {
