@@ -174,7 +174,7 @@ impl Introduction {
         r.version(INNER_VERSION)?;
         let (relay, cookie) = (RelayId(r.array()?), r.array()?);
         let solution = Solution { seed_head: r.array()?, effort: r.u32()?, nonce: r.array()? };
-        let meeting = MeetingSecret::from_bytes(&*Zeroizing::new(r.array()?));
+        let meeting = MeetingSecret::from_bytes(&Zeroizing::new(r.array()?));
         let padding = r.clone();
         if r.rest().iter().any(|byte| *byte != 0) || bytes.len() != PLAIN_LEN {
             return Err(padding.error(ErrorKind::Invalid));
