@@ -88,7 +88,7 @@ pub(super) async fn run(args: CallArgs) -> Outcome {
 /// Who is called.
 enum Whom {
     /// By an invite.
-    Invited(InviteLine),
+    Invited(Box<InviteLine>),
     /// At an address.
     Service(ServiceAddress),
 }
@@ -112,7 +112,7 @@ fn read_line(argument: Option<&str>) -> Outcome<Whom> {
         })?;
         return Ok(Whom::Service(address));
     }
-    invite_line::read(&text, unix_now()).map(Whom::Invited).map_err(|error| match error {
+    invite_line::read(&text, unix_now()).map(|line| Whom::Invited(Box::new(line))).map_err(|error| match error {
         InviteError::Expired { .. } => Failure::failed("the call cannot be made", error, ASK),
         error if pasted && text.len() >= TERMINAL_LINE => Failure::misused(
             "the invite cannot be used",
