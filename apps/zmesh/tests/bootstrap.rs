@@ -2,16 +2,10 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdin, Stdio};
-use std::time::{Duration, Instant};
-
-use serde_json::Value;
 use support::Folder;
+use support::running::Running;
 use tokio::runtime::Runtime;
 use zmesh_overlay::testnet::{AgreedConfig, AgreedTestnet, TestnetConfig};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A network inside this process, which goes on while others run.
 struct Net {
@@ -34,43 +28,6 @@ impl Net {
 
     fn stop(self) {
         self.runtime.block_on(self.network.shutdown());
-    }
-}
-
-/// A command that has said that it is ready; it ends with its stdin.
-struct Running {
-    process: Child,
-    stdin: Option<ChildStdin>,
-    ready: Value,
-}
-
-impl Running {
-    fn start(folder: &Folder, arguments: &[&str]) -> Self {
-        let arguments = [arguments, &["--json", "--exit-with-stdin"]].concat();
-        let mut command = folder.command(&arguments);
-        let mut process =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("it starts");
-        let stdin = process.stdin.take();
-        let mut results = BufReader::new(process.stdout.take().expect("piped"));
-        let mut line = String::new();
-        results.read_line(&mut line).expect("readable");
-        let ready: Value = serde_json::from_str(&line).expect("JSON");
-        assert_eq!(ready["ready"], true, "{ready}");
-        // What comes after it is read away, so that the command never waits for us.
-        std::thread::spawn(move || results.lines().count());
-        Self { process, stdin, ready }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.stdin.take());
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline && matches!(self.process.try_wait(), Ok(None)) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

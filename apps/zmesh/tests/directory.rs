@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::Folder;
+use support::echo::echo;
 use support::running::{PATIENCE, Running, signal};
 
 /// Relays that agree, for a test of their own.
@@ -31,21 +32,6 @@ fn status(folder: &Folder, relay: &str) -> Value {
 
 fn epoch(folder: &Folder, relay: &str) -> u64 {
     status(folder, relay)["directory"]["epoch"].as_u64().expect("an epoch")
-}
-
-/// Answers every connection with what it sends, until the test ends.
-fn echo() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let bound = listener.local_addr().expect("bound");
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || {
-                let mut reader = stream.try_clone().expect("cloned");
-                let _ = std::io::copy(&mut reader, &mut &stream);
-            });
-        }
-    });
-    bound
 }
 
 /// Sends something through a SOCKS5 proxy and back.
@@ -103,7 +89,7 @@ fn three_relays_agree_and_one_that_was_killed_votes_again_without_help() {
     let net = testnet(&folder, "3", "1", "8");
     let line = net.ready["line"].as_str().expect("a line").to_owned();
     assert!(line.starts_with("zmesh:net/1/") && net.ready["network"].is_null());
-    let target = echo();
+    let target = echo("127.0.0.1:0");
     let client = proxy(&folder, &line, "3");
     fetch(client.address(), target);
     client.terminate();
@@ -137,7 +123,7 @@ fn twenty_relays_agree_and_one_that_was_killed_comes_back_without_help() {
     let folder = Folder::new();
     let net = testnet(&folder, "20", "3", "24");
     let line = net.ready["line"].as_str().expect("a line").to_owned();
-    let target = echo();
+    let target = echo("127.0.0.1:0");
     let client = proxy(&folder, &line, "3");
     fetch(client.address(), target);
     client.terminate();

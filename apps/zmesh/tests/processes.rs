@@ -14,6 +14,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng as _;
 use serde_json::Value;
 use support::Folder;
+use support::echo::echo;
 use support::running::{PATIENCE, Running, signal};
 use zmesh_proto::seeding::address::Address;
 use zmesh_proto::seeding::seal::FileKey;
@@ -62,22 +63,6 @@ fn socks(proxy: SocketAddr, user: Option<&str>, command: u8, target: SocketAddr)
     stream.read_exact(&mut reply).expect("a reply");
     let ip = std::net::Ipv4Addr::new(reply[4], reply[5], reply[6], reply[7]);
     (stream, reply[1], SocketAddr::from((ip, u16::from_be_bytes([reply[8], reply[9]]))))
-}
-
-/// Answers every connection with what it sends, until the test ends.
-fn echo(address: &str) -> SocketAddr {
-    let listener = TcpListener::bind(address).expect("a free port");
-    let bound = listener.local_addr().expect("bound");
-    thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            thread::spawn(move || {
-                let mut reader = stream.try_clone().expect("cloned");
-                let _ = std::io::copy(&mut reader, &mut &stream);
-                let _ = stream.shutdown(std::net::Shutdown::Write);
-            });
-        }
-    });
-    bound
 }
 
 fn echoes(stream: &mut TcpStream, text: &[u8]) {

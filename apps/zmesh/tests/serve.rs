@@ -4,83 +4,17 @@
 
 mod support;
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use support::Folder;
+use support::running::Running;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const PAGE: &str = "a page from nowhere\n";
-
-/// A long-running command that has said that it is ready.
-struct Running {
-    process: Child,
-    stdin: Option<ChildStdin>,
-    results: BufReader<ChildStdout>,
-    ready: Value,
-}
-
-impl Running {
-    fn start(folder: &Folder, arguments: &[&str]) -> Running {
-        let arguments = [arguments, &["--json", "--exit-with-stdin"]].concat();
-        let log = File::create(folder.path(&format!("{}.log", arguments[0]))).expect("a log");
-        let mut process = folder
-            .command(&arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("it starts");
-        let stdin = process.stdin.take();
-        let results = BufReader::new(process.stdout.take().expect("piped"));
-        let mut running = Running { process, stdin, results, ready: Value::Null };
-        running.ready = running.result("ready");
-        running
-    }
-
-    /// The next line of results with the field `key`.
-    fn result(&mut self, key: &str) -> Value {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert_ne!(self.results.read_line(&mut line).expect("readable"), 0, "it ended without {key}");
-            let value: Value = serde_json::from_str(&line).expect("JSON");
-            if value.get(key).is_some() {
-                return value;
-            }
-        }
-    }
-
-    fn text(&self, key: &str) -> &str {
-        self.ready[key].as_str().expect("text")
-    }
-
-    /// Stops it by SIGTERM; gives its last words.
-    fn terminate(mut self) -> Value {
-        let status = Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status();
-        assert!(status.expect("kill is there").success());
-        let last = self.result("stopped");
-        assert!(self.process.wait().expect("it ends").success());
-        last
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.stdin.take());
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline && matches!(self.process.try_wait(), Ok(None)) {
-            thread::sleep(Duration::from_millis(20));
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// A web server with one page, which says what host it was asked for.
 fn web_server() -> SocketAddr {

@@ -1,5 +1,6 @@
 //! Clients that know nothing but a bootstrap line: how they come by documents, and how they find out who lies to them.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zmesh_overlay::testnet::{AgreedConfig, AgreedTestnet, TestnetConfig};
 use zmesh_overlay::{
@@ -64,8 +66,8 @@ async fn client(line: Bootstrap, directory: Option<&Path>) -> (Node, Told) {
     (node.expect("the client starts"), told)
 }
 
-/// Sends bytes through an exit and back.
-async fn echo(node: &Node) {
+/// Sends back what comes over one connection.
+async fn echo_server() -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     let server = tokio::spawn(async move {
@@ -73,6 +75,12 @@ async fn echo(node: &Node) {
         let (mut reader, mut writer) = connection.split();
         let _ = tokio::io::copy(&mut reader, &mut writer).await;
     });
+    (address, server)
+}
+
+/// Sends bytes through an exit and back.
+async fn echo(node: &Node) {
+    let (address, server) = echo_server().await;
     let circuit = node.circuit(PathSpec::exit().hops(3)).await.expect("a circuit");
     let mut stream = circuit.connect(address).await.expect("a stream");
     stream.write_all(b"there and back").await.expect("sent");
@@ -123,13 +131,7 @@ async fn a_newcomer_with_nothing_but_a_line_places_a_circuit() {
 async fn documents_change_under_open_circuits_and_voters_change_too() {
     let mut network = network(AgreedConfig::default()).await;
     let (node, mut told) = client(network.bootstrap(&[0, 1]), None).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let address = listener.local_addr().expect("it is bound");
-    let server = tokio::spawn(async move {
-        let (mut connection, _) = listener.accept().await.expect("a connection");
-        let (mut reader, mut writer) = connection.split();
-        let _ = tokio::io::copy(&mut reader, &mut writer).await;
-    });
+    let (address, server) = echo_server().await;
     let circuit = node.circuit(PathSpec::exit().hops(3)).await.expect("a circuit");
     let mut stream = circuit.connect(address).await.expect("a stream");
     let second = network.advance(|_| true).await.expect("agreed");

@@ -1,6 +1,7 @@
 //! Runs the program, and makes files for it.
 #![allow(dead_code, reason = "each test program uses a part of this")]
 
+pub(crate) mod echo;
 pub(crate) mod running;
 
 use std::cell::RefCell;

@@ -37,6 +37,7 @@ impl Running {
         let results = BufReader::new(process.stdout.take().expect("piped"));
         let mut running = Running { process, stdin, results, ready: Value::Null };
         running.ready = running.result("ready");
+        assert_eq!(running.ready["ready"], true, "{}", running.ready);
         running
     }
 
@@ -53,12 +54,17 @@ impl Running {
         }
     }
 
+    /// A text of its first result.
+    pub(crate) fn text(&self, key: &str) -> &str {
+        self.ready[key].as_str().expect("text")
+    }
+
     pub(crate) fn network(&self) -> &str {
-        self.ready["network"].as_str().expect("a path")
+        self.text("network")
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.ready["address"].as_str().expect("an address").parse().expect("an address")
+        self.text("address").parse().expect("an address")
     }
 
     /// Stops it by SIGTERM; gives its last words.

@@ -7,6 +7,7 @@
 mod backup;
 mod onion;
 pub mod proof;
+pub(crate) mod seed;
 mod signer;
 #[cfg(test)]
 mod tests;
@@ -30,10 +31,10 @@ pub use vrf::{VRF_PROOF_LEN, VrfOutput, vrf_prove, vrf_verify};
 use crate::wire::codec::armour::{self, ArmourError, Label};
 use crate::wire::codec::{self, ErrorKind, Reader, Writer};
 
-pub(crate) const VERSION: u8 = 1;
+const VERSION: u8 = 1;
 const BINARY_LEN: usize = 1 + 32 + 32 + 32 + onion::STATE_LEN + 1 + CHECK_LEN;
-pub(crate) const TEXT_MAX: usize = 4096;
-pub(crate) const CHECK_LEN: usize = 8;
+const TEXT_MAX: usize = 4096;
+const CHECK_LEN: usize = 8;
 const ID_CONTEXT: &[u8] = b"zmesh relay id v1\0";
 const CHECK_CONTEXT: &[u8] = b"zmesh key file check v1\0";
 const EXIT_CONTEXT: &[u8] = b"zmesh exit key v1\0";
@@ -270,7 +271,7 @@ pub(crate) fn pkcs8(seed: &[u8; 32]) -> Zeroizing<Vec<u8>> {
     out
 }
 
-pub(crate) fn checksum(bytes: &[u8]) -> [u8; CHECK_LEN] {
+fn checksum(bytes: &[u8]) -> [u8; CHECK_LEN] {
     let mut hash = Sha256::new_with_prefix(CHECK_CONTEXT).chain_update(bytes).finalize();
     let mut out = [0; CHECK_LEN];
     out.copy_from_slice(&hash[..CHECK_LEN]);

@@ -6,9 +6,8 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::{CHECK_LEN, Error, TEXT_MAX, VERSION, VRF_PROOF_LEN, VrfOutput, checksum};
-use crate::wire::codec::armour::{self, Label};
-use crate::wire::codec::{Reader, Writer};
+use super::{Error, VRF_PROOF_LEN, VrfOutput, seed};
+use crate::wire::codec::armour::Label;
 use crate::wire::control::{HeaderHash, precommit_message};
 use crate::wire::document::NetworkId;
 
@@ -67,14 +66,7 @@ impl SignerKey {
     /// The key file, as text armour.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
-        let mut w = Writer::with_capacity(1 + 32 + CHECK_LEN);
-        w.u8(VERSION);
-        w.put(self.0.as_bytes());
-        let check = checksum(w.as_slice());
-        w.put(&check);
-        let text = armour::encode(Label::SignerKey, w.as_slice());
-        w.erase();
-        text
+        seed::to_text(Label::SignerKey, self.0.as_bytes())
     }
 
     /// Reads a key file.
@@ -82,17 +74,7 @@ impl SignerKey {
     /// # Errors
     /// It is no signer's key file, or a damaged one.
     pub fn from_text(text: &[u8]) -> Result<Self, Error> {
-        let bytes = armour::decode(Label::SignerKey, text, TEXT_MAX)?;
-        let mut r = Reader::new(&bytes);
-        r.version(VERSION)?;
-        let seed = Zeroizing::new(r.array::<32>()?);
-        let want = checksum(r.passed(0));
-        let found = r.array::<CHECK_LEN>()?;
-        r.finish()?;
-        if found != want {
-            return Err(Error::Checksum);
-        }
-        Ok(Self(SigningKey::from_bytes(&seed)))
+        Ok(Self(SigningKey::from_bytes(&*seed::from_text(Label::SignerKey, text)?)))
     }
 }
 

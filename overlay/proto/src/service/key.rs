@@ -17,9 +17,8 @@ use zeroize::{Zeroize as _, Zeroizing};
 use super::address::ServiceAddress;
 use super::digest;
 use super::period::Period;
-use crate::keys::{CHECK_LEN, Error, TEXT_MAX, VERSION, checksum};
-use crate::wire::codec::armour::{self, Label};
-use crate::wire::codec::{Reader, Writer};
+use crate::keys::{Error, seed};
+use crate::wire::codec::armour::Label;
 
 const BLIND_CONTEXT: &[u8] = b"zmesh service blinding v1\0";
 const PREFIX_CONTEXT: &[u8] = b"zmesh service blinded prefix v1\0";
@@ -83,14 +82,7 @@ impl ServiceKey {
     /// The key file, as text armour.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
-        let mut w = Writer::with_capacity(1 + 32 + CHECK_LEN);
-        w.u8(VERSION);
-        w.put(&*self.0);
-        let check = checksum(w.as_slice());
-        w.put(&check);
-        let text = armour::encode(Label::ServiceKey, w.as_slice());
-        w.erase();
-        text
+        seed::to_text(Label::ServiceKey, &self.0)
     }
 
     /// Reads a key file.
@@ -98,17 +90,7 @@ impl ServiceKey {
     /// # Errors
     /// It is no service's key file, or a damaged one.
     pub fn from_text(text: &[u8]) -> Result<Self, Error> {
-        let bytes = armour::decode(Label::ServiceKey, text, TEXT_MAX)?;
-        let mut r = Reader::new(&bytes);
-        r.version(VERSION)?;
-        let seed = Zeroizing::new(r.array::<32>()?);
-        let want = checksum(r.passed(0));
-        let found = r.array::<CHECK_LEN>()?;
-        r.finish()?;
-        if found != want {
-            return Err(Error::Checksum);
-        }
-        Ok(Self(seed))
+        seed::from_text(Label::ServiceKey, text).map(Self)
     }
 }
 
