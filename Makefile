@@ -9,6 +9,9 @@ CARGO ?= cargo
 FUZZ_RUNS ?= 20000
 DEMO_ARGS ?=
 
+# Where cargo puts what it builds.
+BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
 .PHONY: help
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,13 +38,11 @@ build: setup ## Build the program: target/release/zmesh
 
 .PHONY: demo
 demo: build ## A private call and a proxied download over 3-hop circuits, on this machine
-	target/release/zmesh demo $(DEMO_ARGS)
-
-# Where cargo puts what it builds. Tests of real processes run the program that was built with them.
-BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
+	"$(BUILT)/release/zmesh" demo $(DEMO_ARGS)
 
 .PHONY: test
 test: setup-test ## All tests
+	# Tests of real processes run the program that was built with them.
 	ZMESH_BIN="$(BUILT)/debug/zmesh" $(CARGO) test --locked --workspace --all-features --lib --bins --tests
 	$(CARGO) test --locked --workspace --all-features --doc
 	python3 specs/vectors/check.py
@@ -53,12 +54,12 @@ lint: setup ## Formatting, lints, documentation
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 
 .PHONY: deny
-deny: ## Licences, banned crates and sources of the dependencies
+deny: setup ## Licences, banned crates and sources of the dependencies
 	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked --debug
 	cargo-deny --all-features check licenses bans sources
 
 .PHONY: fuzz
-fuzz: ## Build every fuzz target and run each for FUZZ_RUNS inputs
+fuzz: setup ## Build every fuzz target and run each for FUZZ_RUNS inputs
 	.ci/fuzz $(FUZZ_RUNS)
 
 .PHONY: bench
@@ -66,12 +67,12 @@ bench: build setup-bench ## One table: ours beside its peers, measured in the sa
 	$(CARGO) run --release --locked -p zmesh-tests --bin zmesh-bench
 
 # Python packages that judge sound, apart from those of the system.
-QUALITY_PYTHON := target/quality-venv/bin/python
+QUALITY_PYTHON := $(BUILT)/quality-venv/bin/python
 QUALITY_ARGS ?=
 
 $(QUALITY_PYTHON): tests/quality/requirements.txt
 	@.ci/packages build quality
-	python3 -m venv target/quality-venv
+	python3 -m venv $(BUILT)/quality-venv
 	$(QUALITY_PYTHON) -m pip install --quiet --requirement tests/quality/requirements.txt
 	@touch $(QUALITY_PYTHON)
 
@@ -85,10 +86,11 @@ MATRIX_ARGS ?=
 
 .PHONY: matrix
 matrix: setup ## Hops x loss repair x loss x native or portable: throughput, echo, a call's loss
-	$(CARGO) run --release --locked -p zmesh-costs > target/costs-native.json
-	RUSTFLAGS='$(PORTABLE)' $(CARGO) run --release --locked --target-dir target/portable -p zmesh-costs > target/costs-portable.json
+	mkdir -p "$(BUILT)"
+	$(CARGO) run --release --locked -p zmesh-costs > "$(BUILT)/costs-native.json"
+	RUSTFLAGS='$(PORTABLE)' $(CARGO) run --release --locked --target-dir "$(BUILT)/portable" -p zmesh-costs > "$(BUILT)/costs-portable.json"
 	$(CARGO) run --release --locked -p zmesh-tests --bin zmesh-matrix -- \
-	  --native target/costs-native.json --portable target/costs-portable.json $(MATRIX_ARGS)
+	  --native "$(BUILT)/costs-native.json" --portable "$(BUILT)/costs-portable.json" $(MATRIX_ARGS)
 
 LAB_ARGS ?=
 
@@ -98,7 +100,7 @@ lab: ## Which translators of addresses (NAT) two nodes get through, in network n
 	$(CARGO) run --locked -p zmesh-lab -- $(LAB_ARGS)
 
 .PHONY: vectors
-vectors: ## Write specs/vectors anew (a test checks that they match)
+vectors: setup ## Write specs/vectors anew (a test checks that they match)
 	$(CARGO) run --locked -p zmesh-sphinx --example vectors
 	$(CARGO) run --locked -p zmesh-fec --example vectors
 	$(CARGO) run --locked -p zmesh-proto --example agreement_vectors

@@ -145,7 +145,7 @@ async fn call_with(mode: Mode, relays: usize, find: impl Fn(&Scene) -> Option<Re
 async fn call_that_loses(mode: Mode, hop: usize, side: usize) -> Vec<CallUpdate> {
     let (mut scene, victim) = call_with(mode, 12, |scene| scene.alone(side, hop)).await;
     assert!(scene.testnet.kill(victim).await);
-    sleep(Duration::from_secs(5)).await;
+    sleep(Duration::from_secs(8)).await;
     let (reports, told) = scene.end().await;
     for report in reports {
         assert!(matches!(report.ended, EndReason::HungUp | EndReason::PeerHungUp), "{report:?}");

@@ -39,11 +39,23 @@ impl fmt::Display for Failure {
 
 /// Why a node did not start.
 pub(crate) fn not_started(error: NodeError) -> Failure {
-    if let NodeError::Directory(error) = error {
-        let next = "see whether UDP leaves this machine and the clock is right, or ask for a newer bootstrap line";
-        return Failure::failed("the network cannot be entered", error, next);
-    }
-    Failure::failed("cannot start", error, "the operating system must allow UDP sockets and threads")
+    let (what, next) = match &error {
+        NodeError::Directory(_) => (
+            "the network cannot be entered",
+            "see whether UDP leaves this machine and the clock is right, or ask for a newer bootstrap line",
+        ),
+        NodeError::Guards(_) => (
+            "cannot start",
+            "restore that file from a copy; without one, take it away: new guards are then drawn, which costs some anonymity",
+        ),
+        NodeError::Bind { .. } => ("cannot start", "choose another address or port, or stop what uses this one"),
+        NodeError::Keys(_) => ("cannot start", "see whether key file and network are those that belong together"),
+        NodeError::OtherNetwork | NodeError::OlderNetwork { .. } => {
+            ("cannot start", "ask for the newest document of the network that you mean")
+        }
+        _ => ("cannot start", "the operating system must allow UDP sockets, files and threads"),
+    };
+    Failure::failed(what, error, next)
 }
 
 /// Why there is no circuit.

@@ -4,17 +4,18 @@
 //! Victims are chosen by the paths that both processes name; where none fits, other people call.
 
 use std::collections::BTreeSet;
+use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use zmesh_tests::peers::zmesh::{Ready, RelayProcess, ZmeshNetwork};
 
-use super::{PATIENCE, built};
+use super::{PATIENCE, built, stage};
 
 /// Calls that are begun until one has the paths that a test needs.
 const DRAWS: usize = 20;
-/// How long a call lasts whose standby keeps it up.
-const TALK: Duration = Duration::from_secs(12);
+/// How long a call lasts whose standby keeps it up: long enough for a slow machine to have the standby before it ends.
+const TALK: Duration = Duration::from_secs(20);
 
 /// One end of a call.
 struct Side {
@@ -60,10 +61,12 @@ fn names(path: &Value) -> Vec<String> {
 struct Call {
     network: ZmeshNetwork,
     sides: [Side; 2],
+    _stage: MutexGuard<'static, ()>,
 }
 
 impl Call {
     fn begin(relays: usize) -> Call {
+        let stage = stage();
         let network = ZmeshNetwork::start(built(), relays, 1, PATIENCE).expect("the test network starts");
         let document = network.network().to_string_lossy().into_owned();
         let speech = concat!(env!("CARGO_MANIFEST_DIR"), "/../apps/voice/assets/speech.wav");
@@ -79,7 +82,7 @@ impl Call {
         let call = [&call[..], &["--seconds", &seconds, "--json"]].concat();
         let caller = Ready::start(built(), &call, &log("caller"), PATIENCE).expect("somebody calls");
         let sides = [Side::new("caller", caller), Side::new("answerer", answerer)];
-        Call { network, sides }
+        Call { network, sides, _stage: stage }
     }
 
     /// The relays of a leg, both halves.

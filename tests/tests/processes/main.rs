@@ -12,7 +12,7 @@ mod traces;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use zmesh_tests::load::client;
@@ -25,20 +25,28 @@ const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// How long a process may take to be ready. Not a promise of the program: only so that a hang ends.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The stage, on which one network plays at a time: what these tests say of loss and silence is of that network's own load.
+fn stage() -> MutexGuard<'static, ()> {
+    static STAGE: Mutex<()> = Mutex::new(());
+    STAGE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A test network of eight relays, two of them exits.
 struct Scene {
-    // The proxy goes before the network.
+    // The proxy goes before the network, and both before the next scene.
     proxy: ZmeshProxy,
     network: ZmeshNetwork,
     http: Server,
+    _stage: MutexGuard<'static, ()>,
 }
 
 impl Scene {
     fn new() -> Scene {
+        let stage = stage();
         let mut network = ZmeshNetwork::start(built(), 8, 2, PATIENCE).expect("the test network starts");
         let proxy = network.proxy(&[], PATIENCE).expect("the proxy starts");
         let http = Server::http(LOCALHOST).expect("a port of loopback");
-        let scene = Scene { proxy, network, http };
+        let scene = Scene { proxy, network, http, _stage: stage };
         client::warm_up(&scene.socks(), scene.http.address(), PATIENCE).expect("a first stream");
         scene
     }

@@ -10,7 +10,7 @@ use zmesh_tests::load::server::Server;
 use zmesh_tests::load::socks::Socks;
 use zmesh_tests::peers::zmesh::ZmeshNetwork;
 
-use super::{LOCALHOST, PATIENCE, built};
+use super::{LOCALHOST, PATIENCE, built, stage};
 
 /// Every file below a directory.
 fn files_below(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -63,6 +63,7 @@ fn udp_ports_of(process: u32) -> BTreeSet<u16> {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_session_leaves_no_address_on_disk_or_in_logs() {
+    let _stage = stage();
     let mut network = ZmeshNetwork::start_talkative(built(), 8, 2, PATIENCE).expect("the test network starts");
     let state = network.directory().join("client");
     let mut proxy = network.proxy(&["--state", &state.to_string_lossy()], PATIENCE).expect("the proxy starts");

@@ -1,0 +1,10 @@
+//! Control nodes over loopback, friendly and hostile.
+
+mod common;
+mod crawler;
+mod documents;
+mod hostile;
+mod join;
+mod rejoin;
+mod upgrade;
+mod votes;

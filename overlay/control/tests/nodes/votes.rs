@@ -1,0 +1,88 @@
+//! Four voters agree over real connections although one of them is silent, and go on after one was restarted.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::common::directory::{Member, genesis, start, unix};
+use crate::common::until;
+use zmesh_control::{Contact, Store};
+use zmesh_proto::wire::control::{Genesis, HeaderHash};
+
+/// Short epochs: a document is agreed on within half of one.
+const EPOCH: u32 = 12;
+
+fn store(dir: &Path, n: u8) -> Option<Arc<Store>> {
+    Some(Arc::new(Store::open(&dir.join(n.to_string())).unwrap()))
+}
+
+async fn member(genesis: &Genesis, n: u8, contact: Option<Contact>, dir: &Path) -> Member {
+    // The fourth is a relay like the others, whose voter says nothing.
+    start(genesis, n, contact, store(dir, n), n != 4).await
+}
+
+fn newest(member: &Member) -> Option<(u64, HeaderHash, HeaderHash, usize)> {
+    let documents = member.handle.documents().borrow().clone()?;
+    let document = documents.held.snapshot().document();
+    Some((
+        documents.held.epoch(),
+        documents.held.hash(),
+        document.signed().header().previous(),
+        document.relays().len(),
+    ))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_of_four_voters_agree_and_all_follow() {
+    let dir = tempfile::tempdir().unwrap();
+    // The first epoch begins when they have met.
+    let genesis = genesis(EPOCH, unix() + 10);
+    let mut members = vec![member(&genesis, 1, None, dir.path()).await];
+    let contact = members[0].contact;
+    for n in 2..=4 {
+        members.push(member(&genesis, n, Some(contact), dir.path()).await);
+    }
+    for member in &members {
+        until("a first document", || async { newest(member).is_some() }).await;
+    }
+    let first = newest(&members[0]).unwrap();
+    assert_eq!(first.2, HeaderHash(genesis.network_id().0), "it follows the genesis");
+    until("all hold one and the same", || async {
+        members
+            .iter()
+            .all(|member| newest(member).map(|(_, hash, ..)| hash) == newest(&members[0]).map(|(_, hash, ..)| hash))
+    })
+    .await;
+    assert!(first.3 >= 3, "the relays that were up are listed: {}", first.3);
+
+    // A voter is restarted with what it kept, and the others need its vote for the next document.
+    let second = members.remove(1);
+    second.handle.stop().await;
+    members.insert(1, member(&genesis, 2, Some(contact), dir.path()).await);
+    let before = newest(&members[0]).unwrap().0;
+    for member in &members {
+        until("a later document", || async { newest(member).is_some_and(|(epoch, ..)| epoch > before) }).await;
+    }
+    for member in members {
+        member.handle.stop().await;
+    }
+}
+
+/// Nobody was there when the first epoch began: the machines start at times of their own, and all are late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_begins_late_agrees_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let genesis = genesis(EPOCH, unix() - 100 * u64::from(EPOCH));
+    let mut members = vec![member(&genesis, 1, None, dir.path()).await];
+    let contact = members[0].contact;
+    for n in 2..=3 {
+        members.push(member(&genesis, n, Some(contact), dir.path()).await);
+    }
+    for member in &members {
+        until("a document", || async { newest(member).is_some() }).await;
+    }
+    assert!(newest(&members[0]).unwrap().0 >= 100, "it is of the present");
+    for member in members {
+        member.handle.stop().await;
+    }
+}

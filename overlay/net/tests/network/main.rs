@@ -1,0 +1,8 @@
+//! Relays and nodes over loopback, as one program uses them.
+
+mod carrier;
+mod chunks;
+mod circuits;
+mod directory;
+mod guards;
+mod services;
