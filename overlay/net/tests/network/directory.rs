@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use zmesh_overlay::testnet::{AgreedConfig, AgreedTestnet, TestnetConfig};
 use zmesh_overlay::{
-    Bootstrap, DirectoryError, DirectoryEvent, EntryFault, Lie, Node, NodeError, PathSpec, Publication, SourceError,
-    UpdateBy, Warning,
+    Bootstrap, CircuitError, DirectoryError, DirectoryEvent, EntryFault, Lie, Node, NodeError, PathSpec, Publication,
+    SourceError, UpdateBy, Warning,
 };
 
 /// A bound on what should take a few epochs of two seconds, so that a hang is a failure and not a wait.
@@ -81,7 +81,17 @@ async fn echo_server() -> (SocketAddr, JoinHandle<()>) {
 /// Sends bytes through an exit and back.
 async fn echo(node: &Node) {
     let (address, server) = echo_server().await;
-    let circuit = node.circuit(PathSpec::exit().hops(3)).await.expect("a circuit");
+    let circuit = async {
+        // Where a relay is gone that the document names, some tries may meet it each time.
+        loop {
+            match node.circuit(PathSpec::exit().hops(3)).await {
+                Ok(circuit) => break circuit,
+                Err(CircuitError::Build { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let circuit = timeout(SOON, circuit).await.expect("a circuit");
     let mut stream = circuit.connect(address).await.expect("a stream");
     stream.write_all(b"there and back").await.expect("sent");
     let mut back = [0; 14];
