@@ -1,5 +1,7 @@
 //! What a real Prometheus makes of a relay's figures. Skipped, and said so, where Prometheus is not installed (Debian: `prometheus`).
 
+#![allow(clippy::print_stdout, reason = "a test that is skipped says so")]
+
 mod support;
 
 use std::io::{Read, Write};

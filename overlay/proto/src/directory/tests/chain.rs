@@ -6,7 +6,7 @@ use crate::directory::fixture::{self, NOW, descriptor, genesis, info, network, s
 use crate::directory::{ByHand, Chain, ChainError, Coordinate, Fork, Measure, Network, TRUST_LIMIT};
 use crate::keys::SignerKey;
 use crate::wire::control::{
-    Certificate, Difference, EpochDocument, FormError, HeaderHash, RelayFlags, SignedHeader, Snapshot, Voter, VoterSet,
+    Certificate, Difference, EpochDocument, FormError, RelayFlags, SignedHeader, Snapshot, Voter, VoterSet,
 };
 use crate::wire::descriptor::{Descriptor, Terms};
 use crate::wire::document::SignerId;
