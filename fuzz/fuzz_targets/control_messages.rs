@@ -1,9 +1,8 @@
-//! Votes, evidence, reports of load and attestations: any bytes are read or refused, and verdicts never accept what is not signed.
+//! Votes, evidence, reports of load and heartbeats: any bytes are read or refused, and verdicts never accept what is not signed.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use zmesh_proto::directory::admission::Attestation;
-use zmesh_proto::wire::control::LoadReport;
+use zmesh_proto::wire::control::{Heartbeat, LoadReport};
 use zmesh_proto::wire::control::vote::{Evidence, VoteMessage};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -14,5 +13,5 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(evidence.encode(), bytes);
     }
     let _ = LoadReport::decode(bytes);
-    let _ = Attestation::decode(bytes);
+    let _ = Heartbeat::decode(bytes);
 });

@@ -1,6 +1,5 @@
 //! What several targets share: two links, or three nodes, joined by a wire that an attacker holds.
 
-pub mod admission;
 pub mod links;
 pub mod nodes;
 pub mod voting;

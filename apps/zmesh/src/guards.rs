@@ -26,10 +26,11 @@ impl GuardOption {
         if let Some(folder) = path.parent() {
             files::directory(folder)?;
         }
-        Ok(builder.guard_file(path))
+        Ok(builder.guard_file_if_real(path))
     }
 
-    /// The file of this network's guards, if they are kept. A test network is thrown away, and so are its guards.
+    /// The file of this network's guards, if they are kept. A test network is thrown away, and so are its guards; whether one is behind
+    /// a bootstrap line turns out later.
     pub(crate) fn file(self, network: &[u8; 32], test_network: bool) -> Option<PathBuf> {
         if self.ephemeral || test_network {
             return None;

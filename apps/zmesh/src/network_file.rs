@@ -60,7 +60,7 @@ impl Way {
         }
     }
 
-    /// Whether it is known to be a test network. A line does not say.
+    /// Whether it is known to be a test network. A line does not say: what depends on it waits for the genesis.
     pub(crate) fn is_test_network(&self) -> bool {
         matches!(self, Self::Document(known) if known.network.is_test_network())
     }

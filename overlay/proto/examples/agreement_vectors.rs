@@ -9,11 +9,12 @@ use ed25519_dalek::SigningKey;
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
-use zmesh_proto::directory::admission::Attestation;
 use zmesh_proto::directory::{ByHand, Chain, Coordinate, Measure};
 use zmesh_proto::keys::{RelayKeys, SignerKey, vrf_prove};
 use zmesh_proto::wire::control::vote::{Ballot, Proposal, Scope, Sighting, Vote, VoteMessage};
-use zmesh_proto::wire::control::{Genesis, GenesisTerms, LoadReport, Parameters, RelayFlags, Voter, VoterSet};
+use zmesh_proto::wire::control::{
+    Genesis, GenesisTerms, Heartbeat, LoadReport, Parameters, RelayFlags, Vitals, Voter, VoterSet,
+};
 use zmesh_proto::wire::descriptor::{ControlAddress, ControlCarrier, Descriptor, DescriptorInfo, Region, Terms};
 use zmesh_proto::wire::document::SignerId;
 
@@ -141,18 +142,12 @@ pub(crate) fn vectors() -> String {
         load: 250,
         capacity: 9_000,
     };
-    let attestation = Attestation {
-        network: genesis.network_id(),
-        observer: SignerId(keys[1].public()),
-        subject: SignerId(relay.identity_public()),
-        made: UNIX,
-        watched: 86_400,
-        uptime: 999,
-    };
+    let heartbeat =
+        Heartbeat::sign(genesis.network_id(), 7, Vitals::round((0, 1), 12, 90_000, Some(250)), &relay.signer());
     format!(
         "{{\n  \"genesis\": {},\n  \"network_id\": {},\n  \"genesis_randomness\": {},\n  \"snapshot\": {},\n  \
          \"header_hash\": {},\n  \"voters_hash\": {},\n  \"votes\": [\n    {}\n  ],\n  \"ticket\": {{\n    \"key\": {},\n    \
-         \"round\": 3,\n    \"proof\": {},\n    \"output\": {}\n  }},\n  \"load\": {},\n  \"attestation\": {}\n}}\n",
+         \"round\": 3,\n    \"proof\": {},\n    \"output\": {}\n  }},\n  \"load\": {},\n  \"heartbeat\": {}\n}}\n",
         hex(genesis.as_bytes()),
         hex(&genesis.network_id().0),
         hex(&genesis.randomness()),
@@ -164,7 +159,7 @@ pub(crate) fn vectors() -> String {
         hex(&proof),
         hex(&output),
         hex(&load.sign(&relay).expect("its own keys")),
-        hex(&attestation.sign(&keys[1]).expect("its own key")),
+        hex(&heartbeat),
     )
 }
 

@@ -2,6 +2,7 @@
 //! whose voters agree on documents.
 
 pub(crate) mod genesis;
+mod line;
 
 use std::path::{Path, PathBuf};
 
@@ -57,8 +58,10 @@ A signer is a key file, a relay's descriptor, or the 64 digits that `zmesh keys 
 A voter is a relay's descriptor, or OPERATOR= and a key file or the 64 digits that `zmesh keys show` prints.")]
     Genesis(genesis::Begin),
     /// Print the line by which people join a network that began with a genesis.
-    #[command(after_help = "Example:\n  zmesh network line --genesis genesis alice.descriptor bob.descriptor")]
-    Line(genesis::Line),
+    #[command(after_help = "Examples:
+  zmesh network line --config relay.toml
+  zmesh network line --genesis genesis alice.descriptor bob.descriptor")]
+    Line(line::Line),
     /// Show the relays of a network or draft, and who signed; or a genesis.
     #[command(after_help = "Example:\n  zmesh network show network")]
     Show {
@@ -99,7 +102,7 @@ pub(crate) fn run(command: NetworkCommand) -> Outcome {
         NetworkCommand::Add { network, files, json } => add(&network, &files, json),
         NetworkCommand::Sign { network, key, json } => sign(&network, &key, json),
         NetworkCommand::Genesis(begin) => genesis::begin(begin),
-        NetworkCommand::Line(line) => genesis::line(&line),
+        NetworkCommand::Line(line) => line::line(&line),
         NetworkCommand::Show { network, json } if genesis::is_one(&network)? => genesis::show(&network, json),
         NetworkCommand::Show { network, json } => show(&network, json),
     }

@@ -73,6 +73,9 @@ fn describe(answer: &Value) -> Vec<(&'static str, String)> {
     ];
     if answer.get("directory").is_some_and(|directory| !directory.is_null()) {
         lines.insert(4, ("directory", directory(answer)));
+        if number("/directory/health/relays") > 0 {
+            lines.insert(5, ("health", health(answer)));
+        }
     }
     lines
 }
@@ -90,6 +93,19 @@ fn directory(answer: &Value) -> String {
         (number("/directory/voters"), number("/directory/peers"), number("/directory/known_peers"));
     let alone = if peers == 0 { ": nobody to agree with, see contacts in the configuration" } else { "" };
     format!("{document}, {voters} voters{role}, {peers} peers of {known} known{alone}")
+}
+
+/// What the relays of the network say of themselves.
+fn health(answer: &Value) -> String {
+    let number = |path: &str| answer.pointer(path).and_then(Value::as_u64).unwrap_or(0);
+    let load = match number("/directory/health/typical_load") {
+        1 => ", typically less than a quarter busy",
+        2 => ", typically less than half busy",
+        3 => ", typically less than three quarters busy",
+        4 => ", typically more than three quarters busy",
+        _ => "",
+    };
+    format!("the network says: about {} relays live{load}", number("/directory/health/relays"))
 }
 
 fn bytes(count: u64) -> String {
@@ -122,6 +138,19 @@ mod tests {
         let alone = told(json!({ "epoch": 0, "voters": 4, "votes": false, "peers": 0, "known_peers": 0 }));
         assert!(alone.starts_with("no document yet, 4 voters, 0 peers of 0 known: nobody to agree with"), "{alone}");
         assert!(describe(&json!({ "directory": null })).iter().all(|(what, _)| *what != "directory"));
+    }
+
+    #[test]
+    fn what_the_network_says_of_itself_is_told_once_somebody_says_it() {
+        let told = |health: Value| {
+            let answer = json!({ "directory": { "epoch": 7, "health": health } });
+            describe(&answer).into_iter().find(|(what, _)| *what == "health").map(|(_, words)| words)
+        };
+        assert_eq!(told(json!({ "relays": 0, "typical_load": null })), None);
+        let quiet = told(json!({ "relays": 9, "typical_load": null })).expect("a line");
+        assert_eq!(quiet, "the network says: about 9 relays live");
+        let busy = told(json!({ "relays": 9, "typical_load": 2 })).expect("a line");
+        assert_eq!(busy, "the network says: about 9 relays live, typically less than half busy");
     }
 
     fn directory_line(answer: &Value) -> String {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use zmesh_control::Contact;
+use zmesh_proto::wire::control::Voter;
 use zmesh_proto::wire::descriptor::{CONTROL_ADDRESSES_MAX, ControlAddress, ControlCarrier, Region};
+use zmesh_proto::wire::document::SignerId;
 
 /// How a relay takes part in a network whose voters agree on documents; without a genesis it does not.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
@@ -17,7 +19,10 @@ pub(crate) struct DirectoryConfig {
     contacts: Vec<String>,
     pub(crate) store: PathBuf,
     pub(crate) voter: Option<PathBuf>,
+    wanted_voters: Vec<String>,
+    unwanted_voters: Vec<String>,
     region: Option<String>,
+    pub(crate) heartbeat: bool,
 }
 
 impl Default for DirectoryConfig {
@@ -29,7 +34,10 @@ impl Default for DirectoryConfig {
             contacts: Vec::new(),
             store: "control".into(),
             voter: None,
+            wanted_voters: Vec::new(),
+            unwanted_voters: Vec::new(),
             region: None,
+            heartbeat: true,
         }
     }
 }
@@ -38,6 +46,7 @@ impl DirectoryConfig {
     pub(crate) fn check(&self) -> Result<(), String> {
         self.contacts()?;
         self.region()?;
+        self.wishes()?;
         if self.listen.is_empty() {
             return Err("directory.listen: give at least one address".to_owned());
         }
@@ -52,6 +61,21 @@ impl DirectoryConfig {
         let parse =
             |text: &String| text.parse::<Contact>().map_err(|error| format!("directory.contacts: {text}: {error}"));
         self.contacts.iter().map(parse).collect()
+    }
+
+    /// Whom this voter would have vote, and not vote any more.
+    pub(crate) fn wishes(&self) -> Result<(Vec<Voter>, Vec<SignerId>), String> {
+        let key = |text: &str, what: &str| {
+            SignerId::from_hex(text).ok_or_else(|| format!("directory.{what}: {text}: a key has 64 hexadecimal digits"))
+        };
+        let voter = |text: &String| match text.rsplit_once('=') {
+            Some((operator, hex)) => Ok(Voter { key: key(hex, "wanted_voters")?, operator: operator.to_owned() }),
+            None => Err(format!("directory.wanted_voters: {text}: write OPERATOR=KEY")),
+        };
+        let wanted = self.wanted_voters.iter().map(voter).collect::<Result<_, _>>()?;
+        let unwanted =
+            self.unwanted_voters.iter().map(|text| key(text, "unwanted_voters")).collect::<Result<_, _>>()?;
+        Ok((wanted, unwanted))
     }
 
     pub(crate) fn region(&self) -> Result<Option<Region>, String> {
@@ -96,5 +120,25 @@ mod tests {
         assert_eq!(config.described(&relay).len(), 2, "QUIC and TCP");
         config.advertise = at("198.51.100.7:443");
         assert_eq!(config.reached_at(&relay), config.advertise);
+    }
+    #[test]
+    fn wishes_are_operators_and_keys() {
+        let key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+        let wish = |wanted: &str, unwanted: &str| {
+            let list = |text: &str| Vec::from_iter((!text.is_empty()).then(|| text.to_owned()));
+            let config = DirectoryConfig {
+                wanted_voters: list(wanted),
+                unwanted_voters: list(unwanted),
+                ..DirectoryConfig::default()
+            };
+            config.check().and_then(|()| config.wishes())
+        };
+        let (wanted, unwanted) = wish(&format!("a=b & co={key}"), key).expect("well-formed");
+        assert_eq!((wanted[0].operator.as_str(), wanted[0].key), ("a=b & co", unwanted[0]));
+        for (wanted, unwanted) in [(key, ""), ("me=abc", ""), ("", "me=abc"), ("", "abc")] {
+            let why = wish(wanted, unwanted).expect_err("no key");
+            let helps = why.contains("hexadecimal") || why.contains("OPERATOR=KEY");
+            assert!(why.contains("wanted_voters") && helps, "{why}");
+        }
     }
 }

@@ -43,6 +43,9 @@ fn the_template_shows_every_key() {
         "store",
         "voter",
         "region",
+        "wanted_voters",
+        "unwanted_voters",
+        "heartbeat",
     ] {
         assert!(lines.iter().any(|line| line.starts_with(&format!("{key} = "))), "{key}");
     }

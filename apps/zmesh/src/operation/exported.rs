@@ -78,6 +78,14 @@ const FIGURES: &[Figure] = &[
     gauge("directory_peers", "Relays that are connected to agree on documents", |s| {
         s.directory.map_or(0, |directory| directory.control.peers) as f64
     }),
+    gauge("network_alive_relays", "Relays that said within two epochs that they live", |s| {
+        s.directory.map_or(0, |directory| directory.health.alive) as f64
+    }),
+    gauge(
+        "network_load_step",
+        "Load of the middle relay as it says: 0 unknown, 1 to 4 for quarters of what it can do",
+        |s| f64::from(s.directory.and_then(|directory| directory.health.typical_load()).unwrap_or(0)),
+    ),
     gauge("month_sent_bytes", "Bytes sent in this calendar month (UTC)", |s| s.month.sent as f64),
     gauge("month_limit_bytes", "Bytes that may be sent in a month; 0 for no limit", |s| s.month.limit as f64),
     counter("received_bytes", "Bytes of datagrams received", |s| s.relay.bytes_received as f64),
@@ -182,6 +190,6 @@ mod tests {
     /// What is exported is a decision: whoever adds a figure reads the policy above and changes this number.
     #[test]
     fn the_list_is_this_long() {
-        assert_eq!(FIGURES.len(), 39);
+        assert_eq!(FIGURES.len(), 41);
     }
 }

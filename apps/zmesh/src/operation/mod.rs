@@ -2,11 +2,13 @@
 //! what others do through it.
 //!
 //! `exported` is the whole list of figures that leave the process; `endpoint` offers it to Prometheus; `status` answers
-//! `zmesh status` on a socket beside the relay's files; `allowance` keeps the bytes of a month; `reload` finds out what a
+//! `zmesh status` on a socket beside the relay's files; `allowance` keeps the bytes of a month; `load` says how
+//! busy the relay is; `reload` finds out what a
 //! changed configuration changes.
 
 pub(crate) mod allowance;
 pub(crate) mod endpoint;
 pub(crate) mod exported;
+pub(crate) mod load;
 pub(crate) mod reload;
 pub(crate) mod status;

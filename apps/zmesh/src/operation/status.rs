@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 use zmesh_control::directory::DirectoryStatus;
+use zmesh_proto::wire::bootstrap::Checkpoint;
+use zmesh_proto::wire::control::HeaderHash;
 
 use super::endpoint::Latest;
 use super::exported::Snapshot;
@@ -21,6 +24,7 @@ pub(crate) struct Constant {
     pub(crate) nickname: String,
     pub(crate) id: String,
     pub(crate) network: String,
+    pub(crate) network_id: String,
     pub(crate) exit: bool,
     pub(crate) meeting: bool,
     pub(crate) chunks: bool,
@@ -43,6 +47,7 @@ impl Constant {
             "draining": snapshot.draining,
             "network": {
                 "name": self.network,
+                "id": self.network_id,
                 "relays": snapshot.relays,
                 "listed": snapshot.listed,
                 "valid_until": snapshot.valid_until,
@@ -70,7 +75,33 @@ fn directory(status: &DirectoryStatus) -> Value {
         "turned_away": control.turned_away,
         "cut": control.cut,
         "banned": control.banned,
+        "checkpoint": status.checkpoint.as_ref().map(checkpoint),
+        "health": {
+            "relays": status.health.alive,
+            "relays_by_load": status.health.load,
+            "typical_load": status.health.typical_load(),
+            "typical_peers": status.health.peers,
+        },
     })
+}
+
+/// A checkpoint as JSON, which [`read_checkpoint`] reads.
+fn checkpoint(checkpoint: &Checkpoint) -> Value {
+    json!({
+        "epoch": checkpoint.epoch,
+        "hash": HEXLOWER.encode(&checkpoint.hash.0),
+        "voters": HEXLOWER.encode(&checkpoint.voters),
+    })
+}
+
+/// The newest document that a running relay holds, of its answer; `None` if it has none.
+pub(crate) fn read_checkpoint(answer: &Value) -> Option<Checkpoint> {
+    let told = answer.pointer("/directory/checkpoint")?;
+    let bytes = |name: &str| {
+        let bytes = HEXLOWER.decode(told[name].as_str()?.as_bytes()).ok()?;
+        <[u8; 32]>::try_from(bytes).ok()
+    };
+    Some(Checkpoint { epoch: told["epoch"].as_u64()?, hash: HeaderHash(bytes("hash")?), voters: bytes("voters")? })
 }
 
 fn socket_in(state: &Path) -> PathBuf {
@@ -186,6 +217,7 @@ mod tests {
             nickname: "alice".into(),
             id: "00".into(),
             network: "friends".into(),
+            network_id: "f1".into(),
             exit: false,
             meeting: true,
             chunks: true,
@@ -208,8 +240,22 @@ mod tests {
         let answer = asked(state.clone()).await.unwrap().unwrap();
         assert_eq!(answer["nickname"], "alice");
         assert_eq!(answer["network"]["relays"], 9);
+        assert!(read_checkpoint(&answer).is_none(), "it is no member of a directory");
         assert_eq!(answer["metrics"]["links_up"], 0);
         drop(socket);
         assert!(!socket_in(&state).exists());
+    }
+    #[test]
+    fn a_checkpoint_is_read_as_it_was_told_and_nothing_else_is() {
+        let told = Checkpoint { epoch: 812, hash: HeaderHash([7; 32]), voters: [9; 32] };
+        let answer = |checkpoint: Value| json!({ "directory": { "checkpoint": checkpoint } });
+        assert_eq!(read_checkpoint(&answer(checkpoint(&told))), Some(told));
+        for (part, bad) in [("epoch", json!(-1)), ("hash", json!("07")), ("voters", json!("zz")), ("hash", Value::Null)]
+        {
+            let mut value = checkpoint(&told);
+            value[part] = bad;
+            assert_eq!(read_checkpoint(&answer(value)), None, "{part}");
+        }
+        assert_eq!(read_checkpoint(&answer(Value::Null)), None);
     }
 }

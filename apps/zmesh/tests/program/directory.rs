@@ -12,6 +12,9 @@ use crate::support::Folder;
 use crate::support::echo::echo;
 use crate::support::running::{PATIENCE, Running, signal};
 use serde_json::Value;
+use zmesh_overlay::Bootstrap;
+use zmesh_proto::wire::bootstrap::Checkpoint;
+use zmesh_proto::wire::control::{Genesis, GenesisTerms, HeaderHash};
 
 /// Relays that agree, for a test of their own.
 fn testnet(folder: &Folder, relays: &str, exits: &str, epoch: &str) -> Running {
@@ -98,6 +101,31 @@ fn three_relays_agree_and_one_that_was_killed_votes_again_without_help() {
         assert_eq!(told["directory"]["peers"], 2, "{told}");
     }
 
+    // A relay that runs says which document a newcomer's history has to lead through.
+    let line = |relay: &str| {
+        let config = format!("net/{relay}/relay.toml");
+        let text = folder.succeeds(&["network", "line", "--config", &config]);
+        text.trim().parse::<Bootstrap>().expect("a line")
+    };
+    let young = line("relay-1");
+    let checkpoint = *young.checkpoint().expect("it has one");
+    assert!(young.to_string().starts_with("zmesh:net/2/") && young.entries().len() == 1);
+    assert!(checkpoint.epoch >= 1 && checkpoint.epoch <= epoch(&folder, "relay-1"));
+    let client = proxy(&folder, &young.to_string(), "2");
+    fetch(client.address(), target);
+    client.terminate();
+    let other = Checkpoint { hash: HeaderHash([7; 32]), ..checkpoint };
+    let other = young.with_checkpoint(Some(other)).to_string();
+    let ran =
+        folder.run(&["proxy", "--bootstrap", &other, "--state", "fresh", "--listen", "127.0.0.1:0", "--hops", "2"]);
+    assert_eq!(ran.code, 1, "another history: {}", ran.stderr);
+    assert!(ran.stderr.contains("the network cannot be entered"), "{}", ran.stderr);
+
+    // Each relay says once an epoch that it lives.
+    wait_until("everybody is heard", || status(&folder, "relay-3")["directory"]["health"]["relays"] == 3);
+    let words = folder.succeeds(&["status", "--config", "net/relay-3/relay.toml"]);
+    assert!(words.contains("the network says: about 3 relays live"), "{words}");
+
     // Of three voters all have to agree, so the network stands still without the one that is killed.
     let mut back = kill_and_restart(&folder, &net, 1);
     let again = back.result("document");
@@ -114,6 +142,8 @@ fn three_relays_agree_and_one_that_was_killed_votes_again_without_help() {
     assert!(words.contains("3 voters, this relay votes, 2 peers"), "{words}");
     let stopped = back.terminate();
     assert!(stopped["metrics"].is_object(), "{stopped}");
+    // One that does not run has it in its store.
+    assert!(line("relay-2").checkpoint().expect("kept").epoch > before);
 }
 
 #[test]
@@ -183,6 +213,21 @@ fn a_network_begins_with_a_genesis_and_a_line_leads_to_it() {
     assert!(shown.contains("friends") && shown.contains(made["id"].as_str().expect("an id")), "{shown}");
     let line = folder.succeeds(&["network", "line", "--genesis", "genesis", "me.descriptor"]);
     assert!(line.starts_with("zmesh:net/1/") && line.trim().len() == 187, "{line}");
+
+    // The relay that has this configuration, which holds no document yet.
+    let own = folder.run(&["network", "line", "--config", "relay.toml"]);
+    assert_eq!((own.code, &own.stdout), (0, &line), "{}", own.stderr);
+    assert!(own.stderr.contains("no document yet"), "{}", own.stderr);
+    assert_eq!(folder.run(&["network", "line", "me.descriptor"]).code, 2, "of no network");
+    // After a while nobody new believes a genesis alone.
+    let text = std::fs::read(folder.path("genesis")).expect("there");
+    let terms = Genesis::from_text(&text).expect("armour").expect("a genesis").terms().clone();
+    let old = Genesis::new(GenesisTerms { epoch_zero: terms.epoch_zero - 91 * 86_400, ..terms }).expect("a genesis");
+    folder.write("old", &old.to_text());
+    let refused = folder.fails(&["network", "line", "--genesis", "old", "me.descriptor"], 1);
+    assert!(refused.contains("nobody who is new") && refused.contains("--config"), "{refused}");
+    let young = folder.run(&["network", "line", "--genesis", "old", "--config", "relay.toml"]);
+    assert_eq!(young.code, 1, "it holds no document: {}", young.stderr);
 
     let again = folder.fails(&[&genesis[..], &["--voter", "bob=bob"]].concat(), 2);
     assert!(again.contains("exists already"), "{again}");

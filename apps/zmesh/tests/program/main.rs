@@ -7,6 +7,7 @@ mod guide;
 mod operation;
 mod path;
 mod processes;
+mod prometheus;
 mod serve;
 mod sound;
 mod support;

@@ -97,6 +97,10 @@ impl Follow {
         }
     }
 
+    pub(crate) fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
     pub(crate) fn held(&self) -> Option<&Held> {
         self.held.as_ref()
     }

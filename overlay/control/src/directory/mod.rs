@@ -3,6 +3,7 @@
 //!
 //! [`DirectoryNode::start`] runs it on tasks of the runtime; [`DirectoryHandle`] says what it holds.
 
+mod beat;
 mod calls;
 mod copies;
 mod fetching;
@@ -10,11 +11,13 @@ mod follow;
 mod gather;
 mod give;
 mod node;
+mod pulse;
 mod question;
 mod sightings;
 #[cfg(test)]
 mod tests;
 mod vote;
+mod wishes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,14 +25,17 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use zmesh_proto::directory::Held;
+use zmesh_proto::directory::{Health, Held};
 use zmesh_proto::keys::SignerKey;
-use zmesh_proto::wire::control::{Genesis, Snapshot};
+use zmesh_proto::wire::bootstrap::Checkpoint;
+use zmesh_proto::wire::control::{Genesis, Snapshot, Voter};
 use zmesh_proto::wire::descriptor::Descriptor;
+use zmesh_proto::wire::document::{NetworkId, SignerId};
 
+pub use pulse::Condition;
 pub use question::{Answer, Question, QuestionError};
 
-use crate::{Builder, StartError, Status, Store};
+use crate::{Builder, StartError, Status, Store, StoreError};
 
 /// Makes this relay's descriptor at a time (unix seconds); `None` while there is nothing to describe.
 pub type Describe = Box<dyn FnMut(u64) -> Option<Descriptor> + Send>;
@@ -52,6 +58,8 @@ pub struct DirectoryNode {
     pub(crate) refresh: Duration,
     pub(crate) voter: Option<SignerKey>,
     pub(crate) begins: bool,
+    pub(crate) pulse: Option<pulse::Pulse>,
+    pub(crate) wishes: (Vec<Voter>, Vec<SignerId>),
 }
 
 impl std::fmt::Debug for DirectoryNode {
@@ -66,7 +74,17 @@ impl DirectoryNode {
     #[must_use]
     pub fn new(genesis: Genesis, control: Builder) -> Self {
         let refresh = Duration::from_secs(100);
-        Self { control, genesis, store: None, describe: None, refresh, voter: None, begins: false }
+        Self {
+            control,
+            genesis,
+            store: None,
+            describe: None,
+            refresh,
+            voter: None,
+            begins: false,
+            pulse: None,
+            wishes: (Vec::new(), Vec::new()),
+        }
     }
 
     /// Where peers, descriptors and the newest document are kept over restarts.
@@ -92,12 +110,28 @@ impl DirectoryNode {
         self
     }
 
+    /// Whom this voter would have vote besides those who do, and whom not any more. Its ballots name a wanted one while it sees its relay
+    /// up as much as was agreed (`voter-uptime`); the document follows when more than two thirds of all voters say the same.
+    #[must_use]
+    pub fn wishes(mut self, wanted: Vec<Voter>, unwanted: Vec<SignerId>) -> Self {
+        self.wishes = (wanted, unwanted);
+        self
+    }
+
     /// Says that the network begins now: no document was agreed on yet and this voter's key never voted, so that it may vote although
     /// its store is empty. It changes nothing where the store holds votes or a document. To be said by people, at the first start of a
     /// network's voters, and never by default: a voter whose store was deleted would vote twice.
     #[must_use]
     pub fn begin_network(mut self) -> Self {
         self.begins = true;
+        self
+    }
+
+    /// Has the node say once an epoch how its relay does, in coarse steps, while the newest document lists it. The key is that of the
+    /// relay's identity; `condition` is looked at each second.
+    #[must_use]
+    pub fn heartbeat(mut self, key: SignerKey, condition: watch::Receiver<Condition>) -> Self {
+        self.pulse = Some(pulse::Pulse::new(key, condition));
         self
     }
 
@@ -147,6 +181,19 @@ pub struct DirectoryStatus {
     pub votes: bool,
     /// In which round of votes it is; `None` before the first.
     pub round: Option<u32>,
+    /// The newest document as a checkpoint for a bootstrap line.
+    pub checkpoint: Option<Checkpoint>,
+    /// What the relays of the network say of themselves.
+    pub health: Health,
+}
+
+/// The newest document in a store that no node runs with, as a checkpoint for a bootstrap line; `None` if it holds none of this network
+/// that verifies.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn stored_checkpoint(store: &Store, network: NetworkId) -> Result<Option<Checkpoint>, StoreError> {
+    Ok(node::stored(store, network)?.map(|held| held.checkpoint()))
 }
 
 impl DirectoryHandle {

@@ -8,19 +8,22 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Interval, MissedTickBehavior};
-use zmesh_proto::directory::{Catalogue, Held};
+use zmesh_proto::directory::{Catalogue, Heartbeats, Held};
 use zmesh_proto::keys::relay_id;
 use zmesh_proto::wire::control::{Reason, Snapshot, Topic, Verdict};
+use zmesh_proto::wire::document::NetworkId;
 use zmesh_sphinx::RelayId;
 
 use super::fetching::Way;
 use super::follow::{Follow, Job, Progress, Verified};
 use super::gather::Gather;
+use super::pulse::Pulse;
 use super::question::{Answer, Question};
 use super::vote::Votes;
+use super::wishes::Wishes;
 use super::{Command, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents};
 use crate::event::{AskId, Event, MessageTag};
-use crate::{Claims, Control, PeerIdentity, PublishError, StartError, Store, clock};
+use crate::{Claims, Control, PeerIdentity, PublishError, StartError, Store, StoreError, clock};
 
 /// How often it looks what is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -42,6 +45,8 @@ pub(super) struct Driver {
     pub(super) shelf: Catalogue,
     pub(super) votes: Votes,
     pub(super) store: Option<Arc<Store>>,
+    pub(super) pulse: Option<Pulse>,
+    pub(super) heartbeats: Heartbeats,
     describe: Option<Describe>,
     refresh: Duration,
     described: Option<Instant>,
@@ -66,7 +71,8 @@ pub(super) struct Driver {
 }
 
 pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartError> {
-    let DirectoryNode { control, genesis, store, describe, refresh, voter, begins } = settings;
+    let DirectoryNode { control, genesis, store, describe, refresh, voter, begins, pulse, wishes } = settings;
+    let wishes = Wishes::new(wishes.0, wishes.1)?;
     let network = genesis.network_id();
     if control.network != network {
         return Err(StartError::Setting("the control node is of another network than the genesis"));
@@ -75,9 +81,7 @@ pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartErr
     let (mut shelf, mut held) = (Catalogue::new(&genesis), None);
     let mut control = control.test_network(test_network);
     if let Some(store) = &store {
-        let bytes = store.value(HELD)?;
-        // What does not verify any more is asked for anew.
-        held = bytes.and_then(|bytes| Held::decode(network, &bytes).ok());
+        held = stored(store, network)?;
         let now = clock::unix_seconds();
         if let Some(held) = &held {
             shelf.list(held.snapshot().descriptors(), now);
@@ -100,13 +104,16 @@ pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartErr
     let control = control.start()?;
     let own = relay_id(&control.identity().0);
     shelf.set_own(own);
-    let votes = Votes::new(&genesis, held.as_ref(), voter, own, store.as_deref(), begins)?;
-    let driver = Driver {
+    let votes = Votes::new(&genesis, held.as_ref(), voter, own, store.as_deref(), begins)?.with(wishes);
+    let heartbeats = Heartbeats::new(&genesis);
+    let mut driver = Driver {
         control,
         votes,
         follow: Follow::new(genesis, held),
         shelf,
         store,
+        pulse,
+        heartbeats,
         describe,
         refresh,
         described: None,
@@ -124,9 +131,15 @@ pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartErr
         documents: tell_documents,
         listening: tell_listening,
     };
+    driver.hear_listed();
     driver.show();
     let task = tokio::spawn(driver.run(orders));
     Ok(DirectoryHandle { documents, listening, commands, task })
+}
+
+/// The document that a store keeps. One that does not verify any more is asked for anew.
+pub(super) fn stored(store: &Store, network: NetworkId) -> Result<Option<Held>, StoreError> {
+    Ok(store.value(HELD)?.and_then(|bytes| Held::decode(network, &bytes).ok()))
 }
 
 impl Driver {
@@ -243,7 +256,7 @@ impl Driver {
                 self.settle();
                 verdict
             }
-            // Nothing here can tell good from bad on these, so nothing is forwarded.
+            Topic::Meta => self.heartbeats.offer(bytes, clock::unix_seconds()),
             _ => Verdict::against(Reason::Unrelated),
         }
     }
@@ -328,6 +341,7 @@ impl Driver {
             tracing::warn!("the newest document cannot be kept: {error}");
         }
         self.shelf.list(self.follow.listed(), clock::unix_seconds());
+        self.hear_listed();
         self.show();
         self.settle();
     }
@@ -355,6 +369,7 @@ impl Driver {
     fn due(&mut self) {
         self.ticks += 1;
         self.describe();
+        self.beat();
         self.watch_relays();
         if self.ticks.is_multiple_of(HEAD_EVERY)
             && let Some(peer) = self.some_peer()
@@ -459,6 +474,8 @@ impl Driver {
             voters: voting.chain().head().voters.len(),
             votes: self.votes.is_in_office(),
             round: voting.round(),
+            checkpoint: self.follow.held().map(Held::checkpoint),
+            health: self.heartbeats.health(clock::unix_seconds()),
         }
     }
 }

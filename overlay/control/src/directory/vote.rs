@@ -3,7 +3,7 @@
 
 use zmesh_proto::directory::voting::{Event, Memory, Voting};
 use zmesh_proto::directory::{Chain, Held, Measure};
-use zmesh_proto::keys::SignerKey;
+use zmesh_proto::keys::{SignerKey, relay_id};
 use zmesh_proto::wire::control::vote::Ballot;
 use zmesh_proto::wire::control::{EpochDocument, Genesis, Topic};
 use zmesh_proto::wire::descriptor::ControlAddress;
@@ -14,6 +14,7 @@ use super::calls::Calls;
 use super::node::Driver;
 use super::question::{Answer, Question};
 use super::sightings::Watch;
+use super::wishes::Wishes;
 use crate::{PeerIdentity, PublishError, StartError, Store, clock};
 
 /// The name of the machine's memory in the store.
@@ -37,6 +38,7 @@ pub(super) struct Votes {
     incomplete: Option<EpochDocument>,
     /// An epoch in seconds.
     epoch: u64,
+    wishes: Wishes,
 }
 
 impl Votes {
@@ -86,7 +88,13 @@ impl Votes {
             calls: Calls::new(genesis.terms().test_network),
             incomplete: None,
             epoch,
+            wishes: Wishes::default(),
         })
+    }
+
+    /// The same with its operator's wishes.
+    pub(super) fn with(self, wishes: Wishes) -> Self {
+        Self { wishes, ..self }
     }
 
     /// When the machine wants to be told the time, unix milliseconds.
@@ -221,7 +229,11 @@ impl Driver {
         let chain = self.votes.voting.chain();
         let (until, parameters) = (chain.ballots_hold_until(now), chain.head().parameters.clone());
         let ballot = self.shelf.ballot(until, |id| Some((self.votes.uptime(id, now)?, Measure::default())));
-        self.votes.voting.set_ballot(Ballot { parameters, ..ballot });
+        let head = self.votes.voting.chain().head();
+        let (voters, least) = (&head.voters, head.parameters.voter_uptime());
+        let uptime = |key: &SignerId| self.votes.uptime(&relay_id(&key.0), now);
+        let ballot = self.votes.wishes.add_to(Ballot { parameters, ..ballot }, voters, least, uptime);
+        self.votes.voting.set_ballot(ballot);
     }
 
     /// A relay is up if it is connected; one that is not is called, and has until the next round of looking.

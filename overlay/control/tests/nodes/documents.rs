@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::common::directory::{Member, descriptor, start, unix, voters};
+use crate::common::directory::{Member, descriptor, relay_keys, start, unix, voters};
 use crate::common::{Node, until};
 use zmesh_control::directory::Question;
 use zmesh_control::{Builder, Contact, Control, Limits, Store, Topic};
-use zmesh_proto::directory::{ByHand, Chain};
-use zmesh_proto::wire::control::{Genesis, Snapshot};
+use zmesh_proto::directory::{ByHand, Chain, Health};
+use zmesh_proto::wire::control::{Genesis, HEARTBEAT_MAX, Heartbeat, Snapshot, Vitals};
 
 /// A network with epochs of a minute, of which one has passed.
 fn genesis() -> Genesis {
@@ -178,4 +178,53 @@ async fn a_peer_gets_one_document_once_in_a_while() {
     reader.with(move |control| control.ask_within(to, Question::Head.encode(), 25 << 10)).await.unwrap();
     until("an end", || async { reader.seen(|seen| seen.answers.len() == 5) }).await;
     reader.seen(|seen| assert_eq!(seen.answers[3..].iter().filter(|answer| answer.is_ok()).count(), 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn relays_of_the_document_say_that_they_live_and_nobody_else_does() {
+    let genesis = crate::common::directory::genesis(10, unix() - 15);
+    let members = network(&genesis, 5).await;
+    let mut chain = Chain::from_genesis(genesis.clone());
+    // The fifth is there and not listed.
+    members[0].handle.publish(sign(&mut chain, 1, &[1, 2, 3, 4])).await;
+    for member in &members {
+        // Each says it once an epoch; after a whole one its load is known, and it is connected with all.
+        let all = |health: Health| (health.alive, health.load, health.peers) == (4, [0, 0, 4, 0, 0], 3);
+        until("everybody hears the four", || async { all(member.handle.status().await.unwrap().health) }).await;
+        assert_eq!(member.handle.status().await.unwrap().health.typical_load(), Some(2));
+    }
+
+    let first = &members[0];
+    let liar = Node::start(stranger(&genesis, first.contact), true).await;
+    let to = first.contact.identity.unwrap();
+    until("they are connected", || async { liar.peers().await.contains(&to) }).await;
+    let vitals = Vitals::round((9, 9), 60_000, 0, Some(1_000));
+    let say = |n: u8| Heartbeat::sign(genesis.network_id(), genesis.epoch_at(unix()), vitals, &relay_keys(n).signer());
+    let before = first.handle.status().await.unwrap().control;
+    // Of a relay that no document lists; and of one that has said something for this epoch, as far as it knows itself.
+    let idle = vec![say(5), say(200)];
+    let mut forged = say(2);
+    *forged.last_mut().unwrap() ^= 1;
+    let bad = vec![forged, vec![0; HEARTBEAT_MAX + 1]];
+    for (messages, what) in [(idle, "ignored"), (bad, "rejected")] {
+        let count = messages.len() as u64;
+        liar.with(move |control| {
+            for bytes in messages {
+                let _ = control.publish(Topic::Meta, bytes);
+            }
+        })
+        .await;
+        until(what, || async {
+            let now = first.handle.status().await.unwrap().control;
+            // A forged one for an epoch in which the relay was heard is not even verified.
+            now.ignored + now.rejected >= before.ignored + before.rejected + count
+                && (what == "ignored" || now.rejected > before.rejected)
+        })
+        .await;
+    }
+    for member in members {
+        let health = member.handle.status().await.unwrap().health;
+        assert_eq!((health.alive, health.load[4], health.peers), (4, 0, 3), "nothing of that is counted");
+        member.handle.stop().await;
+    }
 }

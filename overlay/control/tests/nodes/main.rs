@@ -5,6 +5,7 @@ mod crawler;
 mod documents;
 mod hostile;
 mod join;
+mod reach;
 mod rejoin;
 mod upgrade;
 mod votes;

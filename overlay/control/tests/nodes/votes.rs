@@ -4,10 +4,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::common::directory::{Member, genesis, start, unix};
+use crate::common::directory::{Member, genesis, relay_keys, start, start_wishing, unix};
 use crate::common::until;
 use zmesh_control::{Contact, Store};
-use zmesh_proto::wire::control::{Genesis, HeaderHash};
+use zmesh_proto::wire::control::{Genesis, HeaderHash, Voter};
+use zmesh_proto::wire::document::SignerId;
 
 /// Short epochs: a document is agreed on within half of one.
 const EPOCH: u32 = 12;
@@ -82,6 +83,34 @@ async fn a_network_that_begins_late_agrees_all_the_same() {
         until("a document", || async { newest(member).is_some() }).await;
     }
     assert!(newest(&members[0]).unwrap().0 >= 100, "it is of the present");
+    for member in members {
+        member.handle.stop().await;
+    }
+}
+
+/// Whom more than two thirds of the voters name, and saw up, votes; one whom people name and nobody saw does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_name_a_voter_and_it_votes() {
+    let dir = tempfile::tempdir().unwrap();
+    let genesis = genesis(EPOCH, unix() + 6);
+    let voter = |n: u8| Voter { key: SignerId(relay_keys(n).signer().public()), operator: format!("operator {n}") };
+    let mut members: Vec<Member> = Vec::new();
+    for n in 1..=5 {
+        let contact = members.first().map(|first| first.contact);
+        let wanted = vec![voter(5), voter(6)];
+        members.push(start_wishing(&genesis, n, contact, store(dir.path(), n), true, wanted).await);
+    }
+    assert!(!members[4].handle.status().await.unwrap().votes, "it does not vote yet");
+    for member in &members {
+        until("there are five voters", || async { member.handle.status().await.unwrap().voters == 5 }).await;
+    }
+    assert!(members[4].handle.status().await.unwrap().votes);
+    // The next document is signed by four of the five at least, and names no sixth one.
+    let before = newest(&members[4]).unwrap().0;
+    for member in &members {
+        until("a later document", || async { newest(member).is_some_and(|(epoch, ..)| epoch > before) }).await;
+        assert_eq!(member.handle.status().await.unwrap().voters, 5, "nobody saw the sixth one");
+    }
     for member in members {
         member.handle.stop().await;
     }

@@ -33,6 +33,25 @@ const SPARES: usize = 1;
 /// Told of what happens to the network's documents.
 type DirectoryHook = Arc<dyn Fn(&DirectoryEvent) + Send + Sync>;
 
+/// In which networks guards are kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Always,
+    /// In all but test networks.
+    IfReal,
+}
+
+/// How paths are chosen in this network, with the guards of earlier runs if they are kept.
+fn choosing(
+    preference: Preference,
+    guards: Option<(PathBuf, Wanted)>,
+    network: &Network,
+) -> Result<Choosing, NodeError> {
+    let kept = guards.filter(|(_, wanted)| *wanted == Wanted::Always || !network.is_test_network());
+    let guards = kept.map(|(path, _)| GuardFile::open(path)).transpose().map_err(NodeError::Guards)?;
+    Ok(Choosing { preference, guards })
+}
+
 /// Settings of a [`Node`]; made by [`Node::builder`].
 pub struct NodeBuilder {
     network: Option<Arc<Network>>,
@@ -45,7 +64,7 @@ pub struct NodeBuilder {
     standby: bool,
     traversal: Traversal,
     preference: Preference,
-    guards: Option<PathBuf>,
+    guards: Option<(PathBuf, Wanted)>,
 }
 
 impl Default for NodeBuilder {
@@ -154,7 +173,15 @@ impl NodeBuilder {
     /// more runs, the more first relays are met.
     #[must_use]
     pub fn guard_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.guards = Some(path.into());
+        self.guards = Some((path.into(), Wanted::Always));
+        self
+    }
+
+    /// The same, but not in a test network, which is thrown away, and its guards with it. A bootstrap line does not say of what kind its
+    /// network is; the genesis does, and nothing is read or written before it is there.
+    #[must_use]
+    pub fn guard_file_if_real(mut self, path: impl Into<PathBuf>) -> Self {
+        self.guards = Some((path.into(), Wanted::IfReal));
         self
     }
 
@@ -172,8 +199,8 @@ impl NodeBuilder {
         if network.is_none() && bootstrap.is_none() {
             return Err(NodeError::NoNetwork);
         }
-        let guards = guards.map(GuardFile::open).transpose().map_err(NodeError::Guards)?;
-        let choosing = Choosing { preference, guards };
+        // With a document a bad file is told before anything starts.
+        let known = network.as_deref().map(|network| choosing(preference, guards.clone(), network)).transpose()?;
         let link = LinkConfig::new(LocalIdentity::Anonymous);
         let mut config = NodeConfig::new(link, entropy::seed(), clock::unix_nanos());
         config.nat = traversal.config(false);
@@ -181,14 +208,15 @@ impl NodeBuilder {
         let helpers = traversal.start(&started).await?;
         let shard = Arc::clone(&started.shard);
         let (liars, outlook) = (Arc::<Liars>::default(), Arc::<Outlook>::default());
-        let origin = match (network, bootstrap) {
-            (Some(network), _) => Origin::start(shard, network, path, spares, standby, choosing),
+        let origin = match (network.zip(known), bootstrap) {
+            (Some((network, choosing)), _) => Origin::start(shard, network, path, spares, standby, choosing),
             (None, None) => return Err(NodeError::NoNetwork),
             (None, Some(bootstrap)) => {
                 let listener = Arc::<OnceLock<Weak<Origin>>>::default();
                 let settings = Settings { bootstrap, directory, tell: teller(hook, Arc::clone(&listener)) };
                 let client = Client::new(settings)?;
                 let (held, network) = client.begin(&shard).await?;
+                let choosing = choosing(preference, guards, &network)?;
                 let origin = Origin::start(Arc::clone(&shard), network, path, spares, standby, choosing);
                 let _ = listener.set(Arc::downgrade(&origin));
                 let (of, from) = (Arc::downgrade(&origin), Arc::downgrade(&liars));

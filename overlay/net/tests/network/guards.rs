@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use zmesh_overlay::testnet::{Testnet, TestnetConfig};
+use zmesh_overlay::testnet::{AgreedConfig, AgreedTestnet, Testnet, TestnetConfig};
 use zmesh_overlay::{Node, NodeError, PathSpec, RelayId};
 
 /// A bound on everything that should take seconds, so that a hang is a failure and not a wait.
@@ -70,4 +70,28 @@ async fn guards_are_kept_from_run_to_run_for_those_who_name_a_file() {
     assert!(matches!(refused, Err(NodeError::Guards(_))), "a damaged file is not replaced");
     assert_eq!(fs::read(&file).expect("it stays"), [7; 30]);
     testnet.shutdown().await;
+}
+
+/// A line does not say of what kind its network is: nothing is written before the genesis does.
+#[tokio::test(flavor = "multi_thread")]
+async fn guards_of_a_test_network_that_a_line_leads_to_leave_nothing() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let net = TestnetConfig { relays: 4, exits: 2, ..TestnetConfig::default() };
+    let network = AgreedTestnet::start(AgreedConfig { net, ..AgreedConfig::default() }).await.expect("it starts");
+    let start = |file: &Path, real: bool| {
+        let builder = Node::builder().bootstrap(network.bootstrap(&[0, 1])).spares(0);
+        let builder = if real { builder.guard_file_if_real(file) } else { builder.guard_file(file) };
+        async move { timeout(SOON, builder.start()).await.expect("in time").expect("the node starts") }
+    };
+    for real in [true, false] {
+        let file = folder.path().join("guards");
+        let node = start(&file, real).await;
+        timeout(SOON, node.circuit(PathSpec::exit().hops(2))).await.expect("in time").expect("a circuit");
+        assert!(!node.guards().is_empty());
+        node.shutdown().await;
+        let names = fs::read_dir(folder.path()).expect("readable").count();
+        // Whoever asks for it all the same gets the file, and the lock beside it.
+        assert_eq!(names, if real { 0 } else { 2 });
+    }
+    network.shutdown().await;
 }

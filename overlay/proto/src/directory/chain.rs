@@ -141,31 +141,6 @@ impl Chain {
         Self { genesis, head }
     }
 
-    /// Starts from a header whose hash the user trusts, from a bootstrap line or from the disk. `voters` are those who sign the next
-    /// document if the header does not say so itself.
-    ///
-    /// # Errors
-    /// The header is another, of another network, breaks its rules, or `voters` are not those whom it means.
-    pub fn from_header(
-        genesis: Genesis,
-        header: &Header,
-        pinned: HeaderHash,
-        voters: Option<VoterSet>,
-    ) -> Result<Self, ChainError> {
-        if header.hash() != pinned {
-            return Err(ChainError::OtherHeader { wanted: pinned, found: header.hash() });
-        }
-        check_network(&genesis, header)?;
-        let voters = match (header.voters(), voters) {
-            (Some(named), _) => named.clone(),
-            (None, Some(given)) if given.hash() == header.signers() => given,
-            (None, None) if genesis.voters().hash() == header.signers() => genesis.voters().clone(),
-            _ => return Err(ChainError::OtherVoters { have: 0 }),
-        };
-        let head = Head::of(header, voters);
-        Ok(Self { genesis, head })
-    }
-
     /// The genesis.
     #[must_use]
     pub fn genesis(&self) -> &Genesis {

@@ -3,7 +3,6 @@
 //! Two forms of document feed a [`Network`]: the network file, which its signers sign for weeks, and the epoch document, on
 //! which voters agree every epoch ([`Chain`]). Whoever chooses paths or builds circuits need not know which it was.
 
-pub mod admission;
 mod by_hand;
 mod catalogue;
 mod chain;
@@ -12,6 +11,7 @@ mod entry;
 pub(crate) mod fixture;
 mod fork;
 mod heads;
+mod heartbeats;
 mod held;
 mod measure;
 mod refresh;
@@ -35,6 +35,7 @@ pub use catalogue::{Catalogue, STRANGERS_MAX, STRANGERS_PER_NETWORK};
 pub use chain::{Chain, ChainError, Head, TRUST_LIMIT};
 pub use fork::{DoubleSigners, FORK_MAX, Fork};
 pub use heads::{COMPARED, Comparison, Known, Lie, Said, Split, Warning, compare};
+pub use heartbeats::{Health, Heartbeats, LOAD_STEPS};
 pub use held::{CHANGES_MAX, Held, HeldError, Step, read_changes};
 pub use measure::{Coordinate, Measure};
 pub use refresh::{next_refresh, retry_after};

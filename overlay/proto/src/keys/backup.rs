@@ -4,12 +4,12 @@
 //! recorded set-ups for as long as it lies around. A relay that is restored draws a new chain, makes a new descriptor,
 //! and is the same relay to everybody.
 //!
-//! The passphrase counts as the bytes in which it was typed. They are not normalised: one with accents has to be typed on a system that
-//! composes letters in the same way.
+//! Systems write one letter in different ways: `é` is one character or two. The passphrase counts in Unicode's normalization form C, so
+//! that it opens the backup whatever keyboard it was typed on; of plain ASCII that changes nothing.
 //!
 //! ```text
 //! version 1 (1) ‖ salt (16) ‖ nonce (24) ‖ XChaCha20-Poly1305(key, nonce, identity 32 ‖ link 32 ‖ exit 32; version ‖ salt)
-//! key = Argon2id(passphrase, salt; 64 MiB, 3 passes, 1 lane)           RFC 9106, second recommended choice with one lane
+//! key = Argon2id(NFC(passphrase), salt; 64 MiB, 3 passes, 1 lane)      RFC 9106, second recommended choice with one lane
 //! ```
 
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -17,6 +17,7 @@ use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use ed25519_dalek::SigningKey;
 use rand_core::CryptoRng;
+use unicode_normalization::{UnicodeNormalization as _, is_nfc};
 use zeroize::Zeroizing;
 
 use super::{OnionKeys, RelayKeys};
@@ -59,7 +60,7 @@ impl RelayKeys {
     /// # Errors
     /// [`BackupError::Short`].
     pub fn to_backup(&self, passphrase: &str, rng: &mut impl CryptoRng) -> Result<String, BackupError> {
-        if passphrase.chars().count() < PASSPHRASE_MIN {
+        if passphrase.nfc().count() < PASSPHRASE_MIN {
             return Err(BackupError::Short);
         }
         let (mut salt, mut nonce) = ([0; SALT_LEN], [0; NONCE_LEN]);
@@ -120,11 +121,22 @@ impl RelayKeys {
 
 fn cipher(passphrase: &str, salt: &[u8; SALT_LEN]) -> XChaCha20Poly1305 {
     let params = Params::new(MEMORY_KIB, PASSES, 1, Some(32)).expect("the cost is within Argon2's bounds");
-    let mut key = Zeroizing::new([0; 32]);
+    let (passphrase, mut key) = (normal(passphrase), Zeroizing::new([0; 32]));
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(passphrase.as_bytes(), salt, &mut *key)
         .expect("salt and output have lengths that Argon2 takes");
     XChaCha20Poly1305::new(Key::from_slice(&*key))
+}
+
+/// The passphrase in normalization form C, in one piece of memory that is overwritten: no letter becomes more than three times as long.
+fn normal(passphrase: &str) -> Zeroizing<String> {
+    let mut normal = Zeroizing::new(String::with_capacity(3 * passphrase.len()));
+    if is_nfc(passphrase) {
+        normal.push_str(passphrase);
+    } else {
+        normal.extend(passphrase.nfc());
+    }
+    normal
 }
 
 fn associated(salt: &[u8; SALT_LEN]) -> Vec<u8> {
@@ -198,6 +210,44 @@ KKa6JYSqTyfW
         let mut rng = ChaCha12Rng::seed_from_u64(7);
         let keys = RelayKeys::generate(&mut rng, NOW);
         assert_eq!(keys.to_backup("ninechars", &mut rng).unwrap_err(), BackupError::Short);
+    }
+
+    /// One letter, typed on two systems.
+    #[test]
+    fn a_passphrase_with_accents_opens_the_backup_however_it_was_typed() {
+        let (composed, decomposed) = ("caf\u{e9} \u{c5}ngstr\u{f6}m", "cafe\u{301} A\u{30a}ngstro\u{308}m");
+        // The sign of the unit, which is the same letter; marks in another order.
+        let (sign, marks) = ("caf\u{e9} \u{212b}ngstr\u{f6}m", ("q\u{323}\u{307}", "q\u{307}\u{323}"));
+        assert_ne!(composed.as_bytes(), decomposed.as_bytes());
+        let mut rng = ChaCha12Rng::seed_from_u64(7);
+        let keys = RelayKeys::generate(&mut rng, NOW);
+        let text = keys.to_backup(decomposed, &mut rng).unwrap();
+        for typed in [composed, decomposed, sign] {
+            assert_eq!(open(&text, typed).unwrap().id(), keys.id(), "{typed}");
+        }
+        assert_eq!(open(&text, "cafe Angstrom").unwrap_err(), BackupError::Sealed, "accents count");
+        assert_eq!(*normal(marks.0), *normal(marks.1));
+        // Letters that only look alike stay apart, as do forms that compatibility would fold.
+        assert_ne!(*normal("\u{fb01}"), *normal("fi"));
+        assert_eq!(*normal("correct horse battery"), "correct horse battery");
+    }
+
+    #[test]
+    fn length_is_counted_in_whole_letters() {
+        let mut rng = ChaCha12Rng::seed_from_u64(7);
+        let keys = RelayKeys::generate(&mut rng, NOW);
+        assert_eq!(keys.to_backup(&"e\u{301}".repeat(9), &mut rng).unwrap_err(), BackupError::Short);
+        assert!(keys.to_backup(&"e\u{301}".repeat(10), &mut rng).is_ok());
+    }
+
+    #[test]
+    fn nothing_grows_beyond_the_room_that_is_overwritten() {
+        // The letters that grow most in normalization form C (three times in bytes: UAX 15).
+        for letter in ["\u{1d160}", "\u{fb2c}", "\u{390}", "\u{1f82}"] {
+            let long = letter.repeat(100);
+            let normal = normal(&long);
+            assert!(normal.len() <= 3 * long.len() && normal.capacity() == 3 * long.len(), "{letter}");
+        }
     }
 
     /// The bytes of format 1: whoever has an old backup must be able to read it.

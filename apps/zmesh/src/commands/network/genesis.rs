@@ -1,11 +1,9 @@
-//! How a network whose voters agree on documents begins: its genesis, and the line by which people join it.
+//! How a network whose voters agree on documents begins: its genesis.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use zmesh_overlay::Bootstrap;
-use zmesh_proto::link::LinkPeer;
 use zmesh_proto::wire::codec::armour::{self, Label};
 use zmesh_proto::wire::control::{Genesis, GenesisTerms, Parameters, Voter, VoterSet};
 use zmesh_proto::wire::descriptor::{Descriptor, LIFETIME_AGREED};
@@ -49,17 +47,6 @@ pub(crate) struct Begin {
     /// Report as JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// The bootstrap line of such a network.
-#[derive(Debug, Args)]
-pub(crate) struct Line {
-    /// The network's genesis.
-    #[arg(long, value_name = "FILE")]
-    genesis: PathBuf,
-    /// Descriptors of one to eight relays that keep their addresses and keys for long.
-    #[arg(required = true)]
-    relays: Vec<PathBuf>,
 }
 
 pub(super) fn begin(begin: Begin) -> Outcome {
@@ -134,27 +121,6 @@ fn voter(text: &str) -> Outcome<Voter> {
     let descriptor = Descriptor::from_text(&bytes).map_err(|error| unusable(path, error))?;
     let operator = descriptor.info().operator.clone();
     Ok(Voter { key: SignerId(descriptor.identity()), operator })
-}
-
-pub(super) fn line(line: &Line) -> Outcome {
-    let genesis = load_genesis(&line.genesis)?;
-    let relays = line.relays.iter().map(|path| entry(path)).collect::<Outcome<Vec<_>>>()?;
-    let bootstrap = Bootstrap::new(genesis.network_id(), relays).map_err(|error| {
-        Failure::misused("the line cannot be made", error, "name relays with public addresses by their descriptors")
-    })?;
-    term::line(&bootstrap);
-    term::progress("give it to people: zmesh proxy --bootstrap LINE");
-    Ok(())
-}
-
-fn entry(path: &Path) -> Outcome<LinkPeer> {
-    let bytes = files::read(path, "descriptor", "ask the relay's operator for it")?;
-    let descriptor = Descriptor::from_text(&bytes).map_err(|error| unusable(path, error))?;
-    Ok(LinkPeer {
-        identity: descriptor.identity(),
-        link_key: descriptor.link_key(),
-        addresses: descriptor.info().addresses.clone(),
-    })
 }
 
 /// Whether a file is a genesis, by its first line.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
-use zmesh_control::directory::{Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents};
+use zmesh_control::directory::{Condition, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents};
 use zmesh_control::{Contact, Control, Limits, PeerIdentity, StartError, Store, StoreError};
 use zmesh_overlay::RelayKeys;
 use zmesh_proto::wire::control::Genesis;
@@ -28,6 +28,7 @@ pub(super) struct Member {
     handle: DirectoryHandle,
     documents: watch::Receiver<Option<Arc<Documents>>>,
     described: watch::Receiver<Option<Descriptor>>,
+    condition: watch::Sender<Condition>,
     /// How others name this relay as whom to ask first.
     pub(super) contacts: Vec<Contact>,
 }
@@ -68,12 +69,17 @@ impl Member {
         }
         let store = Store::open(&directory.store).map_err(|error| no_store(&directory.store, &error))?;
         let (tell, described) = watch::channel(None);
+        let (speaker, condition) = (keys.signer(), watch::Sender::new(Condition::default()));
         let describe = describer(config.clone(), keys, tell);
         let mut node = DirectoryNode::new(genesis.clone(), control)
             .store(Arc::new(store))
             .describe(describe, Duration::from_secs(REFRESH));
         if let Some(voter) = &directory.voter {
-            node = node.voter(keys::load_signer(voter)?);
+            let (wanted, unwanted) = directory.wishes().map_err(|why| wrong(file, why))?;
+            node = node.voter(keys::load_signer(voter)?).wishes(wanted, unwanted);
+        }
+        if directory.heartbeat {
+            node = node.heartbeat(speaker, condition.subscribe());
         }
         if args.begin_network {
             node = node.begin_network();
@@ -83,7 +89,7 @@ impl Member {
         // One that was stored is news as well.
         documents.mark_changed();
         let contact = |address| Contact { address, identity: Some(identity) };
-        Ok(Member { documents, described, contacts: reached_at.into_iter().map(contact).collect(), handle })
+        Ok(Member { documents, described, condition, contacts: reached_at.into_iter().map(contact).collect(), handle })
     }
 
     /// The next news.
@@ -113,6 +119,11 @@ impl Member {
                 }
             }
         }
+    }
+
+    /// Tells it how the relay does.
+    pub(super) fn tell(&self, condition: Condition) {
+        self.condition.send_replace(condition);
     }
 
     /// What it knows now.

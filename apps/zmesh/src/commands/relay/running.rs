@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use zmesh_control::directory::Documents;
-use zmesh_overlay::{Network, Publication, RelayHandle, RelayId};
+use zmesh_control::directory::{Condition, Documents};
+use zmesh_overlay::{Network, Publication, RelayHandle, RelayId, RelayMetrics};
 use zmesh_proto::wire::descriptor::Descriptor;
 
 use super::Source;
@@ -19,6 +19,7 @@ use crate::network_file;
 use crate::operation::allowance::{Allowance, AllowanceFile, Use};
 use crate::operation::endpoint::Latest;
 use crate::operation::exported::{EVERY, Month, Snapshot};
+use crate::operation::load::{LoadMeter, Look};
 use crate::operation::reload::changes;
 use crate::operation::status::Constant;
 use crate::process;
@@ -47,6 +48,7 @@ pub(super) struct Running {
     allowance: Allowance,
     allowance_file: AllowanceFile,
     usage: Use,
+    load: LoadMeter,
     snapshot: watch::Sender<Option<Snapshot>>,
 }
 
@@ -82,6 +84,7 @@ impl Running {
             allowance,
             allowance_file,
             usage: Use::Free,
+            load: LoadMeter::default(),
             snapshot,
         };
         (running, latest)
@@ -96,6 +99,11 @@ impl Running {
                 Source::File(network) => network.name().to_owned(),
                 Source::Agreed(genesis) => genesis.terms().name.clone(),
             },
+            network_id: match &self.source {
+                Source::File(network) => network.network_id(),
+                Source::Agreed(genesis) => genesis.network_id(),
+            }
+            .to_string(),
             exit: self.config.exit.enabled,
             meeting: self.config.meeting,
             chunks: self.config.chunks.enabled,
@@ -113,7 +121,10 @@ impl Running {
         self.take_usage(usage).await;
         let (sent, limit) = self.allowance.figures();
         let directory = match member {
-            Some(member) => member.status().await,
+            Some(member) => {
+                member.tell(self.condition(&metrics));
+                member.status().await
+            }
             None => None,
         };
         let network = self.network.as_deref();
@@ -128,6 +139,23 @@ impl Running {
             draining: self.usage != Use::Free,
             month: Month { sent, limit },
         }));
+    }
+
+    /// How the relay does, for its heartbeat.
+    fn condition(&mut self, metrics: &RelayMetrics) -> Condition {
+        let limits = &self.config.limits;
+        let up = self.started.elapsed();
+        let load = self.load.note(Look {
+            up,
+            circuits: metrics.node.circuits.open,
+            circuits_most: limits.circuits as u64,
+            sent: metrics.bytes_sent,
+            sent_most: limits.send_bytes_per_second(),
+            work: metrics.node.work.cost,
+        });
+        let part = |text: &str| text.parse().unwrap_or(0);
+        let release = (part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR")));
+        Condition { release, up_seconds: up.as_secs(), load }
     }
 
     /// Acts where the month's allowance became scarce, was used up, or begins anew.

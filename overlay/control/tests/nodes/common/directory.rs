@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use zmesh_control::directory::{DirectoryHandle, DirectoryNode};
+use tokio::sync::watch;
+use zmesh_control::directory::{Condition, DirectoryHandle, DirectoryNode};
 use zmesh_control::{Contact, Control, Limits, PeerIdentity, Store};
 use zmesh_proto::keys::{RelayKeys, SignerKey};
 use zmesh_proto::random::Generator;
@@ -75,6 +76,18 @@ pub async fn start(
     store: Option<Arc<Store>>,
     votes: bool,
 ) -> Member {
+    start_wishing(genesis, n, contact, store, votes, Vec::new()).await
+}
+
+/// The same with a wish: whom it would have vote.
+pub async fn start_wishing(
+    genesis: &Genesis,
+    n: u8,
+    contact: Option<Contact>,
+    store: Option<Arc<Store>>,
+    votes: bool,
+    wanted: Vec<Voter>,
+) -> Member {
     let keys = relay_keys(n);
     let mut control = Control::builder(genesis.network_id())
         .identity(keys.identity())
@@ -85,11 +98,14 @@ pub async fn start(
     }
     let describe = Box::new(move |now| Some(descriptor(n, now)));
     let mut node = DirectoryNode::new(genesis.clone(), control).describe(describe, Duration::from_secs(60));
+    // Nobody tells it anything else later.
+    let condition = Condition { release: (0, 1), up_seconds: 7_200, load: Some(300) };
+    node = node.heartbeat(keys.signer(), watch::Sender::new(condition).subscribe());
     if let Some(store) = store {
         node = node.store(store);
     }
     if votes {
-        node = node.voter(keys.signer()).begin_network();
+        node = node.voter(keys.signer()).wishes(wanted, Vec::new()).begin_network();
     }
     let handle = node.start().unwrap();
     let mut listening = handle.listening();

@@ -35,6 +35,8 @@ pub struct Seen {
     pub messages: Vec<(Topic, Vec<u8>)>,
     pub up: Vec<PeerIdentity>,
     pub answers: Vec<Result<Vec<u8>, zmesh_control::AskError>>,
+    /// Addresses of its own that others confirmed.
+    pub reachable: Vec<SocketAddr>,
 }
 
 pub fn key(n: u8) -> SigningKey {
@@ -142,6 +144,7 @@ async fn drive(mut control: Control, mut jobs: mpsc::Receiver<Work>, seen: Arc<M
                     control.report(&tag, verdict);
                     seen.lock().unwrap().messages.push((topic, bytes));
                 }
+                Event::Reachable { address } => seen.lock().unwrap().reachable.push(address),
                 Event::PeerUp { peer, .. } => seen.lock().unwrap().up.push(peer),
                 Event::Question { id, bytes, .. } => match bytes.as_slice() {
                     _ if !answers => control.refuse(id),

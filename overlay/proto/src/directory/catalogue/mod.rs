@@ -3,6 +3,7 @@
 //! Anybody can make identities, so being known costs something: relays of the newest document have a place, all others share a few, where
 //! those whom this node is connected with are not driven out by those of whom it only heard.
 
+mod bucket;
 mod places;
 
 use std::collections::{BTreeMap, VecDeque};

@@ -5,14 +5,15 @@ use std::net::IpAddr;
 
 use zmesh_sphinx::RelayId;
 
-use crate::directory::admission::NEWCOMERS_PER_MINUTE;
-use crate::directory::admission::bucket::Bucket;
+use super::bucket::Bucket;
 use crate::wire::descriptor::Descriptor;
 
 /// Relays that no document lists, at once.
 pub const STRANGERS_MAX: usize = 256;
 /// Of these, in one IPv4 /24 or IPv6 /48 that their descriptors name. Not in a test network, which has one address.
 pub const STRANGERS_PER_NETWORK: usize = 8;
+/// How many relays that no document lists, and that were not heard of before, are heard in a minute, all of them together.
+const NEWCOMERS_PER_MINUTE: u32 = 30;
 /// For how long a relay that this node is connected with is preferred to others after it was last seen, in seconds.
 const MET_FOR: u64 = 3_600;
 /// Met relays that are remembered.

@@ -10,9 +10,10 @@ mod entry;
 mod epoch;
 mod genesis;
 mod header;
+mod heartbeat;
 mod load;
 mod parameters;
-mod schema;
+pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -26,6 +27,7 @@ pub use epoch::{DIFFERENCE_MAX, DOCUMENT_MAX, Difference, EpochDocument, SNAPSHO
 pub use genesis::{EPOCH_LENGTH_MAX, EPOCH_LENGTH_MIN, Genesis, GenesisTerms};
 pub use header::{Certificate, HEADER_MAX, Header, HeaderHash, SIGNED_HEADER_MAX, SignedHeader, precommit_message};
 pub(crate) use header::{HeaderFields, table_hash};
+pub use heartbeat::{HEARTBEAT_MAX, Heartbeat, Unverified, Vitals};
 pub use load::{LOAD_LIFE, LOAD_MAX, LoadReport};
 pub use parameters::Parameters;
 pub use topic::{Reason, Topic, Verdict};

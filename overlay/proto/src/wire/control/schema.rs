@@ -131,6 +131,25 @@ pub(crate) struct LoadReport {
     pub(crate) capacity: u32,
 }
 
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Heartbeat {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) network: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) identity: Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    pub(crate) epoch: u64,
+    /// Major version · 65,536 + minor.
+    #[prost(uint32, tag = "4")]
+    pub(crate) release: u32,
+    #[prost(uint32, tag = "5")]
+    pub(crate) peers: u32,
+    #[prost(uint32, tag = "6")]
+    pub(crate) uptime: u32,
+    #[prost(uint32, tag = "7")]
+    pub(crate) load: u32,
+}
+
 /// What is signed, as it came, and the signature over a context and it.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Signed {

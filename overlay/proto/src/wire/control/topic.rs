@@ -12,11 +12,11 @@ pub enum Topic {
     Descriptors,
     /// What voters send each other to agree.
     Votes,
-    /// Proofs: that a voter signed two things of which it may sign one, or that a node was seen up.
+    /// Proofs that a voter signed two things of which it may sign one.
     Proofs,
     /// Signed headers of new documents; the documents themselves are fetched.
     Snapshots,
-    /// Coarse figures of nodes' health.
+    /// Heartbeats: coarse figures of relays' health.
     Meta,
 }
 
@@ -95,8 +95,6 @@ pub enum Reason {
     OtherNetwork,
     /// Its author may not publish on this topic: its tier is too low, or it is no voter.
     NotEntitled,
-    /// Its author is banned for now.
-    Banned,
     /// It breaks a rule that depends on the network, such as a private address outside of a test network.
     AgainstRules,
     /// Its author said two things where it may say one. It is passed on once, as evidence.
@@ -124,7 +122,6 @@ impl Reason {
         match self {
             Self::Oversized | Self::Malformed | Self::Forged | Self::OtherNetwork | Self::AgainstRules => true,
             Self::NotEntitled
-            | Self::Banned
             | Self::Equivocation
             | Self::Duplicate
             | Self::Stale
