@@ -46,7 +46,7 @@ fn is_inside(test: &str, setup: &str) -> bool {
     }
     let own = std::env::current_exe().unwrap();
     let status = Command::new("unshare")
-        .args(["--net", "sh", "-c", &format!("{prepare} && exec \"$0\" --exact {test} --nocapture")])
+        .args(["--net", "sh", "-c", &format!("{prepare} && exec \"$0\" --exact reach::{test} --nocapture")])
         .arg(own)
         .env(INSIDE, "1")
         .status()
