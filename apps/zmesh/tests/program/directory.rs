@@ -102,12 +102,12 @@ fn three_relays_agree_and_one_that_was_killed_votes_again_without_help() {
     }
 
     // A relay that runs says which document a newcomer's history has to lead through.
-    let line = |relay: &str| {
+    let printed = |relay: &str| {
         let config = format!("net/{relay}/relay.toml");
         let text = folder.succeeds(&["network", "line", "--config", &config]);
         text.trim().parse::<Bootstrap>().expect("a line")
     };
-    let young = line("relay-1");
+    let young = printed("relay-1");
     let checkpoint = *young.checkpoint().expect("it has one");
     assert!(young.to_string().starts_with("zmesh:net/2/") && young.entries().len() == 1);
     assert!(checkpoint.epoch >= 1 && checkpoint.epoch <= epoch(&folder, "relay-1"));
@@ -143,7 +143,7 @@ fn three_relays_agree_and_one_that_was_killed_votes_again_without_help() {
     let stopped = back.terminate();
     assert!(stopped["metrics"].is_object(), "{stopped}");
     // One that does not run has it in its store.
-    assert!(line("relay-2").checkpoint().expect("kept").epoch > before);
+    assert!(printed("relay-2").checkpoint().expect("kept").epoch > before);
 }
 
 #[test]
