@@ -1,12 +1,13 @@
 //! Running a relay for long: what it tells its operator, what it may use, and how it changes and stops without breaking
 //! what others do through it.
 //!
-//! `exported` is the whole list of figures that leave the process; `endpoint` offers it to Prometheus; `status` answers
+//! `exported` is the whole list of figures that leave the process; `endpoint` offers it to Prometheus over connections that are `few`; `status` answers
 //! `zmesh status` on a socket beside the relay's files; `allowance` keeps the bytes of a month; `reload` finds out what a
 //! changed configuration changes.
 
 pub(crate) mod allowance;
 pub(crate) mod endpoint;
 pub(crate) mod exported;
+mod few;
 pub(crate) mod reload;
 pub(crate) mod status;
