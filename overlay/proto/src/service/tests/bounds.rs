@@ -117,7 +117,7 @@ fn a_store_takes_the_newest_and_never_an_older_one() {
     assert_eq!((store.len(), store.names()), (0, 1));
     store.expire(later, Period::at(NOW).ends() + OVERLAP_SECONDS);
     assert_eq!((store.is_empty(), store.names()), (true, 0));
-    assert_eq!(put(&mut store, now, &third[..100]), Err(Refusal::Invalid));
+    assert_eq!(put(&mut store, later, &third[..100]), Err(Refusal::Invalid));
 }
 
 #[test]

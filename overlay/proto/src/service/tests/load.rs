@@ -103,7 +103,9 @@ fn a_flood_without_work_costs_paying_clients_the_least_effort_and_no_more() {
     let (prices, paying, answered) = service(900, |second| if second < 600 { vec![0; 60] } else { Vec::new() });
     assert!(answered + 3 >= paying, "{answered} of {paying}: all but those before the price rose");
     assert_eq!(prices[30], 32);
-    assert!(prices[30..600].iter().all(|price| *price == 32), "neither more nor, while the flood lasts, less");
+    // Those that came for nothing when nothing was asked raise it once more; from then on it is neither more nor, while the flood lasts, less.
+    assert!(prices[30..100].iter().all(|price| (32..=64).contains(price)), "{:?}", &prices[30..100]);
+    assert!(prices[100..600].iter().all(|price| *price == 32), "{:?}", &prices[100..600]);
     assert_eq!(prices.last(), Some(&0), "and nothing after it");
 }
 
