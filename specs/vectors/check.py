@@ -676,6 +676,13 @@ def check_service(vectors):
     assert digest.hex() == vector["hash"]
     assert int.from_bytes(digest[:4], "big") * vector["effort"] < 2**32
 
+    vector = vectors["place"]
+    tried = b"zmesh service place v1\0" + hexed(vector["blinded"]) + vector["period"].to_bytes(4, "big")
+    tried += vector["revision"].to_bytes(8, "big") + hexed(vector["work"])
+    digest = argon2id(tried, hexed(vector["relay"]))
+    assert digest.hex() == vector["hash"]
+    assert int.from_bytes(digest[:4], "big") * vector["effort"] < 2**32
+
 
 # --- agreement: protobuf in one form, Ed25519 (RFC 8032), ECVRF (RFC 9381) ---------------------------------------------------------
 

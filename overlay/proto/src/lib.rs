@@ -17,4 +17,5 @@ pub mod relay;
 pub mod seeding;
 pub mod service;
 pub mod timer;
+pub mod turns;
 pub mod wire;

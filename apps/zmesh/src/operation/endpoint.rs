@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::exported::{Snapshot, open_metrics};
+use super::few::Few;
 use crate::failure::{Failure, Outcome};
 use crate::files;
 
@@ -50,7 +51,7 @@ impl Endpoint {
         let shared = Shared { latest, turns: Arc::new(Semaphore::new(AT_ONCE)) };
         let router = Router::new().route("/metrics", get(scrape)).with_state(shared);
         let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
+            if let Err(error) = axum::serve(Few::new(listener), router).await {
                 tracing::error!(%error, "the endpoint for metrics ended");
             }
         });
@@ -74,7 +75,11 @@ async fn scrape(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     };
     let snapshot = shared.latest.borrow().clone();
     match snapshot {
-        Some(snapshot) => ([(header::CONTENT_TYPE, OPEN_METRICS)], open_metrics(snapshot)).into_response(),
+        // Connections last seconds: none is kept for the next scrape.
+        Some(snapshot) => {
+            let headers = [(header::CONTENT_TYPE, OPEN_METRICS), (header::CONNECTION, "close")];
+            (headers, open_metrics(snapshot)).into_response()
+        }
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
 }
@@ -116,6 +121,21 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    /// Whoever is on this machine may connect and say nothing, as often as they like: the next scrape is answered all the same.
+    #[tokio::test]
+    async fn connections_that_say_nothing_end_and_scrapes_are_answered() {
+        let (_sender, latest) = watch::channel(Some(sample()));
+        let endpoint = Endpoint::start("127.0.0.1:0".parse().unwrap(), latest).await.unwrap();
+        let mut silent = Vec::new();
+        for _ in 0..17 {
+            silent.push(tokio::net::TcpStream::connect(endpoint.address).await.unwrap());
+        }
+        assert!(ask(endpoint.address, "127.0.0.1").await.starts_with("HTTP/1.1 200 "));
+        let mut first = silent.swap_remove(0);
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(60), first.read_u8()).await.unwrap();
+        ended.expect_err("nothing but the end");
     }
 
     #[tokio::test]

@@ -139,22 +139,39 @@ impl StatusSocket {
     }
 }
 
+/// Where readers come in.
 #[cfg(unix)]
-async fn answer(listener: tokio::net::UnixListener, constant: Constant, latest: Latest) {
+trait Door: Send {
+    type Reader: tokio::io::AsyncWrite + Unpin + Send;
+
+    fn next(&mut self) -> impl Future<Output = std::io::Result<Self::Reader>> + Send;
+}
+
+#[cfg(unix)]
+impl Door for tokio::net::UnixListener {
+    type Reader = tokio::net::UnixStream;
+
+    async fn next(&mut self) -> std::io::Result<Self::Reader> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+#[cfg(unix)]
+async fn answer(mut door: impl Door, constant: Constant, latest: Latest) {
     use tokio::io::AsyncWriteExt;
     /// How long one reader may take.
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
     /// The pause after a connection could not be taken, as when there are no more file descriptors.
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
     loop {
-        let Ok((mut stream, _)) = listener.accept().await else {
+        let Ok(mut reader) = door.next().await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
         let snapshot = latest.borrow().clone();
         let text = snapshot.map(|snapshot| constant.answer(&snapshot).to_string()).unwrap_or_default();
         // One after the other: a reader that hangs holds others up for seconds, and nothing grows.
-        let _ = tokio::time::timeout(PATIENCE, stream.write_all(text.as_bytes())).await;
+        let _ = tokio::time::timeout(PATIENCE, reader.write_all(text.as_bytes())).await;
     }
 }
 
@@ -257,5 +274,36 @@ mod tests {
             assert_eq!(read_checkpoint(&answer(value)), None, "{part}");
         }
         assert_eq!(read_checkpoint(&answer(Value::Null)), None);
+    }
+
+    /// Fails as a listener does when there are no more file descriptors, and then lets one reader in.
+    struct Stuck(u32, Option<tokio::io::DuplexStream>);
+
+    impl Door for Stuck {
+        type Reader = tokio::io::DuplexStream;
+
+        async fn next(&mut self) -> std::io::Result<Self::Reader> {
+            self.0 += 1;
+            match self.1.take() {
+                Some(reader) if self.0 > 5 => Ok(reader),
+                Some(reader) => {
+                    self.1 = Some(reader);
+                    Err(std::io::Error::other("too many open files"))
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_cannot_be_taken_does_not_end_it() {
+        use tokio::io::AsyncReadExt as _;
+        let (mut ours, theirs) = tokio::io::duplex(1 << 20);
+        let (_sender, latest) = watch::channel(Some(sample()));
+        let task = tokio::spawn(answer(Stuck(0, Some(theirs)), constant(), latest));
+        let mut text = String::new();
+        ours.read_to_string(&mut text).await.unwrap();
+        assert!(text.contains("\"nickname\":\"alice\""), "{text}");
+        task.abort();
     }
 }

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `store` | what a relay gives |
+//! | `lanes` | how fast it gives it, and to whom first |
 //! | `source` | a circuit to a relay that gives documents |
 //! | `client` | the first document: from the disk, or by an entry relay of a bootstrap line |
 //! | `keep` | later ones: heads compared, differences followed, warnings |
@@ -12,6 +13,7 @@ mod client;
 mod disk;
 mod events;
 mod keep;
+mod lanes;
 mod source;
 mod store;
 
@@ -21,4 +23,4 @@ pub use store::{DocumentMetrics, Publication, PublishError};
 
 pub(crate) use client::{Client, Settings, Teller};
 pub(crate) use keep::{Outlook, keep};
-pub(crate) use store::{Answer, DocumentStore};
+pub(crate) use store::{Answer, DocumentStore, Reader};

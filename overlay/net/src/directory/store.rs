@@ -1,26 +1,34 @@
-//! What a relay gives of the network's documents. It gives bytes: whoever asks verifies them.
+//! What a relay gives of the network's documents. It gives bytes: whoever asks verifies them. How fast is in [`lanes`](super::lanes).
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zmesh_proto::directory::Held;
-use zmesh_proto::seeding::cache::Pace;
 use zmesh_proto::wire::control::{Difference, Snapshot};
 use zmesh_proto::wire::request::{DOCUMENT_MAX, DocumentAsk, DocumentHash, Failure, Head, SnapshotRef};
 
-use crate::clock;
+use super::lanes::Lane;
 
 /// Bytes of documents that a relay gives in a second, and at once.
 const BYTES_PER_SECOND: u64 = 4 << 20;
 const BYTES_BURST: u64 = 64 << 20;
 /// Answers up to this length, so headers, the genesis and most differences, have a rate of their own: who asks for
 /// snapshots takes nothing from who keeps up.
-const SMALL: u64 = 64 << 10;
+const SMALL: usize = 64 << 10;
 const SMALL_PER_SECOND: u64 = 1 << 20;
 const SMALL_BURST: u64 = 16 << 20;
+
+/// Pieces that wait to leave, of large documents and of small answers. One document has one piece in line.
+const WAITING: usize = 64;
+const SMALL_WAITING: usize = 256;
+
+/// Documents that one session is given at a time: large ones, and answers of up to [`SMALL`].
+const AT_ONCE: usize = 1;
+const SMALL_AT_ONCE: usize = 4;
 
 /// Differences that are kept: the asker's document may be so many epochs old.
 const DIFFERENCES: usize = 64;
@@ -107,8 +115,8 @@ struct Served {
 pub(crate) struct DocumentStore {
     genesis: Bytes,
     served: RwLock<Option<Arc<Served>>>,
-    large: Mutex<Pace>,
-    small: Mutex<Pace>,
+    large: Arc<Lane>,
+    small: Arc<Lane>,
     given: AtomicU64,
     bytes: AtomicU64,
     refused: AtomicU64,
@@ -118,37 +126,27 @@ pub(crate) struct DocumentStore {
 }
 
 /// What the answer to a request is.
-pub(crate) enum Answer<'a> {
+pub(crate) enum Answer {
     Head(Head),
-    /// Parts that follow each other, and what they were granted.
-    Bytes(Vec<Bytes>, Grant<'a>),
+    /// Parts that follow each other.
+    Bytes(Vec<Bytes>),
 }
 
-/// Bytes that may leave. Dropped, it gives back to the relay's rate what did not: a request that is cancelled costs others
-/// no more than what was sent of it.
-pub(crate) struct Grant<'a> {
-    pace: &'a Mutex<Pace>,
-    unsent: u64,
+/// What one session reads of documents.
+pub(crate) struct Reader {
+    large: Semaphore,
+    small: Semaphore,
 }
 
-impl<'a> Grant<'a> {
-    fn take(pace: &'a Mutex<Pace>, bytes: u64) -> Option<Self> {
-        let granted = pace.lock().unwrap_or_else(PoisonError::into_inner).take(clock::now(), bytes);
-        // Made only if granted: dropping one gives back.
-        granted.then(|| Self { pace, unsent: bytes })
+impl Reader {
+    pub(crate) fn new() -> Self {
+        Self { large: Semaphore::new(AT_ONCE), small: Semaphore::new(SMALL_AT_ONCE) }
     }
 
-    /// So many more bytes have left.
-    pub(crate) fn sent(&mut self, bytes: usize) {
-        self.unsent = self.unsent.saturating_sub(bytes as u64);
-    }
-}
-
-impl Drop for Grant<'_> {
-    fn drop(&mut self) {
-        if self.unsent > 0 {
-            self.pace.lock().unwrap_or_else(PoisonError::into_inner).give_back(self.unsent);
-        }
+    /// Room for a document of this length beside those that the session is being given.
+    pub(crate) fn begin(&self, len: usize) -> Option<SemaphorePermit<'_>> {
+        let room = if len <= SMALL { &self.small } else { &self.large };
+        room.try_acquire().ok()
     }
 }
 
@@ -159,8 +157,8 @@ impl DocumentStore {
         Ok(Self {
             genesis: genesis.into(),
             served: RwLock::default(),
-            large: Mutex::new(Pace::new(BYTES_PER_SECOND, BYTES_BURST)),
-            small: Mutex::new(Pace::new(SMALL_PER_SECOND, SMALL_BURST)),
+            large: Lane::new(BYTES_PER_SECOND, BYTES_BURST, WAITING),
+            small: Lane::new(SMALL_PER_SECOND, SMALL_BURST, SMALL_WAITING),
             given: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -223,23 +221,39 @@ impl DocumentStore {
         }
     }
 
-    /// Answers a request, if the relay's rate allows it.
-    pub(crate) fn answer(&self, ask: DocumentAsk) -> Result<Answer<'_>, Failure> {
+    /// Answers a request. What is given leaves piece by piece, see [`DocumentStore::leave`].
+    pub(crate) fn answer(&self, ask: DocumentAsk) -> Result<Answer, Failure> {
         let answer = self.find(ask);
         match &answer {
-            Ok(Answer::Head(_)) => self.given.fetch_add(1, Ordering::Relaxed),
-            Ok(Answer::Bytes(parts, _)) => {
-                self.bytes.fetch_add(parts.iter().map(|part| part.len() as u64).sum(), Ordering::Relaxed);
-                self.given.fetch_add(1, Ordering::Relaxed)
-            }
+            Ok(_) => self.given.fetch_add(1, Ordering::Relaxed),
             Err(_) => self.refused.fetch_add(1, Ordering::Relaxed),
         };
         answer
     }
 
-    fn find(&self, ask: DocumentAsk) -> Result<Answer<'_>, Failure> {
+    /// Waits until a piece of a document of `len` bytes may leave over a link; false if too many wait over it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future costs others one piece at most.
+    pub(crate) async fn leave(&self, link: u64, len: usize, piece: usize) -> bool {
+        let lane = if len <= SMALL { &self.small } else { &self.large };
+        let may = lane.turn(link, piece).await;
+        if may {
+            self.bytes.fetch_add(piece as u64, Ordering::Relaxed);
+        } else {
+            self.refuse();
+        }
+        may
+    }
+
+    /// A request was refused that could have been answered.
+    pub(crate) fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn find(&self, ask: DocumentAsk) -> Result<Answer, Failure> {
         let served = self.served.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let parts = match ask {
+        Ok(Answer::Bytes(match ask {
             DocumentAsk::Genesis => vec![self.genesis.clone()],
             DocumentAsk::Head => return Ok(Answer::Head(served.ok_or(Failure::Absent)?.head)),
             DocumentAsk::Header => vec![served.ok_or(Failure::Absent)?.header.clone()],
@@ -248,11 +262,7 @@ impl DocumentStore {
                 vec![served.ok_or(Failure::Absent)?.differences.get(&from.0).ok_or(Failure::Absent)?.clone()]
             }
             DocumentAsk::Chain { from } => chain(&served.ok_or(Failure::Absent)?.chain, from)?,
-        };
-        let len = parts.iter().map(|part| part.len() as u64).sum();
-        let pace = if len <= SMALL { &self.small } else { &self.large };
-        let grant = Grant::take(pace, len).ok_or(Failure::QuotaExceeded)?;
-        Ok(Answer::Bytes(parts, grant))
+        }))
     }
 }
 
@@ -299,10 +309,7 @@ mod tests {
 
     fn bytes(store: &DocumentStore, ask: DocumentAsk) -> Result<Vec<u8>, Failure> {
         match store.answer(ask)? {
-            Answer::Bytes(parts, mut grant) => {
-                grant.sent(parts.iter().map(Bytes::len).sum());
-                Ok(parts.concat())
-            }
+            Answer::Bytes(parts) => Ok(parts.concat()),
             Answer::Head(_) => panic!("a head"),
         }
     }
@@ -338,34 +345,36 @@ mod tests {
         store.publish(publication(6), None).unwrap();
     }
 
-    #[test]
-    fn the_relay_gives_no_more_than_its_rate() {
+    #[tokio::test]
+    async fn what_leaves_is_counted_and_a_session_has_one_document_at_a_time() {
         let store = DocumentStore::new(vec![7]).unwrap();
-        store.publish(Publication { snapshot: vec![1; 16 << 20], ..publication(5) }, None).unwrap();
-        let take = |_: &i32| match store.answer(DocumentAsk::Snapshot) {
-            Ok(Answer::Bytes(_, mut grant)) => {
-                grant.sent(16 << 20);
-                true
-            }
-            _ => false,
-        };
-        let given = (0..50).filter(take).count();
-        assert_eq!(given, 4, "a burst of 64 MiB");
+        store.publish(publication(5), None).unwrap();
+        assert!(store.answer(DocumentAsk::Snapshot).is_ok() && store.answer(DocumentAsk::Head).is_ok());
+        assert_eq!(store.metrics().document_bytes, 0, "nothing has left");
+        assert!(store.leave(1, 16 << 20, 64 << 10).await && store.leave(1, 10, 10).await);
         let metrics = store.metrics();
-        assert_eq!((metrics.documents_given, metrics.document_refusals), (4, 46));
-        assert_eq!(metrics.document_bytes, 64 << 20);
-        assert!(store.answer(DocumentAsk::Head).is_ok(), "a head costs nothing");
-        assert!(bytes(&store, DocumentAsk::Header).is_ok(), "what is small has a rate of its own");
+        assert_eq!((metrics.documents_given, metrics.document_bytes), (2, (64 << 10) + 10));
+        let reader = Reader::new();
+        let first = reader.begin(16 << 20).unwrap();
+        assert!(reader.begin(SMALL + 1).is_none(), "one large document");
+        let small: Vec<_> = (0..SMALL_AT_ONCE).map(|_| reader.begin(SMALL).unwrap()).collect();
+        assert!(reader.begin(1).is_none(), "and a few small ones");
+        drop((first, small));
+        assert!(reader.begin(16 << 20).is_some() && reader.begin(1).is_some());
     }
 
-    #[test]
-    fn a_request_that_is_cancelled_costs_others_only_what_was_sent_of_it() {
+    /// Fifty requests that are given up after a piece, and the burst is still there for who reads.
+    #[tokio::test]
+    async fn a_request_that_is_given_up_costs_only_what_left() {
         let store = DocumentStore::new(vec![7]).unwrap();
-        store.publish(Publication { snapshot: vec![1; 16 << 20], ..publication(5) }, None).unwrap();
+        let piece = 64 << 10;
         for _ in 0..50 {
-            let Ok(Answer::Bytes(_, mut grant)) = store.answer(DocumentAsk::Snapshot) else { panic!("granted") };
-            grant.sent(64 << 10);
+            assert!(store.leave(1, 16 << 20, piece).await);
         }
-        assert!(bytes(&store, DocumentAsk::Snapshot).is_ok());
+        // Three documents and more at once; charged in full, four of those given up would have used it up.
+        for _ in 0..900 {
+            let leave = store.leave(2, 16 << 20, piece);
+            assert!(tokio::time::timeout(std::time::Duration::ZERO, leave).await.is_ok_and(|left| left), "at once");
+        }
     }
 }

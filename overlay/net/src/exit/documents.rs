@@ -12,35 +12,49 @@ use crate::quic::codes;
 
 /// How long a document may take to leave. QUIC takes no more of it at once than its windows.
 const TRANSFER: Duration = Duration::from_secs(180);
-/// What is charged to the relay's rate at once.
-const PIECE: usize = 16 << 10;
+/// What leaves in one turn.
+const PIECE: usize = 64 << 10;
 
 impl Asked {
     pub(super) async fn document(&self, ask: DocumentAsk, mut send: SendStream) {
         let Some(store) = &self.place.server.documents else { return refuse(send, Failure::Unsupported).await };
-        let (parts, mut grant) = match store.answer(ask) {
+        let parts = match store.answer(ask) {
             Ok(Answer::Head(head)) => return answer(send, Response::Head(head)).await,
-            Ok(Answer::Bytes(parts, grant)) => (parts, grant),
+            Ok(Answer::Bytes(parts)) => parts,
             Err(failure) => return refuse(send, failure).await,
         };
         let len = parts.iter().map(bytes::Bytes::len).sum::<usize>();
-        let Ok(len) = u32::try_from(len) else { return refuse(send, Failure::Internal).await };
-        let mut left = store.given(len as usize);
+        let (Some(source), Ok(announced)) = (self.source(), u32::try_from(len)) else {
+            return refuse(send, Failure::Internal).await;
+        };
+        let Some(_room) = self.reader.begin(len) else {
+            store.refuse();
+            return refuse(send, Failure::QuotaExceeded).await;
+        };
+        let mut left = store.given(len);
+        // Who comes when too many wait hears so, and asks elsewhere.
+        if !store.leave(source.link, len, left.min(PIECE)).await {
+            return refuse(send, Failure::QuotaExceeded).await;
+        }
+        let mut paid = left.min(PIECE);
         let sent = timeout(TRANSFER, async {
-            send.write_all(&Response::Document { len }.encode()).await?;
+            send.write_all(&Response::Document { len: announced }.encode()).await.ok()?;
             for mut part in parts {
                 part.truncate(left);
                 left -= part.len();
                 while !part.is_empty() {
-                    let piece = part.split_to(part.len().min(PIECE));
-                    let bytes = piece.len();
-                    send.write_chunk(piece).await?;
-                    grant.sent(bytes);
+                    if paid == 0 {
+                        paid = (part.len() + left).min(PIECE);
+                        store.leave(source.link, len, paid).await.then_some(())?;
+                    }
+                    let piece = part.split_to(part.len().min(paid));
+                    paid -= piece.len();
+                    send.write_chunk(piece).await.ok()?;
                 }
             }
-            Ok::<_, quinn::WriteError>(())
+            Some(())
         });
-        if matches!(sent.await, Ok(Ok(()))) {
+        if matches!(sent.await, Ok(Some(()))) {
             let _ = send.finish();
         } else {
             let _ = send.reset(codes::CANCELLED);

@@ -10,6 +10,7 @@ use zmesh_proto::service::Source;
 use zmesh_proto::service::descriptor::DESCRIPTOR_LEN;
 use zmesh_proto::service::introduce::{INTRODUCE_LEN, IntroName, IntroSecret};
 use zmesh_proto::service::key::BlindedKey;
+use zmesh_proto::service::place_work::PLACE_WORK_LEN;
 use zmesh_proto::wire::request::{Failure, Response};
 
 use super::stream::{Asked, answer, refuse};
@@ -38,12 +39,15 @@ impl Asked {
             Ok(host) => host,
             Err(failure) => return refuse(send, failure).await,
         };
-        let mut descriptor = [0; DESCRIPTOR_LEN];
-        if !read(&head, &mut recv, &mut descriptor).await {
+        let mut offered = [0; DESCRIPTOR_LEN + PLACE_WORK_LEN];
+        if !read(&head, &mut recv, &mut offered).await {
             return refuse(send, Failure::Malformed).await;
         }
         let Some(source) = self.source() else { return refuse(send, Failure::Internal).await };
-        match host.place(source, &descriptor) {
+        let (descriptor, work) = offered.split_at(DESCRIPTOR_LEN);
+        let mut nonce = [0; PLACE_WORK_LEN];
+        nonce.copy_from_slice(work);
+        match host.place(source, descriptor, nonce).await {
             Ok(()) => answer(send, Response::Stored).await,
             Err(failure) => refuse(send, failure).await,
         }
@@ -55,7 +59,7 @@ impl Asked {
             Err(failure) => return refuse(send, failure).await,
         };
         let Some(source) = self.source() else { return refuse(send, Failure::Internal).await };
-        let (_place, mut waiting) = match host.establish(&secret, source) {
+        let place = match host.establish(&secret, source) {
             Ok(established) => established,
             Err(failure) => return refuse(send, failure).await,
         };
@@ -65,16 +69,17 @@ impl Asked {
         let gone = async { while let Ok(Some(_)) = recv.read_chunk(64, true).await {} };
         tokio::pin!(gone);
         loop {
-            let sealed = tokio::select! {
-                sealed = waiting.recv() => sealed,
+            let waiting = tokio::select! {
+                waiting = place.next() => waiting,
                 // The service ends its half, or its circuit is gone.
                 () = &mut gone => None,
             };
-            let Some(sealed) = sealed else { break };
-            let sent = timeout(TRANSFER, send.write_all(&sealed[..])).await;
+            let Some(waiting) = waiting else { break };
+            let sent = timeout(TRANSFER, send.write_all(&waiting.sealed[..])).await;
             if !sent.is_ok_and(|sent| sent.is_ok()) {
                 break;
             }
+            waiting.passed();
         }
         let _ = send.finish();
     }
@@ -84,11 +89,17 @@ impl Asked {
             Ok(host) => host,
             Err(failure) => return refuse(send, failure).await,
         };
+        if !self.visitor.may_introduce() {
+            return refuse(send, Failure::QuotaExceeded).await;
+        }
         let mut sealed = Box::new([0; INTRODUCE_LEN]);
         if !read(&head, &mut recv, &mut sealed[..]).await {
             return refuse(send, Failure::Malformed).await;
         }
-        match host.introduce(&name, sealed) {
+        let Some(source) = self.source() else { return refuse(send, Failure::Internal).await };
+        // A service that takes nothing holds nobody up for longer.
+        let introduced = timeout(TRANSFER, host.introduce(&name, source.link, sealed)).await;
+        match introduced.unwrap_or(Err(Failure::QuotaExceeded)) {
             Ok(()) => answer(send, Response::Introduced).await,
             Err(failure) => refuse(send, failure).await,
         }
@@ -100,7 +111,7 @@ impl Asked {
     }
 
     /// Where the request came from, as far as a relay can tell.
-    fn source(&self) -> Option<Source> {
+    pub(super) fn source(&self) -> Option<Source> {
         let local = local_of(self.connection.remote_address())?;
         let link = self.place.server.shard.upgrade()?.local_link(local)?;
         Some(Source { session: self.circuit.0, link })

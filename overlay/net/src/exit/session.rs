@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::udp::Flows;
 use super::{Session, stream};
 use crate::chunks::Guest;
+use crate::directory::Reader;
 use crate::service::Visitor;
 
 /// How long QUIC's handshake may take.
@@ -43,6 +44,7 @@ async fn shake_hands(session: &mut Session, incoming: Incoming) {
 async fn requests(session: &mut Session, connection: &Connection, flows: &Arc<Flows>, tasks: &mut JoinSet<()>) {
     let guest = Arc::new(Guest::new(session.number));
     let visitor = Arc::new(Visitor::new());
+    let reader = Arc::new(Reader::new());
     loop {
         tokio::select! {
             accepted = connection.accept_bi() => {
@@ -61,6 +63,7 @@ async fn requests(session: &mut Session, connection: &Connection, flows: &Arc<Fl
                     flows: Arc::clone(flows),
                     guest: Arc::clone(&guest),
                     visitor: Arc::clone(&visitor),
+                    reader: Arc::clone(&reader),
                     place,
                     _permit: permit,
                 };

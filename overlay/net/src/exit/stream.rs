@@ -15,6 +15,7 @@ use super::ExitServer;
 use super::budget::Budget;
 use super::udp::{FLOW_COST, Flows};
 use crate::chunks::Guest;
+use crate::directory::Reader;
 use crate::egress::{CircuitHandle, Egress, EgressError, EgressStream, Target, TargetHost};
 use crate::quic::codes;
 use crate::service::Visitor;
@@ -64,6 +65,7 @@ pub(super) struct Asked {
     pub(super) flows: Arc<Flows>,
     pub(super) guest: Arc<Guest>,
     pub(super) visitor: Arc<Visitor>,
+    pub(super) reader: Arc<Reader>,
     pub(super) place: Place,
     pub(super) _permit: OwnedSemaphorePermit,
 }

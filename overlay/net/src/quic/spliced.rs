@@ -126,6 +126,17 @@ impl Spliced {
         self.connection.close_reason().is_none() && self.carrier.circuit.state.end().is_none()
     }
 
+    /// Pieces of streams that went either way so far: who moves nothing stays where it is.
+    pub(crate) fn moved(&self) -> u64 {
+        let stats = self.connection.stats();
+        stats.frame_rx.stream + stats.frame_tx.stream
+    }
+
+    /// Ends the connection, and every stream over it.
+    pub(crate) fn close(&self, reason: &str) {
+        self.connection.close(codes::DONE, reason.as_bytes());
+    }
+
     /// Why the circuit has ended, if it has.
     pub(crate) fn end(&self) -> Option<String> {
         self.carrier.circuit.state.end()

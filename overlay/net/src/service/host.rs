@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use zmesh_proto::seeding::cache::Pace;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
 use zmesh_proto::service::Source;
-use zmesh_proto::service::intro::{Intros, Refusal as IntroRefusal};
+use zmesh_proto::service::intro::{Intros, Next, PAUSE, Refusal as IntroRefusal};
 use zmesh_proto::service::introduce::{INTRODUCE_LEN, IntroName, IntroSecret};
 use zmesh_proto::service::key::BlindedKey;
+use zmesh_proto::service::place_work::PLACE_WORK_LEN;
 use zmesh_proto::service::store::{Refusal as StoreRefusal, Store};
+use zmesh_proto::service::visitor;
 use zmesh_proto::wire::request::Failure;
 
 use crate::shard::Shard;
@@ -24,12 +26,8 @@ const DESCRIPTORS: usize = 4_096;
 const SERVICES: usize = 2_048;
 const SERVICES_OF_LINK: usize = 256;
 
-/// Introductions that wait for one service to take them.
-const WAITING: usize = 64;
-
-/// Requests of one session about services, in a second and at once.
-const REQUESTS: u64 = 1;
-const REQUESTS_BURST: u64 = 12;
+/// Descriptors that are checked or wait for it: one is checked at a time, beside the threads that carry cells.
+const CHECKS: usize = 64;
 
 /// How often it is looked for what is over.
 const LOOK: Duration = Duration::from_secs(60);
@@ -47,22 +45,44 @@ pub enum Lie {
     Old,
 }
 
-/// One session's pace.
-pub(crate) struct Visitor(Mutex<Pace>);
+/// What one session may ask.
+pub(crate) struct Visitor(Mutex<visitor::Visitor>);
 
 impl Visitor {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Pace::new(REQUESTS, REQUESTS_BURST)))
+        Self(Mutex::default())
+    }
+
+    fn bounds(&self) -> MutexGuard<'_, visitor::Visitor> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the session may make another request about services.
     pub(crate) fn may_ask(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take(clock::now(), 1)
+        self.bounds().may_ask(clock::now())
+    }
+
+    /// Whether the session may have another introduction passed on.
+    pub(crate) fn may_introduce(&self) -> bool {
+        self.bounds().may_introduce()
     }
 }
 
 /// A sealed introduction.
 pub(crate) type Sealed = Box<[u8; INTRODUCE_LEN]>;
+
+/// One that waits for its turn. Dropping it tells whoever sent it that nobody is there.
+pub(crate) struct Waiting {
+    pub(crate) sealed: Sealed,
+    told: oneshot::Sender<Result<(), Failure>>,
+}
+
+impl Waiting {
+    /// It was passed on.
+    pub(crate) fn passed(self) {
+        let _ = self.told.send(Ok(()));
+    }
+}
 
 /// See the head of this module.
 pub(crate) struct Host {
@@ -70,8 +90,11 @@ pub(crate) struct Host {
     shard: Weak<Shard>,
     lie: Option<Lie>,
     store: Mutex<Store>,
-    intros: Mutex<Intros>,
-    streams: Mutex<HashMap<u64, mpsc::Sender<Sealed>>>,
+    intros: Mutex<Intros<Waiting>>,
+    /// Wakes the streams of services.
+    wakes: Mutex<HashMap<u64, Arc<Notify>>>,
+    checking: Semaphore,
+    checks: Semaphore,
     /// What a lying relay gives.
     first: Mutex<HashMap<BlindedKey, Vec<u8>>>,
     next: AtomicU64,
@@ -85,7 +108,9 @@ impl Host {
             lie,
             store: Mutex::new(Store::new(DESCRIPTORS)),
             intros: Mutex::new(Intros::new(SERVICES, SERVICES_OF_LINK)),
-            streams: Mutex::default(),
+            wakes: Mutex::default(),
+            checking: Semaphore::new(1),
+            checks: Semaphore::new(CHECKS),
             first: Mutex::default(),
             next: AtomicU64::new(0),
         });
@@ -93,12 +118,12 @@ impl Host {
         host
     }
 
-    fn intros(&self) -> MutexGuard<'_, Intros> {
+    fn intros(&self) -> MutexGuard<'_, Intros<Waiting>> {
         self.intros.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn streams(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Sealed>>> {
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wakes(&self) -> MutexGuard<'_, HashMap<u64, Arc<Notify>>> {
+        self.wakes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
@@ -122,9 +147,18 @@ impl Host {
         self.store().get(clock::now(), blinded).map(<[u8]>::to_vec)
     }
 
-    pub(crate) fn place(&self, source: Source, bytes: &[u8]) -> Result<(), Failure> {
+    /// Takes a descriptor, if its place is here. What that costs is done on a thread of its own, one after the other, without the store.
+    pub(crate) async fn place(&self, source: Source, bytes: &[u8], work: [u8; PLACE_WORK_LEN]) -> Result<(), Failure> {
         let network = self.shard.upgrade().and_then(|shard| shard.network()).ok_or(Failure::Full)?;
-        let placed = self.store().put(clock::now(), clock::unix_seconds(), &network, &self.me, source, bytes);
+        let placed = async {
+            let offered = self.store().offer(clock::now(), clock::unix_seconds(), source, bytes, work)?;
+            let _room = self.checks.try_acquire().map_err(|_| StoreRefusal::Busy)?;
+            let _turn = self.checking.acquire().await.map_err(|_| StoreRefusal::Busy)?;
+            let me = self.me;
+            let checked = spawn_blocking(move || offered.check(&network, &me)).await;
+            self.store().keep(clock::now(), checked.map_err(|_| StoreRefusal::Busy)??)
+        };
+        let placed = placed.await;
         if self.lie == Some(Lie::Old)
             && let Ok(outer) = zmesh_proto::service::descriptor::Outer::decode(bytes)
         {
@@ -139,33 +173,37 @@ impl Host {
         })
     }
 
-    /// Takes a service in. What comes for it waits in the queue, which ends when somebody else shows the secret.
-    pub(crate) fn establish(
-        self: &Arc<Self>,
-        secret: &IntroSecret,
-        source: Source,
-    ) -> Result<(Established, mpsc::Receiver<Sealed>), Failure> {
+    /// Takes a service in, until somebody else shows the secret or the place is dropped.
+    pub(crate) fn establish(self: &Arc<Self>, secret: &IntroSecret, source: Source) -> Result<Established, Failure> {
         let handle = self.next.fetch_add(1, Ordering::Relaxed);
         let before = self.intros().establish(secret, handle, source).map_err(|_| Failure::Full)?;
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let mut streams = self.streams();
-        if let Some(before) = before {
-            streams.remove(&before);
+        let wake = Arc::new(Notify::new());
+        let mut wakes = self.wakes();
+        wakes.insert(handle, Arc::clone(&wake));
+        if let Some(before) = before.and_then(|before| wakes.remove(&before)) {
+            before.notify_one();
         }
-        streams.insert(handle, sender);
-        Ok((Established { host: Arc::clone(self), handle }, receiver))
+        Ok(Established { host: Arc::clone(self), handle, wake })
     }
 
-    pub(crate) fn introduce(&self, name: &IntroName, sealed: Sealed) -> Result<(), Failure> {
-        let handle = self.intros().introduce(clock::now(), name).map_err(|refusal| match refusal {
+    /// Passes an introduction on that came over a link, when its turn has come.
+    ///
+    /// # Cancel safety
+    /// What waits goes on waiting.
+    pub(crate) async fn introduce(&self, name: &IntroName, link: u64, sealed: Sealed) -> Result<(), Failure> {
+        let (told, outcome) = oneshot::channel();
+        let introduced = self.intros().introduce(name, link, Waiting { sealed, told });
+        let (handle, displaced) = introduced.map_err(|refusal| match refusal {
             IntroRefusal::Busy => Failure::QuotaExceeded,
             _ => Failure::Absent,
         })?;
-        let sender = self.streams().get(&handle).cloned().ok_or(Failure::Absent)?;
-        sender.try_send(sealed).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Failure::QuotaExceeded,
-            mpsc::error::TrySendError::Closed(_) => Failure::Absent,
-        })
+        if let Some(displaced) = displaced {
+            let _ = displaced.told.send(Err(Failure::QuotaExceeded));
+        }
+        if let Some(wake) = self.wakes().get(&handle) {
+            wake.notify_one();
+        }
+        outcome.await.unwrap_or(Err(Failure::Absent))
     }
 }
 
@@ -173,12 +211,31 @@ impl Host {
 pub(crate) struct Established {
     host: Arc<Host>,
     handle: u64,
+    wake: Arc<Notify>,
+}
+
+impl Established {
+    /// Waits for the next introduction; `None` when somebody else has the place.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no introduction is lost.
+    pub(crate) async fn next(&self) -> Option<Waiting> {
+        loop {
+            let next = self.host.intros().next(clock::now(), self.handle);
+            match next {
+                Next::Take(waiting) => return Some(waiting),
+                Next::Later => tokio::time::sleep(PAUSE).await,
+                Next::Nothing => self.wake.notified().await,
+                Next::Gone => return None,
+            }
+        }
+    }
 }
 
 impl Drop for Established {
     fn drop(&mut self) {
-        self.host.streams().remove(&self.handle);
-        self.host.intros().remove(self.handle);
+        self.host.wakes().remove(&self.handle);
+        self.host.intros().leave(self.handle);
     }
 }
 

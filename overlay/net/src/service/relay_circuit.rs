@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use zmesh_proto::service::descriptor::DESCRIPTOR_LEN;
 use zmesh_proto::service::introduce::{INTRODUCE_LEN, IntroName, IntroSecret};
 use zmesh_proto::service::key::BlindedKey;
+use zmesh_proto::service::place_work::PLACE_WORK_LEN;
 use zmesh_proto::service::placement::is_suitable;
 use zmesh_proto::wire::request::{Failure, Request, Response};
 
@@ -92,10 +93,11 @@ impl RelayCircuit {
         .await
     }
 
-    /// Leaves a descriptor.
-    pub(super) async fn place(&self, descriptor: &[u8]) -> Result<(), AskError> {
+    /// Leaves a descriptor, with the work that was done for it.
+    pub(super) async fn place(&self, descriptor: &[u8], work: [u8; PLACE_WORK_LEN]) -> Result<(), AskError> {
         self.in_time(async {
-            let (mut send, mut recv) = self.ask(&Request::PlaceService, descriptor).await?;
+            let behind = [descriptor, &work].concat();
+            let (mut send, mut recv) = self.ask(&Request::PlaceService, &behind).await?;
             let _ = send.finish();
             match response(&mut recv).await? {
                 (Response::Stored, _) => Ok(()),

@@ -394,7 +394,6 @@ async fn clients_beyond_the_bound_wait_and_the_service_asks_for_work() {
     for dialler in crowd {
         dialler.abort();
     }
-    drop(held);
     let published = listener.stats().publications;
     timeout(SOON, async {
         while listener.stats().publications == published && listener.stats().publications < 2 {
@@ -403,9 +402,11 @@ async fn clients_beyond_the_bound_wait_and_the_service_asks_for_work() {
     })
     .await
     .expect("the price is announced");
-    // A client that works is let in.
+    // A client that works is let in: the one that was let in for nothing, and moves nothing, goes for it.
     let mut paying = dial(&client, &key(7), 7).await.expect("reached");
     converse(&mut paying, 7).await;
+    let ended = timeout(SOON, held.read_u8()).await.expect("its stream ends");
+    println!("{}", ended.expect_err("it was cut off"));
     println!("{:?}", listener.stats());
     assert!(listener.stats().shed > 0);
     testnet.shutdown().await;

@@ -14,7 +14,6 @@ use chacha20poly1305::{ChaCha20Poly1305, KeyInit as _, Nonce, Tag};
 use hkdf::Hkdf;
 use rand_core::CryptoRng;
 use sha2::Sha256;
-use subtle::ConstantTimeEq as _;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 use zmesh_sphinx::RelayId;
@@ -22,6 +21,7 @@ use zmesh_sphinx::RelayId;
 use super::digest;
 use super::key::Subcredential;
 use super::pow::Solution;
+use super::secret::Secret;
 use super::tls::MeetingSecret;
 use crate::relay::kind::COOKIE_LEN;
 use crate::wire::codec::{self, ErrorKind, Reader, Writer};
@@ -38,54 +38,24 @@ const TAG_LEN: usize = 16;
 const KEY_CONTEXT: &[u8] = b"zmesh service introduction v1\0";
 const NAME_CONTEXT: &str = "zmesh introduction name v1";
 
+/// What secrets that are shown to introduction points are for.
+#[derive(Clone, Copy, Debug)]
+pub enum Introducing {}
+
 /// What a service shows a relay to be known there; whoever knows it takes the service's place at that relay.
-#[derive(Clone)]
-pub struct IntroSecret(pub(crate) Zeroizing<[u8; 32]>);
+pub type IntroSecret = Secret<Introducing>;
 
 impl IntroSecret {
-    /// Draws one.
-    pub fn generate(rng: &mut impl CryptoRng) -> Self {
-        let mut secret = Zeroizing::new([0; 32]);
-        rng.fill_bytes(&mut *secret);
-        Self(secret)
-    }
-
-    /// The bytes, as they come from the wire.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self(Zeroizing::new(*bytes))
-    }
-
-    /// The bytes, for the wire.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// What clients are told instead.
     #[must_use]
     pub fn name(&self) -> IntroName {
-        IntroName(digest(NAME_CONTEXT, &[&*self.0]))
+        IntroName(digest(NAME_CONTEXT, &[self.as_bytes()]))
     }
 }
-
-impl PartialEq for IntroSecret {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&*other.0).into()
-    }
-}
-
-impl Eq for IntroSecret {}
 
 impl std::hash::Hash for IntroSecret {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         self.name().hash(state);
-    }
-}
-
-impl fmt::Debug for IntroSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("IntroSecret([redacted])")
     }
 }
 

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! [`address`], [`key`], [`period`], [`descriptor`], [`introduce`], [`pow`], [`stream`] and [`tls`] are what both sides agree on; [`placement`]
-//! says where descriptors are; [`store`] and [`intro`] are what a relay decides; [`seen`] and [`load`] are what a service
-//! decides about introductions. `specs/16-services.md` has the bytes and the bounds.
+//! says where descriptors are, [`place_work`] what leaving one costs; [`store`], [`intro`] and [`visitor`] are what a relay decides; [`seen`], [`load`] and [`places`] are what a
+//! service decides about introductions and clients. `specs/16-services.md` has the bytes and the bounds.
 
 pub mod address;
 pub mod descriptor;
@@ -20,9 +20,12 @@ pub mod introduce;
 pub mod key;
 pub mod load;
 pub mod period;
+pub mod place_work;
 pub mod placement;
+pub mod places;
 pub mod pow;
 pub mod revision;
+pub mod secret;
 pub mod seen;
 mod shares;
 pub mod store;
@@ -30,6 +33,7 @@ pub mod stream;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub mod visitor;
 
 use sha2::{Digest as _, Sha256};
 

@@ -49,6 +49,12 @@ pub fn stores(network: &Network, blinded: &BlindedKey, period: Period, count: us
     chosen.into_iter().chain(left).map(Relay::id).collect()
 }
 
+/// How a relay scores for a descriptor: where it stands among others' names there. The relays with the highest scores keep it.
+#[must_use]
+pub fn standing(network: &Network, blinded: &BlindedKey, period: Period, relay: &RelayId) -> u64 {
+    score(&network.shared_random(), blinded, period, relay)
+}
+
 fn are_kin(a: &Relay, b: &Relay) -> bool {
     a.operator().eq_ignore_ascii_case(b.operator()) || a.family().is_some() && a.family() == b.family()
 }

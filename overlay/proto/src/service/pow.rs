@@ -140,10 +140,14 @@ impl Trial {
         solution: &Solution,
     ) -> [u8; 32] {
         let effort = solution.effort.to_be_bytes();
-        let input = [CONTEXT, &blinded.0, cookie, &solution.nonce, &effort].concat();
+        self.argon(&[CONTEXT, &blinded.0, cookie, &solution.nonce, &effort].concat(), seed)
+    }
+
+    /// One attempt's hash.
+    pub(super) fn argon(&mut self, input: &[u8], salt: &[u8]) -> [u8; 32] {
         let mut hash = [0; 32];
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params())
-            .hash_password_into_with_memory(&input, seed, &mut hash, &mut self.memory)
+            .hash_password_into_with_memory(input, salt, &mut hash, &mut self.memory)
             .expect("these lengths are allowed");
         hash
     }

@@ -1,4 +1,7 @@
-//! A table that is full lets the link go short that has left most in it, its oldest entry first.
+//! A table that is full lets the link go short that has left most in it, the entry first that stands worst there.
+//!
+//! Where an entry stands follows from what it is (the score of this relay for its name), so who wants to drive others out needs names that stand
+//! better, and has to look for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +11,7 @@ use super::key::BlindedKey;
 struct Entry<V> {
     value: V,
     link: u64,
+    standing: u64,
     number: u64,
 }
 
@@ -15,8 +19,8 @@ struct Entry<V> {
 #[derive(Debug)]
 pub(super) struct Shares<V> {
     entries: BTreeMap<BlindedKey, Entry<V>>,
-    /// What each link has left here, the oldest first.
-    by_link: BTreeMap<u64, BTreeSet<(u64, BlindedKey)>>,
+    /// What each link has left here: what stands worst first, and of what stands the same the oldest.
+    by_link: BTreeMap<u64, BTreeSet<(u64, u64, BlindedKey)>>,
     next: u64,
     most: usize,
 }
@@ -31,22 +35,28 @@ impl<V> Shares<V> {
         self.entries.get(key).map(|entry| &entry.value)
     }
 
-    /// Puts a value in the place of the one that this key had. What another key had goes where there is no room.
-    pub(super) fn insert(&mut self, key: BlindedKey, link: u64, value: V) {
+    /// Whether there is room for this key, over a link that would leave it here.
+    pub(super) fn has_room(&self, key: &BlindedKey, link: u64, standing: u64) -> bool {
+        self.entries.len() < self.most || self.entries.contains_key(key) || self.victim(link, standing).is_some()
+    }
+
+    /// Puts a value in the place of the one that this key had. What another key had goes where there is no room; false if this one would be it.
+    pub(super) fn insert(&mut self, key: BlindedKey, link: u64, standing: u64, value: V) -> bool {
         self.remove(&key);
         while self.entries.len() >= self.most {
-            let Some(victim) = self.victim() else { break };
+            let Some(victim) = self.victim(link, standing) else { return false };
             self.remove(&victim);
         }
         self.next += 1;
-        self.by_link.entry(link).or_default().insert((self.next, key));
-        self.entries.insert(key, Entry { value, link, number: self.next });
+        self.by_link.entry(link).or_default().insert((standing, self.next, key));
+        self.entries.insert(key, Entry { value, link, standing, number: self.next });
+        true
     }
 
     pub(super) fn remove(&mut self, key: &BlindedKey) {
         let Some(entry) = self.entries.remove(key) else { return };
         if let Some(left) = self.by_link.get_mut(&entry.link) {
-            left.remove(&(entry.number, *key));
+            left.remove(&(entry.standing, entry.number, *key));
             if left.is_empty() {
                 self.by_link.remove(&entry.link);
             }
@@ -66,8 +76,13 @@ impl<V> Shares<V> {
         self.entries.len()
     }
 
-    fn victim(&self) -> Option<BlindedKey> {
-        let busiest = self.by_link.values().max_by_key(|left| left.len())?;
-        busiest.first().map(|(_, key)| *key)
+    /// What goes for another entry of this link: the one that stands worst of those of the links that would have most. `None` if it is that other one.
+    fn victim(&self, link: u64, standing: u64) -> Option<BlindedKey> {
+        let own = self.by_link.get(&link).map_or(0, BTreeSet::len) + 1;
+        let would_have = |of: u64, left: &BTreeSet<_>| left.len() + usize::from(of == link);
+        let most = self.by_link.iter().map(|(of, left)| would_have(*of, left)).fold(own, usize::max);
+        let busiest = self.by_link.iter().filter(|(of, left)| would_have(**of, left) == most);
+        let (worst, _, key) = busiest.filter_map(|(_, left)| left.first()).min()?;
+        (own < most || *worst <= standing).then_some(*key)
     }
 }

@@ -1,7 +1,7 @@
 //! What a relay keeps of services: descriptors that it cannot read.
 //!
 //! Bounded in number (every descriptor has one length), in time, and in how fast they come. A store that is full lets the link go
-//! short that has left most here. Of each name the highest revision is remembered until its period is over, in a larger table of its
+//! short that has left most here, and of what that link left the name for which this relay scores worst. Of each name the highest revision is remembered until its period is over, in a larger table of its
 //! own: so an old descriptor does not come back when the new one was forgotten, or was driven out.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,8 @@ use super::Source;
 use super::descriptor::Outer;
 use super::key::BlindedKey;
 use super::period::{OVERLAP_SECONDS, Period};
-use super::placement::{RANKS, stores};
+use super::place_work::{self, PLACE_WORK_LEN, Placing};
+use super::placement::{RANKS, standing, stores};
 use super::shares::Shares;
 use crate::directory::Network;
 use crate::seeding::cache::Pace;
@@ -34,8 +35,8 @@ const LINKS: usize = 4_096;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It cannot be read, its signature does not hold, or its period is not now.
-    #[error("this is no valid descriptor of now")]
+    /// It cannot be read, its signature does not hold, its period is not now, or the work for it was not done.
+    #[error("this is no valid descriptor of now, or no work was done for it")]
     Invalid,
     /// Its place is at other relays.
     #[error("the descriptor belongs to other relays")]
@@ -43,7 +44,7 @@ pub enum Refusal {
     /// One with this revision or a later one has been here.
     #[error("a descriptor at least as new has been here")]
     Stale,
-    /// Too many come over this link.
+    /// Too many come over this link, or those that are here stand better.
     #[error("too many descriptors come this way")]
     Busy,
 }
@@ -60,6 +61,46 @@ struct Kept {
 struct Highest {
     revision: u64,
     over: u64,
+}
+
+/// A descriptor that may be worth a closer look.
+#[derive(Debug)]
+pub struct Offered {
+    blinded: BlindedKey,
+    period: Period,
+    revision: u64,
+    link: u64,
+    bytes: Vec<u8>,
+    work: [u8; PLACE_WORK_LEN],
+}
+
+/// A descriptor that is what it says, and whose place is here.
+#[derive(Debug)]
+pub struct Checked {
+    offered: Offered,
+    standing: u64,
+}
+
+impl Offered {
+    /// The costly part, for which nobody has to wait: the signature (tens of microseconds), the work for it (a fraction of a millisecond), and last
+    /// whether its place is at the relay `me` (a hash of every relay, milliseconds in a large network).
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] or [`Refusal::Elsewhere`].
+    pub fn check(self, network: &Network, me: &RelayId) -> Result<Checked, Refusal> {
+        if !Outer::decode(&self.bytes).is_ok_and(|outer| outer.is_signed()) {
+            return Err(Refusal::Invalid);
+        }
+        let Self { blinded, period, revision, .. } = self;
+        if !(Placing { blinded, period, revision, relay: *me }).holds(place_work::effort(network), &self.work) {
+            return Err(Refusal::Invalid);
+        }
+        if !stores(network, &self.blinded, self.period, RANKS).contains(me) {
+            return Err(Refusal::Elsewhere);
+        }
+        let standing = standing(network, &self.blinded, self.period, me);
+        Ok(Checked { offered: self, standing })
+    }
 }
 
 /// See the head of this module.
@@ -81,49 +122,61 @@ impl Store {
         }
     }
 
-    /// Takes a descriptor, if its place is at the relay `me`. The costly check comes last.
+    /// Looks at a descriptor that is to be kept. What can be said at once: its form, its period, the pace of its link, its revision. Whatever it is, the link's pace
+    /// pays. Then come [`Offered::check`], for which the store is not needed, and [`Store::keep`].
     ///
     /// # Errors
     /// See [`Refusal`].
-    pub fn put(
+    pub fn offer(
         &mut self,
         now: Instant,
         unix: u64,
-        network: &Network,
-        me: &RelayId,
         source: Source,
         bytes: &[u8],
-    ) -> Result<(), Refusal> {
+        work: [u8; PLACE_WORK_LEN],
+    ) -> Result<Offered, Refusal> {
+        if !self.pace(now, source.link) {
+            return Err(Refusal::Busy);
+        }
         let outer = Outer::decode(bytes).map_err(|_| Refusal::Invalid)?;
         if !Period::around(unix).contains(&outer.period) {
             return Err(Refusal::Invalid);
         }
-        if !stores(network, &outer.blinded, outer.period, RANKS).contains(me) {
-            return Err(Refusal::Elsewhere);
+        let Outer { blinded, period, revision, .. } = outer;
+        let offered = Offered { blinded, period, revision, link: source.link, bytes: bytes.to_vec(), work };
+        if self.is_stale(&offered) { Err(Refusal::Stale) } else { Ok(offered) }
+    }
+
+    /// Keeps a descriptor that was checked.
+    ///
+    /// # Errors
+    /// [`Refusal::Stale`] if a later one came meanwhile, [`Refusal::Busy`] if what is here stands better.
+    pub fn keep(&mut self, now: Instant, checked: Checked) -> Result<(), Refusal> {
+        let Checked { offered, standing } = checked;
+        if self.is_stale(&offered) {
+            return Err(Refusal::Stale);
         }
-        if !self.pace(now, source.link) {
+        if self.kept.get(&offered.blinded).is_some_and(|kept| kept.bytes == offered.bytes) {
+            // It stays with the link that brought it: who repeats others' descriptors moves them nowhere.
+            return Ok(());
+        }
+        let Offered { blinded, period, revision, link, bytes, .. } = offered;
+        let highest = Highest { revision, over: period.ends() + OVERLAP_SECONDS };
+        if !self.kept.has_room(&blinded, link, standing) || !self.highest.insert(blinded, link, standing, highest) {
             return Err(Refusal::Busy);
         }
-        let kept = self.kept.get(&outer.blinded);
-        let highest = self.highest.get(&outer.blinded).map(|highest| highest.revision);
-        if let Some(highest) = highest.max(kept.map(|kept| kept.revision)) {
-            // The same again is welcome: it was perhaps the answer that got lost.
-            let same = highest == outer.revision && kept.is_some_and(|kept| kept.bytes == bytes);
-            if highest >= outer.revision && !same {
-                return Err(Refusal::Stale);
-            }
-        }
-        if !outer.is_signed() {
-            return Err(Refusal::Invalid);
-        }
-        let over = outer.period.ends() + OVERLAP_SECONDS;
-        self.highest.insert(outer.blinded, source.link, Highest { revision: outer.revision, over });
-        self.kept.insert(
-            outer.blinded,
-            source.link,
-            Kept { revision: outer.revision, bytes: bytes.to_vec(), came: now },
-        );
+        self.kept.insert(blinded, link, standing, Kept { revision, bytes, came: now });
         Ok(())
+    }
+
+    fn is_stale(&self, offered: &Offered) -> bool {
+        let kept = self.kept.get(&offered.blinded);
+        let highest = self.highest.get(&offered.blinded).map(|highest| highest.revision);
+        highest.max(kept.map(|kept| kept.revision)).is_some_and(|highest| {
+            // The same again is welcome: it was perhaps the answer that got lost.
+            let same = highest == offered.revision && kept.is_some_and(|kept| kept.bytes == offered.bytes);
+            highest >= offered.revision && !same
+        })
     }
 
     /// The descriptor under this name.

@@ -6,18 +6,20 @@ use std::fmt;
 
 use ed25519_dalek::SigningKey;
 use hkdf::Hkdf;
-use rand_core::CryptoRng;
 use sha2::Sha256;
-use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::secret::Secret;
 use crate::keys::pkcs8;
 
 const CONTEXT: &[u8] = b"zmesh service meeting v1\0";
 
-/// What client and service of one meeting share: 32 random bytes.
-#[derive(Clone)]
-pub struct MeetingSecret(Zeroizing<[u8; 32]>);
+/// What secrets of meetings are for.
+#[derive(Clone, Copy, Debug)]
+pub enum Meeting {}
+
+/// What client and service of one meeting share.
+pub type MeetingSecret = Secret<Meeting>;
 
 /// The two sides of a meeting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,24 +31,6 @@ pub enum Side {
 }
 
 impl MeetingSecret {
-    /// Draws one.
-    pub fn generate(rng: &mut impl CryptoRng) -> Self {
-        let mut secret = Zeroizing::new([0; 32]);
-        rng.fill_bytes(&mut *secret);
-        Self(secret)
-    }
-
-    /// The secret of these bytes.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
-        Self(Zeroizing::new(*bytes))
-    }
-
-    /// The bytes, to be sealed.
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// The key that a side proves.
     ///
     /// # Panics
@@ -58,24 +42,10 @@ impl MeetingSecret {
             Side::Service => 2,
         };
         let mut seed = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(None, &*self.0)
+        Hkdf::<Sha256>::new(None, self.as_bytes())
             .expand_multi_info(&[CONTEXT, &[role]], &mut *seed)
             .expect("32 bytes are not too many");
         TlsKey(SigningKey::from_bytes(&seed))
-    }
-}
-
-impl PartialEq for MeetingSecret {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&*other.0).into()
-    }
-}
-
-impl Eq for MeetingSecret {}
-
-impl fmt::Debug for MeetingSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MeetingSecret([redacted])")
     }
 }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 use quinn::{RecvStream, SendStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use zmesh_proto::service::stream::{Answer, WANT_LEN, Want};
 use zmesh_proto::service::tls::{MeetingSecret, Side};
 
 use super::super::meet::meet;
 use super::super::{SharedSecond, own_hops};
+use super::clients::Place;
 use crate::api::{Meet, Stream};
 use crate::origin::Origin;
 use crate::quic::{self, Spliced, codes};
@@ -22,6 +23,9 @@ const WANT: Duration = Duration::from_secs(10);
 
 /// A client without streams is let go after this time.
 const IDLE: Duration = Duration::from_secs(300);
+
+/// How often it is looked whether a client moves anything.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Where a client waits, and by what it is known there.
 pub(super) struct Invitation {
@@ -53,9 +57,17 @@ pub(super) async fn go(
     accepted.inspect_err(|error| tracing::debug!(%error, "a client did not shake hands")).ok()
 }
 
-/// Serves a client until it is gone: hands its streams on.
-pub(super) async fn serve(connection: Arc<Spliced>, ports: Option<Arc<[u16]>>, streams: mpsc::Sender<(Stream, u16)>) {
+/// Serves a client until it is gone, or its place goes to another one: hands its streams on.
+pub(super) async fn serve(
+    connection: Arc<Spliced>,
+    ports: Option<Arc<[u16]>>,
+    streams: mpsc::Sender<(Stream, u16)>,
+    place: Place,
+) {
     let mut heads = JoinSet::new();
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut moved, mut quiet) = (0, Duration::ZERO);
     loop {
         tokio::select! {
             accepted = connection.accept_stream() => {
@@ -64,8 +76,20 @@ pub(super) async fn serve(connection: Arc<Spliced>, ports: Option<Arc<[u16]>>, s
                 heads.spawn(head(connection, send, recv, ports, streams));
             }
             Some(_) = heads.join_next() => {}
-            // Every stream holds the connection.
-            () = sleep(IDLE) => if Arc::strong_count(&connection) == 1 && heads.is_empty() { return },
+            () = place.lost() => return connection.close("the place went to a client that did more work"),
+            _ = look.tick() => {
+                let now = connection.moved();
+                if now != moved {
+                    moved = now;
+                    place.used();
+                }
+                // Every stream holds the connection.
+                let empty = Arc::strong_count(&connection) == 1 && heads.is_empty();
+                quiet = if empty { quiet + LOOK } else { Duration::ZERO };
+                if quiet >= IDLE {
+                    return;
+                }
+            }
         }
     }
 }

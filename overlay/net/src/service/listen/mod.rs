@@ -1,6 +1,7 @@
 //! A service: keeps introduction points, publishes its descriptor, and goes to meet the clients that are introduced.
 
 mod answer;
+mod clients;
 mod point;
 mod publish;
 mod run;
@@ -34,7 +35,7 @@ pub struct ListenerStats {
     pub publications: u64,
     /// Introductions that came.
     pub introductions: u64,
-    /// Of these, such as could not be read, came twice, or claimed work that was not done.
+    /// Of these, such as could not be read, came twice, claimed work that was not done, or less than half of what is asked for.
     pub refused: u64,
     /// Of these, such as waited too long, or had to give way to others that had done more work.
     pub shed: u64,

@@ -176,9 +176,9 @@ mod tests {
         let born = clock::now();
         let until = end(born, &mut entropy::rng());
         let after = |seconds| successor(born + Duration::from_secs(seconds), born, until, 16_384);
-        // 100 at once and 20 a second: 814 s are the least.
-        assert_eq!(after(813), Successor::LeaveAlone);
-        assert_eq!(after(814), Successor::SameRelay);
+        // 200 at once and 200 a second: 80 s are the least.
+        assert_eq!(after(79), Successor::LeaveAlone);
+        assert_eq!(after(80), Successor::SameRelay);
         assert_eq!(after(18 * 3_600 - 1), Successor::SameRelay);
         assert_eq!(after(24 * 3_600), Successor::Another);
         let lives: std::collections::BTreeSet<_> = (0..20).map(|_| end(born, &mut entropy::rng())).collect();

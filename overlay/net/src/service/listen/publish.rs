@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use zmesh_proto::service::descriptor::{Contents, seal};
 use zmesh_proto::service::key::ServiceKey;
 use zmesh_proto::service::period::Period;
+use zmesh_proto::service::place_work::{self, Placing};
 use zmesh_proto::service::placement::{COPIES, stores};
 use zmesh_proto::service::revision::revision;
 use zmesh_proto::wire::request::Failure;
@@ -92,7 +93,9 @@ pub(super) fn publish(
     let secret = key.blinded(period);
     let revision = revisions.next(key, period, unix);
     let descriptor: Arc<[u8]> = seal(&secret, &address, period, revision, &contents, &mut entropy::rng()).into();
-    let relays = stores(&network, &secret.public(), period, COPIES);
+    let blinded = secret.public();
+    let relays = stores(&network, &blinded, period, COPIES);
+    let effort = place_work::effort(&network);
     let (origin, second) = (Arc::clone(origin), Arc::clone(second));
     async move {
         let hops = own_hops(&network) + 1;
@@ -107,8 +110,11 @@ pub(super) fn publish(
                 && let Some(relay) = relays.next()
             {
                 let (origin, second, descriptor) = (Arc::clone(&origin), Arc::clone(&second), Arc::clone(&descriptor));
+                let todo = Placing { blinded, period, revision, relay };
                 placing.spawn(async move {
-                    RelayCircuit::open(&origin, relay, hops, &second).await?.place(&descriptor).await
+                    let work = spawn_blocking(move || todo.solve(effort, entropy::bytes()));
+                    let (circuit, work) = tokio::join!(RelayCircuit::open(&origin, relay, hops, &second), work);
+                    circuit?.place(&descriptor, work.map_err(|_| AskError::Lost)?).await
                 });
             }
             match placing.join_next().await {

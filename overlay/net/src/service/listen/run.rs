@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use zmesh_proto::seeding::cache::Pace;
 use zmesh_proto::service::descriptor::Contents;
 use zmesh_proto::service::introduce::{self, Introduction};
 use zmesh_proto::service::key::{BlindedKey, Subcredential};
-use zmesh_proto::service::load::{Price, Queue};
+use zmesh_proto::service::load::{Offer, Price, Queue};
 use zmesh_proto::service::period::Period;
 use zmesh_proto::service::pow::{Puzzle, Trial};
 
@@ -18,6 +18,7 @@ use super::super::host::Sealed;
 use super::super::relay_circuit::AskError;
 use super::super::{ListenError, ServiceKey, ServiceOptions, SharedSecond, own_hops};
 use super::answer::{self, Invitation};
+use super::clients::{Clients, Place as ClientPlace};
 use super::point::{self, Place, Point, Successor, Told};
 use super::publish::{Outcome, Revisions, publish};
 use super::schedule::Schedule;
@@ -106,7 +107,7 @@ pub(super) struct Service {
     queue: Queue<Invitation>,
     pace: Pace,
     answering: JoinSet<()>,
-    clients: Arc<Semaphore>,
+    clients: Arc<Clients>,
     /// Blinded keys and subcredentials of the periods around now.
     periods: Vec<(Period, BlindedKey, Subcredential)>,
 }
@@ -122,7 +123,7 @@ impl Service {
         begun: watch::Sender<Begun>,
     ) -> Self {
         let now = clock::now();
-        let clients = Arc::new(Semaphore::new(options.clients));
+        let clients = Clients::new(options.clients);
         Self {
             origin: Arc::clone(origin),
             key,
@@ -182,8 +183,8 @@ impl Service {
         self.queue.expire(now);
         if now >= self.price.next_look() {
             let (shed, waiting) = (self.queue.take_shed(), self.queue.len());
-            change(&self.stats, |stats| stats.shed += shed);
-            if let Some(effort) = self.price.look(now, shed, waiting) {
+            change(&self.stats, |stats| stats.shed += shed.all);
+            if let Some(effort) = self.price.look(now, shed.enough, waiting) {
                 change(&self.stats, |stats| stats.effort = effort);
                 self.publish_soon(now);
             }
@@ -370,7 +371,7 @@ impl Service {
         }
     }
 
-    /// An introduction came by way of a point: open, compare with those seen, check the work, queue.
+    /// An introduction came by way of a point: open, look at what it claims, compare with those seen, check the work, queue.
     fn introduced(&mut self, now: Instant, number: u64, sealed: &Sealed) {
         change(&self.stats, |stats| stats.introductions += 1);
         if !self.accept(now, number, sealed) {
@@ -385,6 +386,10 @@ impl Service {
         let Ok((introduction, period)) = introduce::open(&sealed[..], &point.name, &point.key, &subcredentials) else {
             return false;
         };
+        let offer = self.price.judge(introduction.solution.effort);
+        if offer == Offer::Refused {
+            return false;
+        }
         // A client that tries a second point comes with the same cookie; so does a relay that repeats.
         if self.points.values().any(|point| point.seen.contains(&introduction.cookie)) {
             return false;
@@ -398,42 +403,39 @@ impl Service {
             point.seen.insert(&introduction.cookie);
         }
         let Introduction { relay, cookie, solution, meeting } = introduction;
-        self.queue.push(now, solution.effort, Invitation { relay, cookie, meeting });
+        self.queue.push(now, solution.effort, offer == Offer::Enough, Invitation { relay, cookie, meeting });
         true
     }
 
     /// Goes to meet as many as may be met at once.
     fn answer(&mut self, now: Instant) {
-        while self.answering.len() < self.options.answers + self.busy() && !self.queue.is_empty() {
-            let Ok(place) = Arc::clone(&self.clients).try_acquire_owned() else { return };
-            if !self.pace.take(now, 1) {
+        // Clients that were met: their tasks are among those that answer, and do not count against the next ones.
+        while self.answering.len() < self.options.answers + self.clients.met() {
+            let Some(effort) = self.queue.first(now) else { return };
+            if !self.clients.has_room(now, effort) || !self.pace.take(now, 1) {
                 return;
             }
+            let Some(place) = self.clients.enter(now, effort) else { return };
             let Some((effort, invitation)) = self.queue.pop(now) else { return };
             self.price.answered(effort);
             self.go(invitation, place);
         }
     }
 
-    /// Clients that were met: their tasks are among those that answer, and do not count against the next ones.
-    fn busy(&self) -> usize {
-        self.stats.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clients
-    }
-
-    fn go(&mut self, invitation: Invitation, place: OwnedSemaphorePermit) {
+    fn go(&mut self, invitation: Invitation, place: ClientPlace) {
         let (origin, second) = (Arc::clone(&self.origin), Arc::clone(&self.second));
         let (streams, stats, hops) = (self.streams.clone(), Arc::clone(&self.stats), self.options.hops);
         let forge_key = self.options.forge_key;
         let ports: Option<Arc<[u16]>> = self.options.ports.as_deref().map(Arc::from);
         self.answering.spawn(async move {
-            let _place = place;
             let Some(connection) = answer::go(&origin, &second, forge_key, invitation, hops).await else { return };
+            place.met();
             change(&stats, |stats| {
                 stats.met += 1;
                 stats.clients += 1;
             });
             let _gone = Gone(Arc::clone(&stats));
-            answer::serve(connection, ports, streams).await;
+            answer::serve(connection, ports, streams, place).await;
         });
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of services: keys and names, what is sealed, what relays and services bound.
 
 mod bounds;
+mod load;
 mod names;
 mod sealed;
 mod vectors;

@@ -13,6 +13,7 @@ use super::super::descriptor::{self, Outer};
 use super::super::introduce::{self, IntroKeySecret, IntroSecret, Introduction};
 use super::super::key::{ServiceKey, blinded_key, subcredential};
 use super::super::period::Period;
+use super::super::place_work::Placing;
 use super::super::pow::{Puzzle, Solution, Solver, Trial};
 use super::super::revision::revision;
 use super::super::tls::{MeetingSecret, Side};
@@ -119,14 +120,31 @@ fn work() -> Value {
     })
 }
 
+fn place() -> Value {
+    let period = Period::at(NOON);
+    let blinded = ServiceKey::from_seed(&[1; 32]).blinded(period).public();
+    let placing = Placing { blinded, period, revision: 1_234_567, relay: RelayId([3; 16]) };
+    let work = placing.solve(20, [9; 16]);
+    json!({
+        "blinded": hex(&blinded.0),
+        "period": period.0,
+        "revision": placing.revision,
+        "relay": hex(&placing.relay.0),
+        "effort": 20,
+        "work": hex(&work),
+        "hash": hex(&placing.hash(&mut Trial::new(), &work)),
+    })
+}
+
 #[test]
 fn the_file_is_what_this_code_makes() {
     let made = json!({
-        "about": "Names, a descriptor, an introduction and a proof of work of specs/16-services.md. Byte strings in hexadecimal.",
+        "about": "Names, a descriptor, an introduction and proofs of work of specs/16-services.md. Byte strings in hexadecimal.",
         "names": names(),
         "descriptor": sealed(),
         "introduction": introduction(),
         "work": work(),
+        "place": place(),
     });
     if std::env::var_os("ZMESH_WRITE_VECTORS").is_some() {
         std::fs::write(FILE, serde_json::to_string_pretty(&made).unwrap() + "\n").unwrap();
