@@ -3,13 +3,17 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use common::directory::{Member, genesis, start, unix};
+use common::directory::{Member, genesis, relay_keys, start, start_with, unix};
 use common::until;
+use tokio::sync::watch;
 use zmesh_control::{Contact, Store};
+use zmesh_proto::directory::{Coordinate, Measure};
 use zmesh_proto::wire::control::{Genesis, HeaderHash};
+use zmesh_sphinx::RelayId;
 
 /// Short epochs: a document is agreed on within half of one.
 const EPOCH: u32 = 12;
@@ -84,6 +88,50 @@ async fn a_network_that_begins_late_agrees_all_the_same() {
         until("a document", || async { newest(member).is_some() }).await;
     }
     assert!(newest(&members[0]).unwrap().0 >= 100, "it is of the present");
+    for member in members {
+        member.handle.stop().await;
+    }
+}
+
+/// What voter `n` found of every relay: figures that differ by some percent, and one voter's a hundred times as high and anywhere.
+fn found(n: u8, liar: u8) -> BTreeMap<RelayId, Measure> {
+    let near = |n: u8| Measure {
+        capacity: 1_000 + 10 * u32::from(n),
+        place: Some(Coordinate { x: 200 + i16::from(n), y: -100 - i16::from(n), height: 30 + u16::from(n) }),
+    };
+    let far = Measure { capacity: 100_000, place: Some(Coordinate { x: -5_000, y: 5_000, height: 2_500 }) };
+    (1..=4).filter(|other| *other != n).map(|other| (relay_keys(other).id(), if n == liar { far } else { near(n) })).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_voters_measured_is_in_the_document_and_one_who_lies_moves_nothing() {
+    const LIAR: u8 = 2;
+    let dir = tempfile::tempdir().unwrap();
+    let genesis = genesis(EPOCH, unix() + 6);
+    let (mut members, mut contact, mut tell) = (Vec::new(), None, Vec::new());
+    for n in 1..=4 {
+        let (sender, measures) = watch::channel(Arc::new(found(n, LIAR)));
+        let member = start_with(&genesis, n, contact, store(dir.path(), n), true, Some(measures)).await;
+        contact = contact.or(Some(member.contact));
+        members.push(member);
+        tell.push(sender);
+    }
+    let documents = members[0].handle.documents();
+    let relays = || documents.borrow().as_ref().map_or(0, |documents| documents.held.snapshot().document().relays().len());
+    until("a document with everybody", || async { relays() == 4 }).await;
+    let documents = documents.borrow().clone().unwrap();
+    let mut measured = 0;
+    for entry in documents.held.snapshot().document().relays() {
+        let Measure { capacity, place } = entry.measure;
+        // Nobody speaks of its own relay, so there are three figures of each, as many as are needed.
+        if capacity > 0 {
+            assert!((1_010..=1_040).contains(&capacity), "{capacity}");
+            let Coordinate { x, y, height } = place.unwrap();
+            assert!((201..=204).contains(&x) && (-104..=-101).contains(&y) && (31..=34).contains(&height), "{place:?}");
+            measured += 1;
+        }
+    }
+    assert_eq!(measured, 4, "every relay has a figure");
     for member in members {
         member.handle.stop().await;
     }

@@ -17,6 +17,7 @@ pub(crate) struct DirectoryConfig {
     contacts: Vec<String>,
     pub(crate) store: PathBuf,
     pub(crate) voter: Option<PathBuf>,
+    pub(crate) measure: bool,
     region: Option<String>,
 }
 
@@ -29,6 +30,7 @@ impl Default for DirectoryConfig {
             contacts: Vec::new(),
             store: "control".into(),
             voter: None,
+            measure: true,
             region: None,
         }
     }

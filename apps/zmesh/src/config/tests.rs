@@ -42,6 +42,7 @@ fn the_template_shows_every_key() {
         "contacts",
         "store",
         "voter",
+        "measure",
         "region",
     ] {
         assert!(lines.iter().any(|line| line.starts_with(&format!("{key} = "))), "{key}");

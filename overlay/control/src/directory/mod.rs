@@ -16,16 +16,18 @@ mod sightings;
 mod tests;
 mod vote;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use zmesh_proto::directory::Held;
+use zmesh_proto::directory::{Held, Measure};
 use zmesh_proto::keys::SignerKey;
 use zmesh_proto::wire::control::{Genesis, Snapshot};
 use zmesh_proto::wire::descriptor::Descriptor;
+use zmesh_sphinx::RelayId;
 
 pub use question::{Answer, Question, QuestionError};
 
@@ -33,6 +35,9 @@ use crate::{Builder, StartError, Status, Store};
 
 /// Makes this relay's descriptor at a time (unix seconds); `None` while there is nothing to describe.
 pub type Describe = Box<dyn FnMut(u64) -> Option<Descriptor> + Send>;
+
+/// What a voter measured of other relays, as far as it got.
+pub type Measures = watch::Receiver<Arc<BTreeMap<RelayId, Measure>>>;
 
 /// A document that the node holds, and those before it that others may still have.
 #[derive(Clone, Debug)]
@@ -52,6 +57,7 @@ pub struct DirectoryNode {
     pub(crate) refresh: Duration,
     pub(crate) voter: Option<SignerKey>,
     pub(crate) begins: bool,
+    pub(crate) measures: Option<Measures>,
 }
 
 impl std::fmt::Debug for DirectoryNode {
@@ -66,7 +72,7 @@ impl DirectoryNode {
     #[must_use]
     pub fn new(genesis: Genesis, control: Builder) -> Self {
         let refresh = Duration::from_secs(100);
-        Self { control, genesis, store: None, describe: None, refresh, voter: None, begins: false }
+        Self { control, genesis, store: None, describe: None, refresh, voter: None, begins: false, measures: None }
     }
 
     /// Where peers, descriptors and the newest document are kept over restarts.
@@ -89,6 +95,14 @@ impl DirectoryNode {
     #[must_use]
     pub fn voter(mut self, key: SignerKey) -> Self {
         self.voter = Some(key);
+        self
+    }
+
+    /// What the voter's ballots say of capacities and places. Ballots take what is there when they are made, and never wait for it; without
+    /// this they say nothing of either.
+    #[must_use]
+    pub fn measures(mut self, measures: Measures) -> Self {
+        self.measures = Some(measures);
         self
     }
 

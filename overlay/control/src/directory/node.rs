@@ -18,7 +18,7 @@ use super::follow::{Follow, Job, Progress, Verified};
 use super::gather::Gather;
 use super::question::{Answer, Question};
 use super::vote::Votes;
-use super::{Command, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents};
+use super::{Command, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents, Measures};
 use crate::event::{AskId, Event, MessageTag};
 use crate::{Claims, Control, PeerIdentity, PublishError, StartError, Store, clock};
 
@@ -41,6 +41,7 @@ pub(super) struct Driver {
     pub(super) follow: Follow,
     pub(super) shelf: Catalogue,
     pub(super) votes: Votes,
+    pub(super) measures: Option<Measures>,
     pub(super) store: Option<Arc<Store>>,
     describe: Option<Describe>,
     refresh: Duration,
@@ -66,7 +67,7 @@ pub(super) struct Driver {
 }
 
 pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartError> {
-    let DirectoryNode { control, genesis, store, describe, refresh, voter, begins } = settings;
+    let DirectoryNode { control, genesis, store, describe, refresh, voter, begins, measures } = settings;
     let network = genesis.network_id();
     if control.network != network {
         return Err(StartError::Setting("the control node is of another network than the genesis"));
@@ -104,6 +105,7 @@ pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartErr
     let driver = Driver {
         control,
         votes,
+        measures,
         follow: Follow::new(genesis, held),
         shelf,
         store,

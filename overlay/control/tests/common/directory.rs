@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use zmesh_control::directory::{DirectoryHandle, DirectoryNode};
+use zmesh_control::directory::{DirectoryHandle, DirectoryNode, Measures};
 use zmesh_control::{Contact, Control, Limits, PeerIdentity, Store};
 use zmesh_proto::keys::{RelayKeys, SignerKey};
 use zmesh_proto::random::Generator;
@@ -75,6 +75,18 @@ pub async fn start(
     store: Option<Arc<Store>>,
     votes: bool,
 ) -> Member {
+    start_with(genesis, n, contact, store, votes, None).await
+}
+
+/// The same; its ballots say what was measured.
+pub async fn start_with(
+    genesis: &Genesis,
+    n: u8,
+    contact: Option<Contact>,
+    store: Option<Arc<Store>>,
+    votes: bool,
+    measures: Option<Measures>,
+) -> Member {
     let keys = relay_keys(n);
     let mut control = Control::builder(genesis.network_id())
         .identity(keys.identity())
@@ -90,6 +102,9 @@ pub async fn start(
     }
     if votes {
         node = node.voter(keys.signer()).begin_network();
+    }
+    if let Some(measures) = measures {
+        node = node.measures(measures);
     }
     let handle = node.start().unwrap();
     let mut listening = handle.listening();

@@ -14,6 +14,7 @@ mod fork;
 mod heads;
 mod held;
 mod measure;
+pub mod measuring;
 mod refresh;
 #[cfg(test)]
 mod tests;
