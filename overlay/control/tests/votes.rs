@@ -100,7 +100,10 @@ fn found(n: u8, liar: u8) -> BTreeMap<RelayId, Measure> {
         place: Some(Coordinate { x: 200 + i16::from(n), y: -100 - i16::from(n), height: 30 + u16::from(n) }),
     };
     let far = Measure { capacity: 100_000, place: Some(Coordinate { x: -5_000, y: 5_000, height: 2_500 }) };
-    (1..=4).filter(|other| *other != n).map(|other| (relay_keys(other).id(), if n == liar { far } else { near(n) })).collect()
+    (1..=4)
+        .filter(|other| *other != n)
+        .map(|other| (relay_keys(other).id(), if n == liar { far } else { near(n) }))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,21 +120,19 @@ async fn what_voters_measured_is_in_the_document_and_one_who_lies_moves_nothing(
         tell.push(sender);
     }
     let documents = members[0].handle.documents();
-    let relays = || documents.borrow().as_ref().map_or(0, |documents| documents.held.snapshot().document().relays().len());
-    until("a document with everybody", || async { relays() == 4 }).await;
-    let documents = documents.borrow().clone().unwrap();
-    let mut measured = 0;
-    for entry in documents.held.snapshot().document().relays() {
+    let entries = || {
+        let newest = documents.borrow();
+        newest.as_ref().map_or(Vec::new(), |newest| newest.held.snapshot().document().relays().to_vec())
+    };
+    // A document may count three of four ballots, and then there are two figures of a relay, fewer than are needed.
+    let whole = || entries().iter().filter(|entry| entry.measure.capacity > 0).count() == 4;
+    until("a document with a figure of everybody", || async { whole() }).await;
+    for entry in entries() {
         let Measure { capacity, place } = entry.measure;
-        // Nobody speaks of its own relay, so there are three figures of each, as many as are needed.
-        if capacity > 0 {
-            assert!((1_010..=1_040).contains(&capacity), "{capacity}");
-            let Coordinate { x, y, height } = place.unwrap();
-            assert!((201..=204).contains(&x) && (-104..=-101).contains(&y) && (31..=34).contains(&height), "{place:?}");
-            measured += 1;
-        }
+        assert!((1_010..=1_040).contains(&capacity), "{capacity}");
+        let Coordinate { x, y, height } = place.unwrap();
+        assert!((201..=204).contains(&x) && (-104..=-101).contains(&y) && (31..=34).contains(&height), "{place:?}");
     }
-    assert_eq!(measured, 4, "every relay has a figure");
     for member in members {
         member.handle.stop().await;
     }

@@ -40,12 +40,12 @@ fn middle(mut values: Vec<u32>) -> u32 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_relay_is_found_out_and_drawn_less_often() {
-    let config =
-        TestnetConfig { relays: RELAYS, exits: 2, rate_limits: vec![(0, SLOW)], ..TestnetConfig::default() };
+    let config = TestnetConfig { relays: RELAYS, exits: 2, rate_limits: vec![(0, SLOW)], ..TestnetConfig::default() };
     let testnet = Testnet::start(config).await.expect("the test network starts");
     let ids: Vec<RelayId> = testnet.relays().map(|(id, _)| id).collect();
     // The slow one is none of them: a voter finds no more than what it carries itself.
-    let voters: Vec<Measuring> = testnet.relays().skip(1).take(3).map(|(id, relay)| relay.measure(id, pace())).collect();
+    let voters: Vec<Measuring> =
+        testnet.relays().skip(1).take(3).map(|(id, relay)| relay.measure(id, pace())).collect();
     let mut found = Vec::new();
     for voter in &voters {
         found.push(all(voter).await);
@@ -62,7 +62,7 @@ async fn a_slow_relay_is_found_out_and_drawn_less_often() {
     let slow = measures[&ids[0]].capacity;
     let others: Vec<u32> = ids[1..].iter().map(|id| measures[id].capacity).collect();
     assert!(u64::from(slow) * 1_000 <= SLOW, "no more than it sends: {slow} kB/s");
-    assert!(u64::from(slow) * 1_000 >= SLOW / 4, "and not much less: {slow} kB/s");
+    assert!(u64::from(slow) * 1_000 >= SLOW / 8, "and not much less: {slow} kB/s");
     assert!(others.iter().all(|other| *other > 2 * slow), "{others:?} beside {slow}");
     // Loopback: everybody is near to everybody.
     for (a, b) in ids.iter().zip(&ids[1..]) {
@@ -73,13 +73,8 @@ async fn a_slow_relay_is_found_out_and_drawn_less_often() {
     let network = testnet.network().as_ref().clone().with_measures(measures);
     let mut chooser = Chooser::new(&network, Preference::DEFAULT);
     let mut rng = Generator::new(&[7; 32]);
-    let request = PathRequest {
-        hops: 3,
-        last: LastHop::Exit { port: 443, v6: false },
-        exclude: &[],
-        guard: None,
-        country: None,
-    };
+    let request =
+        PathRequest { hops: 3, last: LastHop::Exit { port: 443, v6: false }, exclude: &[], guard: None, country: None };
     let mut drawn: BTreeMap<RelayId, usize> = BTreeMap::new();
     for _ in 0..2_000 {
         for id in chooser.select(&request, &mut rng).expect("a path").iter().take(2) {

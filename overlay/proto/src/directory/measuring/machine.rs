@@ -9,7 +9,7 @@ use zmesh_sphinx::RelayId;
 use super::figures::{Figures, speed};
 use super::pairs::{Pairs, Timing, pick};
 use super::{Pace, Survey};
-use crate::directory::{Coordinate, Measure, Network};
+use crate::directory::{Coordinate, Measure, Network, Relay};
 
 /// A stated capacity stays while the measured one differs by less than this part of it: nobody's quiver should change every document.
 const MARGIN: u32 = 8;
@@ -80,8 +80,7 @@ impl Measurer {
 
     /// There is a newer document: its relays are measured, and others forgotten.
     pub fn follow(&mut self, network: &Network, now: Instant) {
-        let id = |relay: &crate::directory::Relay| relay.id();
-        self.take(network.relays().iter().map(id).map(|id| (id, network.measure(&id))), now);
+        self.take(network.relays().iter().map(Relay::id).map(|id| (id, network.measure(&id))), now);
     }
 
     pub(super) fn take(&mut self, relays: impl Iterator<Item = (RelayId, Measure)>, now: Instant) {

@@ -41,11 +41,8 @@ impl Pace {
     pub fn of(epoch_length: u32, test_network: bool) -> Self {
         let epochs = Duration::from_secs(u64::from(epoch_length) * u64::from(EPOCHS));
         let again = epochs.clamp(AGAIN_LEAST, AGAIN_MOST);
-        let (bytes, pause) = if test_network {
-            (BYTES_TEST, Duration::from_millis(100))
-        } else {
-            (BYTES, Duration::from_secs(2))
-        };
+        let (bytes, pause) =
+            if test_network { (BYTES_TEST, Duration::from_millis(100)) } else { (BYTES, Duration::from_secs(2)) };
         let hourly = if test_network { 2 << 30 } else { 360 << 20 };
         let map = Duration::from_secs(u64::from(epoch_length) / 4).clamp(MAP_LEAST, MAP_MOST);
         Self { again, pause, bytes, longest: Duration::from_secs(10), hourly, stale: again * STALE, map }

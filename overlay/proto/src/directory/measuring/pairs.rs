@@ -113,7 +113,8 @@ impl Pairs {
             .filter(|id| **id != first && !self.between.contains_key(&key(first, **id)))
             .copied()
             .collect();
-        let second = (0..SAMPLE).filter_map(|_| pick(&others, rng)).min_by_key(|id| of.get(id).copied().unwrap_or(0))?;
+        let second =
+            (0..SAMPLE).filter_map(|_| pick(&others, rng)).min_by_key(|id| of.get(id).copied().unwrap_or(0))?;
         Some((first, second))
     }
 

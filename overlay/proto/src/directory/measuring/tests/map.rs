@@ -119,7 +119,9 @@ fn documents_agree_on_one_map_and_liars_move_it_little() {
         let relays = errors(RELAYS / 5, 0, seed);
         let voters = errors(0, 2, seed);
         let both = errors(RELAYS / 5, 2, seed);
-        println!("seed {seed}: honest {honest:.3?}, a fifth of relays {relays:.3?}, two of seven voters {voters:.3?}, both {both:.3?}");
+        println!(
+            "seed {seed}: honest {honest:.3?}, a fifth of relays {relays:.3?}, two of seven voters {voters:.3?}, both {both:.3?}"
+        );
         let last = |errors: &[f64]| errors[EPOCHS - 1];
         assert!(last(&honest) < 0.12, "{honest:?}");
         assert!(last(&relays) < 0.2, "{relays:?}");

@@ -87,7 +87,7 @@ fn a_large_network_costs_no_more_than_the_hourly_bytes() {
 
 #[test]
 fn a_relay_is_loaded_once_in_so_long_whatever_the_length_of_epochs() {
-    for (epoch, test_network, relays) in [(3_600, false, 60), (60, false, 60), (12, true, 8), (2, true, 40)] {
+    for (epoch, test_network, relays) in [(3_600, false, 60), (60, false, 20), (12, true, 8), (2, true, 40)] {
         let pace = Pace::of(epoch, test_network);
         let (measurer, jobs, now) = run(relays, pace, pace.again * 3, u64::from(epoch));
         let mut last: BTreeMap<RelayId, Duration> = BTreeMap::new();
@@ -101,12 +101,15 @@ fn a_relay_is_loaded_once_in_so_long_whatever_the_length_of_epochs() {
         let figures = measurer.figures(now);
         assert_eq!(figures.len(), relays - 1);
         assert!(figures.values().all(|measure| measure.capacity.abs_diff(1_000) <= 1));
-        assert!(measurer.figures(now + pace.stale + pace.again).values().all(|measure| measure.capacity == 0), "too old");
+        assert!(
+            measurer.figures(now + pace.stale + pace.again).values().all(|measure| measure.capacity == 0),
+            "too old"
+        );
     }
 }
 
 #[test]
-fn a_test_network_is_measured_within_two_epochs() {
+fn a_test_network_is_measured_within_a_minute() {
     let pace = Pace::of(12, true);
     let (measurer, jobs, now) = run(8, pace, Duration::from_secs(60), 3);
     assert!(measurer.figures(now).values().filter(|measure| measure.capacity > 0).count() == 7);
@@ -243,10 +246,10 @@ proptest! {
         }
         if let Some(speed) = speed(&course) {
             prop_assert!((1..=CAPACITY_MAX).contains(&speed));
-            // No faster than if half of it had taken no time.
+            // The four slowest slices alone take all the time at least: half of the mean is the least.
             let (first, last) = (course[0], course[course.len() - 1]);
             let mean = (last.1 - first.1) as f64 / (last.0 - first.0).as_secs_f64() / 1_000.0;
-            prop_assert!(f64::from(speed) <= (2.0 * mean).max(1.0) * 1.001, "{speed} of {mean}");
+            prop_assert!(f64::from(speed) + 1.0 >= (mean / 2.0).min(f64::from(CAPACITY_MAX)) * 0.999, "{speed} of {mean}");
         }
     }
 
