@@ -125,9 +125,14 @@ async fn what_voters_measured_is_in_the_document_and_one_who_lies_moves_nothing(
         newest.as_ref().map_or(Vec::new(), |newest| newest.held.snapshot().document().relays().to_vec())
     };
     // A document may count three of four ballots, and then there are two figures of a relay, fewer than are needed.
-    let whole = || entries().iter().filter(|entry| entry.measure.capacity > 0).count() == 4;
-    until("a document with a figure of everybody", || async { whole() }).await;
-    for entry in entries() {
+    let mut found = Vec::new();
+    until("a document with a figure of everybody", || {
+        found = entries();
+        let whole = found.iter().filter(|entry| entry.measure.capacity > 0).count() == 4;
+        async move { whole }
+    })
+    .await;
+    for entry in found {
         let Measure { capacity, place } = entry.measure;
         assert!((1_010..=1_040).contains(&capacity), "{capacity}");
         let Coordinate { x, y, height } = place.unwrap();

@@ -29,8 +29,11 @@ fn pace() -> Pace {
 async fn all(measuring: &Measuring) -> BTreeMap<RelayId, Measure> {
     let known = |measure: &Measure| measure.capacity > 0 && measure.place.is_some();
     let mut figures = measuring.figures();
+    let so_far = figures.clone();
     let done = figures.wait_for(|figures| figures.len() == RELAYS - 1 && figures.values().all(known));
-    BTreeMap::clone(&timeout(SOON, done).await.expect("in time").expect("it goes on"))
+    BTreeMap::clone(
+        &timeout(SOON, done).await.unwrap_or_else(|_| panic!("in time: {:?}", so_far.borrow())).expect("it goes on"),
+    )
 }
 
 fn middle(mut values: Vec<u32>) -> u32 {

@@ -13,6 +13,8 @@ use crate::directory::{Coordinate, Measure, Network, Relay};
 
 /// A stated capacity stays while the measured one differs by less than this part of it: nobody's quiver should change every document.
 const MARGIN: u32 = 8;
+/// A relay of which a load failed is tried again after this part of the usual time.
+const SOONER: u32 = 8;
 
 /// What is measured next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +40,8 @@ pub enum Job {
 struct Loads {
     figures: Figures,
     tried: Option<Instant>,
+    /// Whether nothing came of the last try, so far.
+    failed: bool,
 }
 
 /// What a voter measures, when, and what it says of it. Drive it: [`Measurer::follow`] with each document, then [`Measurer::next`]
@@ -131,14 +135,25 @@ impl Measurer {
             self.allowed = (self.allowed.0.saturating_add(refill).min(most), now);
         }
         let left = self.allowed.0.checked_sub(self.pace.bytes.into())?;
-        let rested = |id: &&RelayId| {
-            let tried = self.loads.get(*id).and_then(|loads| loads.tried);
-            tried.is_none_or(|tried| now.saturating_duration_since(tried) >= self.pace.again)
-        };
-        let rested: Vec<RelayId> = self.relays.iter().filter(rested).copied().collect();
-        let relay = pick(&rested, rng)?;
+        let (mut new, mut rested) = (Vec::new(), Vec::new());
+        for id in &self.relays {
+            match self.loads.get(id).and_then(|loads| Some((loads.tried?, loads.failed))) {
+                None => new.push(*id),
+                Some((tried, failed)) => {
+                    let again = if failed { self.pace.again / SOONER } else { self.pace.again };
+                    if now.saturating_duration_since(tried) >= again {
+                        rested.push((tried, *id));
+                    }
+                }
+            }
+        }
+        // Newcomers first; then one of the quarter that waits longest, so that where time is short nobody waits for ever.
+        rested.sort_unstable();
+        rested.truncate(rested.len().div_ceil(4));
+        let relay = pick(&new, rng).or_else(|| pick(&rested, rng).map(|(_, id)| id))?;
         self.allowed.0 = left;
-        self.loads.entry(relay).or_default().tried = Some(now);
+        let loads = self.loads.entry(relay).or_default();
+        (loads.tried, loads.failed) = (Some(now), true);
         Some(Job::Load { relay, bytes: self.pace.bytes })
     }
 
@@ -157,6 +172,7 @@ impl Measurer {
     pub fn loaded(&mut self, relay: RelayId, course: &[(Duration, u64)], now: Instant, rng: &mut impl Rng) {
         if let (Some(loads), Some(speed)) = (self.loads.get_mut(&relay), speed(course)) {
             loads.figures.add(now, speed);
+            loads.failed = false;
         }
         self.rest(now, rng);
     }

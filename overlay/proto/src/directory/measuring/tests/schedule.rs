@@ -109,6 +109,30 @@ fn a_relay_is_loaded_once_in_so_long_whatever_the_length_of_epochs() {
 }
 
 #[test]
+fn what_failed_is_tried_sooner() {
+    let (mut rng, begin) = (rng(8), Instant::now());
+    let pace = Pace::of(12, true);
+    let mut measurer = Measurer::new(id(OWN), pace, begin);
+    measurer.take(listed(2), begin);
+    let mut now = begin;
+    let mut tried = Vec::new();
+    while tried.len() < 3 {
+        now += pace.again / 32;
+        if let Some(Job::Load { relay, bytes }) = measurer.next(now, &mut rng) {
+            tried.push(now);
+            // The first one fails.
+            if tried.len() == 1 {
+                measurer.failed(now, &mut rng);
+            } else {
+                measurer.loaded(relay, &course(1_000.0, bytes, pace.longest), now, &mut rng);
+            }
+        }
+    }
+    assert!((pace.again / 8..pace.again / 4).contains(&(tried[1] - tried[0])));
+    assert!(tried[2] - tried[1] >= pace.again);
+}
+
+#[test]
 fn a_test_network_is_measured_within_a_minute() {
     let pace = Pace::of(12, true);
     let (measurer, jobs, now) = run(8, pace, Duration::from_secs(60), 3);
