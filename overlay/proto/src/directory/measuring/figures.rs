@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// The greatest capacity that a voter states, in kB/s: 10 Gbit/s. More is a fault of a clock.
 pub const CAPACITY_MAX: u32 = 1_250_000;
-/// Fewer bytes than these say nothing of a relay's speed.
+/// Of fewer bytes than these only the mean speed is looked at.
 pub const LEAST_BYTES: u64 = 64 << 10;
 
 /// Slices of a run, equal in bytes.
@@ -12,16 +12,22 @@ const SLICES: u64 = 8;
 /// Runs of which the middle one counts.
 const KEPT: usize = 5;
 
-/// The speed of a run in kB/s: the middle one (of two, the slower) of the speeds of its eight slices, which are equal in bytes. So neither the slow
-/// beginning of a connection counts nor what a relay saved up for a burst, if that is less than half of the run.
+/// The speed of a run in kB/s: the middle one (of two, the slower) of the speeds of its eight slices, which are equal in bytes, but at most twice
+/// the mean of all. So neither the slow beginning of a connection counts nor what a relay saved up for a burst; and what was held up
+/// anywhere, also in this node itself, and then came at once, makes nobody quick.
 ///
-/// `course` says how many bytes had come at which time since the beginning; both ascend. `None` where fewer than [`LEAST_BYTES`] came,
-/// or no time passed.
+/// `course` says how many bytes had come at which time since they were asked for; both ascend. Where fewer than [`LEAST_BYTES`] came it is
+/// the mean, over a second at least: a relay that carries nothing is slow, and not unknown. `None` if nothing was tried.
 #[must_use]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the value lies between 1 and the most")]
 pub fn speed(course: &[(Duration, u64)]) -> Option<u32> {
     let (begin, end) = (course.first()?, course.last()?);
-    let whole = end.1.checked_sub(begin.1).filter(|whole| *whole >= LEAST_BYTES)?;
+    let whole = end.1.saturating_sub(begin.1);
+    let took = end.0.saturating_sub(begin.0).as_secs_f64();
+    let bounded = |speed: f64| speed.clamp(1.0, f64::from(CAPACITY_MAX)) as u32;
+    if whole < LEAST_BYTES {
+        return Some(bounded(whole as f64 / took.max(1.0) / 1_000.0));
+    }
     let at = |slice: u64| time_of(course, begin.1 + whole * slice / SLICES);
     let mut speeds: Vec<f64> = (0..SLICES)
         .map(|slice| {
@@ -30,8 +36,8 @@ pub fn speed(course: &[(Duration, u64)]) -> Option<u32> {
         })
         .collect();
     speeds.sort_unstable_by(f64::total_cmp);
-    let middle = speeds[speeds.len() / 2 - 1];
-    middle.is_finite().then(|| middle.clamp(1.0, f64::from(CAPACITY_MAX)) as u32)
+    let mean = whole as f64 / took.max(1e-9) / 1_000.0;
+    Some(bounded(speeds[speeds.len() / 2 - 1].min(2.0 * mean)))
 }
 
 /// When so many bytes had come, on a line between the two times around it.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand_core::Rng;
 use zmesh_sphinx::RelayId;
 
-use super::figures::{Figures, speed};
+use super::figures::{Figures, LEAST_BYTES, speed};
 use super::pairs::{Pairs, Timing, pick};
 use super::{Pace, Survey};
 use crate::directory::{Coordinate, Measure, Network, Relay};
@@ -172,7 +172,8 @@ impl Measurer {
     pub fn loaded(&mut self, relay: RelayId, course: &[(Duration, u64)], now: Instant, rng: &mut impl Rng) {
         if let (Some(loads), Some(speed)) = (self.loads.get_mut(&relay), speed(course)) {
             loads.figures.add(now, speed);
-            loads.failed = false;
+            // One that went badly is looked at again sooner: it may have been this node.
+            loads.failed = course.last().is_none_or(|(_, bytes)| *bytes < LEAST_BYTES);
         }
         self.rest(now, rng);
     }
