@@ -130,7 +130,7 @@ impl Channel {
 
     /// Asks this node's own relay for bytes that mean nothing, by way of the relay that is measured.
     pub(crate) async fn load(&self, ticket: [u8; 16]) -> Result<Opened, ConnectError> {
-        match self.ask(&Request::Load { ticket }).await? {
+        match self.ask(&Request::Load(ticket)).await? {
             (Response::Document { .. }, opened) => Ok(opened),
             (other, _) => Err(unexpected(&other)),
         }

@@ -88,12 +88,8 @@ pub enum Request {
     Introduce(IntroName),
     /// Give a document of the network, or a part of one.
     Document(DocumentAsk),
-    /// Give bytes that mean nothing, as many as the relay itself has written this ticket for: a relay asks itself, by way of another
-    /// one that it measures.
-    Load {
-        /// The ticket, which is good once.
-        ticket: [u8; 16],
-    },
+    /// Give as many bytes as the relay wrote this ticket for, once: it asks itself, by way of another one that it measures.
+    Load([u8; 16]),
 }
 
 impl Request {
@@ -145,7 +141,7 @@ impl Request {
                 w.u8(DOCUMENT);
                 ask.write(&mut w);
             }
-            Self::Load { ticket } => {
+            Self::Load(ticket) => {
                 w.u8(LOAD);
                 w.put(ticket);
             }
@@ -189,7 +185,7 @@ impl Request {
             ESTABLISH => r.array().map(|bytes| Self::Establish(IntroSecret::from_bytes(&bytes))),
             INTRODUCE => r.array().map(IntroName).map(Self::Introduce),
             DOCUMENT => DocumentAsk::read(r).map(Self::Document),
-            LOAD => r.array().map(|ticket| Self::Load { ticket }),
+            LOAD => r.array().map(Self::Load),
             _ => Err(kind_at.error(ErrorKind::Invalid)),
         }
     }
@@ -438,7 +434,7 @@ impl fmt::Debug for Request {
             Self::Establish(_) => "Establish([redacted])",
             Self::Introduce(_) => "Introduce([redacted])",
             Self::Document(_) => "Document",
-            Self::Load { .. } => "Load([redacted])",
+            Self::Load(_) => "Load([redacted])",
         })
     }
 }
