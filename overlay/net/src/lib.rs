@@ -12,6 +12,7 @@ mod entropy;
 mod exit;
 mod guard_file;
 mod local;
+mod measuring;
 mod origin;
 mod portmap;
 mod quic;
@@ -33,6 +34,7 @@ pub use chunks::{
 pub use directory::{
     DirectoryError, DirectoryEvent, DocumentMetrics, EntryFault, Publication, PublishError, SourceError, UpdateBy,
 };
+pub use measuring::{Figures, Measuring};
 pub use service::{
     DialError, ListenError, Listener, ListenerStats, ServiceAddress, ServiceAddressError, ServiceKey, ServiceOptions,
 };

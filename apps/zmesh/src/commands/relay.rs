@@ -114,7 +114,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let relay = builder.start().await.map_err(not_started)?;
     let mut member = match &source {
         // The relay has its own copy of the keys by now, and erases in it.
-        Source::Agreed(genesis) => Some(Member::start(&args, &config, genesis, keys::load(&config.keys)?)?),
+        Source::Agreed(genesis) => Some(Member::start(&args, &config, genesis, keys::load(&config.keys)?, &relay)?),
         Source::File(_) => None,
     };
     let (mut running, latest) = Running::new(relay, args.config, config, id, source, args.json);

@@ -21,6 +21,7 @@ pub(crate) struct DirectoryConfig {
     pub(crate) voter: Option<PathBuf>,
     wanted_voters: Vec<String>,
     unwanted_voters: Vec<String>,
+    pub(crate) measure: bool,
     region: Option<String>,
     pub(crate) heartbeat: bool,
 }
@@ -36,6 +37,7 @@ impl Default for DirectoryConfig {
             voter: None,
             wanted_voters: Vec::new(),
             unwanted_voters: Vec::new(),
+            measure: true,
             region: None,
             heartbeat: true,
         }

@@ -42,6 +42,7 @@ fn the_template_shows_every_key() {
         "contacts",
         "store",
         "voter",
+        "measure",
         "region",
         "wanted_voters",
         "unwanted_voters",

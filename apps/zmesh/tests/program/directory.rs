@@ -146,6 +146,38 @@ fn three_relays_agree_and_one_that_was_killed_votes_again_without_help() {
     assert!(printed("relay-2").checkpoint().expect("kept").epoch > before);
 }
 
+/// Nobody told anybody how quick a relay is: voters measured it.
+#[test]
+fn documents_say_what_voters_measured_and_paths_are_explained_by_it() {
+    let folder = Folder::new();
+    let net = testnet(&folder, "6", "2", "8");
+    let line = net.ready["line"].as_str().expect("a line").to_owned();
+    let explain = || -> Value {
+        // A document that was stored is good enough for a client, and says nothing of what was measured since.
+        let _ = std::fs::remove_dir_all(folder.path("no-home"));
+        let ran = folder.run(&["path", "explain", "--bootstrap", &line, "--port", "0", "--json"]);
+        serde_json::from_str(&ran.stdout).unwrap_or_default()
+    };
+    let told = |path: &Value| {
+        let hops = path["path"].as_array().expect("relays");
+        hops.iter().all(|hop| hop["capacity_kb_s"].is_u64())
+            && hops.iter().skip(1).all(|hop| hop["expected_ms_from_before"].is_f64())
+    };
+    let mut path = Value::Null;
+    wait_until("documents have capacities and places", || {
+        path = explain();
+        path["capacities_known"] == true && path["latencies_known"] == true && told(&path)
+    });
+    for hop in path["path"].as_array().expect("relays") {
+        let capacity = hop["capacity_kb_s"].as_u64().expect("told");
+        assert!((10..=1_250_000).contains(&capacity), "{capacity}");
+    }
+    let around = path["expected_ms_behind_guard"].as_f64().expect("told");
+    assert!(around > 0.0 && around < 200.0, "loopback is near: {path}");
+    let words = folder.succeeds(&["path", "explain", "--bootstrap", &line, "--port", "0"]);
+    assert!(words.contains("kB/s") && !words.contains("measures  "), "{words}");
+}
+
 #[test]
 fn twenty_relays_agree_and_one_that_was_killed_comes_back_without_help() {
     let folder = Folder::new();

@@ -19,18 +19,20 @@ mod tests;
 mod vote;
 mod wishes;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use zmesh_proto::directory::{Health, Held};
+use zmesh_proto::directory::{Health, Held, Measure};
 use zmesh_proto::keys::SignerKey;
 use zmesh_proto::wire::bootstrap::Checkpoint;
 use zmesh_proto::wire::control::{Genesis, Snapshot, Voter};
 use zmesh_proto::wire::descriptor::Descriptor;
 use zmesh_proto::wire::document::{NetworkId, SignerId};
+use zmesh_sphinx::RelayId;
 
 pub use pulse::Condition;
 pub use question::{Answer, Question, QuestionError};
@@ -39,6 +41,9 @@ use crate::{Builder, StartError, Status, Store, StoreError};
 
 /// Makes this relay's descriptor at a time (unix seconds); `None` while there is nothing to describe.
 pub type Describe = Box<dyn FnMut(u64) -> Option<Descriptor> + Send>;
+
+/// What a voter measured of other relays, as far as it got.
+pub type Measures = watch::Receiver<Arc<BTreeMap<RelayId, Measure>>>;
 
 /// A document that the node holds, and those before it that others may still have.
 #[derive(Clone, Debug)]
@@ -60,6 +65,7 @@ pub struct DirectoryNode {
     pub(crate) begins: bool,
     pub(crate) pulse: Option<pulse::Pulse>,
     pub(crate) wishes: (Vec<Voter>, Vec<SignerId>),
+    pub(crate) measures: Option<Measures>,
 }
 
 impl std::fmt::Debug for DirectoryNode {
@@ -84,6 +90,7 @@ impl DirectoryNode {
             begins: false,
             pulse: None,
             wishes: (Vec::new(), Vec::new()),
+            measures: None,
         }
     }
 
@@ -115,6 +122,14 @@ impl DirectoryNode {
     #[must_use]
     pub fn wishes(mut self, wanted: Vec<Voter>, unwanted: Vec<SignerId>) -> Self {
         self.wishes = (wanted, unwanted);
+        self
+    }
+
+    /// What the voter's ballots say of capacities and places. Ballots take what is there when they are made, and never wait for it; without
+    /// this they say nothing of either.
+    #[must_use]
+    pub fn measures(mut self, measures: Measures) -> Self {
+        self.measures = Some(measures);
         self
     }
 

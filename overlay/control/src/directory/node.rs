@@ -21,7 +21,7 @@ use super::pulse::Pulse;
 use super::question::{Answer, Question};
 use super::vote::Votes;
 use super::wishes::Wishes;
-use super::{Command, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents};
+use super::{Command, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents, Measures};
 use crate::event::{AskId, Event, MessageTag};
 use crate::{Claims, Control, PeerIdentity, PublishError, StartError, Store, StoreError, clock};
 
@@ -44,6 +44,7 @@ pub(super) struct Driver {
     pub(super) follow: Follow,
     pub(super) shelf: Catalogue,
     pub(super) votes: Votes,
+    pub(super) measures: Option<Measures>,
     pub(super) store: Option<Arc<Store>>,
     pub(super) pulse: Option<Pulse>,
     pub(super) heartbeats: Heartbeats,
@@ -71,7 +72,7 @@ pub(super) struct Driver {
 }
 
 pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartError> {
-    let DirectoryNode { control, genesis, store, describe, refresh, voter, begins, pulse, wishes } = settings;
+    let DirectoryNode { control, genesis, store, describe, refresh, voter, begins, pulse, wishes, measures } = settings;
     let wishes = Wishes::new(wishes.0, wishes.1)?;
     let network = genesis.network_id();
     if control.network != network {
@@ -109,6 +110,7 @@ pub(super) fn start(settings: DirectoryNode) -> Result<DirectoryHandle, StartErr
     let mut driver = Driver {
         control,
         votes,
+        measures,
         follow: Follow::new(genesis, held),
         shelf,
         store,

@@ -1,8 +1,10 @@
 //! The driver's part in agreement: it hands the voting machine messages and the time, looks which relays are up, and turns
 //! what was agreed on into documents.
 
+use std::sync::Arc;
+
 use zmesh_proto::directory::voting::{Event, Memory, Voting};
-use zmesh_proto::directory::{Chain, Held, Measure};
+use zmesh_proto::directory::{Chain, Held};
 use zmesh_proto::keys::{SignerKey, relay_id};
 use zmesh_proto::wire::control::vote::Ballot;
 use zmesh_proto::wire::control::{EpochDocument, Genesis, Topic};
@@ -228,7 +230,10 @@ impl Driver {
         let now = clock::unix_seconds();
         let chain = self.votes.voting.chain();
         let (until, parameters) = (chain.ballots_hold_until(now), chain.head().parameters.clone());
-        let ballot = self.shelf.ballot(until, |id| Some((self.votes.uptime(id, now)?, Measure::default())));
+        // What was measured so far; a copy of the pointer, so that whoever measures never waits for a vote.
+        let measures = self.measures.as_ref().map(|measures| Arc::clone(&measures.borrow())).unwrap_or_default();
+        let measured = |id: &RelayId| measures.get(id).copied().unwrap_or_default();
+        let ballot = self.shelf.ballot(until, |id| Some((self.votes.uptime(id, now)?, measured(id))));
         let head = self.votes.voting.chain().head();
         let (voters, least) = (&head.voters, head.parameters.voter_uptime());
         let uptime = |key: &SignerId| self.votes.uptime(&relay_id(&key.0), now);

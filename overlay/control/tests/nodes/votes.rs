@@ -1,14 +1,18 @@
 //! Four voters agree over real connections although one of them is silent, and go on after one was restarted.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::common::directory::{Member, genesis, relay_keys, start, start_wishing, unix};
+use crate::common::directory::{Member, Says, genesis, relay_keys, start, start_with, unix};
 use crate::common::until;
+use tokio::sync::watch;
 use zmesh_control::{Contact, Store};
+use zmesh_proto::directory::{Coordinate, Measure};
 use zmesh_proto::wire::control::{Genesis, HeaderHash, Voter};
 use zmesh_proto::wire::document::SignerId;
+use zmesh_sphinx::RelayId;
 
 /// Short epochs: a document is agreed on within half of one.
 const EPOCH: u32 = 12;
@@ -92,13 +96,14 @@ async fn a_network_that_begins_late_agrees_all_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_name_a_voter_and_it_votes() {
     let dir = tempfile::tempdir().unwrap();
-    let genesis = genesis(EPOCH, unix() + 6);
+    let genesis = genesis(EPOCH, unix() + 10);
     let voter = |n: u8| Voter { key: SignerId(relay_keys(n).signer().public()), operator: format!("operator {n}") };
     let mut members: Vec<Member> = Vec::new();
     for n in 1..=5 {
         let contact = members.first().map(|first| first.contact);
         let wanted = vec![voter(5), voter(6)];
-        members.push(start_wishing(&genesis, n, contact, store(dir.path(), n), true, wanted).await);
+        let says = Says { wanted, ..Says::default() };
+        members.push(start_with(&genesis, n, contact, store(dir.path(), n), true, says).await);
     }
     assert!(!members[4].handle.status().await.unwrap().votes, "it does not vote yet");
     for member in &members {
@@ -110,6 +115,57 @@ async fn people_name_a_voter_and_it_votes() {
     for member in &members {
         until("a later document", || async { newest(member).is_some_and(|(epoch, ..)| epoch > before) }).await;
         assert_eq!(member.handle.status().await.unwrap().voters, 5, "nobody saw the sixth one");
+    }
+    for member in members {
+        member.handle.stop().await;
+    }
+}
+
+/// What voter `n` found of every relay: figures that differ by some percent, and one voter's a hundred times as high and anywhere.
+fn found(n: u8, liar: u8) -> BTreeMap<RelayId, Measure> {
+    let near = |n: u8| Measure {
+        capacity: 1_000 + 10 * u32::from(n),
+        place: Some(Coordinate { x: 200 + i16::from(n), y: -100 - i16::from(n), height: 30 + u16::from(n) }),
+    };
+    let far = Measure { capacity: 100_000, place: Some(Coordinate { x: -5_000, y: 5_000, height: 2_500 }) };
+    (1..=4)
+        .filter(|other| *other != n)
+        .map(|other| (relay_keys(other).id(), if n == liar { far } else { near(n) }))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_voters_measured_is_in_the_document_and_one_who_lies_moves_nothing() {
+    const LIAR: u8 = 2;
+    let dir = tempfile::tempdir().unwrap();
+    let genesis = genesis(EPOCH, unix() + 10);
+    let (mut members, mut contact, mut tell) = (Vec::new(), None, Vec::new());
+    for n in 1..=4 {
+        let (sender, measures) = watch::channel(Arc::new(found(n, LIAR)));
+        let says = Says { measures: Some(measures), ..Says::default() };
+        let member = start_with(&genesis, n, contact, store(dir.path(), n), true, says).await;
+        contact = contact.or(Some(member.contact));
+        members.push(member);
+        tell.push(sender);
+    }
+    let documents = members[0].handle.documents();
+    let entries = || {
+        let newest = documents.borrow();
+        newest.as_ref().map_or(Vec::new(), |newest| newest.held.snapshot().document().relays().to_vec())
+    };
+    // A document may count three of four ballots, and then there are two figures of a relay, fewer than are needed.
+    let mut found = Vec::new();
+    until("a document with a figure of everybody", || {
+        found = entries();
+        let whole = found.iter().filter(|entry| entry.measure.capacity > 0).count() == 4;
+        async move { whole }
+    })
+    .await;
+    for entry in found {
+        let Measure { capacity, place } = entry.measure;
+        assert!((1_010..=1_040).contains(&capacity), "{capacity}");
+        let Coordinate { x, y, height } = place.unwrap();
+        assert!((201..=204).contains(&x) && (-104..=-101).contains(&y) && (31..=34).contains(&height), "{place:?}");
     }
     for member in members {
         member.handle.stop().await;

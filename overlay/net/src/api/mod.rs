@@ -3,6 +3,7 @@
 mod circuit;
 mod error;
 mod events;
+mod measuring;
 mod meeting;
 mod node;
 mod relay;

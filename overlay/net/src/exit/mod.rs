@@ -4,6 +4,7 @@
 mod budget;
 mod chunks;
 mod documents;
+mod loads;
 mod services;
 mod session;
 mod sessions;
@@ -54,6 +55,8 @@ pub(crate) struct ExitServer {
     next: AtomicU64,
     pace: Mutex<Pace>,
     budget: Budget,
+    /// What this relay asks of itself to measure another one.
+    tickets: loads::Tickets,
 }
 
 impl ExitServer {
@@ -76,6 +79,7 @@ impl ExitServer {
             next: AtomicU64::new(1),
             pace: Mutex::new(Pace::sessions(clock::now())),
             budget: Budget::new(),
+            tickets: loads::Tickets::default(),
         });
         shard.runtime.spawn(accept(Arc::clone(&server), endpoint));
         server

@@ -86,6 +86,7 @@ impl Asked {
             Request::Establish(secret) => return self.establish(secret, send, recv).await,
             Request::Introduce(name) => return self.introduce(name, head, send, recv).await,
             Request::Document(ask) => return self.document(ask, send).await,
+            Request::Load(ticket) => return self.load(&ticket, send).await,
             request => request,
         };
         let Some(egress) = &self.place.server.egress else {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, timeout};
+use zmesh_proto::node::CircuitId;
 
 use super::standby::Standby;
 use super::watch::Watch;
@@ -211,8 +212,13 @@ pub(crate) async fn ping(shard: &Shard, carrier: &Carrier, hop: usize) -> Result
     if hop >= carrier.path.len() {
         return Err(CircuitError::NoSuchHop(hop));
     }
+    probe(shard, carrier.circuit.id, hop).await
+}
+
+/// Measures the round trip to a hop that a circuit has.
+pub(crate) async fn probe(shard: &Shard, circuit: CircuitId, hop: usize) -> Result<Duration, CircuitError> {
     let (answer, pong) = oneshot::channel();
-    if !shard.command(Command::Ping { circuit: carrier.circuit.id, hop, answer }).await {
+    if !shard.command(Command::Ping { circuit, hop, answer }).await {
         return Err(CircuitError::ShutDown);
     }
     match timeout(PING, pong).await {

@@ -15,7 +15,7 @@ use zmesh_proto::path::{Chooser, Explanation, GUARDS_DEFAULT, GuardSet, Preferen
 use zmesh_proto::random::Generator;
 
 pub(crate) use self::build::{Carrier, SharedReserve, Wanted};
-pub(crate) use self::exit_circuit::{ExitCircuit, ping};
+pub(crate) use self::exit_circuit::{ExitCircuit, ping, probe};
 pub(crate) use self::session::SessionCore;
 use self::spares::Spares;
 use crate::api::{CircuitError, NodeEvent, PathSpec};

@@ -316,6 +316,11 @@ impl Shard {
         self.core().set_exit(socket);
     }
 
+    /// What serves circuits that end here, if anything does.
+    pub(crate) fn exit(&self) -> Option<Arc<ExitServer>> {
+        self.exit.get().cloned()
+    }
+
     /// The guards of own circuits that ended because a cell was altered, since the last call.
     pub(crate) fn take_damaged(&self) -> Vec<RelayId> {
         self.core().take_damaged()

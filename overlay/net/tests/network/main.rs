@@ -5,4 +5,5 @@ mod chunks;
 mod circuits;
 mod directory;
 mod guards;
+mod measuring;
 mod services;

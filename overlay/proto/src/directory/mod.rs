@@ -14,6 +14,7 @@ mod heads;
 mod heartbeats;
 mod held;
 mod measure;
+pub mod measuring;
 mod refresh;
 #[cfg(test)]
 mod tests;

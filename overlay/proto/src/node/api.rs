@@ -254,8 +254,8 @@ pub enum BuildError {
     /// The path has no hops or more than [`zmesh_sphinx::MAX_HOPS`].
     #[error("a path has 1 to {max} hops, not {0}", max = zmesh_sphinx::MAX_HOPS)]
     PathLength(usize),
-    /// A relay stands twice on the path, or the path begins at this node itself.
-    #[error("a relay stands twice on the path, or it begins at this node")]
+    /// A relay stands twice on the path, or this node stands on it. Two hops that end at this node are no path but a loop, and allowed.
+    #[error("a relay stands twice on the path, or this node stands on it")]
     PathRepeats,
     /// The hop with this index is not in the network document.
     #[error("hop {0} is not in the network document")]

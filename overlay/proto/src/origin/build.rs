@@ -148,7 +148,9 @@ fn resolve(core: &Core, path: &[RelayId], own_id: Option<&RelayId>, slot: u32) -
         return Err(BuildError::PathLength(path.len()));
     }
     let repeats = path.iter().enumerate().any(|(at, id)| path[..at].contains(id));
-    if repeats || own_id.is_some_and(|own| path.contains(own)) {
+    // A relay's own place in its path would be one stranger fewer. By way of one relay back to itself hides nobody: it measures.
+    let is_loop = |own: &RelayId| path.len() == 2 && path[1] == *own;
+    if repeats || own_id.is_some_and(|own| path.contains(own) && !is_loop(own)) {
         return Err(BuildError::PathRepeats);
     }
     let hop = |(at, id): (usize, &RelayId)| {

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use zmesh_control::directory::{Condition, Describe, DirectoryHandle, DirectoryNode, DirectoryStatus, Documents};
 use zmesh_control::{Contact, Control, Limits, PeerIdentity, StartError, Store, StoreError};
-use zmesh_overlay::RelayKeys;
+use zmesh_overlay::{Measuring, RelayHandle, RelayKeys};
+use zmesh_proto::directory::measuring::Pace;
 use zmesh_proto::wire::control::Genesis;
 use zmesh_proto::wire::descriptor::{Descriptor, Terms};
 
@@ -31,6 +32,8 @@ pub(super) struct Member {
     condition: watch::Sender<Condition>,
     /// How others name this relay as whom to ask first.
     pub(super) contacts: Vec<Contact>,
+    /// Ends with it.
+    _measuring: Option<Measuring>,
 }
 
 /// What comes of it for the relay.
@@ -45,7 +48,13 @@ pub(super) enum News {
 
 impl Member {
     /// Starts the node. The keys are a copy of the relay's own.
-    pub(super) fn start(args: &Args, config: &RelayConfig, genesis: &Genesis, keys: RelayKeys) -> Outcome<Member> {
+    pub(super) fn start(
+        args: &Args,
+        config: &RelayConfig,
+        genesis: &Genesis,
+        keys: RelayKeys,
+        relay: &RelayHandle,
+    ) -> Outcome<Member> {
         let file = args.config.as_path();
         let directory = &config.directory;
         // Better now than in a log, when it should be published.
@@ -69,6 +78,7 @@ impl Member {
         }
         let store = Store::open(&directory.store).map_err(|error| no_store(&directory.store, &error))?;
         let (tell, described) = watch::channel(None);
+        let own = keys.id();
         let (speaker, condition) = (keys.signer(), watch::Sender::new(Condition::default()));
         let describe = describer(config.clone(), keys, tell);
         let mut node = DirectoryNode::new(genesis.clone(), control)
@@ -81,6 +91,14 @@ impl Member {
         if directory.heartbeat {
             node = node.heartbeat(speaker, condition.subscribe());
         }
+        // Only ballots say what was measured.
+        let measuring = directory.voter.as_ref().filter(|_| directory.measure).map(|_| {
+            let terms = genesis.terms();
+            relay.measure(own, Pace::of(terms.epoch_length, terms.test_network))
+        });
+        if let Some(measuring) = &measuring {
+            node = node.measures(measuring.figures());
+        }
         if args.begin_network {
             node = node.begin_network();
         }
@@ -89,7 +107,8 @@ impl Member {
         // One that was stored is news as well.
         documents.mark_changed();
         let contact = |address| Contact { address, identity: Some(identity) };
-        Ok(Member { documents, described, condition, contacts: reached_at.into_iter().map(contact).collect(), handle })
+        let contacts = reached_at.into_iter().map(contact).collect();
+        Ok(Member { documents, described, condition, contacts, handle, _measuring: measuring })
     }
 
     /// The next news.

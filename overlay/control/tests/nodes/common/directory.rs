@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
-use zmesh_control::directory::{Condition, DirectoryHandle, DirectoryNode};
+use zmesh_control::directory::{Condition, DirectoryHandle, DirectoryNode, Measures};
 use zmesh_control::{Contact, Control, Limits, PeerIdentity, Store};
 use zmesh_proto::keys::{RelayKeys, SignerKey};
 use zmesh_proto::random::Generator;
@@ -76,17 +76,25 @@ pub async fn start(
     store: Option<Arc<Store>>,
     votes: bool,
 ) -> Member {
-    start_wishing(genesis, n, contact, store, votes, Vec::new()).await
+    start_with(genesis, n, contact, store, votes, Says::default()).await
 }
 
-/// The same with a wish: whom it would have vote.
-pub async fn start_wishing(
+/// What a voter says in its ballots besides whom it sees.
+#[derive(Default)]
+pub struct Says {
+    /// Whom it would have vote.
+    pub wanted: Vec<Voter>,
+    pub measures: Option<Measures>,
+}
+
+/// The same for a voter that says more.
+pub async fn start_with(
     genesis: &Genesis,
     n: u8,
     contact: Option<Contact>,
     store: Option<Arc<Store>>,
     votes: bool,
-    wanted: Vec<Voter>,
+    says: Says,
 ) -> Member {
     let keys = relay_keys(n);
     let mut control = Control::builder(genesis.network_id())
@@ -105,7 +113,10 @@ pub async fn start_wishing(
         node = node.store(store);
     }
     if votes {
-        node = node.voter(keys.signer()).wishes(wanted, Vec::new()).begin_network();
+        node = node.voter(keys.signer()).wishes(says.wanted, Vec::new()).begin_network();
+    }
+    if let Some(measures) = says.measures {
+        node = node.measures(measures);
     }
     let handle = node.start().unwrap();
     let mut listening = handle.listening();

@@ -71,6 +71,19 @@ fn paths_that_cannot_be_tried_are_refused_at_once() {
     for path in [[0, 1, 2], [1, 0, 2], [1, 2, 0]] {
         assert_eq!(relay.build(now, &path.map(|at| ids[at])), Err(BuildError::PathRepeats));
     }
+    for path in [&[0][..], &[0, 1]] {
+        let path: Vec<_> = path.iter().map(|at| ids[*at]).collect();
+        assert_eq!(relay.build(now, &path), Err(BuildError::PathRepeats));
+    }
+}
+
+/// How a relay measures another one.
+#[test]
+fn a_circuit_leads_by_way_of_another_relay_back_to_the_one_that_built_it() {
+    let mut world = World::new(&Plan::default());
+    let circuit = world.build(0, &[1, 0]);
+    let local = world.deliver(0, circuit, 0, b"to itself");
+    assert_eq!(world.deliver_back(0, local, 0, b"and back"), circuit);
 }
 
 #[test]

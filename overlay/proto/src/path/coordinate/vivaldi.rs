@@ -169,6 +169,12 @@ impl Vivaldi {
         self.announced
     }
 
+    /// Where the node is now, to a tenth of a millisecond: for who draws a whole map by itself and announces nothing.
+    #[must_use]
+    pub fn here(&self) -> Coordinate {
+        self.at.coordinate()
+    }
+
     /// How far the map is from what this node measures, in percent, for announcing: 0 right, 100 not sure at all.
     #[must_use]
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the value lies between 0 and 100")]

@@ -31,6 +31,7 @@ const PLACE_SERVICE: u8 = 17;
 const ESTABLISH: u8 = 18;
 const INTRODUCE: u8 = 19;
 const DOCUMENT: u8 = 20;
+const LOAD: u8 = 21;
 
 const FAILED: u8 = 0;
 const CONNECTED: u8 = 1;
@@ -87,6 +88,8 @@ pub enum Request {
     Introduce(IntroName),
     /// Give a document of the network, or a part of one.
     Document(DocumentAsk),
+    /// Give as many bytes as the relay wrote this ticket for, once: it asks itself, by way of another one that it measures.
+    Load([u8; 16]),
 }
 
 impl Request {
@@ -138,6 +141,10 @@ impl Request {
                 w.u8(DOCUMENT);
                 ask.write(&mut w);
             }
+            Self::Load(ticket) => {
+                w.u8(LOAD);
+                w.put(ticket);
+            }
         }
         w.finish()
     }
@@ -178,6 +185,7 @@ impl Request {
             ESTABLISH => r.array().map(|bytes| Self::Establish(IntroSecret::from_bytes(&bytes))),
             INTRODUCE => r.array().map(IntroName).map(Self::Introduce),
             DOCUMENT => DocumentAsk::read(r).map(Self::Document),
+            LOAD => r.array().map(Self::Load),
             _ => Err(kind_at.error(ErrorKind::Invalid)),
         }
     }
@@ -426,6 +434,7 @@ impl fmt::Debug for Request {
             Self::Establish(_) => "Establish([redacted])",
             Self::Introduce(_) => "Introduce([redacted])",
             Self::Document(_) => "Document",
+            Self::Load(_) => "Load([redacted])",
         })
     }
 }

@@ -61,6 +61,7 @@ fn any_request() -> impl Strategy<Value = Request> {
             .prop_map(|(chunk, first, count)| Request::Symbols(SymbolRun { chunk, first, count })),
         any_chunk().prop_map(Request::Keep),
         any_ask().prop_map(Request::Document),
+        any::<[u8; 16]>().prop_map(Request::Load),
     ]
 }
 
@@ -252,6 +253,7 @@ fn the_bytes_are_pinned() {
     assert_eq!(hex(Response::Names(vec![name("a.example")]).encode()), "01030109612e6578616d706c65");
     assert_eq!(hex(Request::Document(DocumentAsk::Head).encode()), "011400");
     assert_eq!(hex(Request::Document(DocumentAsk::Chain { from: 7 }).encode()), "0114040000000000000007");
+    assert_eq!(hex(Request::Load([7; 16]).encode()), format!("0115{}", "07".repeat(16)));
     assert_eq!(hex(Response::Document { len: 1_000 }.encode()), "0114000003e8");
     let head = Head { epoch: 9, hash: DocumentHash([0xab; 32]), snapshot_len: 4_096, snapshot: None };
     assert_eq!(hex(Response::Head(head).encode()), format!("01130000000000000009{}0000100000", "ab".repeat(32)));

@@ -1,0 +1,217 @@
+//! The machine: which job is next, and what its results amount to.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rand_core::Rng;
+use zmesh_sphinx::RelayId;
+
+use super::figures::{Figures, LEAST_BYTES, speed};
+use super::pairs::{Pairs, Timing, pick};
+use super::{Pace, Survey};
+use crate::directory::{Coordinate, Measure, Network, Relay};
+
+/// A stated capacity stays while the measured one differs by less than this part of it: nobody's quiver should change every document.
+const MARGIN: u32 = 8;
+/// A relay of which a load failed is tried again after this part of the usual time.
+const SOONER: u32 = 8;
+
+/// What is measured next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Job {
+    /// Have so many bytes at most come over a circuit by way of this relay back to the voter itself.
+    Load {
+        /// The relay.
+        relay: RelayId,
+        /// How many bytes at most.
+        bytes: u32,
+    },
+    /// Probe both relays of a circuit over these.
+    Times {
+        /// The first relay.
+        first: RelayId,
+        /// The second one.
+        second: RelayId,
+    },
+}
+
+/// What is known of one relay's speed.
+#[derive(Clone, Debug, Default)]
+struct Loads {
+    figures: Figures,
+    tried: Option<Instant>,
+    /// Whether nothing came of the last try, so far.
+    failed: bool,
+}
+
+/// What a voter measures, when, and what it says of it. Drive it: [`Measurer::follow`] with each document, then [`Measurer::next`]
+/// until it gives a job, and the job's result, or [`Measurer::failed`], before the next one.
+#[derive(Debug)]
+pub struct Measurer {
+    own: RelayId,
+    pace: Pace,
+    relays: Vec<RelayId>,
+    /// What the newest document says.
+    stated: BTreeMap<RelayId, Measure>,
+    loads: BTreeMap<RelayId, Loads>,
+    pairs: Pairs,
+    places: BTreeMap<RelayId, Coordinate>,
+    busy: bool,
+    due: Instant,
+    /// Bytes that may come now, of those of an hour, and when that was.
+    allowed: (u64, Instant),
+    load_next: bool,
+}
+
+impl Measurer {
+    /// A voter's, of which the relay has this id. It knows nothing yet.
+    #[must_use]
+    pub fn new(own: RelayId, pace: Pace, now: Instant) -> Self {
+        Self {
+            own,
+            pace,
+            relays: Vec::new(),
+            stated: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            pairs: Pairs::default(),
+            places: BTreeMap::new(),
+            busy: false,
+            due: now,
+            allowed: (u64::from(pace.bytes) * 2, now),
+            load_next: true,
+        }
+    }
+
+    /// There is a newer document: its relays are measured, and others forgotten.
+    pub fn follow(&mut self, network: &Network, now: Instant) {
+        self.take(network.relays().iter().map(Relay::id).map(|id| (id, network.measure(&id))), now);
+    }
+
+    pub(super) fn take(&mut self, relays: impl Iterator<Item = (RelayId, Measure)>, now: Instant) {
+        self.stated = relays.collect();
+        self.relays = self.stated.keys().filter(|id| **id != self.own).copied().collect();
+        let stated = &self.stated;
+        let listed = |id: &RelayId| stated.contains_key(id);
+        self.loads.retain(|id, _| listed(id));
+        self.places.retain(|id, _| listed(id));
+        self.pairs.keep(listed, now, self.pace.stale);
+    }
+
+    /// The next job, if one is due. No other is given until this one's result is told.
+    pub fn next(&mut self, now: Instant, rng: &mut impl Rng) -> Option<Job> {
+        if self.busy || now < self.due {
+            return None;
+        }
+        self.load_next = !self.load_next;
+        let job = if self.load_next {
+            self.next_load(now, rng).or_else(|| self.next_times(now, rng))
+        } else {
+            self.next_times(now, rng).or_else(|| self.next_load(now, rng))
+        };
+        match job {
+            Some(job) => {
+                self.busy = true;
+                Some(job)
+            }
+            None => {
+                self.rest(now, rng);
+                None
+            }
+        }
+    }
+
+    /// When [`Measurer::next`] should be asked again.
+    #[must_use]
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
+    fn next_load(&mut self, now: Instant, rng: &mut impl Rng) -> Option<Job> {
+        let refill = now.saturating_duration_since(self.allowed.1).as_millis();
+        let refill = u64::try_from(refill * u128::from(self.pace.hourly) / 3_600_000).unwrap_or(u64::MAX);
+        // What is not used is lost but for two loads: an hour in which nothing was measured is no reason for a burst.
+        let most = u64::from(self.pace.bytes) * 2;
+        if refill > 0 {
+            self.allowed = (self.allowed.0.saturating_add(refill).min(most), now);
+        }
+        let left = self.allowed.0.checked_sub(self.pace.bytes.into())?;
+        let (mut new, mut rested) = (Vec::new(), Vec::new());
+        for id in &self.relays {
+            match self.loads.get(id).and_then(|loads| Some((loads.tried?, loads.failed))) {
+                None => new.push(*id),
+                Some((tried, failed)) => {
+                    let again = if failed { self.pace.again / SOONER } else { self.pace.again };
+                    if now.saturating_duration_since(tried) >= again {
+                        rested.push((tried, *id));
+                    }
+                }
+            }
+        }
+        // Newcomers first; then one of the quarter that waits longest, so that where time is short nobody waits for ever.
+        rested.sort_unstable();
+        rested.truncate(rested.len().div_ceil(4));
+        let relay = pick(&new, rng).or_else(|| pick(&rested, rng).map(|(_, id)| id))?;
+        self.allowed.0 = left;
+        let loads = self.loads.entry(relay).or_default();
+        (loads.tried, loads.failed) = (Some(now), true);
+        Some(Job::Load { relay, bytes: self.pace.bytes })
+    }
+
+    fn next_times(&mut self, now: Instant, rng: &mut impl Rng) -> Option<Job> {
+        let (first, second) = self.pairs.next(&self.relays, now, self.pace.again, rng)?;
+        Some(Job::Times { first, second })
+    }
+
+    fn rest(&mut self, now: Instant, rng: &mut impl Rng) {
+        self.busy = false;
+        let part = f64::from(rng.next_u32()) / f64::from(u32::MAX);
+        self.due = now + self.pace.pause.mul_f64(0.5 + part);
+    }
+
+    /// A load came so far at these times since its beginning, in bytes. Whether it came whole does not matter.
+    pub fn loaded(&mut self, relay: RelayId, course: &[(Duration, u64)], now: Instant, rng: &mut impl Rng) {
+        if let (Some(loads), Some(speed)) = (self.loads.get_mut(&relay), speed(course)) {
+            loads.figures.add(now, speed);
+            // One that went badly is looked at again sooner: it may have been this node.
+            loads.failed = course.last().is_none_or(|(_, bytes)| *bytes < LEAST_BYTES);
+        }
+        self.rest(now, rng);
+    }
+
+    /// A circuit over two relays was probed.
+    pub fn timed(&mut self, first: RelayId, second: RelayId, timing: Timing, now: Instant, rng: &mut impl Rng) {
+        if self.relays.contains(&first) && self.relays.contains(&second) {
+            self.pairs.add(first, second, timing, now);
+        }
+        self.rest(now, rng);
+    }
+
+    /// Nothing came of a job.
+    pub fn failed(&mut self, now: Instant, rng: &mut impl Rng) {
+        self.rest(now, rng);
+    }
+
+    /// What a map can be drawn of now; [`Measurer::mapped`] takes the map.
+    #[must_use]
+    pub fn survey(&self) -> Survey {
+        let known = self.stated.iter().filter_map(|(id, measure)| Some((*id, measure.place?))).collect();
+        Survey { times: self.pairs.times(self.own), known }
+    }
+
+    /// Takes a map.
+    pub fn mapped(&mut self, places: BTreeMap<RelayId, Coordinate>) {
+        self.places = places;
+    }
+
+    /// What this voter says of each relay but its own, of which others speak.
+    #[must_use]
+    pub fn figures(&self, now: Instant) -> BTreeMap<RelayId, Measure> {
+        let figure = |id: &RelayId| {
+            let capacity = self.loads.get(id).map_or(0, |loads| loads.figures.capacity(now, self.pace.stale));
+            let stated = self.stated.get(id).map_or(0, |measure| measure.capacity);
+            let near = capacity > 0 && capacity.abs_diff(stated) <= stated / MARGIN;
+            Measure { capacity: if near { stated } else { capacity }, place: self.places.get(id).copied() }
+        };
+        self.relays.iter().map(|id| (*id, figure(id))).filter(|(_, measure)| *measure != Measure::default()).collect()
+    }
+}
