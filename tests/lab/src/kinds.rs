@@ -80,15 +80,19 @@ impl Kind {
 /// Lets answers in and nothing else.
 const CLOSED: &str = "ct state established accept ; iifname wan drop ;";
 
-/// A router: how it writes outgoing addresses, what it redirects inward, and whom it lets in. What comes for the router
-/// itself is dropped, as by one at home; else the system would remember it, and take another port for what goes out.
+/// What comes for a router itself is dropped, as by one at home (of TCP, RFC 5382 REQ-4 wants that); else the system would
+/// answer it, or remember it and take another port for what goes out.
+const SILENT: &str =
+    "chain in { type filter hook input priority 0 ; policy accept ; iifname wan meta l4proto { tcp, udp } drop ; }";
+
+/// A router: how it writes outgoing addresses, what it redirects inward, and whom it lets in.
 fn translator(masquerade: &str, inward: &str, forward: &str) -> String {
     format!(
         "table ip nat {{
            set met {{ type ipv4_addr ; flags dynamic, timeout ; timeout 120s ; size 4096 ; }}
            chain pre {{ type nat hook prerouting priority -100 ; policy accept ; {inward} }}
            chain post {{ type nat hook postrouting priority 100 ; policy accept ; oifname wan {masquerade} ; }}
-           chain in {{ type filter hook input priority 0 ; policy accept ; iifname wan meta l4proto udp drop ; }}
+           {SILENT}
            chain on {{ type filter hook forward priority 0 ; policy accept ; {forward} }}
          }}"
     )
@@ -103,6 +107,7 @@ pub(crate) fn provider(homes: &[(String, u16)], own: &str) -> String {
            chain pre {{ type nat hook prerouting priority -100 ; policy accept ; {inward} }}
            chain post {{ type nat hook postrouting priority 100 ; policy accept ; oifname wan masquerade ;
              iifname lan oifname lan ct status dnat snat to {own} ; }}
+           {SILENT}
          }}"
     )
 }

@@ -95,7 +95,7 @@ pub(crate) async fn run(only: &[String], patience: u64, as_json: bool) -> Result
     settle(&world, &running).await?;
     print_seen(&world, &running);
     let outcomes = open_all(&world, &mut running, &kinds, patience).await?;
-    let complete = print_matrix(&kinds, &outcomes) & call::between(&world).await?;
+    let complete = print_matrix(&kinds, &outcomes) & call::all(&world).await?;
     if as_json {
         let cells: Vec<Value> =
             outcomes.iter().map(|((a, b), outcome)| json!({ "from": a, "to": b, "outcome": outcome })).collect();

@@ -17,7 +17,7 @@ use zmesh_proto::wire::document::{Draft, DraftTerms, SignerId};
 
 use crate::kinds::{Kind, provider};
 use crate::node::Setting;
-use crate::shell::{Namespaces, address, forward, gateway, rules, run, wire};
+use crate::shell::{Namespaces, PREFIX, address, forward, gateway, rules, run, wire};
 
 /// Relays that everybody can reach.
 pub(crate) const RELAYS: u8 = 8;
@@ -30,7 +30,7 @@ pub(crate) struct Place {
     pub(crate) kind: Option<Kind>,
     pub(crate) id: String,
     keys: RelayKeys,
-    namespace: String,
+    pub(crate) namespace: String,
     listen: Vec<SocketAddr>,
     advertise: SocketAddr,
 }
@@ -54,7 +54,8 @@ impl World {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| error.to_string())?;
         let mut rng = ChaCha12Rng::from_seed(seed);
-        let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let dir = tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", std::process::id())).tempdir();
+        let dir = dir.map_err(|error| error.to_string())?;
         let mut world = Self { places: Vec::new(), daemons: Vec::new(), dir, namespaces: Namespaces::new() };
         let core = world.namespaces.make("net")?;
         run("ip", &["-n", &core, "link", "add", "name", "br0", "type", "bridge"])?;
