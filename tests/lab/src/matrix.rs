@@ -228,7 +228,7 @@ fn print_matrix(kinds: &[Kind], outcomes: &BTreeMap<(Kind, Kind), Outcome>) -> b
         println!("time to connect: median {middle} ms, longest {last} ms");
     }
     println!("\nshare of pairs, weighted by how often kinds are met (see tests/lab/src/weights.rs)");
-    println!("{:<32} {:>8} {:>10}", "weights", "direct", "connected");
+    println!("{:<36} {:>8} {:>10}", "weights", "direct", "connected");
     for variant in &VARIANTS {
         let share = |counts: fn(&Outcome) -> bool| -> f64 {
             let pairs = kinds.iter().flat_map(|from| kinds.iter().map(move |to| (*from, *to)));
@@ -236,7 +236,7 @@ fn print_matrix(kinds: &[Kind], outcomes: &BTreeMap<(Kind, Kind), Outcome>) -> b
             good.map(|(from, to)| variant.weight(from, kinds) * variant.weight(to, kinds)).sum::<f64>() * 100.0
         };
         let (direct, up) = (share(Outcome::is_direct), share(|outcome| outcome.up_ms.is_some()));
-        println!("{:<32} {direct:>6.1} % {up:>8.1} %", variant.name);
+        println!("{:<36} {direct:>6.1} % {up:>8.1} %", variant.name);
     }
     connected == all
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::protocol::Role;
-use zmesh_proto::wire::datagram::{HEADER_LEN, Kind, S_LEN};
+use zmesh_proto::wire::datagram::{HEADER_LEN, Header, Kind, S_LEN};
 
 use super::*;
 use crate::carrier::{Carrier, Hub};
