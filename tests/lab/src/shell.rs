@@ -41,11 +41,13 @@ fn maker(name: &str) -> Option<u32> {
     name.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()
 }
 
-/// Whether a process of this number runs that is a lab: numbers are used again.
+/// Whether a process of this number runs that is a lab: numbers are used again, and one that was killed keeps its number
+/// until somebody has asked how it ended, but has no program any more.
 fn is_lab(process: u32) -> bool {
     // Its tests have the other name.
-    let named = |name: String| name.starts_with("zmesh-lab") || name.starts_with("zmesh_lab");
-    std::fs::read_to_string(format!("/proc/{process}/comm")).is_ok_and(named)
+    let named = |name: &str| name.starts_with("zmesh-lab") || name.starts_with("zmesh_lab");
+    let program = std::fs::read_link(format!("/proc/{process}/exe"));
+    program.is_ok_and(|program| program.file_name().is_some_and(|name| named(&name.to_string_lossy())))
 }
 
 /// Removes what labs left behind that were killed: their namespaces with the processes inside, and their directories.
