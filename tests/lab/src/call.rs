@@ -36,8 +36,6 @@ pub(crate) struct Side {
     pub(crate) waits: bool,
     pub(crate) cookie: [u8; 16],
     pub(crate) meeting: [u8; 16],
-    /// Relays that its path leaves out.
-    pub(crate) avoid: Vec<[u8; 16]>,
 }
 
 pub(crate) async fn run(file: &Path) -> ExitCode {
@@ -66,11 +64,10 @@ async fn talk(file: &Path) -> Result<Value, String> {
     let begun = tokio::time::Instant::now();
     let relay = RelayId(side.meeting);
     let circuit = loop {
-        let avoid = side.avoid.iter().map(|id| RelayId(*id));
         let met = if side.waits {
-            node.meet(Meet::wait(side.cookie), MeetingSpec::chosen(relay).avoid(avoid)).await
+            node.meet(Meet::wait(side.cookie), MeetingSpec::chosen(relay)).await
         } else {
-            node.meet(Meet::join(side.cookie), MeetingSpec::given(relay).hops(3).avoid(avoid)).await
+            node.meet(Meet::join(side.cookie), MeetingSpec::given(relay).hops(3)).await
         };
         match met {
             Ok(circuit) => break circuit,
@@ -145,15 +142,12 @@ async fn between(world: &World, joins: &Place, waits: &Place, by: &str) -> Resul
     let meeting = world.places.iter().find(|place| place.kind.is_none()).ok_or("no relay")?;
     let mut cookie = [0; 16];
     getrandom::fill(&mut cookie).map_err(|error| error.to_string())?;
-    let avoid: Vec<[u8; 16]> =
-        world.places.iter().filter(|place| place.kind.is_some()).map(|place| place.relay_id().0).collect();
     let side = |place: &Place| Side {
-        network: world.network_file(),
+        network: world.relays_file(),
         fallbacks: if place.kind == Some(Kind::UdpBlocked) { world.fallbacks() } else { Vec::new() },
         waits: place.name == waits.name,
         cookie,
         meeting: meeting.relay_id().0,
-        avoid: avoid.clone(),
     };
     let before = connections_to_443(&joins.namespace);
     let mut children = Vec::new();

@@ -98,7 +98,8 @@ fn translator(masquerade: &str, inward: &str, forward: &str) -> String {
     )
 }
 
-/// The provider's router in front of homes: who is behind it, by the port that their node uses, and its own address.
+/// The provider's router in front of homes: who is behind it, by the port that their node uses, and its own address. Who is
+/// turned round is told by address, as a rule by the interface that it came by does not match behind the routing.
 pub(crate) fn provider(homes: &[(String, u16)], own: &str) -> String {
     let inward: String =
         homes.iter().map(|(home, port)| format!("ip daddr {own} udp dport {port} dnat to {home} ; ")).collect();
@@ -106,7 +107,7 @@ pub(crate) fn provider(homes: &[(String, u16)], own: &str) -> String {
         "table ip nat {{
            chain pre {{ type nat hook prerouting priority -100 ; policy accept ; {inward} }}
            chain post {{ type nat hook postrouting priority 100 ; policy accept ; oifname wan masquerade ;
-             iifname lan oifname lan ct status dnat snat to {own} ; }}
+             oifname lan ip saddr 100.64.0.0/24 ct status dnat snat to {own} ; }}
            {SILENT}
          }}"
     )
