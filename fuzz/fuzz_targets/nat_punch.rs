@@ -22,7 +22,7 @@ fuzz_target!(|input: (Vec<([u8; 4], u16)>, Vec<(u16, [u8; 4], u16, Vec<u8>)>, bo
     let mapping =
         |bits: u8| [Mapping::Unknown, Mapping::Open, Mapping::Independent, Mapping::Dependent][usize::from(bits & 3)];
     let candidate = |(ip, port): &([u8; 4], u16)| Candidate {
-        kind: CandidateKind::Reflexive,
+        kind: if port & 1 == 0 { CandidateKind::Reflexive } else { CandidateKind::Stream },
         address: SocketAddr::from((*ip, *port)),
     };
     let describe = |tag: u32, mapping: Mapping, candidates: Vec<Candidate>| Description {
@@ -32,7 +32,8 @@ fuzz_target!(|input: (Vec<([u8; 4], u16)>, Vec<(u16, [u8; 4], u16, Vec<u8>)>, bo
         filtering: Filtering::Unknown,
         candidates,
     };
-    let own = describe(1, mapping(kinds), Vec::new());
+    let home = Candidate { kind: CandidateKind::Stream, address: SocketAddr::from(([192, 0, 2, 9], 4000)) };
+    let own = describe(1, mapping(kinds), vec![home; usize::from(kinds >> 6 & 1)]);
     let peer = describe(2, mapping(kinds >> 2), addresses.iter().take(16).map(candidate).collect());
     let seen = Some(SocketAddr::from(([192, 0, 2, 1], 7)));
     // What stands for the flow: 100::1:0:7.
@@ -51,6 +52,7 @@ fuzz_target!(|input: (Vec<([u8; 4], u16)>, Vec<(u16, [u8; 4], u16, Vec<u8>)>, bo
             paid += 1;
         }
         punch.poll(at, kinds & 32 != 0, &mut rng, |to, _| sent += u32::from(to != flow));
+        sent += u32::from(punch.take_connect().is_some());
         assert!(sent <= 6 + paid);
         assert!(punch.handle(at, SocketAddr::from((ip, port)), &bytes).is_none(), "nobody has the key");
         assert!(punch.found().is_none());

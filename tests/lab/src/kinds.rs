@@ -80,21 +80,26 @@ impl Kind {
 /// Lets answers in and nothing else.
 const CLOSED: &str = "ct state established accept ; iifname wan drop ;";
 
-/// A router: how it writes outgoing addresses, what it redirects inward, and whom it lets in. What comes for the router
-/// itself is dropped, as by one at home; else the system would remember it, and take another port for what goes out.
+/// What comes for a router itself is dropped, as by one at home (of TCP, RFC 5382 REQ-4 wants that); else the system would
+/// answer it, or remember it and take another port for what goes out.
+const SILENT: &str =
+    "chain in { type filter hook input priority 0 ; policy accept ; iifname wan meta l4proto { tcp, udp } drop ; }";
+
+/// A router: how it writes outgoing addresses, what it redirects inward, and whom it lets in.
 fn translator(masquerade: &str, inward: &str, forward: &str) -> String {
     format!(
         "table ip nat {{
            set met {{ type ipv4_addr ; flags dynamic, timeout ; timeout 120s ; size 4096 ; }}
            chain pre {{ type nat hook prerouting priority -100 ; policy accept ; {inward} }}
            chain post {{ type nat hook postrouting priority 100 ; policy accept ; oifname wan {masquerade} ; }}
-           chain in {{ type filter hook input priority 0 ; policy accept ; iifname wan meta l4proto udp drop ; }}
+           {SILENT}
            chain on {{ type filter hook forward priority 0 ; policy accept ; {forward} }}
          }}"
     )
 }
 
-/// The provider's router in front of homes: who is behind it, by the port that their node uses, and its own address.
+/// The provider's router in front of homes: who is behind it, by the port that their node uses, and its own address. Who is
+/// turned round is told by address, as a rule by the interface that it came by does not match behind the routing.
 pub(crate) fn provider(homes: &[(String, u16)], own: &str) -> String {
     let inward: String =
         homes.iter().map(|(home, port)| format!("ip daddr {own} udp dport {port} dnat to {home} ; ")).collect();
@@ -102,7 +107,8 @@ pub(crate) fn provider(homes: &[(String, u16)], own: &str) -> String {
         "table ip nat {{
            chain pre {{ type nat hook prerouting priority -100 ; policy accept ; {inward} }}
            chain post {{ type nat hook postrouting priority 100 ; policy accept ; oifname wan masquerade ;
-             iifname lan oifname lan ct status dnat snat to {own} ; }}
+             oifname lan ip saddr 100.64.0.0/24 ct status dnat snat to {own} ; }}
+           {SILENT}
          }}"
     )
 }

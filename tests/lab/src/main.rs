@@ -48,17 +48,37 @@ fn main() -> ExitCode {
         println!("lab skipped: {why}");
         return ExitCode::SUCCESS;
     }
-    match runtime.block_on(matrix::run(&args.only, args.patience, args.json)) {
-        Ok(complete) => {
-            if complete {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
+    shell::clean();
+    // Whatever ends it, what it made is dropped and thereby removed.
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = matrix::run(&args.only, args.patience, args.json) => Some(ended),
+            () = signalled() => None,
         }
-        Err(why) => {
+    });
+    match ended {
+        Some(Ok(true)) => ExitCode::SUCCESS,
+        Some(Ok(false)) => ExitCode::FAILURE,
+        Some(Err(why)) => {
             eprintln!("lab: {why}");
             ExitCode::FAILURE
         }
+        None => {
+            eprintln!("lab: stopped, and its namespaces removed");
+            ExitCode::from(130)
+        }
+    }
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
 }

@@ -95,7 +95,7 @@ pub(crate) async fn run(only: &[String], patience: u64, as_json: bool) -> Result
     settle(&world, &running).await?;
     print_seen(&world, &running);
     let outcomes = open_all(&world, &mut running, &kinds, patience).await?;
-    let complete = print_matrix(&kinds, &outcomes) & call::between(&world).await?;
+    let complete = print_matrix(&kinds, &outcomes) & call::all(&world).await?;
     if as_json {
         let cells: Vec<Value> =
             outcomes.iter().map(|((a, b), outcome)| json!({ "from": a, "to": b, "outcome": outcome })).collect();
@@ -228,7 +228,7 @@ fn print_matrix(kinds: &[Kind], outcomes: &BTreeMap<(Kind, Kind), Outcome>) -> b
         println!("time to connect: median {middle} ms, longest {last} ms");
     }
     println!("\nshare of pairs, weighted by how often kinds are met (see tests/lab/src/weights.rs)");
-    println!("{:<32} {:>8} {:>10}", "weights", "direct", "connected");
+    println!("{:<36} {:>8} {:>10}", "weights", "direct", "connected");
     for variant in &VARIANTS {
         let share = |counts: fn(&Outcome) -> bool| -> f64 {
             let pairs = kinds.iter().flat_map(|from| kinds.iter().map(move |to| (*from, *to)));
@@ -236,7 +236,7 @@ fn print_matrix(kinds: &[Kind], outcomes: &BTreeMap<(Kind, Kind), Outcome>) -> b
             good.map(|(from, to)| variant.weight(from, kinds) * variant.weight(to, kinds)).sum::<f64>() * 100.0
         };
         let (direct, up) = (share(Outcome::is_direct), share(|outcome| outcome.up_ms.is_some()));
-        println!("{:<32} {direct:>6.1} % {up:>8.1} %", variant.name);
+        println!("{:<36} {direct:>6.1} % {up:>8.1} %", variant.name);
     }
     connected == all
 }

@@ -17,7 +17,7 @@ use zmesh_proto::wire::document::{Draft, DraftTerms, SignerId};
 
 use crate::kinds::{Kind, provider};
 use crate::node::Setting;
-use crate::shell::{Namespaces, address, forward, gateway, rules, run, wire};
+use crate::shell::{Namespaces, PREFIX, address, forward, gateway, rules, run, wire};
 
 /// Relays that everybody can reach.
 pub(crate) const RELAYS: u8 = 8;
@@ -30,7 +30,7 @@ pub(crate) struct Place {
     pub(crate) kind: Option<Kind>,
     pub(crate) id: String,
     keys: RelayKeys,
-    namespace: String,
+    pub(crate) namespace: String,
     listen: Vec<SocketAddr>,
     advertise: SocketAddr,
 }
@@ -54,7 +54,8 @@ impl World {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| error.to_string())?;
         let mut rng = ChaCha12Rng::from_seed(seed);
-        let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let dir = tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", std::process::id())).tempdir();
+        let dir = dir.map_err(|error| error.to_string())?;
         let mut world = Self { places: Vec::new(), daemons: Vec::new(), dir, namespaces: Namespaces::new() };
         let core = world.namespaces.make("net")?;
         run("ip", &["-n", &core, "link", "add", "name", "br0", "type", "bridge"])?;
@@ -229,9 +230,20 @@ impl World {
         self.dir.path().join("network")
     }
 
+    /// The same network with the relays alone that everybody can reach: a call's paths, guards first, are of those.
+    pub(crate) fn relays_file(&self) -> PathBuf {
+        self.dir.path().join("relays")
+    }
+
     fn write_network(&self, rng: &mut ChaCha12Rng) -> Result<(), String> {
-        let (now, life) = (unix(), 86_400);
         let signer = SignerKey::generate(rng);
+        let mut relays = self.places.iter().filter(|place| place.kind.is_none());
+        Self::write_places(&signer, &mut relays, &self.relays_file())?;
+        Self::write_places(&signer, &mut self.places.iter(), &self.network_file())
+    }
+
+    fn write_places(signer: &SignerKey, places: &mut dyn Iterator<Item = &Place>, file: &Path) -> Result<(), String> {
+        let (now, life) = (unix(), 86_400);
         let mut draft = Draft::new(DraftTerms {
             name: "lab".into(),
             test_network: true,
@@ -240,7 +252,7 @@ impl World {
             signers: vec![SignerId(signer.public())],
         })
         .map_err(|error| error.to_string())?;
-        for place in &self.places {
+        for place in places {
             let mut addresses = vec![place.advertise];
             if place.kind.is_none() {
                 addresses.clone_from(&place.listen);
@@ -263,8 +275,8 @@ impl World {
             let descriptor = Descriptor::create(&place.keys, &info, terms).map_err(|error| error.to_string())?;
             draft.add(descriptor).map_err(|error| error.to_string())?;
         }
-        draft.sign(&signer, now).map_err(|error| error.to_string())?;
-        std::fs::write(self.network_file(), draft.to_text()).map_err(|error| error.to_string())
+        draft.sign(signer, now).map_err(|error| error.to_string())?;
+        std::fs::write(file, draft.to_text()).map_err(|error| error.to_string())
     }
 
     /// Where relays take links over WebSocket.

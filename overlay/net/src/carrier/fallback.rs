@@ -82,7 +82,7 @@ pub(crate) async fn watch(shard: Weak<Shard>, hub: Arc<Hub>, fallbacks: Vec<Fall
         }
         let fallback = &fallbacks[next % fallbacks.len()];
         next += 1;
-        match websocket::connect(&hub, &fallback.host, fallback.port, &fallback.path).await {
+        match websocket::connect(&hub, shard.streams.as_ref(), &fallback.host, fallback.port, &fallback.path).await {
             Ok((address, task)) => {
                 open.push(task);
                 let relay = fallback.relay;

@@ -4,7 +4,7 @@
 //! have too much they take turns.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -67,7 +67,17 @@ impl Hub {
     }
 
     /// Enters a connection to or from this address; `None` when there are too many.
-    pub(crate) fn enter(self: &Arc<Self>, far: IpAddr) -> Option<Connection> {
+    pub(crate) fn enter(self: &Arc<Self>, far: SocketAddr) -> Option<Connection> {
+        self.enter_as(far, route::carried)
+    }
+
+    /// The same for a TCP connection that both ends opened.
+    pub(crate) fn enter_stream(self: &Arc<Self>, far: SocketAddr) -> Option<Connection> {
+        self.enter_as(far, route::stream)
+    }
+
+    fn enter_as(self: &Arc<Self>, far: SocketAddr, name: fn(u32, SocketAddr) -> SocketAddr) -> Option<Connection> {
+        let far = SocketAddr::new(far.ip().to_canonical(), far.port());
         let (sender, outgoing) = mpsc::channel(OUTGOING);
         let mut state = self.state();
         if state.connections.len() >= CONNECTIONS {
@@ -78,7 +88,7 @@ impl Hub {
         let number = state.next;
         state.connections.insert(number, sender);
         let places = Arc::new(Semaphore::new(INCOMING_OF_ONE));
-        Some(Connection { hub: Arc::clone(self), number, places, address: route::carried(number, far), outgoing })
+        Some(Connection { hub: Arc::clone(self), number, places, address: name(number, far), outgoing })
     }
 }
 
@@ -171,7 +181,7 @@ mod tests {
     #[test]
     fn one_connection_takes_no_places_of_others() {
         let mut hub = Arc::new(Hub::new(Arc::new(Bell::default())));
-        let enter = |hub: &Arc<Hub>| hub.enter("192.0.2.1".parse().expect("an address")).expect("there is room");
+        let enter = |hub: &Arc<Hub>| hub.enter("192.0.2.1:44".parse().expect("an address")).expect("there is room");
         let (busy, quiet) = (enter(&hub), enter(&hub));
         // Before anything is handed on, the busy one has no more than its share waiting.
         for _ in 0..INCOMING_OF_ONE {
@@ -190,7 +200,7 @@ mod tests {
     #[test]
     fn when_all_have_too_much_they_take_turns() {
         let hub = Arc::new(Hub::new(Arc::new(Bell::default())));
-        let enter = |i: u8| hub.enter([192, 0, 2, i].into()).expect("there is room");
+        let enter = |i: u8| hub.enter(([192, 0, 2, i], 44).into()).expect("there is room");
         let many: Vec<Connection> = (0..40).map(enter).collect();
         let mut waiting = 0;
         for connection in &many {
@@ -204,7 +214,7 @@ mod tests {
     #[test]
     fn both_ways_are_bounded_and_end_with_the_connection() {
         let mut hub = Arc::new(Hub::new(Arc::new(Bell::default())));
-        let mut connection = hub.enter("192.0.2.1".parse().expect("an address")).expect("there is room");
+        let mut connection = hub.enter("192.0.2.1:44".parse().expect("an address")).expect("there is room");
         let to = connection.address;
         for _ in 0..2 * OUTGOING {
             hub.send(to, 4, &[1, 2, 3, 4, 5, 6, 7, 8]);
@@ -215,7 +225,7 @@ mod tests {
         assert_eq!((sent, &seen[..]), (200, &[(to, 200)][..]), "nothing is lost");
         drop(connection);
         assert!(hub.state().connections.is_empty());
-        let again = hub.enter("192.0.2.1".parse().expect("an address")).expect("there is room");
+        let again = hub.enter("192.0.2.1:44".parse().expect("an address")).expect("there is room");
         assert_ne!(again.address, to, "numbers are not used twice");
     }
 }

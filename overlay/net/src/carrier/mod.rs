@@ -6,6 +6,8 @@
 mod aside;
 mod fallback;
 mod hub;
+mod pump;
+mod stream;
 pub(crate) mod websocket;
 
 use std::net::SocketAddr;
@@ -15,6 +17,7 @@ pub(crate) use aside::Aside;
 pub(crate) use fallback::watch;
 pub use fallback::{Fallback, FallbackError};
 pub(crate) use hub::Hub;
+pub(crate) use stream::{Streams, open as open_stream};
 pub use websocket::WebSocketServer;
 
 /// Moves datagrams of links.

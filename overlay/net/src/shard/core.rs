@@ -221,6 +221,7 @@ impl Core {
                     tracing::debug!(%error, "a fallback's relay cannot be linked to");
                 }
             }
+            Command::Connected { attempt, address } => self.node.connected(now, attempt, address),
             Command::CarriesLink { address, answer } => drop(answer.send(self.node.carries_link(address))),
             Command::SetMapped(mapped) => self.node.set_mapped_addresses(mapped),
             Command::CutOff(answer) => drop(answer.send((self.node.is_cut_off(now), self.node.carried_links()))),

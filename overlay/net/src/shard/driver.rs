@@ -18,7 +18,7 @@ use super::jobs::Jobs;
 use super::udp::UdpSockets;
 use super::{Asks, COMMANDS, Command, Shard};
 use crate::api::NodeError;
-use crate::carrier::{Aside, Carrier, Hub};
+use crate::carrier::{Aside, Carrier, Hub, Streams, open_stream};
 use crate::{Network, clock, local, quic};
 
 /// Datagrams of one turn.
@@ -71,8 +71,14 @@ pub(super) fn run(
     let addresses = sockets.addresses();
     let traverses = config.nat.is_some();
     let mut core = Core::new(Node::new(config, now));
+    let mut streams = None;
     if traverses {
         core.node.set_local_addresses(local::addresses(&addresses));
+        // Without a port of TCP there is one way less to reach others.
+        streams = Streams::open().ok();
+    }
+    if let Some(streams) = &streams {
+        core.node.set_stream_port(streams.port());
     }
     if let Some(network) = network {
         core.use_network(network);
@@ -83,6 +89,7 @@ pub(super) fn run(
         core: Mutex::new(core),
         asks: Mutex::new(Asks::default()),
         hub: Arc::new(Hub::new(Arc::clone(&bell))),
+        streams,
         nat: watch::Sender::default(),
         bell,
         commands,
@@ -224,6 +231,9 @@ impl Driver {
             }
         }
         core.node.clear_transmits();
+        while let Some((attempt, to)) = core.node.poll_connect() {
+            tokio::spawn(open_stream(Arc::downgrade(shard), attempt, to));
+        }
         self.jobs.submit(|| core.node.poll_job());
         (more, core.take_closed_locals(), core.node.next_timeout())
     }

@@ -31,7 +31,7 @@ pub(crate) use self::core::may_follow;
 pub(crate) use self::core::{CircuitState, MessageQueue, Sink};
 pub(crate) use self::udp::UdpCounters;
 use crate::api::NodeError;
-use crate::carrier::Hub;
+use crate::carrier::{Hub, Streams};
 use crate::exit::ExitServer;
 use crate::{Network, RelayId, clock};
 
@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Way { relay: RelayId, answer: oneshot::Sender<Option<Way>> },
     /// A carrier that is not UDP leads to this relay, by the connection that this address stands for.
     UseCarrier { relay: RelayId, address: SocketAddr },
+    /// The TCP connection that an attempt wanted is there; the address stands for it.
+    Connected { attempt: u32, address: SocketAddr },
     /// Whether a link goes by the connection that this address stands for.
     CarriesLink { address: SocketAddr, answer: oneshot::Sender<bool> },
     /// Ports that the router forwards.
@@ -161,6 +163,8 @@ pub(crate) struct Shard {
     exit: OnceLock<Arc<ExitServer>>,
     /// Connections of carriers that are not UDP.
     pub(crate) hub: Arc<Hub>,
+    /// Where TCP connections to others leave; nothing on a node that does not reach others so.
+    pub(crate) streams: Option<Streams>,
     /// What the node knows of how it is seen.
     nat: watch::Sender<NatReport>,
     ended: watch::Receiver<bool>,

@@ -13,6 +13,9 @@ const PREFIX: u16 = 0x0100;
 const RELAYED: u16 = 1;
 const CARRIED: u16 = 2;
 const ASIDE: u16 = 3;
+const STREAM: u16 = 4;
+/// In the place of the first two bytes of IPv6: the next four are an IPv4 address.
+const V4: u16 = 0xffff;
 /// Flows that a node's own links use, at most.
 pub(crate) const MAX_ROUTES: usize = 256;
 
@@ -43,25 +46,56 @@ pub fn is_relayed(address: SocketAddr) -> bool {
 /// The address that stands for a connection of a carrier which is not UDP. `far` is where the connection leads or comes
 /// from: links of one far network share its bound as links by UDP do.
 #[must_use]
-pub fn carried(connection: u32, far: IpAddr) -> SocketAddr {
+pub fn carried(connection: u32, far: SocketAddr) -> SocketAddr {
+    connected(CARRIED, connection, far)
+}
+
+/// The same for a TCP connection that both ends opened to each other.
+#[must_use]
+pub fn stream(connection: u32, far: SocketAddr) -> SocketAddr {
+    connected(STREAM, connection, far)
+}
+
+fn connected(kind: u16, connection: u32, far: SocketAddr) -> SocketAddr {
     // Six bytes tell networks apart: all of an IPv4 address, a /48 of IPv6.
-    let network = match far {
+    let network = match far.ip() {
         IpAddr::V4(ip) => {
             let [a, b, c, d] = ip.octets();
-            [0xffff, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])]
+            [V4, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])]
         }
         IpAddr::V6(ip) => {
             let [a, b, c, ..] = ip.segments();
             [a, b, c]
         }
     };
-    make(CARRIED, network, connection)
+    let mut made = make(kind, network, connection);
+    made.set_port(far.port());
+    made
 }
 
-/// The connection that an address stands for.
+/// The connection that an address stands for, of any carrier that has some.
 #[must_use]
 pub fn connection_of(address: SocketAddr) -> Option<u32> {
-    number(address, CARRIED)
+    number(address, CARRIED).or_else(|| number(address, STREAM))
+}
+
+/// Whether an address stands for a connection to or from a relay that serves such.
+pub(crate) fn is_carried(address: SocketAddr) -> bool {
+    number(address, CARRIED).is_some()
+}
+
+/// Whether an address stands for a TCP connection that both ends opened.
+pub(crate) fn is_stream(address: SocketAddr) -> bool {
+    number(address, STREAM).is_some()
+}
+
+/// Where a connection that an address stands for leads or comes from; known of IPv4 only.
+pub(crate) fn far_of(address: SocketAddr) -> Option<SocketAddr> {
+    connection_of(address)?;
+    let IpAddr::V6(ip) = address.ip() else { return None };
+    let [_, family, x, y, ..] = ip.segments();
+    let ([a, b], [c, d]) = (x.to_be_bytes(), y.to_be_bytes());
+    (family == V4 && address.port() != 0).then(|| SocketAddr::from(([a, b, c, d], address.port())))
 }
 
 /// The address that stands for an IPv4 address seen from one of a node's further sockets, counted from 1. Links that were
@@ -159,8 +193,12 @@ mod tests {
 
     #[test]
     fn made_up_addresses_are_told_apart() {
-        let far = "192.0.2.7".parse().expect("an address");
+        let far = "192.0.2.7:44".parse().expect("an address");
         assert_eq!(connection_of(carried(0x1234_5678, far)), Some(0x1234_5678));
+        assert_eq!(connection_of(stream(0x1234_5678, far)), Some(0x1234_5678));
+        assert!(is_carried(carried(1, far)) && !is_stream(carried(1, far)) && is_stream(stream(1, far)));
+        assert_eq!((far_of(carried(1, far)), far_of(stream(1, far)), far_of(relayed(9))), (Some(far), Some(far), None));
+        assert_eq!(far_of(carried(1, "[2001:db8::1]:44".parse().expect("an address"))), None);
         assert!(is_relayed(relayed(9)) && connection_of(relayed(9)).is_none());
         assert!(is_made_up(relayed(9)) && is_made_up(carried(1, far)) && !is_relayed(carried(1, far)));
         assert!(!is_made_up("192.0.2.7:9".parse().expect("an address")));

@@ -218,6 +218,9 @@ impl Nat {
                 punch.poll(now, may_guess, rng, |to, probe| {
                     links.send_raw(now, to, &probe);
                 });
+                if let Some(to) = punch.take_connect() {
+                    self.want_connection(attempt.own.tag, to);
+                }
                 (!punch.is_over(now)).then_some(())
             }
         }
@@ -375,6 +378,14 @@ impl Nat {
         }
     }
 
+    /// A TCP connection that an attempt wanted is there.
+    pub(crate) fn on_connected(&mut self, core: &mut Core, now: Instant, tag: u32, address: SocketAddr) {
+        if let Some(Attempt { stage: Stage::Punching(punch), .. }) = self.attempts.get_mut(&tag) {
+            punch.connected(now, address);
+        }
+        self.step_attempts(core, now);
+    }
+
     /// A probe of an attempt has come.
     pub(super) fn on_probe(&mut self, core: &mut Core, now: Instant, from: SocketAddr, probe: &Probe, datagram: &[u8]) {
         let may_guess = !self.attempts.iter().any(|(tag, attempt)| *tag != probe.tag && attempt.is_guessing());
@@ -388,11 +399,15 @@ impl Nat {
         punch.poll(now, may_guess, rng, |to, probe| {
             links.send_raw(now, to, &probe);
         });
+        let connect = punch.take_connect();
         if let (None, Some((address, method)), Some(link)) = (before, punch.found(), attempt.link) {
             if let Some(opening) = self.openings.get_mut(&link) {
                 opening.found = Some((address, method));
             }
             core.links.reach(now, link, address);
+        }
+        if let Some(to) = connect {
+            self.want_connection(probe.tag, to);
         }
     }
 }

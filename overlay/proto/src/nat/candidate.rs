@@ -23,6 +23,8 @@ pub enum CandidateKind {
     Reflexive = 3,
     /// Where its router is likely to send the next flow from.
     Predicted = 4,
+    /// Where its TCP connections come from, all from one port of its own.
+    Stream = 5,
 }
 
 /// One address.
@@ -50,6 +52,7 @@ impl Candidate {
             2 => CandidateKind::Mapped,
             3 => CandidateKind::Reflexive,
             4 => CandidateKind::Predicted,
+            5 => CandidateKind::Stream,
             _ => return None,
         };
         Some(Self { kind, address: read_address(address.first_chunk()?)? })
@@ -90,6 +93,8 @@ pub struct Known<'a> {
     pub mapped: &'a [SocketAddr],
     /// Where its router is likely to send the next flow from.
     pub predicted: &'a [SocketAddr],
+    /// Where its TCP connections come from.
+    pub stream: Option<SocketAddr>,
 }
 
 /// The candidates to send to a peer that shows the public address `peer`, best first.
@@ -108,6 +113,7 @@ pub fn gather(known: Known<'_>, peer: Option<IpAddr>) -> Vec<Candidate> {
         !useless && (!is_private(ip) || same_network)
     };
     let lists = [
+        (CandidateKind::Stream, known.stream.as_slice()),
         (CandidateKind::Host, known.local),
         (CandidateKind::Mapped, known.mapped),
         (CandidateKind::Reflexive, known.reflexive),
@@ -116,7 +122,10 @@ pub fn gather(known: Known<'_>, peer: Option<IpAddr>) -> Vec<Candidate> {
     let mut out: Vec<Candidate> = Vec::new();
     for (kind, addresses) in lists {
         for address in addresses.iter().filter(usable) {
-            if out.len() < MAX_CANDIDATES && out.iter().all(|known| known.address != *address) {
+            // A port of TCP is another than the same one of UDP.
+            let is_stream = |kind| kind == CandidateKind::Stream;
+            let same = |known: &Candidate| known.address == *address && is_stream(known.kind) == is_stream(kind);
+            if out.len() < MAX_CANDIDATES && !out.iter().any(same) {
                 out.push(Candidate { kind, address: *address });
             }
         }

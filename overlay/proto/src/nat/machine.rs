@@ -1,6 +1,6 @@
 //! Everything about reaching others inside one node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,8 @@ const CUT_OFF: Duration = Duration::from_millis(2500);
 pub(super) const REACH_TICK: Duration = Duration::from_millis(100);
 /// Relays that other carriers lead to, at most.
 const MAX_ENTRIES: usize = 16;
+/// TCP connections that wait to be begun: one for each attempt that there can be.
+const MAX_CONNECTS: usize = 64;
 /// How often relays are asked again where they see this node, and how soon when they did not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 const ASK_SOON: Duration = Duration::from_secs(1);
@@ -122,6 +124,11 @@ pub(crate) struct Nat {
     pub(super) rng: Generator,
     pub(super) observations: Observations,
     pub(super) mapped: Vec<SocketAddr>,
+    /// The port from which this node opens TCP connections, and where relays see those.
+    stream_port: Option<u16>,
+    streams: Observations,
+    /// TCP connections to begin: for which attempt, and where to.
+    connects: VecDeque<(u32, SocketAddr)>,
     /// By tag.
     pub(super) attempts: BTreeMap<u32, Attempt>,
     pub(super) openings: BTreeMap<LinkId, Opening>,
@@ -164,6 +171,9 @@ impl Nat {
             rng,
             observations: Observations::default(),
             mapped: Vec::new(),
+            stream_port: None,
+            streams: Observations::default(),
+            connects: VecDeque::new(),
             attempts: BTreeMap::new(),
             openings: BTreeMap::new(),
             routes: BTreeMap::new(),
@@ -190,11 +200,41 @@ impl Nat {
         self.mapped = mapped;
     }
 
+    /// TCP connections are opened from this port.
+    pub(crate) fn set_stream_port(&mut self, port: u16) {
+        self.stream_port = Some(port);
+    }
+
+    /// Where TCP connections of this node come from: where relays see them; if none has, at the same port, for a node without
+    /// a translator or with one that left the UDP port as it was.
+    fn stream(&self) -> Option<SocketAddr> {
+        let port = self.stream_port?;
+        let seen = self.streams.reflexive();
+        if let Some((at, _)) = seen.first() {
+            return (self.streams.mapping(false) != Mapping::Dependent).then_some(*at);
+        }
+        let (at, _) = self.observations.reflexive().into_iter().find(|(at, _)| at.is_ipv4())?;
+        let kept = self.observations.local().iter().any(|local| local.port() == at.port());
+        (self.observations.mapping(false).is_fixed() && kept).then(|| SocketAddr::new(at.ip(), port))
+    }
+
+    /// The attempt `tag` wants a TCP connection.
+    pub(super) fn want_connection(&mut self, tag: u32, to: SocketAddr) {
+        if self.connects.len() < MAX_CONNECTS {
+            self.connects.push_back((tag, to));
+        }
+    }
+
+    /// The next TCP connection to begin.
+    pub(crate) fn poll_connect(&mut self) -> Option<(u32, SocketAddr)> {
+        self.connects.pop_front()
+    }
+
     /// What this node may tell others of itself.
     pub(super) fn with_known<T>(&self, tell: impl FnOnce(Known<'_>) -> T) -> T {
         let reflexive: Vec<SocketAddr> = self.observations.reflexive().into_iter().map(|(at, _)| at).take(4).collect();
         let (local, predicted) = (self.observations.local(), self.observations.predicted());
-        tell(Known { local, reflexive: &reflexive, mapped: &self.mapped, predicted: &predicted })
+        tell(Known { local, reflexive: &reflexive, mapped: &self.mapped, predicted: &predicted, stream: self.stream() })
     }
 
     /// A link that is not up is wanted.
@@ -244,6 +284,7 @@ impl Nat {
         }
         self.asked.remove(&link);
         self.observations.forget(link);
+        self.streams.forget(link);
         for (other, flow) in self.between.link_down(link) {
             self.close_flow(core, now, other, flow);
         }
@@ -256,7 +297,13 @@ impl Nat {
     /// A relay says where it sees this node.
     pub(crate) fn observed(&mut self, core: &Core, now: Instant, link: LinkId, seen: SocketAddr) {
         let Some(relay) = core.links.address(link) else { return };
-        self.news |= self.observations.note(now, link, relay, seen);
+        if route::is_carried(relay) {
+            if let Some(relay) = route::far_of(relay) {
+                self.streams.note(now, link, relay, seen);
+            }
+        } else {
+            self.news |= self.observations.note(now, link, relay, seen);
+        }
         self.asked.insert(link, (now, true));
     }
 
@@ -285,7 +332,7 @@ impl Nat {
         let kind = match opening {
             None if !stats.initiator => WayKind::Accepted,
             _ if route::is_relayed(stats.address) => WayKind::Relayed,
-            _ if route::connection_of(stats.address).is_some() => WayKind::Carried,
+            _ if route::is_carried(stats.address) => WayKind::Carried,
             _ => match found {
                 Some((at, method)) if at == stats.address => WayKind::Punched(method),
                 _ => WayKind::Advertised,

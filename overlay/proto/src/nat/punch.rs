@@ -41,6 +41,16 @@ pub(crate) const GUESS_EVERY: Duration = Duration::from_millis(8);
 const GUESS_AFTER: Duration = Duration::from_millis(700);
 /// How soon it is asked again whether this attempt may guess.
 const GUESS_LATER: Duration = Duration::from_millis(200);
+/// TCP begins then where UDP might do, a connection is begun again so often, and each given up before the system repeats
+/// its first datagram: one try is one datagram.
+const STREAM_AFTER: Duration = Duration::from_secs(2);
+const STREAM_EVERY: Duration = Duration::from_millis(1000);
+/// How much later it begins than a peer without a translator.
+const STREAM_SECOND: Duration = Duration::from_millis(400);
+/// How long one try to connect may take.
+pub const STREAM_PATIENCE: Duration = Duration::from_millis(900);
+/// Ports below are those of other services, which a peer could name to have this node connect to them.
+const LOWEST_PORT: u16 = 1024;
 /// While it guesses, the peer has to pay for so many probes in each such time; else somebody else may guess.
 const TRIAL: Duration = Duration::from_secs(1);
 const TRIAL_PAID: u32 = 16;
@@ -55,6 +65,8 @@ pub enum Method {
     Discovered,
     /// Its port was guessed, or asked from one of many sockets.
     Guessed,
+    /// By a TCP connection that both sides opened.
+    Stream,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +75,13 @@ struct Target {
     method: Method,
     sent: u32,
     next: Instant,
+}
+
+impl Target {
+    /// Whether a connection leads there, so that nobody is sent anything who did not take it.
+    fn is_connected(&self) -> bool {
+        self.method == Method::Stream
+    }
 }
 
 /// What to guess.
@@ -84,6 +103,15 @@ struct Guess {
     turn: Option<(Instant, u32)>,
 }
 
+/// TCP, opened by both sides to each other at once.
+#[derive(Clone, Copy, Debug)]
+struct Stream {
+    to: SocketAddr,
+    next: Instant,
+    /// Whether a connection is to be begun now.
+    due: bool,
+}
+
 /// One attempt after the exchange. Drive it: [`poll`](Self::poll) at [`next_timeout`](Self::next_timeout) and send what it
 /// gives, [`handle`](Self::handle) each probe with [`tag`](Self::tag), until [`found`](Self::found) or
 /// [`is_over`](Self::is_over).
@@ -98,6 +126,7 @@ pub struct Punch {
     targets: Vec<Target>,
     open: VecDeque<(u64, SocketAddr)>,
     guess: Option<Guess>,
+    stream: Option<Stream>,
     /// Probes to addresses that nothing has proven to be the peer's.
     probes: u32,
     /// What the peer has paid for, and what this side has.
@@ -142,7 +171,9 @@ impl Punch {
         let mut targets: Vec<Target> = Vec::new();
         let named = peer.candidates.iter().map(|candidate| (candidate.address, candidate.kind));
         let seen_there = seen.map(|address| (address, CandidateKind::Reflexive));
-        for (address, kind) in named.chain(seen_there).filter(|(address, _)| usable(*address)) {
+        let by_udp = |kind: CandidateKind| kind != CandidateKind::Stream;
+        let usable_there = |(address, kind): &(SocketAddr, CandidateKind)| by_udp(*kind) && usable(*address);
+        for (address, kind) in named.chain(seen_there).filter(usable_there) {
             if targets.iter().all(|target| target.address != address) {
                 targets.push(Target { address, method: Method::Named(kind), sent: 0, next: now });
             }
@@ -159,6 +190,7 @@ impl Punch {
             targets,
             open: VecDeque::new(),
             guess,
+            stream: Self::stream_to(now, own, peer, usable),
             probes: 0,
             credit: 0,
             paid: 0,
@@ -175,6 +207,45 @@ impl Punch {
                 Some(What::Sockets { to: seen, next: 1 })
             }
             _ => None,
+        }
+    }
+
+    /// TCP is tried if both sides know where theirs comes from: at once if nobody sees one of them by UDP, else when UDP has
+    /// had its time.
+    fn stream_to(
+        now: Instant,
+        own: &Description,
+        peer: &Description,
+        usable: impl Fn(SocketAddr) -> bool,
+    ) -> Option<Stream> {
+        let of = |side: &Description| {
+            let mut all = side.candidates.iter().filter(|candidate| candidate.kind == CandidateKind::Stream);
+            all.next().map(|candidate| candidate.address)
+        };
+        of(own)?;
+        let able = |to: &SocketAddr| to.is_ipv4() && to.port() >= LOWEST_PORT && usable(*to);
+        let to = of(peer).filter(able)?;
+        let blocked = own.mapping == Mapping::Unknown || peer.mapping == Mapping::Unknown;
+        let mut next = if blocked { now } else { now + STREAM_AFTER };
+        // A machine without a translator refuses what comes before it has begun itself; translators are silent.
+        if peer.mapping == Mapping::Open && own.mapping != Mapping::Open {
+            next += STREAM_SECOND;
+        }
+        Some(Stream { to, next, due: false })
+    }
+
+    /// Where to begin a TCP connection now, after [`poll`](Self::poll). Tell of its success by
+    /// [`connected`](Self::connected), and give it up after [`STREAM_PATIENCE`].
+    pub fn take_connect(&mut self) -> Option<SocketAddr> {
+        let stream = self.stream.as_mut().filter(|stream| stream.due)?;
+        stream.due = false;
+        Some(stream.to)
+    }
+
+    /// A TCP connection is there; `address` stands for it. Whoever is at its other end is asked like everybody.
+    pub fn connected(&mut self, now: Instant, address: SocketAddr) {
+        if route::is_stream(address) {
+            self.discover(now, address);
         }
     }
 
@@ -213,8 +284,11 @@ impl Punch {
         if self.found.is_some() {
             return self.end;
         }
-        let asks = self.targets.iter().filter(|_| self.may_ask()).map(|target| target.next);
-        asks.chain(self.guess.map(|guess| guess.next)).min().map_or(self.end, |at| at.min(self.end))
+        let able = |target: &&Target| self.may_ask() || target.is_connected();
+        let asks = self.targets.iter().filter(able).map(|target| target.next);
+        let stream = self.stream.filter(|_| self.may_ask()).map(|stream| stream.next);
+        let guess = self.guess.map(|guess| guess.next);
+        asks.chain(stream).chain(guess).min().map_or(self.end, |at| at.min(self.end))
     }
 
     /// The probes that are due. `may_guess` says whether no other attempt of this node is guessing.
@@ -228,19 +302,31 @@ impl Punch {
         if self.found.is_some() || self.is_over(now) {
             return;
         }
+        // First: where one side's UDP is blocked the other asks are in vain, and take what the peer pays.
+        if self.may_ask()
+            && let Some(stream) = self.stream.as_mut().filter(|stream| stream.next <= now)
+        {
+            (stream.due, stream.next) = (true, now + STREAM_EVERY);
+            // The system sends one datagram for it, shorter than a probe.
+            self.probes += 1;
+            self.pay(rng, &mut send);
+        }
         for at in 0..self.targets.len() {
-            if !self.may_ask() {
-                break;
-            }
+            let may_ask = self.may_ask();
             let target = &mut self.targets[at];
-            if target.next > now {
+            if target.next > now || !(may_ask || target.is_connected()) {
                 continue;
             }
             let wait = WAITS.get(target.sent as usize).or(WAITS.last()).copied().unwrap_or(1000);
             target.sent += 1;
             target.next = now + Duration::from_millis(wait);
-            let to = target.address;
+            let (to, connected) = (target.address, target.is_connected());
             send(to, self.ask(to, rng));
+            if connected {
+                // Whoever is there has taken the connection; nobody pays for these.
+                self.probes -= 1;
+                continue;
+            }
             // The peer needs about as many.
             self.pay(rng, &mut send);
         }
@@ -319,7 +405,7 @@ impl Punch {
         if probe.tag != self.tag || !Probe::check(datagram, &self.receive) {
             return None;
         }
-        if route::is_made_up(from) && !route::is_aside(from) {
+        if route::is_made_up(from) && !route::is_aside(from) && !route::is_stream(from) {
             // Repeats of one count too: whoever sent them sent as many bytes.
             if probe.said == Said::Paid && Some(from) == self.flow {
                 self.credit = self.credit.saturating_add(1).min(MAX_PROBES);
@@ -357,7 +443,13 @@ impl Punch {
         }
         let discovered = self.targets.iter().filter(|target| !matches!(target.method, Method::Named(_))).count();
         if discovered < DISCOVERED {
-            let method = if route::is_aside(from) { Method::Guessed } else { Method::Discovered };
+            let method = if route::is_aside(from) {
+                Method::Guessed
+            } else if route::is_stream(from) {
+                Method::Stream
+            } else {
+                Method::Discovered
+            };
             self.targets.insert(0, Target { address: from, method, sent: 0, next: now });
         }
     }

@@ -255,7 +255,9 @@ fn attack(own: Mapping, peer: Mapping, paid: u32) -> u32 {
     let (mut told, _) = end.describe(1, false);
     told.mapping = own;
     let victim = |i: u16| Candidate { kind: CandidateKind::Reflexive, address: ([192, 0, 2, 1], 53 + i).into() };
-    let evil = other(&told, peer, (0..16).map(victim).collect());
+    let stream = Candidate { kind: CandidateKind::Stream, address: ([192, 0, 2, 1], 8443).into() };
+    told.candidates.push(stream);
+    let evil = other(&told, peer, std::iter::once(stream).chain((0..15).map(victim)).collect());
     let start = any_instant();
     let mut punch = Punch::new(start, side(&told, &evil, ([192, 0, 2, 1], 53).into(), false));
     let (key, _) = ProbeKey::pair(&evil.secret, &told.secret);
@@ -272,6 +274,8 @@ fn attack(own: Mapping, peer: Mapping, paid: u32) -> u32 {
             let (_, to) = route::aside_of(to).unwrap_or((0, to));
             hit += u32::from(to != FLOW && to.ip() == IpAddr::from([192, 0, 2, 1]));
         });
+        // The first datagram of TCP is shorter than a probe: 60 bytes with its headers, by IPv4.
+        hit += u32::from(punch.take_connect().is_some());
     }
     hit
 }
@@ -363,4 +367,85 @@ fn addresses_that_are_not_public_are_left_alone() {
         sent.remove(&FLOW);
         assert_eq!(sent, expected.iter().map(|candidate| candidate.address).collect());
     }
+}
+
+/// Two ends of which the first one's UDP is blocked, and where their TCP comes from.
+fn by_stream(mapping: Mapping) -> [Description; 2] {
+    let told = |tag: u32, mapping: Mapping, address: ([u8; 4], u16)| Description {
+        tag,
+        secret: [u8::try_from(tag).expect("small"); 32],
+        mapping,
+        filtering: Filtering::Unknown,
+        candidates: vec![Candidate { kind: CandidateKind::Stream, address: address.into() }],
+    };
+    [told(1, Mapping::Unknown, ([198, 51, 100, 1], 4001)), told(2, mapping, ([198, 51, 100, 2], 4002))]
+}
+
+#[test]
+fn tcp_is_opened_by_both_where_udp_is_blocked() {
+    for mapping in [Mapping::Unknown, Mapping::Open, Mapping::Independent] {
+        let start = any_instant();
+        let told = by_stream(mapping);
+        let side = |at: usize| Side { seen: None, ..side(&told[at], &told[1 - at], RELAY.into(), at == 0) };
+        let mut punches = [Punch::new(start, side(0)), Punch::new(start, side(1))];
+        let mut rng = Generator::new(&[1; 32]);
+        let mut trying: [Option<Instant>; 2] = [None; 2];
+        let (mut now, mut air) = (start, Vec::new());
+        let mut met = None;
+        while punches.iter().any(|punch| punch.found().is_none()) {
+            assert!(now < start + Duration::from_secs(2), "{mapping:?}");
+            for (at, punch) in punches.iter_mut().enumerate() {
+                punch.poll(now, true, &mut rng, |to, probe| air.push((at, to, probe)));
+                if let Some(to) = punch.take_connect() {
+                    assert_eq!(to, told[1 - at].candidates[0].address);
+                    trying[at] = Some(now);
+                }
+            }
+            // They meet while both try, and a machine without a translator tries first.
+            if met.is_none()
+                && let [Some(a), Some(b)] = trying
+                && a.max(b) < a.min(b) + super::punch::STREAM_PATIENCE
+            {
+                assert!(mapping != Mapping::Open || b < a, "what came to the open one earlier would be refused");
+                met = Some(now);
+                for (at, punch) in punches.iter_mut().enumerate() {
+                    punch.connected(now, route::stream(7, told[1 - at].candidates[0].address));
+                }
+            }
+            for (at, to, probe) in std::mem::take(&mut air) {
+                if let Some(answer) = punches[1 - at].handle(now, arrived(at, to, &told), &probe) {
+                    assert!(punches[at].handle(now, to, &answer).is_none());
+                }
+            }
+            now += Duration::from_millis(10);
+        }
+        for (at, punch) in punches.iter().enumerate() {
+            let stands = route::stream(7, told[1 - at].candidates[0].address);
+            assert_eq!(punch.found(), Some((stands, super::punch::Method::Stream)));
+        }
+    }
+}
+
+/// Where something of side `at` seems to come from at the other: by the flow, or the connection.
+fn arrived(at: usize, to: SocketAddr, told: &[Description; 2]) -> SocketAddr {
+    if to == FLOW { FLOW } else { route::stream(7, told[at].candidates[0].address) }
+}
+
+#[test]
+fn tcp_goes_to_no_service_and_no_private_network() {
+    let connects = |own: &Description, peer: &Description| {
+        let side = Side { anywhere: false, seen: None, ..side(own, peer, RELAY.into(), true) };
+        let mut punch = Punch::new(any_instant(), side);
+        punch.poll(any_instant() + Duration::from_secs(3), true, &mut Generator::new(&[1; 32]), |_, _| {});
+        punch.take_connect().is_some()
+    };
+    let [own, peer] = by_stream(Mapping::Independent);
+    let at = |address: &str| Candidate { kind: CandidateKind::Stream, address: address.parse().expect("an address") };
+    let with = |address: &str| other(&peer, Mapping::Independent, vec![at(address)]);
+    assert!(connects(&own, &with("5.44.0.1:4000")));
+    for no in ["5.44.0.1:443", "5.44.0.1:22", "192.168.1.1:8080", "127.0.0.1:8080", "[2a00::1]:4000"] {
+        assert!(!connects(&own, &with(no)), "{no}");
+    }
+    let mute = other(&own, Mapping::Unknown, Vec::new());
+    assert!(!connects(&mute, &with("5.44.0.1:4000")), "the peer would not know where to");
 }

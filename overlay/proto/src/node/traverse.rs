@@ -10,7 +10,7 @@ use super::Node;
 use super::api::{BuildError, Event};
 use super::job::Work;
 use crate::link::LinkId;
-use crate::link::route::connection_of;
+use crate::link::route::is_carried;
 use crate::nat::{Nat, NatReport, Way};
 use crate::relay::Relay;
 use crate::wire::datagram::Kind;
@@ -67,16 +67,37 @@ impl Node {
         Ok(())
     }
 
+    /// TCP connections to others are opened from this port of this machine.
+    pub fn set_stream_port(&mut self, port: u16) {
+        if let Some(nat) = &mut self.nat {
+            nat.set_stream_port(port);
+        }
+    }
+
+    /// The next TCP connection to begin, from that port: for which attempt, and where to. It is given up after
+    /// [`STREAM_PATIENCE`](crate::nat::punch::STREAM_PATIENCE).
+    pub fn poll_connect(&mut self) -> Option<(u32, SocketAddr)> {
+        self.nat.as_mut()?.poll_connect()
+    }
+
+    /// The connection that `attempt` wanted is there; `address` stands for it.
+    pub fn connected(&mut self, now: Instant, attempt: u32, address: SocketAddr) {
+        self.now = now;
+        if let Some(nat) = &mut self.nat {
+            nat.on_connected(&mut self.core, now, attempt, address);
+        }
+    }
+
     /// Whether links have been wanted for a while and none is up by UDP: something in between may let no UDP through.
     #[must_use]
     pub fn is_cut_off(&self, now: Instant) -> bool {
         self.nat.as_ref().is_some_and(|nat| nat.is_cut_off(&self.core, now))
     }
 
-    /// Links that are up by a carrier that is not UDP.
+    /// Links that are up by a connection to a relay that serves such.
     #[must_use]
     pub fn carried_links(&self) -> usize {
-        let carried = |(link, _)| self.core.links.address(link).is_some_and(|at| connection_of(at).is_some());
+        let carried = |(link, _)| self.core.links.address(link).is_some_and(is_carried);
         self.core.links.peers().filter(|(link, _)| self.core.links.is_up(*link)).filter(|peer| carried(*peer)).count()
     }
 

@@ -14,7 +14,7 @@ use tokio_tungstenite::accept_hdr_async_with_config;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
-use super::{Patience, pump, tls};
+use super::{Patience, config, pump, tls};
 use crate::carrier::Hub;
 use crate::shard::Shard;
 
@@ -66,7 +66,7 @@ pub(crate) async fn serve(shard: &Arc<Shard>, server: WebSocketServer) -> io::Re
                     Ok((tcp, from)) => {
                         if let Some(place) = places.take(from.ip()) {
                             let node = (Arc::clone(&hub), Weak::clone(&shard));
-                            connections.spawn(accept(node, acceptor.clone(), Arc::clone(&path), tcp, place));
+                            connections.spawn(accept(node, acceptor.clone(), Arc::clone(&path), (tcp, from), place));
                         }
                     }
                     // Too many open files, mostly: wait until some are closed.
@@ -83,7 +83,7 @@ async fn accept(
     (hub, shard): (Arc<Hub>, Weak<Shard>),
     acceptor: TlsAcceptor,
     path: Arc<str>,
-    tcp: TcpStream,
+    (tcp, from): (TcpStream, SocketAddr),
     place: Place,
 ) {
     let opening = async {
@@ -98,10 +98,10 @@ async fn accept(
             *refused.status_mut() = StatusCode::NOT_FOUND;
             Err(refused)
         };
-        accept_hdr_async_with_config(stream, check, Some(pump::config())).await.ok()
+        accept_hdr_async_with_config(stream, check, Some(config())).await.ok()
     };
     if let Ok(Some(socket)) = tokio::time::timeout(PATIENCE, opening).await
-        && let Some(connection) = hub.enter(place.of)
+        && let Some(connection) = hub.enter(from)
     {
         let address = connection.address;
         let in_use = move || {
@@ -113,7 +113,7 @@ async fn accept(
                 }
             }
         };
-        pump::pump(connection, socket, Patience::default(), in_use).await;
+        pump(connection, socket, Patience::default(), in_use).await;
     }
     drop(place);
 }

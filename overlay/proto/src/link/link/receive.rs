@@ -6,6 +6,7 @@ use super::Link;
 use crate::link::clock::{MILLI, Nanos};
 use crate::link::control::Arrival;
 use crate::link::repair::Repair;
+use crate::link::route::far_of;
 use crate::link::session::{Refusal, Session};
 use crate::link::shared::Shared;
 use crate::link::types::{Control, Inbound};
@@ -134,7 +135,8 @@ impl Link {
                     eliciting = true;
                 }
                 Frame::Observe(token) => {
-                    self.observed_due = Some((token, from));
+                    // Of a connection, where it comes from; what else stands for something is told as it is, and ignored.
+                    self.observed_due = Some((token, far_of(from).unwrap_or(from)));
                     eliciting = true;
                 }
                 Frame::Observed { token, address } => {
