@@ -120,7 +120,7 @@ fn a_real_prometheus_scrapes_a_relay() {
         .expect("it starts");
     let _prometheus = Prometheus(started);
     let deadline = Instant::now() + PATIENCE;
-    let mut value = |query: &str| loop {
+    let value = |query: &str| loop {
         let answer = get(&at, &format!("/api/v1/query?query={query}"));
         let answer = answer.and_then(|body| serde_json::from_str::<Value>(&body).ok());
         let value = answer.as_ref().and_then(|answer| answer.pointer("/data/result/0/value/1")?.as_str());
