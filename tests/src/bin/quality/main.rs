@@ -55,7 +55,7 @@ pub struct Options {
     #[arg(long, value_enum)]
     peer: Vec<peers::Peer>,
     /// Write every row to this file as soon as it is measured, one JSON object a line.
-    #[arg(long)]
+    #[arg(long, overrides_with = "rows")]
     rows: Option<PathBuf>,
     /// Keep the rows that the file of `--rows` holds of this seed and length, and measure the others; for the same program only.
     #[arg(long, requires = "rows")]
