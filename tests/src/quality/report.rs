@@ -115,14 +115,7 @@ pub struct Row {
 impl Row {
     /// The row of a call.
     #[must_use]
-    pub fn new(
-        profile: &str,
-        setting: &str,
-        seed: u64,
-        seconds: f64,
-        outcome: &Outcome,
-        speech: &Speech,
-    ) -> Row {
+    pub fn new(profile: &str, setting: &str, seed: u64, seconds: f64, outcome: &Outcome, speech: &Speech) -> Row {
         let (caller, answerer) = (&outcome.caller, &outcome.answerer);
         Row {
             profile: profile.to_owned(),
@@ -163,12 +156,16 @@ impl Row {
     /// In one line: what matters most.
     #[must_use]
     pub fn summary(&self) -> String {
-        let [pesq, p50, p99] = [self.mean_score(|score| Some(score.pesq)), self.p50_ms(), self.p99_ms()];
-        let part = |name: &str, value: Option<f64>, digits: usize| {
-            value.map_or(String::new(), |value| format!(", {name} {value:.digits$}"))
+        let part = |before: &str, value: Option<f64>, digits: usize, after: &str| {
+            value.map_or(String::new(), |value| format!(", {before}{value:.digits$}{after}"))
         };
         let made_up = self.concealed_share().map(|share| share * 100.0);
-        let figures = [part("PESQ", pesq, 2), part("% made up", made_up, 2), part("p50 ms", p50, 0), part("p99 ms", p99, 0)];
+        let figures = [
+            part("PESQ ", self.mean_score(|score| Some(score.pesq)), 2, ""),
+            part("", made_up, 2, " % made up"),
+            part("mouth to ear ", self.p50_ms(), 0, " ms"),
+            part("p99 ", self.p99_ms(), 0, " ms"),
+        ];
         format!("{}, {}{}", self.profile, self.setting, figures.concat())
     }
 

@@ -91,7 +91,7 @@ fn the_table_is_markdown_and_says_what_is_missing() {
         ended_early: false,
     };
     assert!((row.concealed_share().unwrap() - 0.03).abs() < 1e-9);
-    assert_eq!(row.summary(), "wifi, shipped, % made up 3.00");
+    assert_eq!(row.summary(), "wifi, shipped, 3.00 % made up");
     let text = QualityTable::new(vec![row.clone()]).to_string();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");
@@ -102,7 +102,13 @@ fn the_table_is_markdown_and_says_what_is_missing() {
 #[test]
 fn the_delay_that_loss_adds_is_told_where_the_delay_without_loss_is_known() {
     let heard = |p99_ms| {
-        Heard::untold(Some(zmesh_voice::measure::MouthToEar { windows: 9, matched: 9, p50_ms: 90.0, p99_ms, max_ms: p99_ms }))
+        Heard::untold(Some(zmesh_voice::measure::MouthToEar {
+            windows: 9,
+            matched: 9,
+            p50_ms: 90.0,
+            p99_ms,
+            max_ms: p99_ms,
+        }))
     };
     let row = |profile: &str, setting: &str, p99| Row {
         profile: profile.to_owned(),
@@ -115,7 +121,8 @@ fn the_delay_that_loss_adds_is_told_where_the_delay_without_loss_is_known() {
         ended_early: false,
     };
     let peer = Row { kbit_s: None, ..row("wifi", "Mumble, UDP", 150.0) };
-    let rows = vec![row("wifi", "shipped", 140.0), row("wifi", WITHOUT_LOSS, 116.0), row("dsl", "shipped", 140.0), peer];
+    let rows =
+        vec![row("wifi", "shipped", 140.0), row("wifi", WITHOUT_LOSS, 116.0), row("dsl", "shipped", 140.0), peer];
     // As rows go to a file and come back from it.
     let text = serde_json::to_string(&rows).unwrap();
     let table = QualityTable::new(serde_json::from_str(&text).unwrap());

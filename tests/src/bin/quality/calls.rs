@@ -39,7 +39,9 @@ impl Series<'_> {
         kept: &Rows,
     ) -> Result<Vec<Row>, AnyError> {
         // A call over the same network without loss shows what loss and its repair add to the delay.
-        let of_profile = |profile| std::iter::once(None).chain(settings.iter().copied().map(Some)).map(move |setting| (profile, setting));
+        let of_profile = |profile| {
+            std::iter::once(None).chain(settings.iter().copied().map(Some)).map(move |setting| (profile, setting))
+        };
         let jobs: Vec<Job> = (0..profiles.len()).flat_map(of_profile).collect();
         let done = AtomicUsize::new(0);
         self.each(&jobs, |(number, setting)| {

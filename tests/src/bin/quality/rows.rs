@@ -36,7 +36,8 @@ impl Rows {
     /// The row of this call, if it was measured before.
     pub(crate) fn find(&self, profile: &str, setting: &str, seed: u64, seconds: f64) -> Option<Row> {
         let same = |row: &&Row| {
-            (row.profile.as_str(), row.setting.as_str(), row.seed) == (profile, setting, seed) && row.seconds.total_cmp(&seconds).is_eq()
+            (row.profile.as_str(), row.setting.as_str(), row.seed) == (profile, setting, seed)
+                && row.seconds.total_cmp(&seconds).is_eq()
         };
         self.before.iter().rev().find(same).cloned()
     }
@@ -96,9 +97,12 @@ mod tests {
         assert_eq!(read(&path).unwrap().len(), 1);
         let again = Rows::open(Some(&path), true).unwrap();
         assert_eq!(again.find("wifi", "shipped", 1, 2.0).unwrap().kbit_s, Some([1.5, 2.5]));
-        for (profile, setting, seed, seconds) in
-            [("wifi", "doubled", 1, 2.0), ("dsl", "shipped", 1, 2.0), ("wifi", "shipped", 2, 2.0), ("wifi", "shipped", 1, 3.0)]
-        {
+        for (profile, setting, seed, seconds) in [
+            ("wifi", "doubled", 1, 2.0),
+            ("dsl", "shipped", 1, 2.0),
+            ("wifi", "shipped", 2, 2.0),
+            ("wifi", "shipped", 1, 3.0),
+        ] {
             assert!(again.find(profile, setting, seed, seconds).is_none(), "{profile} {setting} {seed} {seconds}");
         }
         // The half line must not spoil the next one.
