@@ -78,7 +78,8 @@ $(QUALITY_PYTHON): tests/quality/requirements.txt
 
 .PHONY: quality
 quality: $(QUALITY_PYTHON) ## Calls over bad networks, in virtual time: PESQ, ViSQOL, delay, what is made up (QUALITY_ARGS="--profile mobile")
-	$(CARGO) run --release --locked -p zmesh-tests --bin zmesh-quality -- --python $(QUALITY_PYTHON) $(QUALITY_ARGS)
+	$(CARGO) run --release --locked -p zmesh-tests --bin zmesh-quality -- \
+		--python $(QUALITY_PYTHON) --rows target/quality-rows.jsonl $(QUALITY_ARGS)
 
 # The switches by which the cryptographic crates leave the processor's AES and carry-less multiplication unused.
 PORTABLE := --cfg aes_backend="soft" --cfg polyval_backend="soft" --cfg aes_force_soft --cfg polyval_force_soft

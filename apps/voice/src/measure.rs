@@ -33,7 +33,7 @@ pub struct Track<'a> {
 }
 
 /// The delays found.
-#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct MouthToEar {
     /// Windows of speech in the input.
     pub windows: usize,

@@ -151,6 +151,28 @@ fn after_a_stall_the_delay_shrinks_again() {
 }
 
 #[test]
+fn stalls_that_come_back_are_bridged_and_the_delay_comes_down_when_they_stay_away() {
+    let quarter = Duration::from_millis(250);
+    let stalls = (0..8).map(|round| (SECOND * 10 + SECOND * 5 * round, quarter)).collect();
+    let mut world = World::new(Pipe { stalls, ..Pipe::default() }, speech());
+    // Two stalls are heard, and not more than as long as they are.
+    world.run_until(SECOND * 19);
+    let learnt = world.ends[1].call.stats();
+    println!("held back by the second, ms: {:?}", delays(&world));
+    assert!(learnt.frames.concealed <= 26 && learnt.frames.lost == 0, "{learnt:?}");
+    world.run_until(SECOND * 49);
+    let bridged = world.ends[1].call.stats();
+    assert_eq!(bridged.frames.concealed, learnt.frames.concealed, "six more stalls: {bridged:?}");
+    assert!(bridged.mouth_to_ear().unwrap() < Duration::from_millis(340), "{bridged:?}");
+    // 10 s after the next stall would have come, the delay goes, and no word with it.
+    world.run_until(SECOND * 65);
+    let after = world.ends[1].call.stats();
+    println!("held back by the second, ms: {:?}", delays(&world));
+    assert!(after.held_back < Duration::from_millis(15), "{after:?}");
+    assert_eq!((after.frames.concealed, after.frames.lost), (bridged.frames.concealed, 0), "{after:?}");
+}
+
+#[test]
 fn the_rate_is_the_same_in_speech_silence_handshake_and_loss() {
     let talking = {
         let mut world = World::new(Pipe::default(), speech());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use zmesh_voice::call::CallStats;
 use zmesh_voice::measure::MouthToEar;
 
@@ -11,8 +11,11 @@ use super::run::{Outcome, Side, tape_delay};
 use super::score::Score;
 use super::speech::Speech;
 
+/// The setting of a row that shows the shipped setting over the same profile without its loss.
+pub const WITHOUT_LOSS: &str = "without loss";
+
 /// What one person heard of the other.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Heard {
     /// Frames of 20 ms that the other side sent, as far as heard of.
     pub expected: u64,
@@ -89,19 +92,19 @@ pub fn concealed_share(stats: &CallStats) -> f64 {
 }
 
 /// One call: one line of the table.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Row {
     /// The profile on the access links.
     pub profile: String,
-    /// What protected the call.
-    pub setting: &'static str,
+    /// What protected the call: the name of a setting or of a peer, or [`WITHOUT_LOSS`].
+    pub setting: String,
     /// The seed of the run.
     pub seed: u64,
     /// How long both talked, s.
     pub seconds: f64,
     /// What the answerer heard, then what the caller heard.
     pub heard: [Heard; 2],
-    /// 99th percentile of mouth-to-ear beyond that of the same call over the same profile without loss, ms.
+    /// 99th percentile of mouth-to-ear beyond that of the same call over the same profile without loss, ms: [`QualityTable::new`] finds it.
     pub added_p99_ms: Option<f64>,
     /// What the caller's access link carried up and down, kbit/s, IPv4 and UDP headers included; not measured for peers.
     pub kbit_s: Option<[f64; 2]>,
@@ -112,18 +115,11 @@ pub struct Row {
 impl Row {
     /// The row of a call.
     #[must_use]
-    pub fn new(
-        profile: &str,
-        setting: &'static str,
-        seed: u64,
-        seconds: f64,
-        outcome: &Outcome,
-        speech: &Speech,
-    ) -> Row {
+    pub fn new(profile: &str, setting: &str, seed: u64, seconds: f64, outcome: &Outcome, speech: &Speech) -> Row {
         let (caller, answerer) = (&outcome.caller, &outcome.answerer);
         Row {
             profile: profile.to_owned(),
-            setting,
+            setting: setting.to_owned(),
             seed,
             seconds,
             heard: [Heard::new(caller, answerer, speech), Heard::new(answerer, caller, speech)],
@@ -155,6 +151,22 @@ impl Row {
 
     fn mean_score(&self, of: fn(&Score) -> Option<f64>) -> Option<f64> {
         mean(self.heard.iter().flat_map(|heard| heard.scores.iter().filter_map(of)))
+    }
+
+    /// In one line: what matters most.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let part = |before: &str, value: Option<f64>, digits: usize, after: &str| {
+            value.map_or(String::new(), |value| format!(", {before}{value:.digits$}{after}"))
+        };
+        let made_up = self.concealed_share().map(|share| share * 100.0);
+        let figures = [
+            part("PESQ ", self.mean_score(|score| Some(score.pesq)), 2, ""),
+            part("", made_up, 2, " % made up"),
+            part("mouth to ear ", self.p50_ms(), 0, " ms"),
+            part("p99 ", self.p99_ms(), 0, " ms"),
+        ];
+        format!("{}, {}{}", self.profile, self.setting, figures.concat())
     }
 
     fn lowest_pesq(&self) -> Option<f64> {
@@ -191,6 +203,21 @@ const HEADING: [&str; 12] = [
 ];
 
 impl QualityTable {
+    /// A table of these rows, with what loss adds to the delay where a row tells the delay without it.
+    #[must_use]
+    pub fn new(mut rows: Vec<Row>) -> QualityTable {
+        let quiet: Vec<(String, Option<f64>)> = rows
+            .iter()
+            .filter(|row| row.setting == WITHOUT_LOSS)
+            .map(|row| (row.profile.clone(), row.p99_ms()))
+            .collect();
+        for row in rows.iter_mut().filter(|row| row.setting != WITHOUT_LOSS && row.kbit_s.is_some()) {
+            let without = quiet.iter().find(|(profile, _)| *profile == row.profile).and_then(|(_, p99)| *p99);
+            row.added_p99_ms = row.p99_ms().zip(without).map(|(here, without)| here - without);
+        }
+        QualityTable { rows }
+    }
+
     fn cells(row: &Row) -> [String; 12] {
         let number =
             |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
@@ -199,7 +226,7 @@ impl QualityTable {
         let rating = mean(row.heard.iter().filter_map(|heard| heard.rating));
         [
             row.profile.clone(),
-            if row.ended_early { format!("{} (ended early)", row.setting) } else { row.setting.to_owned() },
+            if row.ended_early { format!("{} (ended early)", row.setting) } else { row.setting.clone() },
             number(row.mean_score(|score| Some(score.pesq)), 2),
             number(row.lowest_pesq(), 2),
             number(row.mean_score(|score| score.visqol), 2),

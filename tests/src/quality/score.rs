@@ -72,7 +72,7 @@ impl Scorer {
         Scorer { python, visqol }
     }
 
-    /// Checks that the metrics themselves can be trusted, on `speech`: the report of the check.
+    /// Checks that the metrics that will judge can be trusted, on `speech`: the report of the check.
     ///
     /// # Errors
     /// [`ScoreError`] when a metric does not tell known damage from none.
@@ -80,7 +80,7 @@ impl Scorer {
         let path = directory.join("check.wav");
         write_wav(&path, &speech.stretch(0, 0, speech.cycle_len()))?;
         let output = Command::new(&self.python)
-            .args([SCRIPT, "--check"])
+            .args([SCRIPT, if self.visqol > 0 { "--check" } else { "--check-pesq" }])
             .arg(path)
             .output()
             .map_err(|source| self.not_started(source))?;

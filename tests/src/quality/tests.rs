@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use zmesh_netem::Profile;
 
-use super::report::{Heard, QualityTable, Row};
+use super::report::{Heard, QualityTable, Row, WITHOUT_LOSS};
 use super::run::{BETWEEN_RELAYS, Outcome, Plan, run, tape_delay};
 use super::setting::{SETTINGS, Setting};
 use super::speech::Speech;
@@ -82,7 +82,7 @@ fn the_table_is_markdown_and_says_what_is_missing() {
     };
     let row = Row {
         profile: "wifi".to_owned(),
-        setting: "shipped",
+        setting: "shipped".to_owned(),
         seed: 1,
         seconds: 2.0,
         heard: [heard.clone(), heard],
@@ -91,9 +91,41 @@ fn the_table_is_markdown_and_says_what_is_missing() {
         ended_early: false,
     };
     assert!((row.concealed_share().unwrap() - 0.03).abs() < 1e-9);
-    let text = QualityTable { rows: vec![row] }.to_string();
+    assert_eq!(row.summary(), "wifi, shipped, 3.00 % made up");
+    let text = QualityTable::new(vec![row.clone()]).to_string();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");
     assert!(lines[2].contains("| 3.00 %") && lines[2].contains("| –") && lines[2].contains("240, 250"), "{text}");
     assert!(lines.iter().all(|line| line.chars().count() == lines[0].chars().count()), "{text}");
+}
+
+#[test]
+fn the_delay_that_loss_adds_is_told_where_the_delay_without_loss_is_known() {
+    let heard = |p99_ms| {
+        Heard::untold(Some(zmesh_voice::measure::MouthToEar {
+            windows: 9,
+            matched: 9,
+            p50_ms: 90.0,
+            p99_ms,
+            max_ms: p99_ms,
+        }))
+    };
+    let row = |profile: &str, setting: &str, p99| Row {
+        profile: profile.to_owned(),
+        setting: setting.to_owned(),
+        seed: 1,
+        seconds: 2.0,
+        heard: [heard(p99), heard(p99 - 30.0)],
+        added_p99_ms: None,
+        kbit_s: Some([240.0, 250.0]),
+        ended_early: false,
+    };
+    let peer = Row { kbit_s: None, ..row("wifi", "Mumble, UDP", 150.0) };
+    let rows =
+        vec![row("wifi", "shipped", 140.0), row("wifi", WITHOUT_LOSS, 116.0), row("dsl", "shipped", 140.0), peer];
+    // As rows go to a file and come back from it.
+    let text = serde_json::to_string(&rows).unwrap();
+    let table = QualityTable::new(serde_json::from_str(&text).unwrap());
+    let added: Vec<_> = table.rows.iter().map(|row| row.added_p99_ms).collect();
+    assert_eq!(added, [Some(24.0), None, None, None]);
 }

@@ -3,9 +3,11 @@
 //! For each of the last 400 frames it is known how long after its fastest possible arrival it could be played, whatever brought it: its own
 //! message, late by jitter or by repair on a link or over a slower path; a copy in a later message; DRED in a later message. The target is
 //! the delay that costs least, by the E-model (ITU-T G.107): what waiting costs the conversation, against what frames that come too late
-//! cost the sound (decision 0111). The single worst event of the time is left out, so that one stall does not cost seconds of delay.
+//! cost the sound (decision 0111). The single worst event of the time is left out, so that one stall does not cost seconds of delay. Stalls that
+//! come back are bridged (decision 0113).
 
 use super::FRAME_MICROS;
+use super::stalls::Stalls;
 use std::collections::VecDeque;
 
 /// Frames that the estimate looks back on: 8 s.
@@ -24,8 +26,10 @@ const MARGIN: i64 = 3_000;
 pub const START_TARGET: i64 = FRAME_MICROS;
 /// A message whose transit is this much shorter than the one before it had queued up behind it, µs.
 const PILED_UP: i64 = 15_000;
-/// No lateness beyond this is waited for.
+/// No lateness beyond this is waited for, but that of stalls which recur, µs.
 pub const MAX_LATENESS: i64 = 200_000;
+/// While messages come so late, nobody hurries: a stall still empties, µs.
+pub const MAX_OF_LATE: i64 = 400_000;
 /// Points of R that one percent of concealed frames costs: 95 / Bpl (G.107, equation 7-29) with Bpl = 25.1, the robustness of G.711 with
 /// concealment (G.113, appendix I). No value for Opus is published.
 const R_PER_PERCENT: f64 = 3.8;
@@ -66,6 +70,7 @@ pub struct DelayEstimate {
     previous: [Option<i64>; 2],
     event: u32,
     base: i64,
+    stalls: Stalls,
     lateness: i64,
     /// Mouth to ear without the jitter buffer, ms.
     path_ms: f64,
@@ -83,9 +88,12 @@ impl DelayEstimate {
         self.path_ms = micros.clamp(0, 10_000_000) as f64 / 1_000.0;
     }
 
-    /// Takes in the transit of one message, by its newest frame (µs; the clocks of both ends differ by an unknown constant). Comes before
-    /// what the message brought.
-    pub fn message(&mut self, transit: i64) {
+    /// Takes in the transit of one message, by its newest frame `number` (µs; the clocks of both ends differ by an unknown constant). Comes
+    /// before what the message brought.
+    pub fn message(&mut self, number: u32, transit: i64) {
+        if !self.entries.is_empty() {
+            self.stalls.message(number, transit.saturating_sub(self.base));
+        }
         let piled_up = self.previous[0].is_some_and(|previous| transit <= previous.saturating_sub(PILED_UP));
         self.previous = [Some(transit), self.previous[0]];
         if !piled_up {
@@ -162,6 +170,10 @@ impl DelayEstimate {
         let mut at = 0;
         while at < asked.len() {
             let delay = asked[at].0;
+            // Delay that is not waited for would be charged for and save nothing.
+            if delay > MAX_LATENESS {
+                break;
+            }
             while at < asked.len() && asked[at].0 == delay {
                 missed -= asked[at].1;
                 at += 1;
@@ -170,11 +182,8 @@ impl DelayEstimate {
             if cost < best.0 - 1e-9 {
                 best = (cost, delay);
             }
-            if delay >= MAX_LATENESS {
-                break;
-            }
         }
-        best.1.clamp(0, MAX_LATENESS)
+        best.1.max(0)
     }
 
     fn cost_of(&self, delay: i64) -> f64 {
@@ -212,7 +221,8 @@ impl DelayEstimate {
     pub fn target(&self) -> i64 {
         // Two late ones in a row: the next will hardly be quicker, so it would be wrong to hurry towards it.
         let of_late = self.previous[0].min(self.previous[1]).map_or(0, |transit| transit.saturating_sub(self.base));
-        let observed = self.lateness.max(of_late.min(MAX_LATENESS)) + MARGIN;
+        let waited_for = self.lateness.max(of_late.min(MAX_OF_LATE)).max(self.stalls.bridge(self.path_ms));
+        let observed = waited_for + MARGIN;
         if self.entries.len() < WARM_UP { observed.max(START_TARGET) } else { observed }
     }
 

@@ -19,10 +19,11 @@ use std::time::Duration;
 
 /// Frames that the buffer keeps at most: 1.28 s.
 pub const CAPACITY: u32 = 64;
-/// Steps in a row that conceal without giving a frame up.
-const MAX_HOLD: u32 = 5;
+/// Steps in a row that conceal without giving a frame up: a stall of 300 ms is waited for. Were its frames lost and not late, the first newer one
+/// shows it, and they are left out at once.
+const MAX_HOLD: u32 = 15;
 /// Delay above the target at which frames are left out at once instead of being played faster, µs.
-const TOO_FAR_BEHIND: i64 = 120_000;
+const TOO_FAR_BEHIND: i64 = 400_000;
 /// Delay under the target at which a missing frame is waited for although newer ones are there, µs.
 const WORTH_HOLDING: i64 = -FRAME_MICROS / 2;
 
@@ -127,7 +128,7 @@ impl JitterBuffer {
             return false;
         }
         self.counts.received += 1;
-        self.delay.message(transit(now, sequence));
+        self.delay.message(sequence, transit(now, sequence));
         let begins = self.next.is_none();
         // The frames of the first message all play; copies in it are of a time before the call was heard.
         let start = sequence.saturating_sub(self.frames - 1);

@@ -17,6 +17,7 @@ pub mod level;
 pub mod player;
 pub mod redundancy;
 pub mod sender;
+pub mod stalls;
 pub mod stretch;
 pub mod window;
 

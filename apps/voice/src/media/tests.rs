@@ -17,6 +17,7 @@ use proptest::prelude::*;
 mod codec;
 mod delay;
 mod drift;
+mod stalls;
 
 const MS: i64 = 1_000;
 
@@ -221,12 +222,12 @@ fn a_late_frame_still_plays_and_an_outage_is_not_waited_for() {
     }
     jitter.insert(at(50 * 20 + 30 + 60), &voice(50));
     assert!(matches!(jitter.step(position), Step::Play { sequence: 50, recovered: false, .. }));
-    // Now nothing for 40 frames: it holds five times, then lets the time pass.
+    // Now nothing for 40 frames: it holds fifteen times, then lets the time pass.
     for _ in 0..40 {
         position += FRAME_MICROS;
         assert_eq!(jitter.step(position), Step::Conceal);
     }
-    assert!(jitter.counts().lost >= 35, "{:?}", jitter.counts());
+    assert!(jitter.counts().lost >= 25, "{:?}", jitter.counts());
     // The sound resumes without the held time added to the delay.
     jitter.insert(at(91 * 20 + 30), &voice(91));
     position += FRAME_MICROS;

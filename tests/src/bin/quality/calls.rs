@@ -1,18 +1,19 @@
-//! Our own calls: every profile with every setting, as many at a time as there are cores.
+//! Our own calls: every profile with every setting, several at a time.
 
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zmesh_netem::Profile;
-use zmesh_tests::quality::report::Row;
+use zmesh_tests::quality::report::{Row, WITHOUT_LOSS};
 use zmesh_tests::quality::run::{Plan, run, without_loss};
 use zmesh_tests::quality::score::{Scorer, cut};
 use zmesh_tests::quality::setting::Setting;
 use zmesh_tests::quality::speech::Speech;
 
 use crate::AnyError;
+use crate::rows::Rows;
 
 /// What all calls of one table have in common.
 pub(crate) struct Series<'a> {
@@ -22,27 +23,51 @@ pub(crate) struct Series<'a> {
     pub(crate) speech: &'a Speech,
     pub(crate) directory: &'a Path,
     pub(crate) scorer: Option<&'a Scorer>,
+    /// Calls that are made at a time.
+    pub(crate) jobs: usize,
 }
 
+/// One call to make: the number of its profile, and its setting; `None` is the shipped one without the profile's loss.
+type Job = (usize, Option<Setting>);
+
 impl Series<'_> {
-    /// The rows of these profiles and settings, in this order.
-    pub(crate) fn measure(&self, profiles: &[(String, Profile)], settings: &[Setting]) -> Result<Vec<Row>, AnyError> {
+    /// The rows of these profiles and settings, in this order; each is kept in `kept` as soon as it is there.
+    pub(crate) fn measure(
+        &self,
+        profiles: &[(String, Profile)],
+        settings: &[Setting],
+        kept: &Rows,
+    ) -> Result<Vec<Row>, AnyError> {
         // A call over the same network without loss shows what loss and its repair add to the delay.
-        let quiet: Vec<Option<f64>> = self.each(profiles, |(name, profile)| {
-            let row = self.call(&format!("{name}-without-loss"), &without_loss(profile), Setting::SHIPPED, false)?;
-            Ok(row.p99_ms())
-        })?;
-        let jobs: Vec<(usize, Setting)> =
-            (0..profiles.len()).flat_map(|profile| settings.iter().map(move |setting| (profile, *setting))).collect();
+        let of_profile = |profile| {
+            std::iter::once(None).chain(settings.iter().copied().map(Some)).map(move |setting| (profile, setting))
+        };
+        let jobs: Vec<Job> = (0..profiles.len()).flat_map(of_profile).collect();
+        let done = AtomicUsize::new(0);
         self.each(&jobs, |(number, setting)| {
             let (name, profile) = &profiles[*number];
-            let mut row = self.call(name, profile, *setting, true)?;
-            row.added_p99_ms = row.p99_ms().zip(quiet[*number]).map(|(here, quiet)| here - quiet);
+            let what = setting.map_or(WITHOUT_LOSS, |setting| setting.name);
+            let seconds = self.talk.as_secs_f64();
+            let (row, took) = match kept.find(name, what, self.seed, seconds) {
+                Some(row) => (row, None),
+                None => {
+                    let begun = Instant::now();
+                    let row = match setting {
+                        Some(setting) => self.call(name, what, profile, *setting, true)?,
+                        None => self.call(name, what, &without_loss(profile), Setting::SHIPPED, false)?,
+                    };
+                    kept.keep(&row)?;
+                    (row, Some(begun.elapsed()))
+                }
+            };
+            let number = done.fetch_add(1, Ordering::Relaxed) + 1;
+            let took = took.map_or("kept from before".to_owned(), |took| format!("{:.0} s", took.as_secs_f64()));
+            eprintln!("{number} of {}: {} ({took})", jobs.len(), row.summary());
             Ok(row)
         })
     }
 
-    fn call(&self, name: &str, profile: &Profile, setting: Setting, score: bool) -> Result<Row, AnyError> {
+    fn call(&self, name: &str, what: &str, profile: &Profile, setting: Setting, score: bool) -> Result<Row, AnyError> {
         let plan = Plan {
             profile,
             setting,
@@ -52,18 +77,17 @@ impl Series<'_> {
             speech: self.speech,
         };
         let outcome = run(&plan, |_, _, _| {})?;
-        let mut row = Row::new(name, setting.name, self.seed, self.talk.as_secs_f64(), &outcome, self.speech);
+        let mut row = Row::new(name, what, self.seed, self.talk.as_secs_f64(), &outcome, self.speech);
         if let Some(scorer) = self.scorer.filter(|_| score) {
             let (caller, answerer) = (&outcome.caller.tape, &outcome.answerer.tape);
             for (heard, (talker, listener, who)) in
                 row.heard.iter_mut().zip([(caller, answerer, "answerer"), (answerer, caller, "caller")])
             {
-                let file = format!("{name}-{}-{who}", setting.name).replace(['/', '.'], "_");
+                let file = format!("{name}-{what}-{who}").replace(['/', '.', ' '], "_");
                 let pairs = cut(self.directory, &file, talker, listener, self.speech)?;
                 heard.scores = scorer.score(pairs)?;
             }
         }
-        eprintln!("{name}, {}: {:.2} % made up", setting.name, row.concealed_share().unwrap_or(0.0) * 100.0);
         Ok(row)
     }
 
@@ -75,9 +99,8 @@ impl Series<'_> {
     ) -> Result<Vec<R>, AnyError> {
         let next = AtomicUsize::new(0);
         let done: Vec<Mutex<Option<Result<R, AnyError>>>> = items.iter().map(|_| Mutex::new(None)).collect();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         std::thread::scope(|scope| {
-            for _ in 0..cores {
+            for _ in 0..self.jobs.max(1) {
                 scope.spawn(|| {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);

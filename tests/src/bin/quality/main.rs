@@ -3,6 +3,7 @@
 
 mod calls;
 mod peers;
+mod rows;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -53,6 +54,18 @@ pub struct Options {
     /// Measure this one of the others only (can be given again).
     #[arg(long, value_enum)]
     peer: Vec<peers::Peer>,
+    /// Write every row to this file as soon as it is measured, one JSON object a line.
+    #[arg(long, overrides_with = "rows")]
+    rows: Option<PathBuf>,
+    /// Keep the rows that the file of `--rows` holds of this seed and length, and measure the others; for the same program only.
+    #[arg(long, requires = "rows")]
+    resume: bool,
+    /// Measure nothing: print the table of a file of rows (can be given again).
+    #[arg(long)]
+    print: Vec<PathBuf>,
+    /// Calls that are made at a time: by default as many as there are cores.
+    #[arg(long)]
+    jobs: Option<usize>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -85,27 +98,35 @@ fn measure(options: &Options) -> Result<String, AnyError> {
     if let Some(part) = &options.part {
         return peers::part(part, &speech);
     }
+    if !options.print.is_empty() {
+        let rows = options.print.iter().map(|path| rows::read(path)).collect::<Result<Vec<_>, _>>()?;
+        return shown(options, QualityTable::new(rows.concat()));
+    }
     let temporary = tempfile::Builder::new().prefix("zmesh-quality-").tempdir()?;
     let directory = options.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
     std::fs::create_dir_all(&directory)?;
+    let kept = rows::Rows::open(options.rows.as_deref(), options.resume)?;
     let scorer = options.python.clone().map(|python| Scorer::new(python, options.visqol));
-    let check = scorer.as_ref().map(|scorer| scorer.check(&speech, &directory)).transpose()?;
+    if let Some(scorer) = &scorer {
+        eprintln!("The scorers on known damage:\n{}", scorer.check(&speech, &directory)?);
+    }
     let talk = Duration::from_secs(options.seconds);
     let (directory, scorer, speech) = (directory.as_path(), scorer.as_ref(), &speech);
     let rows = if options.peers || !options.peer.is_empty() {
         let wanted = if options.peers { &peers::Peer::ALL[..] } else { &options.peer };
-        peers::Peers { talk, seed: options.seed, speech, directory, scorer }.measure(&profiles, wanted)
+        peers::Peers { talk, seed: options.seed, speech, directory, scorer }.measure(&profiles, wanted, &kept)?
     } else {
         let between_relays = Duration::from_millis(options.relay_delay);
-        let series = calls::Series { talk, between_relays, seed: options.seed, speech, directory, scorer };
-        series.measure(&profiles, &settings)?
+        let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let series = calls::Series { talk, between_relays, seed: options.seed, speech, directory, scorer, jobs };
+        series.measure(&profiles, &settings, &kept)?
     };
-    let table = QualityTable { rows };
-    if options.json {
-        return Ok(serde_json::to_string_pretty(&table)?);
-    }
-    let check = check.map(|check| format!("The scorers on known damage:\n{check}\n")).unwrap_or_default();
-    Ok(format!("{check}{} s of talk in each direction, seed {}\n\n{table}", options.seconds, options.seed))
+    eprintln!("{} s of talk in each direction, seed {}", options.seconds, options.seed);
+    shown(options, QualityTable::new(rows))
+}
+
+fn shown(options: &Options, table: QualityTable) -> Result<String, AnyError> {
+    if options.json { Ok(serde_json::to_string_pretty(&table)?) } else { Ok(table.to_string()) }
 }
 
 fn profiles(wanted: &[String]) -> Result<Vec<(String, Profile)>, AnyError> {

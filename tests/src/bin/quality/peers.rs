@@ -28,6 +28,7 @@ use zmesh_voice::invite::Invite;
 use zmesh_voice::runner::{AudioEnds, CallOptions, Party, run_call};
 
 use crate::AnyError;
+use crate::rows::Rows;
 
 /// How long the private Tor network may take to be ready, behind an access link or not.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -130,7 +131,12 @@ pub(crate) struct Peers<'a> {
 
 impl Peers<'_> {
     /// A row for every profile and peer. A call that fails is told and left out: the others took minutes of real time.
-    pub(crate) fn measure(&self, profiles: &[(String, Profile)], wanted: &[Peer]) -> Vec<Row> {
+    pub(crate) fn measure(
+        &self,
+        profiles: &[(String, Profile)],
+        wanted: &[Peer],
+        kept: &Rows,
+    ) -> Result<Vec<Row>, AnyError> {
         let mut rows = Vec::new();
         for (name, profile) in profiles {
             for peer in wanted {
@@ -139,12 +145,16 @@ impl Peers<'_> {
                     Peer::Mumble => self.mumble(name, profile),
                 };
                 match row {
-                    Ok(row) => rows.push(row),
+                    Ok(row) => {
+                        eprintln!("{}", row.summary());
+                        kept.keep(&row)?;
+                        rows.push(row);
+                    }
                     Err(error) => eprintln!("{name}, {peer:?}: NOT MEASURED: {error}"),
                 }
             }
         }
-        rows
+        Ok(rows)
     }
 
     /// A call over Tor on this profile.
@@ -203,7 +213,7 @@ impl Peers<'_> {
         };
         Ok(Row {
             profile: name.to_owned(),
-            setting: "Mumble, UDP",
+            setting: "Mumble, UDP".to_owned(),
             seed: self.seed,
             seconds: self.talk.as_secs_f64(),
             heard: [heard(0, &caller, &answerer)?, heard(1, &answerer, &caller)?],
@@ -220,7 +230,7 @@ impl Peers<'_> {
     }
 
     /// The row of a call of two real processes, from their reports and recordings: the answerer's, then the caller's.
-    fn row(&self, name: &str, what: &'static str, reports: &[Value], files: &[PathBuf]) -> Result<Row, AnyError> {
+    fn row(&self, name: &str, what: &str, reports: &[Value], files: &[PathBuf]) -> Result<Row, AnyError> {
         let mut tapes = Vec::new();
         for (report, file) in reports.iter().zip(files) {
             let micros = |key: &str| report[key].as_u64().ok_or_else(|| format!("a report without {key}"));
@@ -260,7 +270,7 @@ impl Peers<'_> {
             reports.iter().any(|report| !matches!(report["ended"].as_str(), Some("hung_up" | "peer_hung_up")));
         Ok(Row {
             profile: name.to_owned(),
-            setting: what,
+            setting: what.to_owned(),
             seed: self.seed,
             seconds: self.talk.as_secs_f64(),
             heard,

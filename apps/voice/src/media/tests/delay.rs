@@ -15,7 +15,7 @@ impl Feed {
     }
 
     fn arrives(&mut self, transit: i64) {
-        self.delay.message(transit);
+        self.delay.message(self.next, transit);
         self.delay.exact(self.next, transit);
         self.delay.weigh();
         self.next += 1;
@@ -24,7 +24,7 @@ impl Feed {
     /// `missing` messages are lost; the frames come as copies in the message after them, if `copies`, or by DRED.
     fn gap(&mut self, missing: u32, copies: bool) {
         let newest = self.next + missing;
-        self.delay.message(0);
+        self.delay.message(newest, 0);
         self.delay.exact(newest, 0);
         for number in self.next..newest {
             let transit = i64::from(newest - number) * FRAME_MICROS;
@@ -142,13 +142,13 @@ proptest! {
         let mut delay = DelayEstimate::new();
         for (number, transit, kind) in events {
             let (number, transit) = (if near { number % 1_000 } else { number }, i64::from(transit));
-            delay.message(transit);
+            delay.message(number, transit);
             match kind {
                 0 => delay.described(number, transit),
                 _ => delay.exact(number, transit),
             }
             delay.weigh();
-            prop_assert!((0..=crate::media::delay::MAX_LATENESS + 3 * MS).contains(&delay.target()));
+            prop_assert!((0..=crate::media::delay::MAX_OF_LATE + 3 * MS).contains(&delay.target()));
         }
     }
 }
