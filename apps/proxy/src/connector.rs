@@ -91,7 +91,7 @@ pub enum ConnectError {
     #[error("no answer in time")]
     Timeout,
     /// No circuit could be built.
-    #[error("no circuit could be built: too few relays answer")]
+    #[error("no circuit could be built: no exit takes this port, or too few relays answer")]
     NoCircuit,
     /// A quota of the exit or of this machine is used up.
     #[error("too many streams at once")]

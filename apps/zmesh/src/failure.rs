@@ -60,7 +60,7 @@ pub(crate) fn not_started(error: NodeError) -> Failure {
 
 /// Why there is no circuit.
 pub(crate) fn no_circuit(what: impl fmt::Display, why: impl fmt::Display) -> Failure {
-    let next = "see whether the network has enough relays (zmesh network show), whether they run, and try --hops 2";
+    let next = "see whether enough relays of the network run, whether one of them is an exit if you browse, and whether fewer --hops do";
     Failure::failed(what, why, next)
 }
 

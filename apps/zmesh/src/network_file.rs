@@ -137,7 +137,11 @@ pub(crate) fn load_genesis(path: &Path) -> Outcome<Genesis> {
 }
 
 fn read(path: &Path) -> Outcome<Known> {
-    let bytes = files::read(path, "network document", "zmesh testnet --dir net --file makes one to try")?;
+    let bytes = files::read(
+        path,
+        "network document",
+        "a relay of a network that agrees needs [directory] genesis instead; zmesh testnet --dir net --file makes a document to try",
+    )?;
     let what = format!("the network document {}", path.display());
     let document = Document::from_text(&bytes).map_err(|error| unusable(&what, error))?;
     let binary = document.encode();

@@ -19,6 +19,11 @@ pub(crate) fn json(value: &Value) {
     line(value);
 }
 
+/// The program by the name that it was called by, for commands to copy.
+pub(crate) fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "zmesh".to_owned())
+}
+
 /// Progress of something that may take longer than a second.
 pub(crate) fn progress(text: impl Display) {
     let mut err = io::stderr().lock();

@@ -82,6 +82,12 @@ fn a_recording_appears_whole_or_not_at_all() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
 
     assert!(matches!(WavOutput::create(dir.path()), Err(WavError::Write { .. })));
+    // A file of somebody's is not written over; a recording may be.
+    let letter = dir.path().join("letter.txt");
+    std::fs::write(&letter, "dear").unwrap();
+    assert!(matches!(WavOutput::create(&letter), Err(WavError::Write { .. })));
+    assert_eq!(std::fs::read(&letter).unwrap(), b"dear");
+    drop(WavOutput::create(&kept).unwrap());
     assert!(matches!(WavOutput::create(&dir.path().join("no/such/dir.wav")), Err(WavError::Write { .. })));
 }
 

@@ -162,6 +162,10 @@ impl WavOutput {
         if path.is_dir() {
             return Err(refuse("it is a directory".into()));
         }
+        // A recording may be made anew; whatever else has that name was not meant.
+        if path.exists() && !begins_as_wav(path) {
+            return Err(refuse("another file has that name, and it is no recording".into()));
+        }
         let name = path.file_name().ok_or_else(|| refuse("it has no file name".into()))?;
         let mut part_name = name.to_os_string();
         part_name.push(".part");
@@ -242,4 +246,11 @@ pub fn write_wav(path: &Path, samples: &[i16]) -> Result<(), WavError> {
     let mut output = WavOutput::create(path)?;
     output.write(samples)?;
     output.finish()
+}
+
+/// Whether a file begins as WAV files do. An empty one holds nothing that could be lost.
+fn begins_as_wav(path: &Path) -> bool {
+    let mut begin = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(4).read_to_end(&mut begin));
+    read.is_ok() && (begin.is_empty() || begin == b"RIFF")
 }

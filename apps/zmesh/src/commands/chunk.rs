@@ -107,6 +107,12 @@ async fn put(path: &Path, common: &Common, copies: u8) -> Outcome {
     let published = node.put_file(&mut Blocking(file), options, |progress| teller.tell(progress)).await;
     let _ = timeout(GOODBYE, node.shutdown()).await;
     let published = published.map_err(|error| failed(&what, &error))?;
+    if published.copies < copies.into() {
+        term::warning(format_args!(
+            "some chunks are at {} relays only instead of {copies}: publish the file again later, or when more relays keep chunks",
+            published.copies
+        ));
+    }
     let address = published.address.to_line();
     if common.json {
         term::json(&json!({
@@ -177,10 +183,12 @@ async fn start(way: &Way, common: &Common, what: &str) -> Outcome<Node> {
 /// What went wrong, and what to do about it.
 fn failed(what: &str, error: &ChunkError) -> Failure {
     let next = match error {
-        ChunkError::NoSeeders => "use a network whose relays keep chunks: zmesh network show",
+        ChunkError::NoSeeders => "use a network whose relays keep chunks: their operators turn it on in [chunks]",
         ChunkError::TooLong => "split the file",
         ChunkError::Missing { .. } => "try again later, or ask the publisher to publish it again",
-        ChunkError::NotTaken { .. } => "see whether the relays run, and try again later",
+        ChunkError::NotTaken { .. } => {
+            "see whether the relays run; each keeps only so much for one publisher at a time, so try fewer --copies, or try later"
+        }
         ChunkError::Unreadable(_) => "ask the publisher for the address again",
         _ => "see whether there is room on the disk, and try again",
     };

@@ -16,6 +16,7 @@ mod testnet;
 mod voice;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -86,4 +87,9 @@ fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
     // Look-ups that the system still has under way must not hold the end up.
     runtime.shutdown_timeout(Duration::from_millis(500));
     outcome
+}
+
+/// An address with its port, as options take it.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "say IP address and port, as in 127.0.0.1:8080 or [::1]:8080".to_owned())
 }

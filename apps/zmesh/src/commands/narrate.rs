@@ -1,12 +1,18 @@
 //! Words while circuits are built and while they heal: a path that fails costs seconds, and nobody should wonder.
 
 use std::future::Future;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use zmesh_overlay::{DirectoryEvent, GuardReport, Node, NodeEvent};
 
 use crate::term;
+
+/// Circuits in a row that fail before a person is told: fewer are healed before anybody notices.
+const FAILURES: u32 = 6;
+/// How long it is then silent about it.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// Does `work` and says meanwhile which paths failed.
 pub(super) async fn narrate<T>(node: &Node, work: impl Future<Output = T>) -> T {
@@ -28,8 +34,26 @@ pub(super) async fn narrate<T>(node: &Node, work: impl Future<Output = T>) -> T 
 /// Says what happens to the paths of sessions, in words or as JSON, for as long as it is polled.
 pub(super) async fn follow(node: &Node, json: bool) {
     let mut events = node.events();
+    let (mut failures, mut said) = (0_u32, None::<Instant>);
     loop {
         let (event, words) = match events.recv().await {
+            Ok(NodeEvent::CircuitReady { .. }) => {
+                failures = 0;
+                continue;
+            }
+            Ok(NodeEvent::CircuitFailed { .. }) => {
+                failures += 1;
+                if failures < FAILURES || said.is_some_and(|said| said.elapsed() < AGAIN) {
+                    continue;
+                }
+                said = Some(Instant::now());
+                (
+                    "unreachable",
+                    format!(
+                        "{failures} circuits in a row could not be built: see whether this machine is online; trying goes on"
+                    ),
+                )
+            }
             Ok(NodeEvent::Standby { shared: 0 }) => ("standby", "a second path stands by".to_owned()),
             Ok(NodeEvent::Standby { shared }) => (
                 "standby",

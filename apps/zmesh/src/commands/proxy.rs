@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use zmesh_overlay::{Circuit, Node, PathSpec};
 use zmesh_proxy::{Circuits, Server, Token};
 
+use super::address;
 use super::narrate::{follow, guards, narrate};
 use crate::failure::{Failure, Outcome, no_circuit, not_started};
 use crate::files;
@@ -34,7 +35,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     guards: GuardOption,
     /// Where programs connect; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9150")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9150", value_parser = address)]
     listen: SocketAddr,
     /// Relays in a circuit.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zmesh_overlay::{ListenError, Listener, ServiceKey, ServiceOptions, Stream};
 
+use super::address;
 use crate::failure::{Failure, Outcome, not_started};
 use crate::files::{self, Access};
 use crate::guards::GuardOption;
@@ -43,7 +44,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     guards: GuardOption,
     /// What clients reach, whatever port they ask for (or the one of --port).
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     target: SocketAddr,
     /// The service's key, made if it is not there. The address stays while the key stays; without a key file it lasts for this run only.
     #[arg(long, value_name = "FILE")]

@@ -97,6 +97,7 @@ fn ready(testnet: &Testnet, json: bool) {
             term::line(file.display());
         }
     }
-    term::line(format_args!("try it:  zmesh proxy {option} {}", file.display()));
+    let program = term::program();
+    term::line(format_args!("try it:  {program} proxy {option} {}", file.display()));
     term::line("Ctrl-C stops them");
 }

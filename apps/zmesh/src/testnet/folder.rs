@@ -1,6 +1,7 @@
 //! The files of a test network, and where its relays listen.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 
@@ -14,8 +15,9 @@ const SHARED: [&str; 3] = ["network", "genesis", "bootstrap"];
 /// How often a port is drawn that has to be free for UDP and TCP.
 const DRAWS: usize = 64;
 
-/// An empty directory: a new one, or one that an earlier test network left behind.
-pub(super) fn clear(dir: &Path) -> Outcome {
+/// An empty directory: a new one, or one that an earlier test network left behind. It is this one's as long as the file lives that
+/// comes back.
+pub(super) fn clear(dir: &Path) -> Outcome<File> {
     files::directory(dir)?;
     let cannot = |error: std::io::Error| {
         Failure::failed(format_args!("cannot use {}", dir.display()), files::reason(&error), "choose another directory")
@@ -27,6 +29,19 @@ pub(super) fn clear(dir: &Path) -> Outcome {
             "it holds other files",
             "choose a new directory",
         ));
+    }
+    let lock = File::options().create(true).truncate(false).read(true).write(true).open(&mark).map_err(cannot)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            return Err(Failure::misused(
+                format_args!("cannot use {}", dir.display()),
+                "a test network runs in it",
+                "stop that one, or choose another directory",
+            ));
+        }
+        // Where files cannot be locked, nobody finds out; the network works all the same.
+        Err(TryLockError::Error(_)) => {}
     }
     for entry in fs::read_dir(dir).map_err(cannot)? {
         let entry = entry.map_err(cannot)?;
@@ -40,7 +55,8 @@ pub(super) fn clear(dir: &Path) -> Outcome {
             _ => {}
         }
     }
-    fs::write(mark, "made by zmesh testnet; what is here may be overwritten\n").map_err(cannot)
+    (&lock).write_all(b"made by zmesh testnet; what is here may be overwritten\n").map_err(cannot)?;
+    Ok(lock)
 }
 
 /// Addresses that are free now. They go into descriptors, so the relays cannot choose for themselves; that somebody
@@ -117,7 +133,7 @@ impl Config<'_> {
              enabled = false\n\
              \n\
              [chunks]\n\
-             megabytes = 64\n\
+             megabytes = 1024\n\
              put_bytes_per_second = 67108864\n"
         );
         base + &self.directory()
@@ -135,5 +151,23 @@ impl Config<'_> {
              contacts = [{contacts}]\n\
              {voter}"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_network_keeps_its_directory() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let lock = clear(dir.path()).expect("a new one");
+        fs::create_dir(dir.path().join("relay-1")).expect("made");
+        let refused = clear(dir.path()).expect_err("it runs");
+        assert!(refused.to_string().contains("a test network runs in it"), "{refused}");
+        assert!(dir.path().join("relay-1").exists());
+        drop(lock);
+        clear(dir.path()).expect("it is over");
+        assert!(!dir.path().join("relay-1").exists());
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Testnet {
     relays: Vec<Member>,
     /// The bootstrap line, where relays agree.
     line: Option<String>,
+    /// Keeps the directory from the next test network as long as this one runs.
+    _lock: fs::File,
 }
 
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl Testnet {
                 "exits are among the relays: give fewer exits or more relays",
             ));
         }
-        clear(dir)?;
+        let lock = clear(dir)?;
         // Absolute, so that the path that is printed works from everywhere.
         let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let addresses = free_addresses(plan.relays)?;
@@ -118,7 +120,8 @@ impl Testnet {
                 child: None,
             });
         }
-        let mut testnet = Testnet { dir, directory: plan.directory, made: now, relays: members, line: None };
+        let mut testnet =
+            Testnet { dir, directory: plan.directory, made: now, relays: members, line: None, _lock: lock };
         testnet.configure()?;
         match plan.directory {
             Directory::File => testnet.write_network(&testnet.network_file(), &testnet.addresses())?,

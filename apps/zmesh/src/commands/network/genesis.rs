@@ -79,7 +79,9 @@ pub(super) fn begin(begin: Begin) -> Outcome {
             genesis.terms().epoch_length,
         ));
         term::line(format_args!("id {}", genesis.network_id()));
-        term::progress("next: name it as genesis in [directory] of every relay's configuration, and start the relays");
+        term::progress(
+            "next: name it as genesis in [directory] of every relay's configuration, and start the relays, voters with --begin-network",
+        );
     }
     Ok(())
 }

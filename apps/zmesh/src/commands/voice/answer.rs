@@ -23,8 +23,7 @@ use crate::stop::Stop;
 use crate::term;
 use crate::time::{date, millis, unix_now};
 
-/// Attempts in a row to wait at the meeting relay again when a circuit was lost, and the pause between them.
-const ATTEMPTS: u32 = 5;
+/// The pause between two attempts to wait at the meeting relay again.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Arguments.
@@ -89,20 +88,26 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
         let carried = if args.short { Carried::Nothing } else { way.carried() };
         ready(&invite, &carried, &circuit, args.common.json);
         let deadline = Instant::now() + Duration::from_secs(args.minutes * 60);
+        let expired = || {
+            Failure::failed(
+                "nobody called",
+                format_args!("the invite expired after {} minutes", args.minutes),
+                "make a new one, with more --minutes if need be",
+            )
+        };
         loop {
             match timeout_at(deadline, circuit.joined()).await {
                 Ok(Ok(())) => return Ok(circuit),
                 Ok(Err(error)) => {
                     tracing::info!("the waiting circuit ended, another is built: {error}");
-                    circuit = waiting.circuit(ATTEMPTS).await?;
+                    // The invite is out already, and holds as long as it says.
+                    term::progress(
+                        "the way to the meeting relay was lost; the invite holds, another way is being built",
+                    );
+                    let again = timeout_at(deadline, waiting.circuit(u32::MAX)).await;
+                    circuit = again.map_err(|_| expired())??;
                 }
-                Err(_) => {
-                    return Err(Failure::failed(
-                        "nobody called",
-                        format_args!("the invite expired after {} minutes", args.minutes),
-                        "make a new one, with more --minutes if need be",
-                    ));
-                }
+                Err(_) => return Err(expired()),
             }
         }
     };

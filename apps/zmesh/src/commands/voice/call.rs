@@ -149,9 +149,15 @@ fn choose_network(option: &NetworkOption, line: &InviteLine) -> Outcome<Way> {
         Carried::Bootstrap(bootstrap) if !option.is_named() => option.by_line(bootstrap.clone()),
         _ => option.way()?,
     };
-    line.invite.check_network(&way.network_id()).map_err(|error| {
-        Failure::failed("the call cannot be made", error, "give that network with --network or --bootstrap")
-    })?;
+    let brings_its_own = !matches!(line.network, Carried::Nothing);
+    let next = if brings_its_own && option.is_named() {
+        "the invite brings its network: leave out --network and --bootstrap, and unset ZMESH_NETWORK and ZMESH_BOOTSTRAP"
+    } else {
+        "give that network with --network or --bootstrap"
+    };
+    line.invite
+        .check_network(&way.network_id())
+        .map_err(|error| Failure::failed("the call cannot be made", error, next))?;
     Ok(way)
 }
 

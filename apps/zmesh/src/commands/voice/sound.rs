@@ -86,6 +86,16 @@ pub(super) struct Sound {
 impl SoundArgs {
     /// Opens both ends before anything else happens, so that a wrong file is said at once.
     pub(super) fn open(&self, at_end: AtEnd) -> Outcome<Sound> {
+        if let (Some(input), Some(output)) = (&self.input, &self.output)
+            && std::fs::canonicalize(input)
+                .is_ok_and(|input| std::fs::canonicalize(output).is_ok_and(|output| input == output))
+        {
+            return Err(Failure::misused(
+                "the sound cannot be used",
+                "--input and --output are one file",
+                "give the recording another name",
+            ));
+        }
         let (sender, notices) = mpsc::channel(NOTICES);
         let wanted = |name: &Option<String>| Wanted { name: name.clone(), notices: Some(sender.clone()) };
         let input = match &self.input {

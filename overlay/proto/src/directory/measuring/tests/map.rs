@@ -62,7 +62,7 @@ fn counted(maps: &[BTreeMap<RelayId, Coordinate>]) -> BTreeMap<RelayId, Coordina
     let all = |id: &RelayId| maps.iter().filter_map(|map| map.get(id)).copied().collect::<Vec<Coordinate>>();
     let middle = |id: RelayId| {
         let places = all(&id);
-        let place = (places.len() >= VOTERS / 3 * 2 + 1).then(|| Coordinate {
+        let place = (places.len() > VOTERS / 3 * 2).then(|| Coordinate {
             x: median(places.iter().map(|place| place.x).collect()),
             y: median(places.iter().map(|place| place.y).collect()),
             height: median(places.iter().map(|place| place.height).collect()),

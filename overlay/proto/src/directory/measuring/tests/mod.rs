@@ -3,10 +3,16 @@
 mod map;
 mod schedule;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand_core::Rng;
 use zmesh_sphinx::RelayId;
+
+/// When virtual time begins.
+#[expect(clippy::disallowed_methods, reason = "virtual time starts somewhere")]
+fn start() -> Instant {
+    Instant::now()
+}
 
 fn ms(milliseconds: f64) -> Duration {
     Duration::from_secs_f64(milliseconds.max(0.0) / 1_000.0)

@@ -33,7 +33,7 @@ fn course(kilobytes: f64, bytes: u32, longest: Duration) -> Vec<(Duration, u64)>
 
 /// Runs a measurer for a while: when each job began.
 fn run(relays: usize, pace: Pace, time: Duration, seed: u64) -> (Measurer, Vec<(Duration, Job)>, Instant) {
-    let (mut rng, begin) = (rng(seed), Instant::now());
+    let (mut rng, begin) = (rng(seed), start());
     let mut now = begin;
     let mut measurer = Measurer::new(id(OWN), pace, now);
     measurer.take(listed(relays), now);
@@ -110,7 +110,7 @@ fn a_relay_is_loaded_once_in_so_long_whatever_the_length_of_epochs() {
 
 #[test]
 fn what_failed_is_tried_sooner() {
-    let (mut rng, begin) = (rng(8), Instant::now());
+    let (mut rng, begin) = (rng(8), start());
     let pace = Pace::of(12, true);
     let mut measurer = Measurer::new(id(OWN), pace, begin);
     measurer.take(listed(2), begin);
@@ -176,7 +176,7 @@ fn every_relay_gets_neighbours_and_few_get_many() {
 
 #[test]
 fn a_stated_figure_stays_while_it_is_about_right() {
-    let (now, mut rng) = (Instant::now(), rng(6));
+    let (now, mut rng) = (start(), rng(6));
     let pace = Pace::of(12, true);
     let mut measurer = Measurer::new(id(OWN), pace, now);
     let stated = |capacity| (0..2).map(move |number| (id(number), Measure { capacity, place: None }));
@@ -192,7 +192,7 @@ fn a_stated_figure_stays_while_it_is_about_right() {
 
 #[test]
 fn who_is_late_itself_to_look_nearer_needs_the_other_to_lie_too() {
-    let (now, mut rng) = (Instant::now(), rng(7));
+    let (now, mut rng) = (start(), rng(7));
     let pace = Pace::of(12, true);
     let mut measurer = Measurer::new(id(OWN), pace, now);
     measurer.take(listed(3), now);
@@ -251,7 +251,7 @@ fn neither_a_slow_beginning_nor_a_short_burst_is_the_speed() {
 
 #[test]
 fn of_several_runs_the_middle_one_counts_and_the_oldest_is_forgotten() {
-    let (now, stale) = (Instant::now(), Duration::from_secs(100));
+    let (now, stale) = (start(), Duration::from_secs(100));
     let mut figures = Figures::default();
     assert_eq!(figures.capacity(now, stale), 0);
     for (after, speed) in [(0, 100), (1, 900_000), (2, 110), (3, 1), (4, 120)] {
