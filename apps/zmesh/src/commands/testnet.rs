@@ -43,7 +43,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Outcome {
     let mut stop = Stop::listen(args.exit_with_stdin)?;
-    let directory = if args.file { Directory::File } else { Directory::Agreed { epoch: args.epoch } };
+    let directory = if args.file { Directory::File } else { Directory::Agreed { epoch: args.epoch, measure: true } };
     let plan = Plan { relays: args.relays.into(), exits: args.exits.into(), directory };
     let mut testnet = Testnet::prepare(&args.dir, plan)?;
     term::progress(format_args!("starting {} relays", args.relays));

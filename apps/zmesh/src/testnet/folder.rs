@@ -103,6 +103,8 @@ pub(super) struct Config<'a> {
     /// Whom it asks first.
     pub(super) contact: Option<&'a str>,
     pub(super) votes: bool,
+    /// Whether a voter measures the others.
+    pub(super) measures: bool,
 }
 
 impl Config<'_> {
@@ -142,7 +144,7 @@ impl Config<'_> {
     fn directory(&self) -> String {
         let Some(control) = self.control else { return String::new() };
         let contacts = self.contact.map(|contact| format!("\"{contact}\"")).unwrap_or_default();
-        let voter = if self.votes { "voter = \"keys\"\n" } else { "" };
+        let voter = if self.votes { format!("voter = \"keys\"\nmeasure = {}\n", self.measures) } else { String::new() };
         format!(
             "\n\
              [directory]\n\

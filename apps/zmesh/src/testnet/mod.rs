@@ -52,6 +52,8 @@ pub(crate) enum Directory {
     Agreed {
         /// The length of an epoch.
         epoch: u32,
+        /// Whether voters measure the others.
+        measure: bool,
     },
 }
 
@@ -125,7 +127,7 @@ impl Testnet {
         testnet.configure()?;
         match plan.directory {
             Directory::File => testnet.write_network(&testnet.network_file(), &testnet.addresses())?,
-            Directory::Agreed { epoch } => testnet.line = Some(agreed::begin(&testnet, epoch)?),
+            Directory::Agreed { epoch, .. } => testnet.line = Some(agreed::begin(&testnet, epoch)?),
         }
         Ok(testnet)
     }
@@ -138,6 +140,7 @@ impl Testnet {
                 control: relay.control,
                 contact: contact.as_deref().filter(|_| index > 0),
                 votes: index < agreed::voters(self.relays.len()),
+                measures: matches!(self.directory, Directory::Agreed { measure: true, .. }),
                 ..relay.config(relay.address)
             };
             files::replace(&relay.folder.join("relay.toml"), config.text().as_bytes(), Access::Public)?;
@@ -181,7 +184,7 @@ impl Testnet {
 
     /// Starts the relays and waits until each is usable, and in a network that agrees, until a document lists all of them.
     pub(crate) async fn start(&mut self) -> Outcome {
-        if let Directory::Agreed { epoch } = self.directory {
+        if let Directory::Agreed { epoch, .. } = self.directory {
             return agreed::start(self, epoch).await;
         }
         for relay in &mut self.relays {
@@ -270,6 +273,7 @@ impl Member {
             control: None,
             contact: None,
             votes: false,
+            measures: false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The circuit socket API.
 
+mod builder;
 mod circuit;
 mod error;
 mod events;
@@ -14,12 +15,13 @@ mod stream;
 mod traversal;
 mod udp;
 
+pub use builder::NodeBuilder;
 pub use circuit::Circuit;
 pub use error::{CircuitError, ConnectError, ConnectErrorKind, NodeError, UdpError};
 pub use events::NodeEvent;
 pub use meeting::{DatagramCircuit, MESSAGE_MAX};
 pub(crate) use meeting::{joined, take_part};
-pub use node::{Node, NodeBuilder};
+pub use node::Node;
 pub use relay::{Relay, RelayBuilder, RelayHandle};
 pub use relay_metrics::RelayMetrics;
 pub use session::Session;
