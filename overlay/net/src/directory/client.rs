@@ -173,7 +173,7 @@ impl Client {
         }
         let checkpoint = self.settings.bootstrap.checkpoint().copied();
         if base.is_none() {
-            Chain::check_start(&genesis, checkpoint.as_ref(), clock::unix_seconds()).map_err(EntryFault::Refused)?;
+            Chain::check_start(&genesis, checkpoint.as_ref(), clock::unix_seconds()).map_err(EntryFault::LineTooOld)?;
         }
         let changes = changes_since(&source, base.map_or(0, |base| base.epoch() + 1)).await?;
         let told = |done, total| self.tell(DirectoryEvent::Fetching { done, total });

@@ -123,6 +123,9 @@ pub enum EntryFault {
     /// It gave documents that do not verify.
     #[error("it gave documents that do not verify: {0}")]
     Refused(ChainError),
+    /// What the line trusts is too long ago to be trusted alone. It is not the relay's fault.
+    #[error("the line is too old, which is not the fault of this relay: {0}")]
+    LineTooOld(ChainError),
     /// It gave a history that begins at the genesis and leads past the document that was known.
     #[error("it gave another history of the network than the one that is known up to epoch {epoch}")]
     OtherHistory {

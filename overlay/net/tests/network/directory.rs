@@ -414,6 +414,7 @@ async fn an_old_network_is_joined_by_a_checkpoint_only() {
     // 91 days of epochs of two seconds.
     let network = network(AgreedConfig { age: 91 * 43_200, ..AgreedConfig::default() }).await;
     let fault = only_fault(start(network.bootstrap(&[0]), None).await.0);
+    assert!(matches!(fault, EntryFault::LineTooOld(_)), "the relay is honest: {fault}");
     assert!(fault.to_string().contains("get a new bootstrap line"), "{fault}");
     let line = network.bootstrap(&[0]).with_checkpoint(Some(network.held().checkpoint()));
     let (node, _) = client(line, None).await;
