@@ -149,8 +149,8 @@ fn voice_test_plays_you_back_through_sound_devices() {
     let delay = &result["mouth_to_ear"];
     assert!(delay["matched"].as_u64().expect("a number") > 3, "{result}");
     let (p50, p99) = (delay["p50_ms"].as_f64().expect("a number"), delay["p99_ms"].as_f64().expect("a number"));
-    // What physics demands: a frame, the codec, the processing. Upper bounds are for benchmarks.
-    assert!(p50 > 30.0 && p99 >= p50, "{result}");
+    // A pipe that is filled late makes it look shorter, and so no more can be asked of it. Figures are for benchmarks.
+    assert!(p50 > 5.0 && p99 >= p50, "{result}");
     assert!(result["loss"].as_f64().is_some() && result["level_spoken_dbfs"].as_f64().expect("a number") > -40.0);
     let (out, back) =
         (result["paths"]["out"].as_array().expect("a path"), result["paths"]["back"].as_array().expect("a path"));
