@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
+use zmesh_proto::wire::codec::armour;
 
 use crate::failure::{Failure, Outcome};
 use crate::term;
@@ -32,16 +33,32 @@ pub(crate) fn read(path: &Path, what: &str, next: &str) -> Outcome<Zeroizing<Vec
 /// The same for a file of secrets; warns if others may read it.
 pub(crate) fn read_secret(path: &Path, what: &str, next: &str) -> Outcome<Zeroizing<Vec<u8>>> {
     let bytes = read(path, what, next)?;
-    // What is no secret of ours may be anything, and has the permissions that it needs.
+    warn_if_open(path, what);
+    Ok(bytes)
+}
+
+/// The same for keys. What is no file of ours may be anything, and has the permissions that it needs.
+pub(crate) fn read_keys(path: &Path, next: &str) -> Outcome<Zeroizing<Vec<u8>>> {
+    const WHAT: &str = "key file";
+    let bytes = read(path, WHAT, next)?;
+    if armour::kind(&bytes).is_some() {
+        warn_if_open(path, WHAT);
+    }
+    Ok(bytes)
+}
+
+/// Warns if others may read a file of secrets.
+fn warn_if_open(path: &Path, what: &str) {
     #[cfg(unix)]
-    if what != "key file" || bytes.get(..64).unwrap_or(&bytes).windows(6).any(|word| word == b"ZMESH ") {
+    {
         use std::os::unix::fs::PermissionsExt;
         if fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0) {
             let path = path.display();
             term::warning(format_args!("others may read the {what} {path}: chmod 600 {path}"));
         }
     }
-    Ok(bytes)
+    #[cfg(not(unix))]
+    let _ = (path, what);
 }
 
 /// Who may read a new file.

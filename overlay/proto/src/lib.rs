@@ -11,6 +11,7 @@ pub mod link;
 pub mod nat;
 pub mod node;
 pub mod origin;
+pub mod pace;
 pub mod path;
 pub mod random;
 pub mod relay;

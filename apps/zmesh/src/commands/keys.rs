@@ -129,7 +129,7 @@ fn generate(out: &Path, signer: bool, service: bool, json: bool) -> Outcome {
 }
 
 fn show(file: &Path, json: bool) -> Outcome {
-    let bytes = files::read_secret(file, "key file", MAKE_KEYS)?;
+    let bytes = files::read_keys(file, MAKE_KEYS)?;
     if armour::kind(&bytes) == Some(Label::ServiceKey) {
         show_service(&ServiceKey::from_text(&bytes).map_err(|error| unusable(file, error))?, json);
     } else if armour::kind(&bytes) == Some(Label::SignerKey) {
@@ -167,13 +167,13 @@ pub(crate) fn describe(config: &RelayConfig, keys: &RelayKeys, terms: Terms) -> 
 
 /// A relay's secret keys.
 pub(crate) fn load(file: &Path) -> Outcome<RelayKeys> {
-    let bytes = files::read_secret(file, "key file", MAKE_KEYS)?;
+    let bytes = files::read_keys(file, MAKE_KEYS)?;
     RelayKeys::from_text(&bytes).map_err(|error| unusable(file, error))
 }
 
 /// A key that can sign networks: a signer's, or a relay's.
 pub(crate) fn load_signer(file: &Path) -> Outcome<SignerKey> {
-    let bytes = files::read_secret(file, "key file", MAKE_KEYS)?;
+    let bytes = files::read_keys(file, MAKE_KEYS)?;
     if armour::kind(&bytes) == Some(Label::RelayKeys) {
         let keys = RelayKeys::from_text(&bytes).map_err(|error| unusable(file, error))?;
         return Ok(keys.signer());

@@ -119,7 +119,7 @@ pub(crate) fn load_or_make(file: &Path) -> Outcome<ServiceKey> {
         term::progress(format_args!("{} holds the service's key: keep it to yourself, keep a copy", file.display()));
         return Ok(key);
     }
-    let bytes = files::read_secret(file, "key file", KEY)?;
+    let bytes = files::read_keys(file, KEY)?;
     ServiceKey::from_text(&bytes)
         .map_err(|error| Failure::misused(format_args!("the key file {} cannot be used", file.display()), error, KEY))
 }

@@ -1,8 +1,6 @@
 //! `zmesh path explain`, on paper and on relays that run.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
-
+use crate::support::running::Running;
 use crate::support::{Folder, network};
 use serde_json::Value;
 
@@ -42,21 +40,9 @@ fn a_path_of_a_network_file_is_explained_without_measures() {
 #[test]
 fn a_circuit_is_built_and_every_relay_of_it_measured() {
     let folder = Folder::new();
-    let mut relays = folder
-        .command(&["testnet", "--dir", "net", "--relays", "5", "--exits", "2", "--file", "--json", "--exit-with-stdin"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("it starts");
-    // The relays end when their stdin does.
-    let stdin = relays.stdin.take();
-    let mut lines = BufReader::new(relays.stdout.take().expect("piped")).lines();
-    let ready = lines.by_ref().map_while(Result::ok).map(|line| json(&line)).find(|line| line["ready"] == true);
-    assert!(ready.is_some(), "the testnet is ready");
+    let relays = Running::start(&folder, &["testnet", "--dir", "net", "--relays", "5", "--exits", "2", "--file"]);
     let told = folder.run(&["path", "explain", "--network", "net/network", "--measure", "--json", "--port", "0"]);
-    drop(stdin);
-    let _ = relays.wait();
+    drop(relays);
     assert_eq!(told.code, 0, "{}", told.stderr);
     let told = json(&told.stdout);
     let path = told["path"].as_array().expect("relays");

@@ -5,12 +5,13 @@
 #![cfg(target_os = "linux")]
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::Folder;
+use crate::support::running::Running;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 use serde_json::Value;
@@ -22,57 +23,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// Length of a WAV file's head.
 const WAV_HEAD: usize = 44;
 
-/// A child that stops when its stdin ends.
-struct Running {
-    process: Child,
-    _stdin: Option<ChildStdin>,
-    results: BufReader<ChildStdout>,
-}
-
-impl Running {
-    fn start(mut command: Command) -> Running {
-        let mut process =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
-        let stdin = process.stdin.take();
-        let results = BufReader::new(process.stdout.take().expect("piped"));
-        Running { process, _stdin: stdin, results }
-    }
-
-    /// The next line of results with the field `key`.
-    fn result(&mut self, key: &str) -> Value {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            assert_ne!(self.results.read_line(&mut line).expect("readable"), 0, "it ended without {key}");
-            let value: Value = serde_json::from_str(&line).expect("JSON");
-            if value.get(key).is_some() {
-                return value;
-            }
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 fn testnet(folder: &Folder) -> (Running, String) {
-    let mut testnet = Running::start(folder.command(&[
-        "testnet",
-        "--dir",
-        "net",
-        "--relays",
-        "4",
-        "--exits",
-        "1",
-        "--file",
-        "--json",
-        "--exit-with-stdin",
-    ]));
-    let network = testnet.result("network")["network"].as_str().expect("a path").to_owned();
+    let testnet = Running::start(folder, &["testnet", "--dir", "net", "--relays", "4", "--exits", "1", "--file"]);
+    let network = testnet.network().to_owned();
     (testnet, network)
 }
 
@@ -249,15 +202,14 @@ fn the_space_bar_switches_push_to_talk_and_the_terminal_is_put_back() {
         "--output",
         "back.wav",
     ];
-    let mut process = folder
+    let process = folder
         .command(&arguments)
         .stdin(side.try_clone().expect("a handle"))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    let results = BufReader::new(process.stdout.take().expect("piped"));
-    let mut running = Running { process, _stdin: None, results };
+    let mut running = Running::of(process);
     running.result("ready");
     assert!(!modes().intersects(LocalModes::ICANON | LocalModes::ECHO), "keys come one by one and are not shown");
     assert!(modes().contains(LocalModes::ISIG), "Ctrl-C still works");

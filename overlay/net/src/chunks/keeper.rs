@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
-use zmesh_proto::seeding::cache::{Pace, Refusal, Source};
+use zmesh_proto::pace::Pace;
+use zmesh_proto::seeding::cache::{Refusal, Source};
 use zmesh_proto::seeding::placement::{COPIES, ranking};
 use zmesh_proto::seeding::{ChunkId, ChunkRef, Class, SymbolRun};
 use zmesh_proto::wire::request::Failure;

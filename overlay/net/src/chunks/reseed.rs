@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use zmesh_proto::seeding::cache::Pace;
+use zmesh_proto::pace::Pace;
 use zmesh_proto::seeding::placement::COPIES;
 use zmesh_proto::seeding::{ChunkId, ChunkRef, Shelf};
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use zmesh_proto::seeding::cache::Pace;
+use zmesh_proto::pace::Pace;
 use zmesh_proto::turns::Turns;
 
 use crate::clock;

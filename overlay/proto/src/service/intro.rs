@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Source;
 use super::introduce::{IntroName, IntroSecret};
-use crate::seeding::cache::Pace;
+use crate::pace::Pace;
 use crate::turns::Turns;
 
 /// Services that one session may be known by: a circuit serves one introduction point, and a little more for those that are replaced.

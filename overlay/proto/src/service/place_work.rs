@@ -7,7 +7,7 @@ use zmesh_sphinx::RelayId;
 
 use super::key::BlindedKey;
 use super::period::Period;
-use super::pow::Trial;
+use super::pow::{Trial, reaches};
 use crate::directory::Network;
 
 /// Length of what shows the work, in bytes. It stands behind the descriptor.
@@ -58,9 +58,7 @@ impl Placing {
     }
 
     fn fits(&self, trial: &mut Trial, effort: u32, work: &[u8; PLACE_WORK_LEN]) -> bool {
-        let hash = self.hash(trial, work);
-        let first = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
-        u64::from(first) * u64::from(effort) <= u64::from(u32::MAX)
+        reaches(&self.hash(trial, work), effort)
     }
 
     pub(super) fn hash(&self, trial: &mut Trial, work: &[u8; PLACE_WORK_LEN]) -> [u8; 32] {

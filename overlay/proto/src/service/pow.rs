@@ -127,9 +127,7 @@ impl Trial {
         cookie: &[u8; COOKIE_LEN],
         solution: &Solution,
     ) -> bool {
-        let hash = self.hash(seed, blinded, cookie, solution);
-        let first = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
-        u64::from(first) * u64::from(solution.effort) <= u64::from(u32::MAX)
+        reaches(&self.hash(seed, blinded, cookie, solution), solution.effort)
     }
 
     pub(super) fn hash(
@@ -157,6 +155,12 @@ impl fmt::Debug for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Trial")
     }
+}
+
+/// Whether an attempt's hash is worth this effort: one in `effort` is.
+pub(super) fn reaches(hash: &[u8; 32], effort: u32) -> bool {
+    let first = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+    u64::from(first) * u64::from(effort) <= u64::from(u32::MAX)
 }
 
 fn params() -> Params {

@@ -17,7 +17,7 @@ use super::place_work::{self, PLACE_WORK_LEN, Placing};
 use super::placement::{RANKS, standing, stores};
 use super::shares::Shares;
 use crate::directory::Network;
-use crate::seeding::cache::Pace;
+use crate::pace::Pace;
 
 /// How long a descriptor is kept unless it comes again.
 pub const KEPT: Duration = Duration::from_secs(3 * 3_600);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::seeding::cache::Pace;
+use crate::pace::Pace;
 
 /// Requests of one session about services, in a second and at once.
 const REQUESTS: u64 = 1;

@@ -26,19 +26,24 @@ impl Running {
     pub(crate) fn start(folder: &Folder, arguments: &[&str]) -> Running {
         let arguments = [arguments, &["--json", "--exit-with-stdin"]].concat();
         let log = File::create(folder.path(&format!("{}.log", arguments[0]))).expect("a log");
-        let mut process = folder
+        let process = folder
             .command(&arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
             .expect("it starts");
-        let stdin = process.stdin.take();
-        let results = BufReader::new(process.stdout.take().expect("piped"));
-        let mut running = Running { process, stdin, results, ready: Value::Null };
+        let mut running = Running::of(process);
         running.ready = running.result("ready");
         assert_eq!(running.ready["ready"], true, "{}", running.ready);
         running
+    }
+
+    /// A process whose stdout is piped, of which nothing was read yet.
+    pub(crate) fn of(mut process: Child) -> Running {
+        let stdin = process.stdin.take();
+        let results = BufReader::new(process.stdout.take().expect("piped"));
+        Running { process, stdin, results, ready: Value::Null }
     }
 
     /// The next line of results with the field `key`.

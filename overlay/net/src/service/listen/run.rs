@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use zmesh_proto::seeding::cache::Pace;
+use zmesh_proto::pace::Pace;
 use zmesh_proto::service::descriptor::Contents;
 use zmesh_proto::service::introduce::{self, Introduction};
 use zmesh_proto::service::key::{BlindedKey, Subcredential};

@@ -58,8 +58,8 @@ pub struct Measurer {
     places: BTreeMap<RelayId, Coordinate>,
     busy: bool,
     due: Instant,
-    /// Bytes that may come now, of those of an hour, and when that was.
-    allowed: (u64, Instant),
+    /// Bytes that may come.
+    allowed: crate::pace::Pace,
     load_next: bool,
 }
 
@@ -77,7 +77,8 @@ impl Measurer {
             places: BTreeMap::new(),
             busy: false,
             due: now,
-            allowed: (u64::from(pace.bytes) * 2, now),
+            // What is not used is lost but for two loads: an hour in which nothing was measured is no reason for a burst.
+            allowed: crate::pace::Pace::new(pace.hourly / 3_600, u64::from(pace.bytes) * 2),
             load_next: true,
         }
     }
@@ -127,14 +128,10 @@ impl Measurer {
     }
 
     fn next_load(&mut self, now: Instant, rng: &mut impl Rng) -> Option<Job> {
-        let refill = now.saturating_duration_since(self.allowed.1).as_millis();
-        let refill = u64::try_from(refill * u128::from(self.pace.hourly) / 3_600_000).unwrap_or(u64::MAX);
-        // What is not used is lost but for two loads: an hour in which nothing was measured is no reason for a burst.
-        let most = u64::from(self.pace.bytes) * 2;
-        if refill > 0 {
-            self.allowed = (self.allowed.0.saturating_add(refill).min(most), now);
+        let bytes = self.pace.bytes.into();
+        if !self.allowed.take(now, bytes) {
+            return None;
         }
-        let left = self.allowed.0.checked_sub(self.pace.bytes.into())?;
         let (mut new, mut rested) = (Vec::new(), Vec::new());
         for id in &self.relays {
             match self.loads.get(id).and_then(|loads| Some((loads.tried?, loads.failed))) {
@@ -150,8 +147,10 @@ impl Measurer {
         // Newcomers first; then one of the quarter that waits longest, so that where time is short nobody waits for ever.
         rested.sort_unstable();
         rested.truncate(rested.len().div_ceil(4));
-        let relay = pick(&new, rng).or_else(|| pick(&rested, rng).map(|(_, id)| id))?;
-        self.allowed.0 = left;
+        let Some(relay) = pick(&new, rng).or_else(|| pick(&rested, rng).map(|(_, id)| id)) else {
+            self.allowed.give_back(bytes);
+            return None;
+        };
         let loads = self.loads.entry(relay).or_default();
         (loads.tried, loads.failed) = (Some(now), true);
         Some(Job::Load { relay, bytes: self.pace.bytes })

@@ -8,13 +8,11 @@
 //!
 //! The index holds no data: it says what is to be done, and its owner moves and deletes files.
 
-mod pace;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use self::pace::Pace;
 use super::{ChunkId, ChunkRef};
 
 /// The part of the room that is for chunks on trial: one in so many bytes.

@@ -1,7 +1,5 @@
 #![allow(clippy::cast_possible_truncation, reason = "small numbers of tests")]
 
-use std::time::Duration;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -93,25 +91,6 @@ fn a_cache_that_is_too_small_takes_nothing() {
     index.insert(chunk(1, Class::Note), Source(1), 0).unwrap();
     assert!(!index.restore(chunk(2, Class::Full), Stage::Trial, 0));
     assert!(index.restore(chunk(3, Class::Full), Stage::Kept, 0));
-}
-
-#[test]
-fn a_pace_gives_bursts_and_then_its_rate() {
-    let start = crate::timer::any_instant();
-    let mut pace = Pace::new(10, 5);
-    assert!((0..5).all(|_| pace.take(start, 1)));
-    assert!(!pace.take(start, 1));
-    assert!(pace.take(start + Duration::from_millis(101), 1));
-    assert!(!pace.take(start + Duration::from_millis(102), 1));
-    assert!(pace.take(start + Duration::from_secs(60), 5));
-    assert!(!Pace::new(0, 9).take(start, 1));
-    // What is given back can be taken again, and no more than that.
-    let mut pace = Pace::new(10, 5);
-    assert!(pace.take(start, 4) && !pace.take(start, 2));
-    pace.give_back(3);
-    assert!(pace.take(start, 4) && !pace.take(start, 1));
-    pace.give_back(1_000);
-    assert!(pace.take(start, 5) && !pace.take(start, 1), "never more than the burst");
 }
 
 #[derive(Clone, Debug)]
