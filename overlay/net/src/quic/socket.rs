@@ -24,8 +24,9 @@ use crate::shard::Shard;
 const INBOX_ORIGIN: usize = 4 << 20;
 const INBOX_EXIT: usize = 16 << 20;
 
-/// The same for one circuit of an exit.
-const INBOX_CIRCUIT: usize = 256 << 10;
+/// The same for one circuit of an exit: what one connection may have on its way comes at once when it has waited for a message
+/// that a link sends again.
+const INBOX_CIRCUIT: usize = 1 << 20;
 
 /// No circuit under the connection at the moment.
 const DETACHED: u64 = u64::MAX;

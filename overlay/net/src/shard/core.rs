@@ -248,7 +248,10 @@ impl Core {
                     }
                 }
                 Event::LocalMessage { local, message } => match &self.exit {
-                    Some(exit) => exit.deliver(Some(local), message),
+                    Some(exit) => {
+                        self.node.keep_local_order(local);
+                        exit.deliver(Some(local), message);
+                    }
                     None => self.node.close_local(now, local),
                 },
                 Event::LocalClosed { local } => self.closed_locals.push(local),
@@ -314,8 +317,13 @@ impl Core {
             self.node.close(now, circuit);
             return;
         }
-        if let Sink::Quic(socket) = &own.sink {
-            socket.attach(circuit);
+        match &own.sink {
+            Sink::Quic(socket) => {
+                self.node.keep_order(circuit);
+                socket.attach(circuit);
+            }
+            Sink::QuicStandby(_) => self.node.keep_order(circuit),
+            Sink::Queue(_) => {}
         }
         let circuit = CircuitGuard { shard: Arc::clone(shard), id: circuit, state: Arc::clone(&own.state) };
         // If the caller went away this very moment, the guard that comes back closes the circuit.

@@ -1,11 +1,11 @@
 //! Repair of one link: what was lost between two neighbours is made good between them, in a round trip or less.
 //!
-//! - `sender`: what this node keeps of the cells that it sent, from the first loss on, and what it sends again or beside
-//!   them; `ring` holds the cells.
+//! - `sender`: what this node keeps of the cells that it sent, those of busy circuits from the start and all from the first
+//!   loss on, and what it sends again or beside them; `ring` holds the cells.
 //! - `receiver`: what it keeps of the cells that it got, from the first protected one on.
 //! - `memory`: the bound over all links.
 //!
-//! Without loss nothing of this exists: no memory, no byte, no delay.
+//! Without loss there is no byte and no delay of this, and for calls no memory.
 
 mod memory;
 mod receiver;

@@ -75,7 +75,7 @@ pub struct QueueConfig {
 impl Default for QueueConfig {
     fn default() -> Self {
         Self {
-            circuit_bytes: 256 << 10,
+            circuit_bytes: 1 << 20,
             link_bytes: 2 << 20,
             node_bytes: 16 << 20,
             codel: CodelConfig::default(),

@@ -12,6 +12,7 @@ use crate::keys::relay_id;
 use crate::link::{self, Control, LinkId, LinkPeer, LinkPeerInfo, Links};
 use crate::nat::ExchangeWork;
 use crate::random::Generator;
+use crate::relay::in_order::InOrder;
 use crate::relay::message::{Assembled, Assembly};
 use crate::relay::neighbour::{Class, End, KeyedHash, Neighbours};
 use crate::timer::Timers;
@@ -23,6 +24,8 @@ const EVENTS_MAX: usize = 8192;
 const OPENING_MAX: usize = 256;
 /// Unfinished messages of all circuits together, about 12 MB; beyond that a circuit's new one costs it its oldest.
 const UNFINISHED_MAX: usize = 8192;
+/// Messages of all circuits together that wait for those before them, about 12 MB; beyond that nothing is held back.
+const HELD_MAX: usize = 8192;
 
 /// Whose circuit a number on a link names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub(crate) struct Core {
     rng: Generator,
     /// Unfinished messages of all circuits.
     unfinished: usize,
+    /// Messages of all circuits that wait for those before them.
+    held: usize,
     clock: (Instant, u64),
 }
 
@@ -86,6 +91,7 @@ impl Core {
             events: VecDeque::new(),
             rng,
             unfinished: 0,
+            held: 0,
             clock: (now, unix_nanos),
         }
     }
@@ -207,20 +213,53 @@ impl Core {
         self.neighbours.push(now, end, cell, &mut self.metrics);
     }
 
-    /// Takes one part of a message; returns the message when it is whole, and counts what is thrown away.
-    pub(crate) fn assemble(&mut self, assembly: &mut Assembly, payload: &[u8]) -> Option<Vec<u8>> {
+    /// Takes one part of a message; returns the message and its id when it is whole, and counts what is thrown away.
+    pub(crate) fn assemble(&mut self, assembly: &mut Assembly, payload: &[u8]) -> Option<(u16, Vec<u8>)> {
         let before = assembly.unfinished();
         let assembled = assembly.accept(payload, self.unfinished < UNFINISHED_MAX);
         self.unfinished = self.unfinished + assembly.unfinished() - before;
         let drops = &mut self.metrics.messages;
         drops.incomplete += assembly.take_evicted();
         match assembled {
-            Assembled::Message(message) => return Some(message),
+            Assembled::Message(id, message) => return Some((id, message)),
             Assembled::Partial => {}
             Assembled::Duplicate => drops.duplicate_parts += 1,
             Assembled::Malformed => drops.malformed_parts += 1,
         }
         None
+    }
+
+    /// Tells the driver of a message once its turn has come; says when to ask [`Self::tell_held`], if something waits.
+    pub(crate) fn tell_in_order(
+        &mut self,
+        now: Instant,
+        order: &mut InOrder,
+        (id, message): (u16, Vec<u8>),
+        event: impl Fn(Vec<u8>) -> Event,
+    ) -> Option<Instant> {
+        let before = order.held();
+        order.accept(now, id, message, self.held < HELD_MAX);
+        self.tell_ready(order, before, event)
+    }
+
+    /// Tells the driver of messages that have waited long enough for others; says when to ask again.
+    pub(crate) fn tell_held(
+        &mut self,
+        now: Instant,
+        order: &mut InOrder,
+        event: impl Fn(Vec<u8>) -> Event,
+    ) -> Option<Instant> {
+        let before = order.held();
+        order.handle_timeout(now);
+        self.tell_ready(order, before, event)
+    }
+
+    fn tell_ready(&mut self, order: &mut InOrder, before: usize, event: impl Fn(Vec<u8>) -> Event) -> Option<Instant> {
+        self.held = self.held + order.held() - before;
+        while let Some(message) = order.poll() {
+            self.tell_message(event(message));
+        }
+        order.next_timeout()
     }
 
     /// Gives up messages of a circuit that have been unfinished for long.
@@ -231,9 +270,10 @@ impl Core {
         self.metrics.messages.incomplete += assembly.take_evicted();
     }
 
-    /// A circuit is gone with its unfinished messages.
-    pub(crate) fn forget(&mut self, assembly: &Assembly) {
+    /// A circuit is gone with its unfinished messages, and with those that wait for others.
+    pub(crate) fn forget(&mut self, assembly: &Assembly, order: Option<&InOrder>) {
         self.unfinished -= assembly.unfinished();
+        self.held -= order.map_or(0, InOrder::held);
     }
 
     /// Tells the driver something that it must not miss.

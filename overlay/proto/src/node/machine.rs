@@ -63,7 +63,6 @@ pub struct Node {
     inbox: Vec<Inbound>,
     /// The latest time that an input carried.
     pub(super) now: Instant,
-    next_reply: u16,
     flush_datagrams: usize,
     /// Set when a flush was cut short, or the budget delays work: when to go on.
     pub(super) resume: Option<Instant>,
@@ -96,7 +95,6 @@ impl Node {
             jobs_out: 0,
             inbox: Vec::new(),
             now,
-            next_reply: 0,
             flush_datagrams: config.queue.flush_datagrams,
             resume: None,
         }
@@ -261,8 +259,20 @@ impl Node {
     /// As [`send`](Self::send).
     pub fn reply(&mut self, now: Instant, local: LocalId, message: &[u8]) -> Result<(), SendError> {
         let relay = self.relay.as_mut().ok_or(SendError::NoCircuit)?;
-        self.next_reply = self.next_reply.wrapping_add(1);
-        relay.reply(&mut self.core, now, local, message, self.next_reply)
+        relay.reply(&mut self.core, now, local, message)
+    }
+
+    /// From now on messages of an own circuit come in the order of their sending, as far as waiting for those that links send again
+    /// pays; see [`InOrder`](crate::relay::in_order::InOrder). For QUIC, not for voice.
+    pub fn keep_order(&mut self, circuit: CircuitId) {
+        self.origin.keep_order(circuit);
+    }
+
+    /// The same for a circuit that ends here, once it has carried a message.
+    pub fn keep_local_order(&mut self, local: LocalId) {
+        if let Some(relay) = &mut self.relay {
+            relay.keep_order(local);
+        }
     }
 
     /// Probes a hop (0 = first relay). [`Event::Pong`] follows, unless the probe or its answer is lost.

@@ -41,6 +41,7 @@ impl Origin {
             hops: path.len(),
             started: now,
             assembly: Assembly::default(),
+            order: None,
             next_message: 0,
             health: Health::new(path.len()),
             meeting: None,

@@ -55,6 +55,13 @@ impl Origin {
         self.probe(core, now, circuit.0, hop, false)
     }
 
+    /// From now on messages of this circuit are handed on in the order of their sending, as far as that pays.
+    pub(crate) fn keep_order(&mut self, circuit: CircuitId) {
+        if let Some(own) = self.circuits.get_mut(circuit.0) {
+            own.order.get_or_insert_default();
+        }
+    }
+
     /// Begins a meeting at the last hop.
     pub(crate) fn meet(
         &mut self,
@@ -106,8 +113,19 @@ impl Origin {
                 let Some(own) = self.circuits.get_mut(key) else {
                     return;
                 };
-                if let Some(message) = core.assemble(&mut own.assembly, payload) {
-                    core.tell_message(Event::Message { circuit, message });
+                let Some((id, message)) = core.assemble(&mut own.assembly, payload) else {
+                    return;
+                };
+                let event = |message| Event::Message { circuit, message };
+                let due = match &mut own.order {
+                    Some(order) => core.tell_in_order(now, order, (id, message), event),
+                    None => {
+                        core.tell_message(event(message));
+                        None
+                    }
+                };
+                if let Some(due) = due {
+                    self.arm_earlier(core, key, due);
                 }
             }
             kinds::PONG => match <[u8; PING_LEN]>::try_from(payload) {

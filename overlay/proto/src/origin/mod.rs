@@ -17,6 +17,7 @@ use self::health::Health;
 use crate::link::LinkId;
 use crate::node::core::{Core, Timer};
 use crate::node::{BuildFailure, CircuitId, CloseReason, Event, Meet, OriginConfig};
+use crate::relay::in_order::InOrder;
 use crate::relay::kind::reason;
 use crate::relay::message::Assembly;
 use crate::relay::neighbour::End;
@@ -37,6 +38,8 @@ struct Own {
     hops: usize,
     started: Instant,
     assembly: Assembly,
+    /// Puts messages in order, if the driver wants it.
+    order: Option<Box<InOrder>>,
     next_message: u16,
     health: Health,
     meeting: Option<Meeting>,
@@ -147,11 +150,15 @@ impl Origin {
         };
         crypto.expire(now);
         core.age(now, &mut own.assembly);
+        let circuit = CircuitId(key);
+        let event = |message| Event::Message { circuit, message };
+        let held = own.order.as_mut().and_then(|order| core.tell_held(now, order, event));
         core.metrics.own.pings_lost += own.health.expire(now, self.config.ping_timeout);
         if own.unheard_since.is_some_and(|since| now >= since + self.config.dead_after) {
             return self.end(core, now, key, BuildFailure::Timeout, CloseReason::Unresponsive, Some(reason::NONE));
         }
-        self.arm(core, key, now + KEY_TICK);
+        let tick = now + KEY_TICK;
+        self.arm(core, key, held.map_or(tick, |due| due.min(tick)));
         self.keep_alive(core, now, key);
         self.meet_again(core, now, key);
         self.watch_silence(core, now, key);
@@ -257,7 +264,7 @@ impl Origin {
     fn remove(&mut self, core: &mut Core, now: Instant, key: u64, destroy: Option<u8>) -> Option<Own> {
         let own = self.circuits.remove(key)?;
         core.timers.cancel(Timer::Own(key));
-        core.forget(&own.assembly);
+        core.forget(&own.assembly, own.order.as_deref());
         if let Some(end) = own.end {
             match destroy {
                 Some(code) => core.destroy(now, end, code),

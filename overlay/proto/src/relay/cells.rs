@@ -7,8 +7,8 @@ use zmesh_sphinx::{BODY_LEN, CellError, Forwarded, PAYLOAD_MAX, Plain};
 use super::close::Cause;
 use super::kind::{COOKIE_LEN, PING_LEN, cell as kinds, reason};
 use super::message::split;
-use super::{Relay, Role, Stage};
-use crate::node::core::Core;
+use super::{Hop, Relay, Role, Stage};
+use crate::node::core::{Core, Timer};
 use crate::node::{Event, LocalId, SendError};
 use crate::wire::cell::Cell;
 
@@ -91,27 +91,43 @@ impl Relay {
         let Some(hop) = self.hops.get_mut(key) else {
             return;
         };
-        let assembly = match &mut hop.role {
+        let local = match &mut hop.role {
             Role::Joined { other, .. } => {
                 let other = *other;
                 core.metrics.cells_forwarded += 1;
                 return self.send_back(core, now, other, kinds::MSG, payload);
             }
-            Role::Local(assembly) => assembly,
+            Role::Local(local) => local,
             Role::None if self.config.allow_local && hop.next.is_none() => {
                 hop.role = Role::Local(Box::default());
-                let Role::Local(assembly) = &mut hop.role else {
+                let Role::Local(local) = &mut hop.role else {
                     return;
                 };
-                assembly
+                local
             }
             Role::None | Role::Waiting(_) => {
                 core.metrics.drops.not_served += 1;
                 return;
             }
         };
-        if let Some(message) = core.assemble(assembly, payload) {
-            core.tell_message(Event::LocalMessage { local: LocalId(key), message });
+        let Some((id, message)) = core.assemble(&mut local.assembly, payload) else {
+            return;
+        };
+        let event = |message| Event::LocalMessage { local: LocalId(key), message };
+        match &mut local.order {
+            Some(order) => {
+                if let Some(due) = core.tell_in_order(now, order, (id, message), event) {
+                    core.timers.set_earlier(Timer::Hop(key), due);
+                }
+            }
+            None => core.tell_message(event(message)),
+        }
+    }
+
+    /// From now on messages of this circuit are handed on in the order of their sending, as far as that pays.
+    pub(crate) fn keep_order(&mut self, local: LocalId) {
+        if let Some(Hop { role: Role::Local(local), .. }) = self.hops.get_mut(local.0) {
+            local.order.get_or_insert_default();
         }
     }
 
@@ -122,16 +138,17 @@ impl Relay {
         now: Instant,
         local: LocalId,
         message: &[u8],
-        id: u16,
     ) -> Result<(), SendError> {
-        let hop = self.hops.get_mut(local.0).filter(|hop| matches!(hop.role, Role::Local(_)));
-        let Some((hop, crypto)) = hop.and_then(|hop| Some((hop.prev, hop.crypto.as_mut()?))) else {
+        let Some(Hop { prev, crypto: Some(crypto), role: Role::Local(own), .. }) = self.hops.get_mut(local.0) else {
             return Err(SendError::NoCircuit);
         };
+        let id = own.next_message;
+        own.next_message = id.wrapping_add(1);
+        let prev = *prev;
         let mut cell = Cell { circuit: 0, number: 0, body: [0; BODY_LEN] };
         let sent = split(message, id, |payload| {
             cell.number = crypto.originate(now, kinds::MSG, payload, &mut cell.body)?;
-            core.push(now, hop, &cell);
+            core.push(now, prev, &cell);
             Ok::<(), CellError>(())
         });
         match sent {

@@ -102,8 +102,8 @@ impl Relay {
                 core.detach(next);
             }
         }
-        if let Role::Local(assembly) = &hop.role {
-            core.forget(assembly);
+        if let Role::Local(local) = &hop.role {
+            core.forget(&local.assembly, local.order.as_ref());
         }
         match hop.role {
             Role::None => {}

@@ -18,9 +18,11 @@ pub const PARTS_MAX: usize = 3;
 /// The longest message.
 pub const MESSAGE_MAX: usize = PARTS_MAX * PART_MAX;
 /// A circuit keeps at most this many unfinished messages.
-pub const PARTIAL_MAX: usize = 32;
+pub const PARTIAL_MAX: usize = 64;
 /// So many finished messages of several parts are remembered, to ignore late duplicates.
 const DONE_MAX: usize = 32;
+/// An unfinished message whose id is further away from a new one's is given up.
+const NEAR: u16 = 8192;
 /// Messages that stay unfinished for one to two of these are given up.
 const AGE: Duration = Duration::from_secs(10);
 
@@ -45,8 +47,8 @@ pub fn split<E>(message: &[u8], id: u16, mut each: impl FnMut(&[u8]) -> Result<(
 /// What became of one part.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Assembled {
-    /// The message is whole.
-    Message(Vec<u8>),
+    /// The message with this id is whole.
+    Message(u16, Vec<u8>),
     /// More parts are needed.
     Partial,
     /// A part that was there already.
@@ -82,7 +84,7 @@ impl Assembly {
             return Assembled::Malformed;
         };
         if count == 1 {
-            return Assembled::Message(part.to_vec());
+            return Assembled::Message(id, part.to_vec());
         }
         if self.done.contains(&id) {
             return Assembled::Duplicate;
@@ -114,7 +116,7 @@ impl Assembly {
             self.done.pop_front();
         }
         self.done.push_back(id);
-        Assembled::Message(whole)
+        Assembled::Message(id, whole)
     }
 
     /// How many messages were given up, since the last call, because newer ones needed their place.
@@ -143,6 +145,11 @@ impl Assembly {
     }
 
     fn begin(&mut self, id: u16, count: u8, room: bool) -> usize {
+        // A fast sender's ids come again before old pieces have aged: what is far away is of another round.
+        let near = |other: u16| id.wrapping_sub(other).min(other.wrapping_sub(id)) <= NEAR;
+        let before = self.partial.len();
+        self.partial.retain(|partial| near(partial.id));
+        self.evicted += (before - self.partial.len()) as u64;
         if (self.partial.len() == PARTIAL_MAX || !room) && self.partial.pop_front().is_some() {
             self.evicted += 1;
         }
@@ -229,8 +236,8 @@ mod tests {
             assert_eq!(assembly.accept(&parts(&[1; 700], id)[0], true), Assembled::Partial);
         }
         assert_eq!(assembly.unfinished(), PARTIAL_MAX);
-        assert_eq!(assembly.take_evicted(), 68);
-        assert_eq!(assembly.accept(&parts(&[1; 700], 99)[1], true), Assembled::Message(vec![1; 700]));
+        assert_eq!(assembly.take_evicted(), 36);
+        assert_eq!(assembly.accept(&parts(&[1; 700], 99)[1], true), Assembled::Message(99, vec![1; 700]));
         assert_eq!(assembly.accept(&parts(&[1; 700], 99)[1], true), Assembled::Duplicate);
     }
 
@@ -246,7 +253,19 @@ mod tests {
         assert_eq!((assembly.unfinished(), assembly.take_evicted()), (1, 1));
         assert_eq!(assembly.accept(&parts(&[1; 700], 3)[0], false), Assembled::Partial);
         assert_eq!((assembly.unfinished(), assembly.take_evicted()), (1, 1));
-        assert_eq!(assembly.accept(&parts(&[1; 700], 3)[1], false), Assembled::Message(vec![1; 700]));
+        assert_eq!(assembly.accept(&parts(&[1; 700], 3)[1], false), Assembled::Message(3, vec![1; 700]));
+    }
+
+    #[test]
+    fn an_id_that_comes_again_begins_anew() {
+        let mut assembly = Assembly::default();
+        assert_eq!(assembly.accept(&parts(&[1; 700], 5)[0], true), Assembled::Partial);
+        // The sender goes once around, one message of a part after the other.
+        assert_eq!(assembly.accept(&parts(&[2; 700], NEAR + 6)[0], true), Assembled::Partial);
+        assert_eq!((assembly.unfinished(), assembly.take_evicted()), (1, 1));
+        let again = parts(&[3; 700], 5);
+        assert_eq!(assembly.accept(&again[0], true), Assembled::Partial);
+        assert_eq!(assembly.accept(&again[1], true), Assembled::Message(5, vec![3; 700]));
     }
 
     proptest! {
@@ -280,7 +299,7 @@ mod tests {
             let mut arrived = vec![0; messages.len()];
             let mut assembly = Assembly::default();
             for (_, i, part) in sent {
-                if let Assembled::Message(message) = assembly.accept(&part, true) {
+                if let Assembled::Message(_, message) = assembly.accept(&part, true) {
                     prop_assert_eq!(&message, &messages[i]);
                     arrived[i] += 1;
                 }

@@ -8,6 +8,7 @@
 pub(crate) mod budget;
 mod cells;
 mod close;
+pub mod in_order;
 pub mod kind;
 mod meeting;
 pub mod message;
@@ -23,13 +24,14 @@ use std::time::{Duration, Instant};
 use zmesh_sphinx::{HopCircuit, PACKET_LEN, Peeled, ReplayFilter, ReplySeal};
 
 use self::budget::{ClassTurns, RateLimit};
+use self::in_order::InOrder;
 use self::message::Assembly;
 use self::neighbour::End;
 use self::slab::Slab;
 use self::splice::{CookieTag, Meetings};
 use crate::link::LinkId;
 use crate::node::core::Core;
-use crate::node::{OnionKey, RelayConfig, ReplayStart};
+use crate::node::{Event, LocalId, OnionKey, RelayConfig, ReplayStart};
 
 /// How often a circuit's old keys are erased and its idle time is looked at.
 const TICK: Duration = Duration::from_secs(10);
@@ -89,11 +91,21 @@ enum Role {
     /// Nothing so far.
     None,
     /// Messages for this relay itself. Boxed: most circuits only pass through.
-    Local(Box<Assembly>),
+    Local(Box<Local>),
     /// Waits for a meeting.
     Waiting(CookieTag),
     /// Spliced with another circuit.
     Joined { other: u64, tag: CookieTag },
+}
+
+/// A circuit that ends here.
+#[derive(Default)]
+struct Local {
+    assembly: Assembly,
+    /// Puts messages in order, if the driver wants it.
+    order: Option<InOrder>,
+    /// The id of the next answer. Each circuit counts its own: nobody learns how much this relay says to others.
+    next_message: u16,
 }
 
 impl Relay {
@@ -135,7 +147,7 @@ impl Relay {
     }
 
     /// The link over which a circuit that ends here came, as a number.
-    pub(crate) fn local_link(&self, local: crate::node::LocalId) -> Option<u64> {
+    pub(crate) fn local_link(&self, local: LocalId) -> Option<u64> {
         Some(self.hops.get(local.0)?.prev.link.as_u64())
     }
 
@@ -152,8 +164,11 @@ impl Relay {
         if let Some(crypto) = &mut hop.crypto {
             crypto.expire(now);
         }
-        if let Role::Local(assembly) = &mut hop.role {
-            core.age(now, assembly);
+        let mut held = None;
+        if let Role::Local(local) = &mut hop.role {
+            core.age(now, &mut local.assembly);
+            let event = |message| Event::LocalMessage { local: LocalId(key), message };
+            held = local.order.as_mut().and_then(|order| core.tell_held(now, order, event));
         }
         let deadline = match hop.stage {
             Stage::Open => hop.last_used + self.config.idle_timeout,
@@ -161,7 +176,8 @@ impl Relay {
             Stage::Working | Stage::Asked { .. } => hop.since + self.config.setup_timeout,
         };
         if now < deadline {
-            core.timers.set(crate::node::core::Timer::Hop(key), deadline.min(now + TICK));
+            let due = held.map_or(now + TICK, |due| due.min(now + TICK));
+            core.timers.set(crate::node::core::Timer::Hop(key), deadline.min(due));
             return;
         }
         let circuits = &mut core.metrics.circuits;

@@ -77,6 +77,7 @@ impl App for BulkServer {
             Event::LocalMessage { local, message } => {
                 let number = local.as_u64();
                 self.locals.insert(number, local);
+                node.keep_local_order(local);
                 let answer = self.quic.handle(now, number, &message);
                 self.deliver(now, node, answer.into_iter().collect());
                 self.drive(now, node);
@@ -169,6 +170,7 @@ impl App for BulkClient {
     fn event(&mut self, now: Instant, node: &mut Node, event: Event) {
         match event {
             Event::CircuitReady { circuit, took } if self.circuit.became_ready(circuit, took) => {
+                node.keep_order(circuit);
                 self.quic.connect(now, CircuitId::as_u64(circuit));
                 self.drive(now, node);
             }

@@ -19,14 +19,34 @@ const UNKNOWN_RTT: Nanos = 100 * MILLI;
 pub(in crate::link) type Leaving<'a> = (&'a Cell, bool);
 
 impl Link {
-    /// Takes what a FEEDBACK said: from the first loss on cells are kept, and what was lost is sent again.
+    /// Takes what a FEEDBACK said: from the first loss on all cells are kept, and what was lost is sent again.
     pub(super) fn after_report(&mut self, now: Nanos, report: &Report, shared: &mut Shared) {
-        if report.lost > 0 && self.repair.sender.is_none() && shared.config.repair {
-            self.repair.sender = Sender::new(now, &shared.repair, self.who());
+        if report.lost > 0 {
+            self.begin_repair(now, shared);
         }
         if let Some(sender) = &mut self.repair.sender {
             sender.see_queue(self.congestion.queue_delay());
             self.send_again(now, shared);
+        }
+    }
+
+    fn begin_repair(&mut self, now: Nanos, shared: &mut Shared) {
+        if self.repair.sender.is_none() && shared.config.repair {
+            self.repair.sender = Sender::new(now, &shared.repair, self.who());
+        }
+    }
+
+    /// Keeps cells of a link that has lost none so far, if one of them is of a busy circuit: what such a circuit loses at first
+    /// makes it slow for long.
+    pub(super) fn keep(&mut self, now: Nanos, shared: &mut Shared, first: Leaving<'_>, second: Option<Leaving<'_>>) {
+        if first.1 && second.is_none_or(|(_, sparse)| sparse) {
+            return;
+        }
+        self.begin_repair(now, shared);
+        if let Some(sender) = &mut self.repair.sender {
+            let rtt = self.congestion.rtt().unwrap_or(UNKNOWN_RTT);
+            let cells = std::iter::once(first.0).chain(second.map(|(cell, _)| cell));
+            sender.keep(now, self.sent.next_counter(), rtt, cells);
         }
     }
 

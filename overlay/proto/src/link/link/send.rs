@@ -27,12 +27,13 @@ impl Link {
             return;
         }
         shared.counters.cells_sent += 1 + u64::from(second.is_some());
-        if self.repair.sender.is_some() {
+        if self.repair.sender.as_ref().is_some_and(|sender| sender.is_lossy()) {
             return match second {
                 Some(second) => self.send_protected(now, shared, &[first, second]),
                 None => self.send_protected(now, shared, &[first]),
             };
         }
+        self.keep(now, shared, first, second);
         let plain_len = if second.is_some() { L_PLAIN } else { S_PLAIN };
         let mut writer = FrameWriter::new(&mut shared.plain[..plain_len]);
         writer.cells(first.0, second.map(|(second, _)| second));

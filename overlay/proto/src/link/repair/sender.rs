@@ -9,6 +9,7 @@ use super::memory::{Budget, Lease, Who};
 use super::ring::{Ring, Slot};
 use crate::link::clock::{MILLI, Nanos};
 use crate::link::sent::Fate;
+use crate::wire::cell::Cell;
 
 /// Datagrams that may be sent again for each hundred that leave: more loss than this is not this link's to repair, and
 /// a peer that lies gets no more out of it.
@@ -39,16 +40,19 @@ pub(in crate::link) struct Sender {
     wanted: VecDeque<u64>,
     /// Hundredths of a datagram that may be sent again.
     credit: u32,
-    last_loss: Nanos,
+    /// Something was lost or, before the first loss, kept.
+    last_need: Nanos,
+    /// Something was lost.
+    lossy: bool,
     adapt: Adapt,
 }
 
 impl Sender {
-    /// Begins to keep cells; `None` when the node has no memory left for it.
+    /// Begins to keep cells, because one was lost or because many are on their way; `None` when the node has no memory left for it.
     pub(in crate::link) fn new(now: Nanos, budget: &Budget, who: Who) -> Option<Box<Self>> {
         let lease = budget.lease(who, LEAST)?;
         let (ring, wanted, adapt) = (Ring::new(), VecDeque::new(), Adapt::new(AdaptConfig::default()));
-        Some(Box::new(Self { ring, lease, wanted, credit: AGAIN_BURST * 100, last_loss: now, adapt }))
+        Some(Box::new(Self { ring, lease, wanted, credit: AGAIN_BURST * 100, last_need: now, lossy: false, adapt }))
     }
 
     /// The place for the cells of the datagram that leaves under `counter`.
@@ -71,7 +75,7 @@ impl Sender {
     pub(in crate::link) fn see(&mut self, now: Nanos, counter: u64, fate: Fate, encoder: &mut Encoder) {
         match fate {
             Fate::Lost => {
-                self.last_loss = now;
+                (self.last_need, self.lossy) = (now, true);
                 self.adapt.handle_outcome(now, counter, false);
                 if self.ring.find(counter).is_some_and(Slot::is_backlogged) {
                     self.wanted.push_back(counter);
@@ -90,6 +94,27 @@ impl Sender {
                 }
             }
         }
+    }
+
+    /// Keeps the cells of a datagram that leaves under `counter`, in case it is the first to be lost.
+    pub(in crate::link) fn keep<'a>(
+        &mut self,
+        now: Nanos,
+        counter: u64,
+        rtt: Nanos,
+        cells: impl Iterator<Item = &'a Cell>,
+    ) {
+        self.last_need = now;
+        let slot = self.slot(now, counter, rtt);
+        for (cell, bytes) in cells.zip(&mut slot.cells) {
+            cell.write(bytes);
+            slot.count += 1;
+        }
+    }
+
+    /// Whether the link loses some: only then is anything on it different.
+    pub(in crate::link) fn is_lossy(&self) -> bool {
+        self.lossy
     }
 
     /// Learns how long datagrams stand in queues.
@@ -140,7 +165,7 @@ impl Sender {
 
     /// When all this may be forgotten, if nothing more is lost.
     pub(in crate::link) fn ends(&self) -> Nanos {
-        self.last_loss + QUIET
+        self.last_need + QUIET
     }
 }
 

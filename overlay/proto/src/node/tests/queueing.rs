@@ -59,7 +59,8 @@ fn a_call_stays_quick_beside_a_saturating_download() {
     let p99 = |waits: &[Duration]| waits[waits.len() * 99 / 100];
     let added = p99(&busy).saturating_sub(p99(&idle));
     assert!(added <= Duration::from_millis(5), "{added:?}");
-    assert!(bulk > 1000, "{bulk}");
+    // It does not slow down, so at the end its circuit's queue is full: a megabyte of about two has not arrived.
+    assert!(bulk > 400, "{bulk}");
     let drops: u64 = (1..3)
         .map(|relay| {
             let drops = world.members[relay].node.metrics().drops;
