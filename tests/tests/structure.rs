@@ -229,9 +229,11 @@ fn each_of(path: &str) -> Vec<String> {
     choices.split(',').flat_map(|choice| each_of(&format!("{before}{choice}{after}"))).collect()
 }
 
-/// Whether there is such a file or folder; a star at the end stands for anything.
+/// Whether there is such a file, folder or module; a star at the end stands for anything.
 fn is_there(path: &str) -> bool {
-    let Some(start) = path.strip_suffix('*') else { return root().join(path).exists() };
+    let Some(start) = path.strip_suffix('*') else {
+        return root().join(path).exists() || root().join(format!("{path}.rs")).exists();
+    };
     let (folder, name) = start.rsplit_once('/').unwrap_or(("", start));
     fs::read_dir(root().join(folder))
         .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(name)))

@@ -269,7 +269,7 @@ fn too_few_relays_are_counted() {
         let line = folder.fails(&["proxy", "--network", file, "--listen", "127.0.0.1:0"], 1);
         assert!(line.contains("no circuit could be built") && line.contains(says), "{line}");
     };
-    missing("no-exit", "a path of 3 relays lacks its exit: the network has no exit");
+    missing("no-exit", "a path of 3 relays lacks its exit: no exit takes port 443");
     missing("one", "a path of 3 relays lacks 2 of them: the network has too few relays");
 }
 
