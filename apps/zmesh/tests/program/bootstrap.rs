@@ -78,7 +78,7 @@ fn shown(folder: &Folder, line: &str) {
         assert!(told["epoch"].as_u64() >= Some(1), "{network:?}: {told}");
     }
     let words = folder.succeeds(&["network", "show", "no-home/zmesh"]);
-    for says in ["(test network)", "the document of epoch", "voter    ", "relays   7: ", "NICKNAME"] {
+    for says in ["(test network)", "the document of epoch", "voter    ", "relays   7; exits: ", "NICKNAME"] {
         assert!(words.contains(says), "{says}: {words}");
     }
 }

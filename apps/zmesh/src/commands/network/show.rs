@@ -135,7 +135,7 @@ fn tell(network: &Network, json: bool) {
     let relays = network.relays();
     let count = |is: fn(&&Relay) -> bool| relays.iter().filter(is).count();
     term::line(format_args!(
-        "relays   {}: {} exits, {} that splice meetings, {} that keep chunks",
+        "relays   {}; exits: {}, splice meetings: {}, keep chunks: {}",
         relays.len(),
         count(|relay| relay.exit().is_some()),
         count(|relay| relay.is_meeting()),
