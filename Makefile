@@ -8,6 +8,8 @@ CARGO ?= cargo
 # Bounded number of runs per fuzz target in `make fuzz`.
 FUZZ_RUNS ?= 20000
 DEMO_ARGS ?=
+# Which program the demo runs: `release` builds it; `debug` takes the one that the tests have built, slower to talk over.
+PROFILE ?= release
 
 # Where cargo puts what it builds.
 BUILT := $(abspath $(or $(CARGO_TARGET_DIR),target))
@@ -37,8 +39,8 @@ build: setup ## Build the program: target/release/zmesh
 	$(CARGO) build --release --locked -p zmesh
 
 .PHONY: demo
-demo: build ## A private call and a proxied download over 3-hop circuits, on this machine
-	"$(BUILT)/release/zmesh" demo $(DEMO_ARGS)
+demo: $(if $(filter debug,$(PROFILE)),setup,build) ## A private call and a proxied download over 3-hop circuits, on this machine
+	"$(BUILT)/$(PROFILE)/zmesh" demo $(DEMO_ARGS)
 
 .PHONY: test
 test: setup-test ## All tests
@@ -51,12 +53,22 @@ test: setup-test ## All tests
 lint: setup ## Formatting, lints, documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	# The fuzz targets with our own profiles and folder, so that what they share with the rest is not compiled again.
+	sed -n '/^\[profile\.dev\]/,/^\[profile\.release\]/{/profile\.release/!p}' Cargo.toml > "$(BUILT)/profiles.toml"
+	$(CARGO) clippy --locked --config "$(BUILT)/profiles.toml" --manifest-path fuzz/Cargo.toml --target-dir "$(BUILT)" --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 
 .PHONY: deny
 deny: setup ## Licences, banned crates and sources of the dependencies
-	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --locked --debug
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --version 0.20.2 --locked --debug
 	cargo-deny --all-features check licenses bans sources
+	cargo-deny --manifest-path fuzz/Cargo.toml check licenses bans sources
+
+.PHONY: advisories
+advisories: setup ## Known weaknesses of the dependencies; fetches the list of them
+	@command -v cargo-deny >/dev/null || $(CARGO) install cargo-deny --version 0.20.2 --locked --debug
+	cargo-deny --all-features check advisories
 
 .PHONY: fuzz
 fuzz: setup ## Build every fuzz target and run each for FUZZ_RUNS inputs

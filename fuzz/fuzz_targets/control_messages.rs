@@ -1,8 +1,8 @@
-//! Votes, evidence, reports of load and heartbeats: any bytes are read or refused, and verdicts never accept what is not signed.
+//! Votes, evidence and heartbeats: any bytes are read or refused, and verdicts never accept what is not signed.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use zmesh_proto::wire::control::{Heartbeat, LoadReport};
+use zmesh_proto::wire::control::Heartbeat;
 use zmesh_proto::wire::control::vote::{Evidence, VoteMessage};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -12,6 +12,5 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(evidence) = Evidence::decode(bytes) {
         assert_eq!(evidence.encode(), bytes);
     }
-    let _ = LoadReport::decode(bytes);
     let _ = Heartbeat::decode(bytes);
 });

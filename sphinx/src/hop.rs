@@ -56,12 +56,6 @@ impl HopCircuit {
         }
     }
 
-    /// Whether the circuit ends at this relay.
-    #[must_use]
-    pub fn is_last(&self) -> bool {
-        self.last
-    }
-
     /// Takes a forward cell's layer off, in place.
     ///
     /// # Errors

@@ -215,3 +215,51 @@ fn references_in_documents_and_comments_lead_somewhere() {
     assert!(seen > 30, "only {seen} references found");
     assert!(broken.is_empty(), "broken references:\n{}", broken.join("\n"));
 }
+
+/// Where a path that stands in back-ticks begins if it is one of this repository.
+const ROOMS: &[&str] = &["apps/", "overlay/", "exits/", "sphinx/", "fec/", "tests/", "fuzz/", "specs/", ".ci/"];
+
+/// `a/{b,c}` as `a/b` and `a/c`.
+fn each_of(path: &str) -> Vec<String> {
+    let Some((before, (choices, after))) =
+        path.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+    else {
+        return vec![path.to_owned()];
+    };
+    choices.split(',').flat_map(|choice| each_of(&format!("{before}{choice}{after}"))).collect()
+}
+
+/// Whether there is such a file, folder or module; a star at the end stands for anything.
+fn is_there(path: &str) -> bool {
+    let Some(start) = path.strip_suffix('*') else {
+        return root().join(path).exists() || root().join(format!("{path}.rs")).exists();
+    };
+    let (folder, name) = start.rsplit_once('/').unwrap_or(("", start));
+    fs::read_dir(root().join(folder))
+        .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with(name)))
+}
+
+#[test]
+fn paths_in_documents_lead_somewhere() {
+    let (mut seen, mut broken) = (0, Vec::new());
+    for document in files_ending(".md") {
+        let text = fs::read_to_string(&document).expect("readable");
+        // Every second part stands between back-ticks; blocks of code have none of their own, and three of them leave the count even.
+        for part in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            if part.contains(' ') || !ROOMS.iter().any(|room| part.starts_with(room)) {
+                continue;
+            }
+            for path in each_of(part) {
+                seen += 1;
+                // What follows a colon is a line or a name inside.
+                if !is_there(path.split(':').next().unwrap_or_default()) {
+                    broken.push(format!("{}: {part}", document.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} paths found");
+    assert!(broken.is_empty(), "broken paths:\n{}", broken.join("\n"));
+    assert!(!is_there("specs/nothing") && !is_there("specs/nothing*") && is_there("specs/1*"));
+    assert_eq!(each_of("a/{b,c}/{d,e}"), ["a/b/d", "a/b/e", "a/c/d", "a/c/e"]);
+}

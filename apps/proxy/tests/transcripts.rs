@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use support::{Local, echo, proxy, read_all, read_exactly, udp_echo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use zmesh_proxy::Token;
 
 /// greeting ‖ request for `name`:`port`, as curl's `--socks5-hostname` sends them.
@@ -58,10 +58,10 @@ async fn http_connect_and_back() {
 #[tokio::test]
 async fn failures_have_codes() {
     let proxy = proxy(Local::default(), |_| {}).await;
-    let closed = {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
-        listener.local_addr().expect("bound").port()
-    };
+    // Bound and not listening: it refuses, and nobody else can take the port meanwhile.
+    let held = TcpSocket::new_v4().expect("a socket");
+    held.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+    let closed = held.local_addr().expect("bound").port();
     for (name, port, code, status) in [
         ("forbidden.example", 80, 2, "403"),
         ("nowhere.example", 80, 4, "502"),
@@ -172,9 +172,15 @@ async fn udp_association_serves_its_owner_only() {
     assert!(tokio::time::timeout(silence, elsewhere.recv_from(&mut buffer)).await.is_err());
 
     drop(control);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let _ = owner.send_to(&by_name, relay).await;
-    assert!(tokio::time::timeout(silence, owner.recv_from(&mut [0; 100])).await.map_or(true, |r| r.is_err()));
+    // As soon as the proxy has seen it, nothing comes back any more.
+    let over = Instant::now() + Duration::from_secs(30);
+    loop {
+        assert!(Instant::now() < over, "the association outlives its connection");
+        let _ = owner.send_to(&by_name, relay).await;
+        if tokio::time::timeout(silence, owner.recv_from(&mut [0; 100])).await.map_or(true, |r| r.is_err()) {
+            break;
+        }
+    }
 }
 
 /// Opens an association whose client announces `port`; gives its control connection and the relay's address.

@@ -60,7 +60,7 @@ pub(crate) fn not_started(error: NodeError) -> Failure {
 
 /// Why there is no circuit.
 pub(crate) fn no_circuit(what: impl fmt::Display, why: impl fmt::Display) -> Failure {
-    let next = "see whether enough relays of the network run, whether one of them is an exit if you browse, and whether fewer --hops do";
+    let next = "see what relays the network has (zmesh network show) and whether this machine is online; where they are few, fewer --hops do";
     Failure::failed(what, why, next)
 }
 

@@ -70,16 +70,25 @@ pub(crate) enum Access {
     Public,
 }
 
+/// Whether [`create`] may make this file: for whoever has to ask people something first.
+pub(crate) fn check_new(path: &Path) -> Outcome {
+    if fs::symlink_metadata(path).is_ok() { Err(exists(path)) } else { Ok(()) }
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::misused(
+        format_args!("{} was not written", path.display()),
+        "it exists already",
+        "choose another name, or move the old one away if you are sure",
+    )
+}
+
 /// Writes a new file; one that is there already is never touched.
 pub(crate) fn create(path: &Path, bytes: &[u8], access: Access) -> Outcome {
     let temporary = write_beside(path, bytes, access)?;
     match temporary.persist_noclobber(path) {
         Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::misused(
-            format_args!("{} was not written", path.display()),
-            "it exists already",
-            "choose another name, or move the old one away if you are sure",
-        )),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(exists(path)),
         Err(error) => Err(cannot_write(path, &error.error)),
     }
 }
@@ -146,6 +155,8 @@ pub(crate) fn reason(error: &io::Error) -> String {
         io::ErrorKind::AddrInUse => "the address is in use".to_owned(),
         io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
         io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        io::ErrorKind::AlreadyExists => "a file of that name is there".to_owned(),
+        io::ErrorKind::NotADirectory => "a part of the path is a file, not a directory".to_owned(),
         _ => error.to_string(),
     }
 }

@@ -29,6 +29,14 @@ pub(crate) struct NetworkOption {
     state: Option<PathBuf>,
 }
 
+/// How bootstrap lines begin, of whatever version.
+const LINE_PREFIX: &str = "zmesh:net/";
+
+/// Whether text is meant to be a bootstrap line.
+pub(crate) fn is_line(text: &str) -> bool {
+    text.trim_start().starts_with(LINE_PREFIX)
+}
+
 /// How a command comes by its network.
 pub(crate) enum Way {
     /// From a document.
@@ -88,12 +96,12 @@ impl NetworkOption {
             return Ok(Way::Document(read(path)?));
         }
         if let Some(line) = &self.bootstrap {
-            return Ok(Way::Line(parse_line(line)?, self.state_directory()));
+            return self.by_line(parse_line(line)?);
         }
         let (document, line) = (config_path("network"), config_path("bootstrap"));
         match (document.filter(|path| path.exists()), line.filter(|path| path.exists())) {
             (Some(path), _) => Ok(Way::Document(read(&path)?)),
-            (None, Some(path)) => Ok(Way::Line(read_line(&path)?, self.state_directory())),
+            (None, Some(path)) => self.by_line(read_line(&path)?),
             (None, None) => Err(Failure::misused(
                 "no network is known",
                 "there is no --network FILE, no --bootstrap LINE and nothing in ~/.config/zmesh",
@@ -102,9 +110,17 @@ impl NetworkOption {
         }
     }
 
-    /// A network that somebody else's line brings.
-    pub(crate) fn by_line(&self, line: Bootstrap) -> Way {
-        Way::Line(line, self.state_directory())
+    /// The network of a line.
+    pub(crate) fn by_line(&self, line: Bootstrap) -> Outcome<Way> {
+        let state = self.state_directory();
+        if let Some(file) = state.as_deref().filter(|state| state.exists() && !state.is_dir()) {
+            return Err(Failure::misused(
+                format_args!("documents cannot be kept in {}", file.display()),
+                "it is a file, not a directory",
+                "name a directory with --state, or take that file away",
+            ));
+        }
+        Ok(Way::Line(line, state))
     }
 
     fn state_directory(&self) -> Option<PathBuf> {
@@ -172,7 +188,7 @@ fn unusable(what: &str, error: DocumentError) -> Failure {
 }
 
 /// Reads a bootstrap line, or the file that holds one.
-fn parse_line(text: &str) -> Outcome<Bootstrap> {
+pub(crate) fn parse_line(text: &str) -> Outcome<Bootstrap> {
     match text.parse() {
         Ok(line) => Ok(line),
         Err(BootstrapError::NotALine) => read_line(Path::new(text)),

@@ -30,6 +30,16 @@ pub(crate) fn progress(text: impl Display) {
     let _ = if colour() { writeln!(err, "\x1b[2m· {text}\x1b[0m") } else { writeln!(err, "· {text}") };
 }
 
+/// What people must read while something goes on: on stderr, which they see, and as a result as well where results go elsewhere.
+pub(crate) fn told(text: impl Display) {
+    let mut err = io::stderr().lock();
+    let _ = if colour() { writeln!(err, "\x1b[1m· {text}\x1b[0m") } else { writeln!(err, "· {text}") };
+    drop(err);
+    if !io::stdout().is_terminal() {
+        line(text);
+    }
+}
+
 /// Something that the user should know and that is no failure.
 pub(crate) fn warning(text: impl Display) {
     let mut err = io::stderr().lock();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 
 use super::*;
 use crate::quota::Limits;
@@ -169,17 +169,17 @@ async fn failures_are_told_apart() {
     let names = names(&[("nothing.example", &[])]).await;
     let mut config = DirectConfig::new(Policy::test_network());
     config.nameserver = Nameserver::At(names.address);
-    config.resolve_timeout = Duration::from_millis(300);
+    let hasty = Direct::new(DirectConfig { resolve_timeout: Duration::from_millis(300), ..config.clone() }).unwrap();
     let direct = Direct::new(config).unwrap();
-    let closed = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap()
-    };
+    // Bound and not listening: it refuses, and nobody else can take the port meanwhile.
+    let held = TcpSocket::new_v4().unwrap();
+    held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = held.local_addr().unwrap();
     assert_eq!(refused(&direct, closed).await, EgressError::ConnectionRefused);
     assert_eq!(refused(&direct, ("localhost", closed.port())).await, EgressError::ConnectionRefused);
     assert_eq!(refused(&direct, ("unknown.example", 80)).await, EgressError::NameNotFound);
     assert_eq!(refused(&direct, ("nothing.example", 80)).await, EgressError::NameNotFound);
-    assert_eq!(refused(&direct, ("silent", 80)).await, EgressError::Timeout);
+    assert_eq!(refused(&hasty, ("silent", 80)).await, EgressError::Timeout);
     assert_eq!(refused(&direct, ("not a name", 80)).await, EgressError::NameNotFound);
     assert_eq!(refused(&direct, ("127.1", 80)).await, EgressError::NameNotFound);
 }

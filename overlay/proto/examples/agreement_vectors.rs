@@ -12,9 +12,7 @@ use sha2::{Digest, Sha256};
 use zmesh_proto::directory::{ByHand, Chain, Coordinate, Measure};
 use zmesh_proto::keys::{RelayKeys, SignerKey, vrf_prove};
 use zmesh_proto::wire::control::vote::{Ballot, Proposal, Scope, Sighting, Vote, VoteMessage};
-use zmesh_proto::wire::control::{
-    Genesis, GenesisTerms, Heartbeat, LoadReport, Parameters, RelayFlags, Vitals, Voter, VoterSet,
-};
+use zmesh_proto::wire::control::{Genesis, GenesisTerms, Heartbeat, Parameters, RelayFlags, Vitals, Voter, VoterSet};
 use zmesh_proto::wire::descriptor::{ControlAddress, ControlCarrier, Descriptor, DescriptorInfo, Region, Terms};
 use zmesh_proto::wire::document::SignerId;
 
@@ -134,20 +132,12 @@ pub(crate) fn vectors() -> String {
     ]
     .concat();
     let (proof, output) = vrf_prove(&ticket_key, &input);
-    let load = LoadReport {
-        network: genesis.network_id(),
-        identity: relay.identity_public(),
-        made: UNIX,
-        life: 300,
-        load: 250,
-        capacity: 9_000,
-    };
     let heartbeat =
         Heartbeat::sign(genesis.network_id(), 7, Vitals::round((0, 1), 12, 90_000, Some(250)), &relay.signer());
     format!(
         "{{\n  \"genesis\": {},\n  \"network_id\": {},\n  \"genesis_randomness\": {},\n  \"snapshot\": {},\n  \
          \"header_hash\": {},\n  \"voters_hash\": {},\n  \"votes\": [\n    {}\n  ],\n  \"ticket\": {{\n    \"key\": {},\n    \
-         \"round\": 3,\n    \"proof\": {},\n    \"output\": {}\n  }},\n  \"load\": {},\n  \"heartbeat\": {}\n}}\n",
+         \"round\": 3,\n    \"proof\": {},\n    \"output\": {}\n  }},\n  \"heartbeat\": {}\n}}\n",
         hex(genesis.as_bytes()),
         hex(&genesis.network_id().0),
         hex(&genesis.randomness()),
@@ -158,7 +148,6 @@ pub(crate) fn vectors() -> String {
         hex(&ticket_key.verifying_key().to_bytes()),
         hex(&proof),
         hex(&output),
-        hex(&load.sign(&relay).expect("its own keys")),
         hex(&heartbeat),
     )
 }

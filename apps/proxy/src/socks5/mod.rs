@@ -29,8 +29,6 @@ pub const VERSION: u8 = 5;
 pub const VERSION_4: u8 = 4;
 /// The answer to any SOCKS4 request: "rejected or failed".
 pub const SOCKS4_REFUSED: [u8; 8] = [0, 0x5b, 0, 0, 0, 0, 0, 0];
-/// No message of a client before the data is longer than this: a password message with both fields full.
-pub const MAX_MESSAGE: usize = 3 + 255 + 255;
 
 pub(crate) const ATYP_V4: u8 = 1;
 pub(crate) const ATYP_NAME: u8 = 3;

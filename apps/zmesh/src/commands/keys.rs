@@ -131,11 +131,11 @@ fn generate(out: &Path, signer: bool, service: bool, json: bool) -> Outcome {
 fn show(file: &Path, json: bool) -> Outcome {
     let bytes = files::read_keys(file, MAKE_KEYS)?;
     if armour::kind(&bytes) == Some(Label::ServiceKey) {
-        show_service(&ServiceKey::from_text(&bytes).map_err(|error| unusable(file, error))?, json);
+        show_service(&ServiceKey::from_text(&bytes).map_err(|error| unusable(file, &bytes, error))?, json);
     } else if armour::kind(&bytes) == Some(Label::SignerKey) {
-        show_signer(&SignerKey::from_text(&bytes).map_err(|error| unusable(file, error))?, json);
+        show_signer(&SignerKey::from_text(&bytes).map_err(|error| unusable(file, &bytes, error))?, json);
     } else {
-        show_relay(&RelayKeys::from_text(&bytes).map_err(|error| unusable(file, error))?, json);
+        show_relay(&RelayKeys::from_text(&bytes).map_err(|error| unusable(file, &bytes, error))?, json);
     }
     Ok(())
 }
@@ -168,21 +168,29 @@ pub(crate) fn describe(config: &RelayConfig, keys: &RelayKeys, terms: Terms) -> 
 /// A relay's secret keys.
 pub(crate) fn load(file: &Path) -> Outcome<RelayKeys> {
     let bytes = files::read_keys(file, MAKE_KEYS)?;
-    RelayKeys::from_text(&bytes).map_err(|error| unusable(file, error))
+    RelayKeys::from_text(&bytes).map_err(|error| unusable(file, &bytes, error))
 }
 
 /// A key that can sign networks: a signer's, or a relay's.
 pub(crate) fn load_signer(file: &Path) -> Outcome<SignerKey> {
     let bytes = files::read_keys(file, MAKE_KEYS)?;
     if armour::kind(&bytes) == Some(Label::RelayKeys) {
-        let keys = RelayKeys::from_text(&bytes).map_err(|error| unusable(file, error))?;
+        let keys = RelayKeys::from_text(&bytes).map_err(|error| unusable(file, &bytes, error))?;
         return Ok(keys.signer());
     }
-    SignerKey::from_text(&bytes).map_err(|error| unusable(file, error))
+    SignerKey::from_text(&bytes).map_err(|error| unusable(file, &bytes, error))
 }
 
-fn unusable(file: &Path, error: impl std::fmt::Display) -> Failure {
-    Failure::misused(format_args!("the key file {} cannot be used", file.display()), error, MAKE_KEYS)
+fn unusable(file: &Path, bytes: &[u8], error: impl std::fmt::Display) -> Failure {
+    let what = format_args!("the key file {} cannot be used", file.display());
+    let next = match armour::kind(bytes) {
+        Some(Label::KeyBackup) => "make a key file of it with: zmesh keys restore",
+        Some(Label::RelayKeys | Label::SignerKey | Label::ServiceKey) => {
+            "name another key file, or take a backup or copy"
+        }
+        _ => MAKE_KEYS,
+    };
+    Failure::misused(what, error, next)
 }
 
 fn show_relay(keys: &RelayKeys, json: bool) {

@@ -33,10 +33,10 @@ pub(crate) enum Command {
     /// A proxy (SOCKS5 and HTTP CONNECT) through which any program uses the network.
     Proxy(proxy::Args),
     /// A private call between two people.
-    #[command(subcommand, after_help = "Example:\n  zmesh voice answer --network network")]
+    #[command(subcommand, after_help = "Example:\n  zmesh voice answer --bootstrap line")]
     Voice(voice::Voice),
     /// Publish a file for whoever is given its address, or fetch one; relays keep it and cannot read it.
-    #[command(subcommand, after_help = "Example:\n  zmesh chunk put notes.pdf")]
+    #[command(subcommand, after_help = "Example:\n  zmesh chunk put notes.pdf --bootstrap line")]
     Chunk(chunk::Chunk),
     /// Publish a local TCP port as an anonymous service: nobody learns where it is.
     Service(service::Args),
@@ -50,10 +50,10 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = "Example:\n  zmesh keys generate --out keys")]
     Keys(keys::Keys),
     /// Put a network together from relays' descriptors, sign it, show it.
-    #[command(subcommand, after_help = "Example:\n  zmesh network show network")]
+    #[command(subcommand, after_help = "Example:\n  zmesh network show line")]
     Network(network::NetworkCommand),
     /// See how the relays of a circuit are chosen.
-    #[command(subcommand, after_help = "Example:\n  zmesh path explain --network network")]
+    #[command(subcommand, after_help = "Example:\n  zmesh path explain --bootstrap line")]
     Path(path::PathCommand),
     /// Print configuration files.
     #[command(subcommand, after_help = "Example:\n  zmesh config print relay > relay.toml")]
@@ -72,7 +72,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Relay(args) => block_on(relay::run(args)),
         Command::Status(args) => status::run(&args),
         Command::Keys(command) => keys::run(command),
-        Command::Network(command) => network::run(command),
+        Command::Network(command) => block_on(network::run(command)),
         Command::Path(command) => block_on(path::run(command)),
         Command::Config(command) => config::run(command),
     }

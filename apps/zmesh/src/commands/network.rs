@@ -3,6 +3,7 @@
 
 pub(crate) mod genesis;
 mod line;
+mod show;
 
 use std::path::{Path, PathBuf};
 
@@ -62,15 +63,13 @@ A voter is a relay's descriptor, or OPERATOR= and a key file or the 64 digits th
   zmesh network line --config relay.toml
   zmesh network line --genesis genesis alice.descriptor bob.descriptor")]
     Line(line::Line),
-    /// Show the relays of a network or draft, and who signed; or a genesis.
-    #[command(after_help = "Example:\n  zmesh network show network")]
-    Show {
-        /// The network document, draft or genesis.
-        network: PathBuf,
-        /// Report as JSON.
-        #[arg(long)]
-        json: bool,
-    },
+    /// Show what a network consists of, and who signed or votes: of a bootstrap line, a document, a draft, a genesis, or what was kept.
+    #[command(after_help = "Examples:
+  zmesh network show line                       by a bootstrap line, in a file or as text
+  zmesh network show genesis                    how it began
+  zmesh network show net.draft                  a network file, or one that lacks signatures
+  zmesh network show ~/.local/state/zmesh       what was kept of earlier runs")]
+    Show(show::Show),
 }
 
 /// How a network begins.
@@ -96,15 +95,14 @@ pub(crate) struct Init {
     json: bool,
 }
 
-pub(crate) fn run(command: NetworkCommand) -> Outcome {
+pub(crate) async fn run(command: NetworkCommand) -> Outcome {
     match command {
         NetworkCommand::Init(init) => begin(init),
         NetworkCommand::Add { network, files, json } => add(&network, &files, json),
         NetworkCommand::Sign { network, key, json } => sign(&network, &key, json),
         NetworkCommand::Genesis(begin) => genesis::begin(begin),
         NetworkCommand::Line(line) => line::line(&line),
-        NetworkCommand::Show { network, json } if genesis::is_one(&network)? => genesis::show(&network, json),
-        NetworkCommand::Show { network, json } => show(&network, json),
+        NetworkCommand::Show(show) => show::show(show).await,
     }
 }
 
@@ -195,7 +193,10 @@ fn sign(network: &Path, key: &Path, json: bool) -> Outcome {
     Ok(())
 }
 
-fn show(network: &Path, json: bool) -> Outcome {
+/// The columns of the table of relays.
+const HEADING: [&str; 8] = ["NICKNAME", "ID", "OPERATOR", "COUNTRY", "ADDRESS", "EXIT", "MEETING", "UNTIL"];
+
+fn show_draft(network: &Path, json: bool) -> Outcome {
     let draft = load_draft(network)?;
     if json {
         let mut value = summary(network, &draft);
@@ -204,8 +205,7 @@ fn show(network: &Path, json: bool) -> Outcome {
         return Ok(());
     }
     describe(&draft);
-    let heading = ["NICKNAME", "ID", "OPERATOR", "COUNTRY", "ADDRESS", "EXIT", "MEETING", "UNTIL"];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    let mut rows = vec![HEADING.map(str::to_owned).to_vec()];
     rows.extend(draft.descriptors().iter().map(relay_row));
     term::line("");
     term::table(&rows);

@@ -33,8 +33,8 @@ const GOODBYE: Duration = Duration::from_secs(3);
 pub(crate) enum PathCommand {
     /// Draw a path as every circuit is drawn, and say what it costs and what an observer would still have to guess.
     #[command(after_help = "Example:
-  zmesh path explain --network network
-  zmesh path explain --network network --hops 2 --measure --json")]
+  zmesh path explain --bootstrap line
+  zmesh path explain --bootstrap line --hops 2 --measure --json")]
     Explain(Explain),
 }
 

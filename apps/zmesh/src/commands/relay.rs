@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde_json::json;
 use zmesh_overlay::{Network, NodeError, Relay};
 use zmesh_proto::wire::control::Genesis;
+use zmesh_proto::wire::descriptor::Terms;
 
 use self::directory::{Member, News, news};
 use self::running::{LOOK, Running};
@@ -23,6 +24,7 @@ use crate::operation::endpoint::Endpoint;
 use crate::operation::status::StatusSocket;
 use crate::stop::{Reload, Stop};
 use crate::term;
+use crate::time::unix_now;
 
 /// Runs until Ctrl-C or SIGTERM; then takes no new circuits, waits a while for those that stand, and ends. SIGHUP has it
 /// read its configuration and the network document again.
@@ -75,6 +77,11 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let relay_keys = keys::load(&config.keys)?;
     let source = Source::load(&config)?;
     let id = relay_keys.id();
+    if matches!(source, Source::Agreed(_)) {
+        // It publishes itself once it runs; what it cannot say of itself is told now.
+        let terms = Terms::from_now(unix_now());
+        keys::describe(&config, &relay_keys, terms).map_err(|why| wrong(&args.config, why))?;
+    }
     if matches!(&source, Source::File(network) if network.relay(&id).is_none()) {
         term::warning("this relay is not in the network document: nobody will use it until a newer one names it");
     }

@@ -1,5 +1,6 @@
 //! `zmesh service`: publish a local TCP port as an anonymous service.
 
+use std::fs::{File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use serde_json::json;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
-use zmesh_overlay::{ListenError, Listener, ServiceKey, ServiceOptions, Stream};
+use tokio::time::{sleep, timeout};
+use zmesh_overlay::{ListenError, Listener, Node, ServiceKey, ServiceOptions, Stream};
 
 use super::address;
 use crate::failure::{Failure, Outcome, not_started};
@@ -27,6 +28,10 @@ const PUBLISH: Duration = Duration::from_secs(180);
 const GOODBYE: Duration = Duration::from_secs(3);
 /// How long the target may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long it may take at the start, when only a warning depends on it.
+const LOOK: Duration = Duration::from_secs(2);
+/// The time after which a descriptor counts as newer, with a second to spare: `specs/16-services.md`.
+const REVISION: Duration = Duration::from_secs(11);
 /// Connections to the target at once.
 const CONNECTIONS: usize = 512;
 
@@ -36,7 +41,7 @@ const KEY: &str = "make a key with: zmesh keys generate --service --out service.
 /// What the target itself says about where it is (names, addresses, headers) is for its owner to keep out.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
-  zmesh service --target 127.0.0.1:8080 --key service.key --network network
+  zmesh service --target 127.0.0.1:8080 --key service.key --bootstrap line
   curl --proxy socks5h://127.0.0.1:9150 http://NAME.zmesh/")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -65,10 +70,12 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Outcome {
     let mut stop = Stop::listen(args.exit_with_stdin)?;
     let way = args.network.way()?;
-    let key = match &args.key {
-        Some(file) => load_or_make(file)?,
+    let key_file = args.key.as_deref().map(KeyFile::load_or_make).transpose()?;
+    let key = match &key_file {
+        Some(file) => file.key.clone(),
         None => ServiceKey::generate(&mut randomness::generator()?),
     };
+    look_at_target(args.target).await;
     let mut options = ServiceOptions::default().hops(args.hops.into());
     if let Some(file) = &args.key {
         options = options.state(beside(file));
@@ -81,7 +88,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let listener = tokio::select! {
         biased;
         () = stop.wait() => Ok(None),
-        listening = timeout(PUBLISH, node.listen_with(&key, options)) => match listening {
+        listening = timeout(PUBLISH, listen(&node, &key, options)) => match listening {
             Ok(Ok(listener)) => Ok(Some(listener)),
             Ok(Err(error)) => Err(not_published(&error)),
             Err(_) => Err(Failure::failed(
@@ -111,17 +118,65 @@ pub(crate) async fn run(args: Args) -> Outcome {
     outcome
 }
 
-/// The service's key file; made if there is none.
-pub(crate) fn load_or_make(file: &Path) -> Outcome<ServiceKey> {
-    if !file.exists() {
-        let key = ServiceKey::generate(&mut randomness::generator()?);
-        files::create(file, key.to_text().as_bytes(), Access::Secret)?;
-        term::progress(format_args!("{} holds the service's key: keep it to yourself, keep a copy", file.display()));
-        return Ok(key);
+/// A service's key file, which no other run on this machine can use as long as this lives.
+pub(crate) struct KeyFile {
+    pub(crate) key: ServiceKey,
+    _lock: Option<File>,
+}
+
+impl KeyFile {
+    /// Reads the file; makes it if there is none.
+    pub(crate) fn load_or_make(file: &Path) -> Outcome<KeyFile> {
+        if !file.exists() {
+            let key = ServiceKey::generate(&mut randomness::generator()?);
+            files::create(file, key.to_text().as_bytes(), Access::Secret)?;
+            let what = format_args!("{} holds the service's key: keep it to yourself, keep a copy", file.display());
+            term::progress(what);
+        }
+        let unusable = |why: &dyn std::fmt::Display, next: &str| {
+            Failure::misused(format_args!("the key file {} cannot be used", file.display()), why, next)
+        };
+        let bytes = files::read_keys(file, KEY)?;
+        let key = ServiceKey::from_text(&bytes).map_err(|error| unusable(&error, KEY))?;
+        let lock = File::open(file).map_err(|error| unusable(&files::reason(&error), KEY))?;
+        let lock = match lock.try_lock() {
+            Ok(()) => Some(lock),
+            Err(TryLockError::WouldBlock) => {
+                return Err(unusable(&"a service runs with it already", "stop that one, or name another --key"));
+            }
+            // Where files cannot be locked, nobody finds out.
+            Err(TryLockError::Error(_)) => None,
+        };
+        Ok(KeyFile { key, _lock: lock })
     }
-    let bytes = files::read_keys(file, KEY)?;
-    ServiceKey::from_text(&bytes)
-        .map_err(|error| Failure::misused(format_args!("the key file {} cannot be used", file.display()), error, KEY))
+}
+
+/// Says at once if nobody would answer clients; it may come later.
+async fn look_at_target(target: SocketAddr) {
+    let why = match timeout(LOOK, TcpStream::connect(target)).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => files::reason(&error),
+        Err(_) => format!("it did not answer within {} s", LOOK.as_secs()),
+    };
+    term::warning(format_args!(
+        "the target {target} accepts no connections now: {why}; clients are turned away until you start what should answer there"
+    ));
+}
+
+/// Brings a service up. Relays keep the newest descriptor, and which is newer shows after some seconds only: a service that was started
+/// again at once waits for that.
+pub(crate) async fn listen(node: &Node, key: &ServiceKey, options: ServiceOptions) -> Result<Listener, ListenError> {
+    match node.listen_with(key, options.clone()).await {
+        Err(ListenError::Stale) => {
+            term::progress(format_args!(
+                "this service ran until some seconds ago, or runs elsewhere: its descriptor can be replaced in {} s",
+                REVISION.as_secs()
+            ));
+            sleep(REVISION).await;
+            node.listen_with(key, options).await
+        }
+        listening => listening,
+    }
 }
 
 /// Where the second relays of the service with this key file are kept.
@@ -135,6 +190,9 @@ pub(crate) fn beside(file: &Path) -> PathBuf {
 pub(crate) fn not_published(error: &ListenError) -> Failure {
     let next = match error {
         ListenError::NetworkTooSmall(_) => "use a network with more relays that splice meetings: zmesh network show",
+        ListenError::Stale => {
+            "stop the service that runs with this key on another machine, or make another key for this one"
+        }
         ListenError::State(_) => {
             "move the .relays file away only if you know that it is damaged: it protects the service"
         }

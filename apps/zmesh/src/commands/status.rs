@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::config::RelayConfig;
 use crate::failure::Outcome;
+use crate::operation::exported::EVERY;
 use crate::operation::status::ask;
 use crate::term;
 use crate::time::date;
@@ -70,6 +71,7 @@ fn describe(answer: &Value) -> Vec<(&'static str, String)> {
         ("traffic", format!("{circuits} circuits, {} links", number("/metrics/links_up"))),
         ("sent", format!("{} this month", month)),
         ("memory", bytes(number("/memory_bytes"))),
+        ("as of", format!("{} s ago; figures are taken every {} s", number("/age_seconds"), EVERY.as_secs())),
     ];
     if answer.get("directory").is_some_and(|directory| !directory.is_null()) {
         lines.insert(4, ("directory", directory(answer)));
@@ -105,7 +107,7 @@ fn health(answer: &Value) -> String {
         4 => ", typically more than three quarters busy",
         _ => "",
     };
-    format!("the network says: about {} relays live{load}", number("/directory/health/relays"))
+    format!("about {} relays said within the last two epochs that they live{load}", number("/directory/health/relays"))
 }
 
 fn bytes(count: u64) -> String {
@@ -148,9 +150,12 @@ mod tests {
         };
         assert_eq!(told(json!({ "relays": 0, "typical_load": null })), None);
         let quiet = told(json!({ "relays": 9, "typical_load": null })).expect("a line");
-        assert_eq!(quiet, "the network says: about 9 relays live");
+        assert_eq!(quiet, "about 9 relays said within the last two epochs that they live");
         let busy = told(json!({ "relays": 9, "typical_load": 2 })).expect("a line");
-        assert_eq!(busy, "the network says: about 9 relays live, typically less than half busy");
+        assert_eq!(
+            busy,
+            "about 9 relays said within the last two epochs that they live, typically less than half busy"
+        );
     }
 
     fn directory_line(answer: &Value) -> String {
@@ -162,7 +167,7 @@ mod tests {
     fn the_words_say_what_matters_to_an_operator() {
         let answer = json!({
             "nickname": "alice", "version": "0.1.0", "exit": false, "meeting": true, "chunks": true,
-            "up_seconds": 93_600, "draining": true, "memory_bytes": 15_000_000,
+            "age_seconds": 7, "up_seconds": 93_600, "draining": true, "memory_bytes": 15_000_000,
             "network": { "name": "friends", "relays": 9, "listed": false, "valid_until": 0 },
             "month": { "sent_bytes": 5_000_000_000u64, "limit_bytes": 10_000_000_000u64 },
             "metrics": { "links_up": 3, "circuits": { "open": 7 } },
@@ -179,6 +184,7 @@ mod tests {
                 "traffic: 7 circuits, 3 links",
                 "sent: 5.00 GB of 10.00 GB this month",
                 "memory: 15.0 MB",
+                "as of: 7 s ago; figures are taken every 15 s",
             ]
         );
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use zmesh_overlay::ChunkStore;
-use zmesh_proto::wire::descriptor::DescriptorInfo;
+use zmesh_proto::wire::descriptor::{DescriptorInfo, NICKNAME_MAX};
 
 use crate::exit;
 use crate::failure::{Failure, Outcome};
@@ -195,6 +195,10 @@ impl RelayConfig {
     }
 
     fn check(&self) -> Result<(), String> {
+        let nickname_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !(1..=NICKNAME_MAX).contains(&self.nickname.len()) || !self.nickname.bytes().all(nickname_byte) {
+            return Err(format!("nickname: write 1 to {NICKNAME_MAX} of A-Z a-z 0-9 . _ -"));
+        }
         if self.listen.is_empty() {
             return Err("listen: give at least one address".to_owned());
         }

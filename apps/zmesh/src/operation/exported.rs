@@ -4,7 +4,7 @@
 //! single circuit, link, peer, address, destination, session or file; never a time of a single event; nothing by which two
 //! scrapes could be matched with what somebody else saw. [`Snapshot`]s are therefore taken every [`EVERY`], not when asked.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
@@ -20,6 +20,8 @@ pub(crate) const EVERY: Duration = Duration::from_secs(15);
 /// The relay's figures at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
+    /// When it was taken. Never exported: it says how old the rest is.
+    pub(crate) taken: Instant,
     pub(crate) relay: RelayMetrics,
     pub(crate) up: Duration,
     pub(crate) memory: Option<u64>,
@@ -158,6 +160,7 @@ pub(crate) fn open_metrics(snapshot: Snapshot) -> String {
 #[cfg(test)]
 pub(crate) fn sample() -> Snapshot {
     Snapshot {
+        taken: Instant::now(),
         relay: RelayMetrics::default(),
         up: Duration::from_millis(90_400),
         memory: Some(1 << 20),

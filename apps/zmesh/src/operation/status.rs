@@ -36,6 +36,7 @@ impl Constant {
         let metrics = &snapshot.relay;
         json!({
             "role": "relay",
+            "age_seconds": snapshot.taken.elapsed().as_secs(),
             "version": env!("CARGO_PKG_VERSION"),
             "nickname": self.nickname,
             "id": self.id,
@@ -257,6 +258,7 @@ mod tests {
         let answer = asked(state.clone()).await.unwrap().unwrap();
         assert_eq!(answer["nickname"], "alice");
         assert_eq!(answer["network"]["relays"], 9);
+        assert!(answer["age_seconds"].is_u64(), "how old the figures are: {answer}");
         assert!(read_checkpoint(&answer).is_none(), "it is no member of a directory");
         assert_eq!(answer["metrics"]["links_up"], 0);
         drop(socket);

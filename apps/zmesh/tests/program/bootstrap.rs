@@ -42,6 +42,7 @@ fn a_proxy_a_file_and_a_call_by_a_bootstrap_line() {
     drop(proxy);
     assert!(folder.path("no-home/zmesh").read_dir().expect("kept").next().is_some());
     folder.write("bootstrap", &format!("{line}\n"));
+    shown(&folder, &line);
     folder.write("notes", "what is written here goes over relays");
     let address = folder.succeeds(&["chunk", "put", "notes", "--bootstrap", "bootstrap"]);
     folder.write("address", &address);
@@ -57,10 +58,29 @@ fn a_proxy_a_file_and_a_call_by_a_bootstrap_line() {
     let invite = answerer.ready["invite"].as_str().expect("an invite");
     assert!(invite.contains("#zmesh:net/1/") && invite.len() < 1_000, "{}", invite.len());
     folder.write("invite", invite);
-    let called = folder.run_with(&[&["voice", "call", "--json"][..], &sound("b.wav")].concat(), "invite");
+    let called = folder.run_with(&[&["voice", "call"][..], &sound("b.wav")].concat(), "invite");
     assert_eq!(called.code, 0, "{}", called.stderr);
+    // The words are for people to read, wherever results go.
+    let words = "connected; both of you should see these words: ";
+    let read = |text: &str| text.lines().find_map(|line| line.split(words).nth(1).map(str::to_owned));
+    assert_eq!(read(&called.stderr).expect("words").split(' ').count(), 4, "{}", called.stderr);
+    assert_eq!(read(&called.stdout), read(&called.stderr));
     drop(answerer);
     net.stop();
+}
+
+/// A network that agrees by itself is shown by its line, as text, as a file and by option, and from what was kept.
+fn shown(folder: &Folder, line: &str) {
+    for network in [&[line][..], &["bootstrap"], &["--bootstrap", "bootstrap"], &["no-home/zmesh"]] {
+        let told = folder.succeeds(&[&["network", "show", "--json"][..], network].concat());
+        let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+        assert_eq!(told["relays"].as_array().map(Vec::len), Some(7), "{network:?}: {told}");
+        assert!(told["epoch"].as_u64() >= Some(1), "{network:?}: {told}");
+    }
+    let words = folder.succeeds(&["network", "show", "no-home/zmesh"]);
+    for says in ["(test network)", "the document of epoch", "voter    ", "relays   7; exits: ", "NICKNAME"] {
+        assert!(words.contains(says), "{says}: {words}");
+    }
 }
 
 #[test]

@@ -3,45 +3,32 @@
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 
-use crate::support::{Folder, expired_network, network, wav};
+use crate::support::{Folder, bootstrap_line, expired_network, network, wav};
 
-/// Every command and group of commands.
-const COMMANDS: &[&[&str]] = &[
-    &[],
-    &["demo"],
-    &["proxy"],
-    &["voice"],
-    &["voice", "answer"],
-    &["voice", "call"],
-    &["testnet"],
-    &["relay"],
-    &["keys"],
-    &["keys", "generate"],
-    &["keys", "show"],
-    &["keys", "descriptor"],
-    &["keys", "backup"],
-    &["keys", "restore"],
-    &["status"],
-    &["network"],
-    &["network", "init"],
-    &["network", "add"],
-    &["network", "sign"],
-    &["network", "show"],
-    &["path"],
-    &["path", "explain"],
-    &["config"],
-    &["config", "print"],
-];
+/// The commands that a page of help names.
+fn listed(help: &str) -> Vec<String> {
+    let section = help.split("\nCommands:\n").nth(1).unwrap_or_default();
+    let lines = section.lines().take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next().map(str::to_owned));
+    names.filter(|name| name != "help").collect()
+}
 
 #[test]
 fn every_help_has_an_example() {
     let folder = Folder::new();
-    for &command in COMMANDS {
-        let ran = folder.run(&[command, &["--help"][..]].concat());
+    let (mut open, mut seen) = (vec![Vec::new()], Vec::new());
+    while let Some(command) = open.pop() {
+        let words: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        let ran = folder.run(&words);
         assert_eq!(ran.code, 0, "{command:?}");
         assert!(ran.stdout.contains("Example"), "{command:?}: {}", ran.stdout);
         assert!(!ran.stdout.contains("exit-with-stdin"));
         assert!(!ran.stdout.contains('\u{1b}'), "no colours into a pipe");
+        open.extend(listed(&ran.stdout).into_iter().map(|name| [&command[..], &[name]].concat()));
+        seen.push(command.join(" "));
+    }
+    for command in ["demo", "voice test", "voice devices", "chunk put", "service", "network genesis", "network line"] {
+        assert!(seen.iter().any(|seen| seen == command), "{command} is not among {seen:?}");
     }
 }
 
@@ -120,6 +107,7 @@ fn faults_of_a_configuration_are_named() {
     folder.succeeds(&["keys", "generate", "--out", "keys"]);
     for (from, to, says) in [
         ("nickname =", "nickame =", "unknown field `nickame`"),
+        ("nickname = \"unnamed\"", "nickname = \"two words\"", "nickname: write 1 to 24 of"),
         ("nickname = \"unnamed\"", "nickname = 5", "invalid type: integer `5`, expected a string"),
         ("listen = [\"0.0.0.0:9001\"]", "listen = \"0.0.0.0:9001\"", "invalid type"),
         ("\"accept *:80\"", "\"accept web\"", "exit.policy: rule 2"),
@@ -133,6 +121,49 @@ fn faults_of_a_configuration_are_named() {
         assert!(line.contains(says) && line.contains("relay.toml"), "{line}");
         assert_eq!(folder.names(), before);
     }
+}
+
+#[test]
+fn a_relay_that_cannot_describe_itself_does_not_start() {
+    let folder = Folder::new();
+    folder.succeeds(&["keys", "generate", "--out", "keys"]);
+    folder.succeeds(&["network", "genesis", "--name", "n", "--voter", "me=keys", "--out", "genesis"]);
+    let template = folder.run(&["config", "print", "relay"]).stdout;
+    let config = template
+        .replace("0.0.0.0:", "127.0.0.1:")
+        .replace(":9001\"]", ":0\"]")
+        .replace("#genesis = \"genesis\"", "genesis = \"genesis\"");
+    folder.write("relay.toml", &config);
+    let line = folder.fails(&["relay", "--config", "relay.toml"], 2);
+    assert!(line.contains("operator: say who runs the relay"), "{line}");
+    folder.unchanged();
+}
+
+#[test]
+fn a_place_for_documents_that_is_a_file_is_named_at_once() {
+    let folder = Folder::new();
+    folder.write("state", "somebody's");
+    let line = folder.fails(&["proxy", "--bootstrap", &bootstrap_line(), "--state", "state"], 2);
+    assert!(line.contains("state") && line.contains("it is a file, not a directory"), "{line}");
+    let line = folder.fails(&["network", "show", "--state", "state", &bootstrap_line()], 2);
+    assert!(line.contains("it is a file, not a directory"), "{line}");
+    folder.unchanged();
+}
+
+#[test]
+fn what_has_no_network_in_it_is_not_shown_as_one() {
+    let folder = Folder::new();
+    fs::create_dir(folder.path("empty")).expect("made");
+    let line = folder.fails(&["network", "show", "empty"], 2);
+    assert!(line.contains("empty") && line.contains("no document was kept there"), "{line}");
+    folder.write("network-0123456789abcdef", "no document");
+    let line = folder.fails(&["network", "show", "network-0123456789abcdef"], 1);
+    assert!(line.contains("kept document"), "{line}");
+    folder.write("line", "zmesh:net/1/abc");
+    let line = folder.fails(&["network", "show", "line"], 2);
+    assert!(line.contains("damaged"), "{line}");
+    let line = folder.fails(&["network", "show"], 2);
+    assert!(line.contains("no network is known"), "{line}");
 }
 
 #[test]
@@ -234,11 +265,12 @@ fn too_few_relays_are_counted() {
     let folder = Folder::new();
     folder.write("no-exit", &network(4, 0));
     folder.write("one", &network(1, 1));
-    for file in ["no-exit", "one"] {
+    let missing = |file, says: &str| {
         let line = folder.fails(&["proxy", "--network", file, "--listen", "127.0.0.1:0"], 1);
-        assert!(line.contains("no circuit could be built"), "{line}");
-        assert!(line.contains("lacks"), "says what is missing: {line}");
-    }
+        assert!(line.contains("no circuit could be built") && line.contains(says), "{line}");
+    };
+    missing("no-exit", "a path of 3 relays lacks its exit: no exit takes port 443");
+    missing("one", "a path of 3 relays lacks 2 of them: the network has too few relays");
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn a_relay_without_bytes_left_takes_no_circuits() {
     let folder = Folder::new();
     let relay = lone_relay(&folder, |text| text.replace("send_bytes_per_month = 0", "send_bytes_per_month = 1000"));
     drop(relay);
-    // A month of which more is used than is allowed now; far ahead, so that no month's end can fall between.
+    // A month of which more is used than is allowed now. (At a month's very end it would be another one: nothing is used of that.)
     let month = std::fs::read_to_string(folder.path("state/month")).expect("kept");
     let month = month.split(' ').next().expect("a month").to_owned();
     folder.write("state/month", &format!("{month} 1000\n"));
@@ -105,4 +105,27 @@ fn keys_come_back_from_a_backup() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let show = |file| folder.succeeds(&["keys", "show", file]);
     assert_eq!(show("again"), show("keys"));
+}
+
+#[test]
+fn nobody_is_asked_for_a_passphrase_that_is_of_no_use() {
+    let folder = Folder::new();
+    folder.succeeds(&["keys", "generate", "--out", "keys"]);
+    folder.succeeds(&["keys", "generate", "--service", "--out", "service.key"]);
+    folder.write("phrase", "correct horse battery\n");
+    assert_eq!(folder.run(&["keys", "backup", "keys", "--out", "kept", "--passphrase-file", "phrase"]).code, 0);
+    // There is no terminal here: whoever asked before looking would say so.
+    for (arguments, says) in [
+        (&["backup", "keys", "--out", "kept"][..], "exists already"),
+        (&["restore", "kept", "--out", "keys"], "exists already"),
+        (&["restore", "keys", "--out", "new"], "this is the key file of a relay, not the backup of a relay's keys"),
+        (&["backup", "kept", "--out", "new"], "make a key file of it with: zmesh keys restore"),
+        (&["backup", "service.key", "--out", "new"], "the key file of a service, and only a relay's keys have backups"),
+        (&["show", "kept"], "zmesh keys restore"),
+        (&["restore", "kept", "--out", "new", "--passphrase-file", "missing"], "the file of the passphrase missing"),
+    ] {
+        let line = folder.fails(&[&["keys"][..], arguments].concat(), 2);
+        assert!(line.contains(says), "{line}");
+    }
+    assert!(!folder.path("new").exists());
 }

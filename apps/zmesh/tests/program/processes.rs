@@ -8,9 +8,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::Folder;
 use crate::support::echo::echo;
 use crate::support::running::{PATIENCE, Running, signal};
+use crate::support::{Folder, held_port};
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng as _;
 use serde_json::Value;
@@ -90,8 +90,8 @@ fn programs_use_the_proxy() {
         assert_eq!(code, 0);
         echoes(&mut stream, b"by IPv6");
     }
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound");
-    assert_eq!(socks(address, None, 1, nobody).1, 5, "connection refused");
+    let held = held_port();
+    assert_eq!(socks(address, None, 1, held.local_addr().expect("bound")).1, 5, "connection refused");
     let metadata = SocketAddr::from(([169, 254, 169, 254], 80));
     assert_eq!(socks(address, None, 1, metadata).1, 2, "no exit goes there, not even in a test network");
 

@@ -2,14 +2,13 @@
 //!
 //! Every child here stops when its stdin ends, so a test that fails leaves nothing running.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
-use crate::support::Folder;
 use crate::support::running::Running;
+use crate::support::{Folder, held_port};
 use serde_json::Value;
 
 const PAGE: &str = "a page from nowhere\n";
@@ -78,14 +77,18 @@ fn curl_reads_a_web_server_behind_a_service_and_a_restart_keeps_the_address() {
     if unknown != page {
         assert_eq!(curl(&["--proxy", &socks, &unknown]), Err(97), "a mistyped address");
     }
+    let again = ["service", "--network", &network, "--target", &web, "--key", "service.key"];
+    let line = folder.fails(&again, 2);
+    assert!(line.contains("service.key") && line.contains("a service runs with it already"), "{line}");
+    let line = folder.fails(&["voice", "answer", "--network", &network, "--service", "service.key"], 2);
+    assert!(line.contains("a service runs with it already"), "{line}");
     let last = service.terminate();
     assert!(last["service"]["met"].as_u64().expect("a count") >= 1);
     let shown = folder.succeeds(&["keys", "show", "service.key"]);
     assert!(shown.contains(&address));
     assert!(folder.path("service.key.relays").exists(), "second relays are kept");
 
-    // Revisions rise every ten seconds.
-    thread::sleep(Duration::from_secs(11));
+    // At once: its descriptor is not newer than the one of before, so it waits until it is.
     let again = serve();
     assert_eq!(again.text("address"), address);
     let mut read = curl(&["--proxy", &socks, &page]);
@@ -126,6 +129,25 @@ fn a_call_to_an_address_that_stays() {
     let again = folder.run(&[&call[..], &sound("c.wav")].concat());
     assert_eq!(again.code, 1);
     assert!(again.stderr.contains("the call cannot be made"), "{}", again.stderr);
+}
+
+#[test]
+fn a_target_that_nobody_answers_at_is_named_before_anything_else() {
+    let folder = Folder::new();
+    folder.write("net", &crate::support::network(4, 1));
+    let held = held_port();
+    let target = held.local_addr().expect("bound").to_string();
+    let arguments = ["service", "--network", "net", "--target", &target, "--exit-with-stdin"];
+    let mut service =
+        folder.command(&arguments).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut first = String::new();
+    BufReader::new(service.stderr.take().expect("piped")).read_line(&mut first).expect("a line");
+    drop(service.stdin.take());
+    service.wait().expect("it ends");
+    assert!(
+        first.starts_with("warning: ") && first.contains(&target) && first.contains("accepts no connections"),
+        "{first}"
+    );
 }
 
 #[test]

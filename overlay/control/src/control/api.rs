@@ -1,7 +1,6 @@
 //! What the owner of a node does with it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use libp2p::gossipsub::{self, MessageAcceptance};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -184,12 +183,6 @@ impl Control {
             DialOpts::peer_id(id).condition(PeerCondition::DisconnectedAndNotDialing).addresses(addresses).build(),
         );
         true
-    }
-
-    /// How long the last ping to a connected peer took; pings go each 30 s.
-    #[must_use]
-    pub fn round_trip(&self, peer: &PeerIdentity) -> Option<Duration> {
-        self.peers.get(&peer.peer_id()?)?.round_trip
     }
 
     /// Whether a peer is banned now.

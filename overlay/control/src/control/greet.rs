@@ -170,7 +170,6 @@ impl Peer {
             claims: None::<Claims>,
             routes: false,
             relays: false,
-            round_trip: None,
             meter,
             greetings: 0,
         }

@@ -76,8 +76,6 @@ struct Peer {
     routes: bool,
     /// It carries connections for others.
     relays: bool,
-    /// How long the last ping took.
-    round_trip: Option<Duration>,
     meter: Meter,
     /// Greetings that it sent.
     greetings: u32,

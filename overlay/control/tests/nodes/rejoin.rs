@@ -32,19 +32,29 @@ async fn child() {
     }
 }
 
-fn spawn(store: &Path, contact: Option<Contact>) -> Child {
+/// A child that does not outlive its test, however that ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn spawn(store: &Path, contact: Option<Contact>) -> Running {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "rejoin::child", "--ignored", "--nocapture"]).env(STORE, store).stdout(Stdio::piped());
     match contact {
         Some(contact) => command.env(CONTACT, contact.to_string()),
         None => command.env_remove(CONTACT),
     };
-    command.spawn().unwrap()
+    Running(command.spawn().unwrap())
 }
 
 /// Waits until the child has so many peers.
-async fn peers(child: &mut Child, wanted: usize) {
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+async fn peers(child: &mut Running, wanted: usize) {
+    let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
     let read = tokio::task::spawn_blocking(move || {
         for line in lines.map_while(Result::ok) {
             // The test harness may write its own words before it.
@@ -69,8 +79,8 @@ async fn a_killed_node_rejoins_without_help() {
     let third = Node::start(lasting(3).bootstrap(first.contact()), true).await;
     let mut child = spawn(&store, Some(first.contact()));
     peers(&mut child, 3).await;
-    child.kill().unwrap();
-    child.wait().unwrap();
+    // Without a word: the process is killed and waited for.
+    drop(child);
     first.kill().await;
 
     let mut child = spawn(&store, None);
@@ -79,6 +89,4 @@ async fn a_killed_node_rejoins_without_help() {
     for node in [&second, &third] {
         until("it is back", || async { node.peers().await.contains(&back) }).await;
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
 }

@@ -92,10 +92,10 @@ pub enum CircuitError {
     #[error("the circuit has ended: {0}")]
     Closed(String),
     /// The exit did not prove that it holds the key in the network document.
-    #[error("the exit {0:?} did not prove the key that the network document names")]
+    #[error("the last relay {0:?} did not prove the key that the network document names")]
     ExitKey(RelayId),
     /// The exit does not speak the stream protocol, or broke it.
-    #[error("the exit {exit:?} failed: {reason}")]
+    #[error("the last relay {exit:?} failed: {reason}")]
     Exit {
         /// Which exit.
         exit: RelayId,

@@ -1,9 +1,9 @@
 //! What all sessions of an exit together may use.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use zmesh_proto::pace::Pace;
 
 /// Streams open at once in all, where the operating system allows that many files.
 const STREAMS: usize = 8192;
@@ -19,8 +19,8 @@ const CHUNK_BYTES: usize = 64 << 20;
 const STREAMS_WHEN_SCARCE: usize = 16;
 
 /// New sessions per second, and at once. Each costs a key exchange and a signature on the shard's thread.
-const SESSIONS_PER_SECOND: u32 = 500;
-const SESSIONS_BURST: u32 = 100;
+const SESSIONS_PER_SECOND: u64 = 500;
+const SESSIONS_BURST: u64 = 100;
 
 /// Room for streams and bytes, taken by permits that give it back when dropped.
 pub(super) struct Budget {
@@ -77,28 +77,7 @@ fn open_files() -> Option<usize> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// A token bucket in the form of the generic cell rate algorithm (ITU-T I.371): the time at which the bucket is full
-/// again says how much is in it.
-pub(super) struct Pace {
-    full_at: Instant,
-    each: Duration,
-    burst: Duration,
-}
-
-impl Pace {
-    /// The pace of new sessions.
-    pub(super) fn sessions(now: Instant) -> Self {
-        let each = Duration::from_secs(1) / SESSIONS_PER_SECOND;
-        Self { full_at: now, each, burst: each * SESSIONS_BURST }
-    }
-
-    /// Takes a token, if there is one.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
-        let full_at = self.full_at.max(now) + self.each;
-        let granted = full_at.duration_since(now) <= self.burst;
-        if granted {
-            self.full_at = full_at;
-        }
-        granted
-    }
+/// The pace of new sessions.
+pub(super) fn new_sessions() -> Pace {
+    Pace::new(SESSIONS_PER_SECOND, SESSIONS_BURST)
 }

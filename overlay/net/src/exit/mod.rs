@@ -20,8 +20,9 @@ use std::time::Duration;
 use quinn::{Connection, Endpoint};
 use tokio::sync::Notify;
 use zmesh_proto::node::LocalId;
+use zmesh_proto::pace::Pace;
 
-use self::budget::{Budget, Pace};
+use self::budget::{Budget, new_sessions};
 use self::sessions::{Entry, Sessions};
 use crate::chunks::Keeper;
 use crate::clock;
@@ -77,7 +78,7 @@ impl ExitServer {
             documents,
             sessions: Mutex::default(),
             next: AtomicU64::new(1),
-            pace: Mutex::new(Pace::sessions(clock::now())),
+            pace: Mutex::new(new_sessions()),
             budget: Budget::new(),
             tickets: loads::Tickets::default(),
         });
@@ -128,7 +129,7 @@ impl ExitServer {
         let leaves = {
             let mut sessions = self.sessions();
             if !sessions.has_room(local, SESSIONS, Connection::remote_address)
-                || !self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(clock::now())
+                || !self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(clock::now(), 1)
             {
                 return None;
             }

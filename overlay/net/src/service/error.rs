@@ -87,6 +87,11 @@ pub enum ListenError {
     /// No relay took the descriptor.
     #[error("no relay took the service's descriptor: {0}")]
     NotPublished(String),
+    /// Relays have a descriptor of this service that is at least as new: the service ran until some seconds ago, or runs elsewhere.
+    #[error(
+        "relays have a descriptor of this service that is as new: it ran until some seconds ago, or runs elsewhere"
+    )]
+    Stale,
     /// The file of second relays cannot be used.
     #[error("the state file cannot be used: {0}")]
     State(#[source] io::Error),

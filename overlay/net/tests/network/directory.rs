@@ -126,13 +126,12 @@ async fn a_newcomer_with_nothing_but_a_line_places_a_circuit() {
     assert_eq!((epoch, relays), (network.held().epoch(), 7));
     assert_eq!(node.network().header_hash(), Some(network.held().hash()));
     echo(&node).await;
-    let (agree, asked) = told
-        .wait("a comparison", |event| match event {
-            DirectoryEvent::Compared { agree, asked } => Some((*agree, *asked)),
-            _ => None,
-        })
-        .await;
-    assert_eq!((agree, asked), (3, 3));
+    // The first may miss a relay that did not answer in time.
+    told.wait("a comparison in which all agree", |event| match event {
+        DirectoryEvent::Compared { agree: 3, asked: 3 } => Some(()),
+        _ => None,
+    })
+    .await;
     node.shutdown().await;
     network.shutdown().await;
 }

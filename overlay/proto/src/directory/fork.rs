@@ -44,12 +44,6 @@ impl Fork {
         Some(Self { first: first.clone(), second: second.clone() })
     }
 
-    /// Both branches.
-    #[must_use]
-    pub fn branches(&self) -> (&SignedHeader, &SignedHeader) {
-        (&self.first, &self.second)
-    }
-
     /// Verifies both branches against the voters of their epoch, and names those who signed both.
     ///
     /// # Errors

@@ -195,6 +195,17 @@ impl Held {
         w.finish()
     }
 
+    /// Of which network these bytes say that they are, for whoever only wants to look at them: nothing is verified, and whoever trusts the
+    /// answer pins what the bytes' maker chose.
+    ///
+    /// # Errors
+    /// The bytes are cut or of another kind.
+    pub fn named_network(bytes: &[u8]) -> Result<NetworkId, HeldError> {
+        let mut r = Reader::new(bytes);
+        r.version(VERSION)?;
+        Ok(Genesis::decode(r.bytes16(usize::from(u16::MAX))?).map_err(ChainError::from)?.network_id())
+    }
+
     /// Reads and verifies what [`Held::encode`] wrote, from the genesis on.
     ///
     /// # Errors

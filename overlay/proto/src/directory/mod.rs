@@ -305,12 +305,6 @@ impl Relay {
         self.info().cache
     }
 
-    /// Whether it offers to mix rooms.
-    #[must_use]
-    pub fn is_mixer(&self) -> bool {
-        self.info().mixer
-    }
-
     /// Whether it serves documents to whoever asks.
     #[must_use]
     pub fn is_directory(&self) -> bool {

@@ -377,12 +377,6 @@ impl Node {
         self.origin.health(circuit)
     }
 
-    /// How an own circuit's first link fares.
-    #[must_use]
-    pub fn guard_link(&self, circuit: CircuitId) -> Option<LinkStats> {
-        self.core.links.stats(self.origin.link(circuit)?)
-    }
-
     /// How all links of this node fare.
     pub fn link_stats(&self) -> impl Iterator<Item = LinkStats> {
         self.core.links.all_stats()

@@ -98,11 +98,6 @@ impl Origin {
         Self { config, circuits: Slab::new() }
     }
 
-    /// The link to a circuit's first relay.
-    pub(crate) fn link(&self, circuit: CircuitId) -> Option<LinkId> {
-        Some(self.circuits.get(circuit.0)?.link)
-    }
-
     /// What is known about a circuit's hops.
     pub(crate) fn health(&self, circuit: CircuitId) -> Option<&Health> {
         Some(&self.circuits.get(circuit.0)?.health)

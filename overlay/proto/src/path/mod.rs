@@ -117,7 +117,7 @@ pub enum PathError {
     #[error("the guard {0} is excluded or is the relay to reach")]
     GuardUnusable(RelayId),
     /// There are not enough relays.
-    #[error("a path of {hops} relays lacks {missing}: {shortage}")]
+    #[error("a path of {hops} relays lacks {}: {shortage}", lacking(*missing, *shortage))]
     NotEnough {
         /// Relays wanted.
         hops: usize,
@@ -136,7 +136,7 @@ pub enum Shortage {
     #[error("the network has too few relays")]
     Relays,
     /// Exits that take the port.
-    #[error("no exit takes port {port}{}", if *v6 { " over IPv6" } else { "" })]
+    #[error("{}", no_exit(*port, *v6, None))]
     Exits {
         /// The port; 0 for any.
         port: u16,
@@ -144,7 +144,7 @@ pub enum Shortage {
         v6: bool,
     },
     /// Exits that take the port and claim the country.
-    #[error("no exit in {} takes port {port}{}", letters(*country), if *v6 { " over IPv6" } else { "" })]
+    #[error("{}", no_exit(*port, *v6, Some(*country)))]
     ExitsThere {
         /// The port; 0 for any.
         port: u16,
@@ -154,7 +154,7 @@ pub enum Shortage {
         country: [u8; 2],
     },
     /// Relays that splice meetings.
-    #[error("no relay splices meetings")]
+    #[error("no relay of the network splices meetings")]
     MeetingRelays,
     /// Relays that give documents.
     #[error("no relay gives documents of the network")]
@@ -173,8 +173,22 @@ pub enum Shortage {
     Combination,
 }
 
-fn letters(country: [u8; 2]) -> String {
-    country.map(char::from).iter().collect()
+/// What is missing, in words: which relay, where only one will do, else how many.
+fn lacking(missing: usize, shortage: Shortage) -> String {
+    match shortage {
+        Shortage::Exits { .. } | Shortage::ExitsThere { .. } => "its exit".to_owned(),
+        Shortage::MeetingRelays | Shortage::DirectoryRelays => "its last relay".to_owned(),
+        _ => format!("{missing} of them"),
+    }
+}
+
+fn no_exit(port: u16, v6: bool, country: Option<[u8; 2]>) -> String {
+    let there = country.map(|country| format!(" in {}{}", char::from(country[0]), char::from(country[1])));
+    let (there, v6) = (there.unwrap_or_default(), if v6 { " over IPv6" } else { "" });
+    match port {
+        0 => format!("the network has no exit{there}{v6}"),
+        port => format!("no exit{there} takes port {port}{v6}"),
+    }
 }
 
 /// Chooses a path, every one that satisfies the request as likely as another. Whoever draws often, or by capacity and

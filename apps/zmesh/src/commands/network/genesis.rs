@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use zmesh_proto::wire::codec::armour::{self, Label};
 use zmesh_proto::wire::control::{Genesis, GenesisTerms, Parameters, Voter, VoterSet};
 use zmesh_proto::wire::descriptor::{Descriptor, LIFETIME_AGREED};
 use zmesh_proto::wire::document::SignerId;
@@ -123,12 +122,6 @@ fn voter(text: &str) -> Outcome<Voter> {
     let descriptor = Descriptor::from_text(&bytes).map_err(|error| unusable(path, error))?;
     let operator = descriptor.info().operator.clone();
     Ok(Voter { key: SignerId(descriptor.identity()), operator })
-}
-
-/// Whether a file is a genesis, by its first line.
-pub(super) fn is_one(path: &Path) -> Outcome<bool> {
-    let bytes = files::read(path, "network", "begin one with: zmesh network init or zmesh network genesis")?;
-    Ok(armour::kind(&bytes) == Some(Label::Genesis))
 }
 
 pub(super) fn show(path: &Path, json: bool) -> Outcome {

@@ -26,6 +26,7 @@ struct Hop {
 pub(super) struct Report {
     hops: Vec<Hop>,
     explanation: Explanation,
+    test_network: bool,
 }
 
 impl Report {
@@ -43,7 +44,8 @@ impl Report {
                 measured: None,
             }
         };
-        Self { hops: path.iter().enumerate().map(describe).collect(), explanation }
+        let hops = path.iter().enumerate().map(describe).collect();
+        Self { hops, explanation, test_network: network.is_test_network() }
     }
 
     pub(super) fn measured(&mut self, hop: usize, round_trip: Duration) {
@@ -103,6 +105,7 @@ impl Report {
         term::table(&rows);
         term::line("");
         self.say_choice();
+        self.say_times();
         self.say_missing();
     }
 
@@ -126,22 +129,22 @@ impl Report {
             ));
             return;
         };
-        term::line(format_args!("choice    one of {paths} paths behind this guard"));
+        term::line(format_args!("choice    drawn from the {paths} paths that are possible behind this guard"));
         term::line(format_args!(
-            "entropy   {:.2} bits; the likeliest path has {:.2}, and {:.2} against who holds the largest relays, {} % of the capacity",
+            "entropy   {:.2} bits are left to guess for who sees the guard; {:.2} if the path is the likeliest; {:.2} for who runs the largest relays, {} % of the capacity",
             chosen.bits,
             chosen.min_bits,
             chosen.adversary_bits,
             Floor::DEFAULT.adversary,
         ));
         term::line(format_args!(
-            "given up  {:.2} bits of the {:.2} that a uniform choice has",
+            "given up  {:.2} of the {:.2} bits that a choice without preference leaves",
             self.given_up().unwrap_or(0.0),
             uniform.bits,
         ));
         if let (Some(chosen), Some(uniform)) = (chosen.half_ms, uniform.half_ms) {
             term::line(format_args!(
-                "gained    half of the choices take {chosen:.0} ms or less behind the guard; of uniform ones {uniform:.0} ms"
+                "gained    half of the choices take {chosen:.0} ms or less behind the guard; without preference {uniform:.0} ms"
             ));
         }
         if used != asked && self.explanation.capacities_known {
@@ -157,14 +160,29 @@ impl Report {
         }
     }
 
+    /// What the columns of times mean, where they hold something.
+    fn say_times(&self) {
+        if self.hops.iter().any(|hop| hop.from_before.is_some()) {
+            term::line("expected  round trips from the relay before, by the map that the voters measured");
+        }
+        if self.hops.iter().any(|hop| hop.measured.is_some()) {
+            term::line("measured  round trips from here to the relay, just now over this circuit");
+        }
+    }
+
     fn say_missing(&self) {
+        if self.test_network {
+            term::line(
+                "rules     this is a test network, all on one machine: relays of one operator or place may share a path here, and nowhere else",
+            );
+        }
         if !self.explanation.capacities_known {
             term::line(
-                "measures  this network has none of capacity (a network file never has): all paths are equally likely",
+                "capacity  nobody has measured the relays of this network yet (of a network file nobody ever does): all paths are equally likely",
             );
         }
         if !self.explanation.latencies_known {
-            term::line("latency   there is no map of this network: no times are expected");
+            term::line("latency   nobody has measured how far they are from each other either: no times are expected");
         }
     }
 

@@ -129,6 +129,7 @@ impl Running {
         };
         let network = self.network.as_deref();
         self.snapshot.send_replace(Some(Snapshot {
+            taken: Instant::now(),
             relay: metrics,
             up: self.started.elapsed(),
             memory: process::memory(std::process::id()),

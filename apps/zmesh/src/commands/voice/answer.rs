@@ -15,6 +15,7 @@ use zmesh_voice::runner::Party;
 use super::talk::{self, Speaker};
 use super::{Common, service};
 use crate::commands::narrate::narrate;
+use crate::commands::service::KeyFile;
 use crate::failure::{self, Failure, Outcome};
 use crate::invite_line::{self, Carried};
 use crate::network_file::NetworkOption;
@@ -51,11 +52,12 @@ pub(crate) struct AnswerArgs {
 pub(super) async fn run(args: AnswerArgs) -> Outcome {
     let mut stop = Stop::listen(args.common.exit_with_stdin)?;
     let way = args.network.way()?;
+    let key = args.service.as_deref().map(KeyFile::load_or_make).transpose()?;
     let sound = args.common.open()?;
     let node = args.common.start(&way).await?;
-    if let Some(key) = &args.service {
+    if let (Some(file), Some(key)) = (&args.service, &key) {
         let called = async {
-            let listener = service::listen(&node, key, args.common.json).await?;
+            let listener = service::listen(&node, file, key, args.common.json).await?;
             service::called(&listener, &node, args.common.hops.into(), args.class).await
         };
         let outcome = tokio::select! {

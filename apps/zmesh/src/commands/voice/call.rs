@@ -146,7 +146,7 @@ fn choose_network(option: &NetworkOption, line: &InviteLine) -> Outcome<Way> {
             let network = network_file::from_document(document, "the network that the invite brings")?;
             Way::Document(Known { network, document: bytes.clone() })
         }
-        Carried::Bootstrap(bootstrap) if !option.is_named() => option.by_line(bootstrap.clone()),
+        Carried::Bootstrap(bootstrap) if !option.is_named() => option.by_line(bootstrap.clone())?,
         _ => option.way()?,
     };
     let brings_its_own = !matches!(line.network, Carried::Nothing);

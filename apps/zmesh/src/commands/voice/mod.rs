@@ -25,9 +25,9 @@ use crate::network_file::Way;
 pub(crate) enum Voice {
     /// Wait for one call. Prints the invite, a line to hand to the other person over a channel that both trust.
     #[command(after_help = "Example:
-  zmesh voice answer --network network
-  zmesh voice answer --network network --service me.key      an address that stays, instead of an invite
-  zmesh voice answer --network network --input a.wav --output heard-by-a.wav")]
+  zmesh voice answer --bootstrap line
+  zmesh voice answer --bootstrap line --service me.key      an address that stays, instead of an invite
+  zmesh voice answer --bootstrap line --input a.wav --output heard-by-a.wav")]
     Answer(answer::AnswerArgs),
     /// Call the person who made the invite, or who waits at an address. The line is all that is needed.
     #[command(after_help = "Example:
@@ -39,8 +39,8 @@ pub(crate) enum Voice {
     Call(call::CallArgs),
     /// Hear yourself: your voice goes out over one circuit of yours, comes back over another, and is played to you. Headphones are best.
     #[command(after_help = "Example:
-  zmesh voice test --network network
-  zmesh voice test --network network --input a.wav --output back.wav")]
+  zmesh voice test --bootstrap line
+  zmesh voice test --bootstrap line --input a.wav --output back.wav")]
     Test(trial::TestArgs),
     /// List microphones and loudspeakers.
     #[command(after_help = "Example:

@@ -14,7 +14,7 @@ use zmesh_voice::invite::{AnswerKey, Invite};
 use zmesh_voice::media::class::Class;
 
 use super::answer::Waiting;
-use crate::commands::service::{beside, load_or_make, not_published};
+use crate::commands::service::{self, KeyFile, beside, not_published};
 use crate::failure::{Failure, Outcome};
 use crate::invite_line::{self, Carried};
 use crate::randomness;
@@ -30,11 +30,11 @@ const HAND_OVER: Duration = Duration::from_secs(60);
 /// The longest line that a caller reads.
 const LINE_MAX: u64 = 4096;
 
-/// Brings the service up that is called.
-pub(super) async fn listen(node: &Node, key: &Path, json: bool) -> Outcome<Listener> {
-    let options = ServiceOptions::default().state(beside(key)).ports([PORT]);
+/// Brings the service up that is called; `file` is where its key is from.
+pub(super) async fn listen(node: &Node, file: &Path, key: &KeyFile, json: bool) -> Outcome<Listener> {
+    let options = ServiceOptions::default().state(beside(file)).ports([PORT]);
     term::progress("building circuits to introduction points, and leaving the descriptor at relays");
-    let listener = node.listen_with(&load_or_make(key)?, options).await.map_err(|error| not_published(&error))?;
+    let listener = service::listen(node, &key.key, options).await.map_err(|error| not_published(&error))?;
     let address = listener.address();
     if json {
         term::json(&json!({ "ready": true, "role": "voice answer", "address": address.to_string() }));

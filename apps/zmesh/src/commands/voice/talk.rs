@@ -166,7 +166,7 @@ fn tell(update: &CallUpdate, meter: &mut Meter, json: bool) {
         CallUpdate::Joining => term::progress("the other side is there"),
         CallUpdate::Ringing => term::progress("ringing"),
         CallUpdate::Connected { words } => {
-            term::line(format_args!("connected; both of you should see these words: {words}"));
+            term::told(format_args!("connected; both of you should see these words: {words}"));
             term::progress("read them to each other; if they differ, hang up (Ctrl-C)");
         }
         CallUpdate::Reading(reading) => meter.show(reading),

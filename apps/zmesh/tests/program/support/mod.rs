@@ -13,9 +13,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
+use zmesh_overlay::Bootstrap;
 use zmesh_proto::keys::RelayKeys;
+use zmesh_proto::link::LinkPeer;
 use zmesh_proto::wire::descriptor::{Descriptor, DescriptorInfo, ExitSummary, PortSet, Terms};
-use zmesh_proto::wire::document::{Draft, DraftTerms, SignerId};
+use zmesh_proto::wire::document::{Draft, DraftTerms, NetworkId, SignerId};
 
 /// A directory in which the program runs, with a home of its own.
 pub(crate) struct Folder {
@@ -136,6 +139,17 @@ pub(crate) fn network(relays: u8, exits: u8) -> String {
     network_at(now, relays, exits)
 }
 
+/// A bootstrap line that leads to a relay that does not run.
+pub(crate) fn bootstrap_line() -> String {
+    let keys = RelayKeys::generate(&mut ChaCha12Rng::from_seed([5; 32]), 1_700_000_000);
+    let entry = LinkPeer {
+        identity: keys.identity_public(),
+        link_key: keys.link_public(),
+        addresses: vec![SocketAddr::from(([127, 0, 0, 1], 9))],
+    };
+    Bootstrap::new(NetworkId([6; 32]), vec![entry]).expect("one relay with an address").to_string()
+}
+
 /// A network document that was good a month ago.
 pub(crate) fn expired_network() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
@@ -174,6 +188,13 @@ fn network_at(now: u64, relays: u8, exits: u8) -> String {
     }
     assert!(draft.sign(&keys[0].signer(), now).expect("signed").is_enough());
     draft.to_text()
+}
+
+/// A port of TCP that refuses connections and that nobody else can take as long as this lives.
+pub(crate) fn held_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("bound");
+    socket
 }
 
 /// A WAV file of 16-bit silence.

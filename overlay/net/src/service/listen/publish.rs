@@ -64,8 +64,8 @@ pub(super) struct Outcome {
     pub(super) reason: String,
     /// Whether there is no path at all.
     pub(super) no_path: bool,
-    /// Whether a relay has had a newer one.
-    stale: bool,
+    /// Whether a relay has had one that is at least as new.
+    pub(super) stale: bool,
 }
 
 impl Outcome {

@@ -66,6 +66,7 @@ pub(super) enum Failure {
     NetworkTooSmall(String),
     NoIntroduction(String),
     NotPublished(String),
+    Stale,
 }
 
 impl Failure {
@@ -74,6 +75,7 @@ impl Failure {
             Self::NetworkTooSmall(why) => ListenError::NetworkTooSmall(why),
             Self::NoIntroduction(why) => ListenError::NoIntroduction(why),
             Self::NotPublished(why) => ListenError::NotPublished(why),
+            Self::Stale => ListenError::Stale,
         }
     }
 }
@@ -366,6 +368,8 @@ impl Service {
             });
         } else if outcome.no_path {
             self.fail(Failure::NetworkTooSmall(outcome.reason.clone()));
+        } else if outcome.stale {
+            self.fail(Failure::Stale);
         } else {
             self.fail(Failure::NotPublished(outcome.reason.clone()));
         }

@@ -1,4 +1,4 @@
-//! The newest descriptor of each relay that a node has heard of, and the newest report of its load.
+//! The newest descriptor of each relay that a node has heard of.
 //!
 //! Anybody can make identities, so being known costs something: relays of the newest document have a place, all others share a few, where
 //! those whom this node is connected with are not driven out by those of whom it only heard.
@@ -14,11 +14,9 @@ pub use places::{STRANGERS_MAX, STRANGERS_PER_NETWORK};
 
 use super::Measure;
 use crate::wire::control::vote::{Ballot, Sighting};
-use crate::wire::control::{
-    EpochDocument, FormError, Genesis, LoadReport, Reason, RelayFlags, Snapshot, Verdict, descriptor_hash,
-};
+use crate::wire::control::{EpochDocument, FormError, Genesis, Reason, RelayFlags, Snapshot, Verdict, descriptor_hash};
 use crate::wire::descriptor::{Descriptor, DescriptorError, LIFETIME_AGREED};
-use crate::wire::document::{NetworkId, RELAYS_MAX, is_public};
+use crate::wire::document::{RELAYS_MAX, is_public};
 use places::Places;
 
 /// How much longer than [`LIFETIME_AGREED`] a descriptor may live, in seconds: an hour. The onion keys of longer ones would outlive
@@ -31,16 +29,14 @@ const PAUSE_TEST: u64 = 10;
 /// Replaced descriptors of a relay that are kept: a ballot may name one.
 const BEFORE: usize = 3;
 
-/// Descriptors and reports of load, bounded to as many relays as a document can have and [`STRANGERS_MAX`] others.
+/// Descriptors, bounded to as many relays as a document can have and [`STRANGERS_MAX`] others.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
-    network: NetworkId,
     test_network: bool,
     relays: BTreeMap<RelayId, Kept>,
     places: Places,
     /// By the hash by which documents name them, replaced ones too.
     hashes: BTreeMap<[u8; 32], RelayId>,
-    loads: BTreeMap<RelayId, LoadReport>,
 }
 
 /// What is kept of a relay.
@@ -68,14 +64,7 @@ impl Catalogue {
     #[must_use]
     pub fn new(genesis: &Genesis) -> Self {
         let test_network = genesis.terms().test_network;
-        Self {
-            network: genesis.network_id(),
-            test_network,
-            relays: BTreeMap::new(),
-            places: Places::new(test_network),
-            hashes: BTreeMap::new(),
-            loads: BTreeMap::new(),
-        }
+        Self { test_network, relays: BTreeMap::new(), places: Places::new(test_network), hashes: BTreeMap::new() }
     }
 
     /// Gives a relay a place whatever documents say: the one that this node is.
@@ -183,7 +172,6 @@ impl Catalogue {
 
     fn remove(&mut self, id: &RelayId) {
         let Some(kept) = self.relays.remove(id) else { return };
-        self.loads.remove(id);
         for hash in kept.before.iter().map(|(hash, _)| hash).chain([&kept.hash]) {
             self.hashes.remove(hash);
         }
@@ -205,37 +193,8 @@ impl Catalogue {
         gone.iter().for_each(|id| self.remove(id));
     }
 
-    /// Takes a report of load that was published, unless there is a reason against it.
-    pub fn offer_load(&mut self, bytes: &[u8], now: u64) -> Verdict {
-        let report = match LoadReport::decode(bytes) {
-            Ok(report) => report,
-            Err(FormError::TooLarge { .. }) => return Verdict::Reject(Reason::Oversized),
-            Err(FormError::ForgedSignature) => return Verdict::Reject(Reason::Forged),
-            Err(_) => return Verdict::Reject(Reason::Malformed),
-        };
-        if report.network != self.network {
-            return Verdict::Reject(Reason::OtherNetwork);
-        }
-        if !report.holds_at(now) {
-            return Verdict::Ignore(if report.made > now { Reason::Early } else { Reason::Expired });
-        }
-        let relay = report.relay();
-        if !self.relays.contains_key(&relay) {
-            return Verdict::Ignore(Reason::Unrelated);
-        }
-        match self.loads.get(&relay) {
-            Some(known) if *known == report => Verdict::Ignore(Reason::Duplicate),
-            Some(known) if known.made >= report.made => Verdict::Ignore(Reason::Stale),
-            _ => {
-                self.loads.insert(relay, report);
-                Verdict::Accept
-            }
-        }
-    }
-
     /// Forgets what no longer holds.
     pub fn prune(&mut self, now: u64) {
-        self.loads.retain(|_, report| report.holds_at(now));
         let over = self.relays.iter().filter(|(_, kept)| kept.newest.terms().expires <= now);
         let over: Vec<RelayId> = over.map(|(id, _)| *id).collect();
         over.iter().for_each(|id| self.remove(id));
@@ -328,12 +287,6 @@ impl Catalogue {
     /// Whether [`Catalogue::strangers`] are others than when this was last asked.
     pub fn take_changed(&mut self) -> bool {
         self.places.take_changed()
-    }
-
-    /// The newest report of a relay's load, if it holds.
-    #[must_use]
-    pub fn load(&self, id: &RelayId, now: u64) -> Option<&LoadReport> {
-        self.loads.get(id).filter(|report| report.holds_at(now))
     }
 }
 

@@ -81,6 +81,8 @@ fn a_newcomer_follows_every_change_of_voters_to_the_newest_document() {
     story.change_voters(30);
     story.go(|_| ());
     let (held, pinned) = (&story.held, story.held.chain().genesis().network_id());
+    assert_eq!(Held::named_network(&held.encode()), Ok(pinned));
+    assert!(Held::named_network(b"\x01\0").is_err() && Held::named_network(b"").is_err());
     let snapshot = held.snapshot().encode();
     let genesis = held.chain().genesis().clone();
     let begun = Held::begin(pinned, genesis.clone(), held.changes().to_vec(), &snapshot).unwrap();

@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use zmesh_sphinx::RelayId;
 
 use crate::directory::{ByHand, Catalogue, Chain, Measure, STRANGERS_MAX, STRANGERS_PER_NETWORK};
-use crate::wire::control::{LoadReport, Reason, Verdict};
+use crate::wire::control::{Reason, Verdict};
 use crate::wire::descriptor::{DESCRIPTOR_MAX, Descriptor, DescriptorInfo, LIFETIME_AGREED, Terms};
-use crate::wire::document::NetworkId;
 
 fn catalogue(test_network: bool) -> Catalogue {
     Catalogue::new(&genesis(&voter_keys(1), test_network))
@@ -56,28 +55,6 @@ fn each_reason_is_told() {
     assert_eq!(catalogue.descriptors().count(), 1);
     catalogue.prune(late);
     assert!(catalogue.descriptor(&id).is_none());
-}
-
-#[test]
-fn reports_of_load_replace_older_ones_and_fade() {
-    let mut catalogue = catalogue(false);
-    let network = genesis(&voter_keys(1), false).network_id();
-    let report =
-        LoadReport { network, identity: keys(1).identity_public(), made: NOW, life: 300, load: 500, capacity: 1_000 };
-    let sign = |report: &LoadReport| report.sign(&keys(1)).unwrap();
-    assert_eq!(catalogue.offer_load(&sign(&report), NOW), Verdict::Ignore(Reason::Unrelated), "of nobody known");
-    catalogue.offer(&made(&info(1), terms(1)), NOW);
-    assert_eq!(catalogue.offer_load(&sign(&report), NOW), Verdict::Accept);
-    assert_eq!(catalogue.offer_load(&sign(&report), NOW), Verdict::Ignore(Reason::Duplicate));
-    let older = LoadReport { made: NOW - 1, ..report.clone() };
-    assert_eq!(catalogue.offer_load(&sign(&older), NOW), Verdict::Ignore(Reason::Stale));
-    let newer = LoadReport { made: NOW + 9, load: 9, ..report.clone() };
-    assert_eq!(catalogue.offer_load(&sign(&newer), NOW + 9), Verdict::Accept);
-    assert_eq!(catalogue.load(&keys(1).id(), NOW + 9).unwrap().load, 9);
-    assert!(catalogue.load(&keys(1).id(), NOW + 309).is_none());
-    assert_eq!(catalogue.offer_load(&sign(&report), NOW + 300), Verdict::Ignore(Reason::Expired));
-    let foreign = LoadReport { network: NetworkId([0; 32]), ..report };
-    assert_eq!(catalogue.offer_load(&sign(&foreign), NOW), Verdict::Reject(Reason::OtherNetwork));
 }
 
 #[test]

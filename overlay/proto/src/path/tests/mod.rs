@@ -174,7 +174,7 @@ fn exits_are_matched_by_port_and_version() {
     assert_eq!(last(443, true).unwrap(), "relay2");
     assert!(last(0, false).is_ok());
     let error = last(22, false).unwrap_err();
-    assert_eq!(error.to_string(), "a path of 3 relays lacks 3: no exit takes port 22");
+    assert_eq!(error.to_string(), "a path of 3 relays lacks its exit: no exit takes port 22");
     let error = last(80, true).unwrap_err();
     assert!(error.to_string().ends_with("no exit takes port 80 over IPv6"));
 }

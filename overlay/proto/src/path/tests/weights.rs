@@ -261,7 +261,7 @@ fn an_exit_is_found_in_its_country() {
         assert_eq!(names(&network, &path)[2], "relay2");
     }
     let error = chooser.select(&there(b"IS"), &mut rng).unwrap_err();
-    assert_eq!(error.to_string(), "a path of 3 relays lacks 3: no exit in IS takes port 443");
+    assert_eq!(error.to_string(), "a path of 3 relays lacks its exit: no exit in IS takes port 443");
 }
 
 #[test]

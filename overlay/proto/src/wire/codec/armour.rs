@@ -51,6 +51,21 @@ impl Label {
         }
     }
 
+    /// What it is, for people.
+    #[must_use]
+    pub fn noun(self) -> &'static str {
+        match self {
+            Self::Network => "a network document",
+            Self::NetworkDraft => "the draft of a network document",
+            Self::Descriptor => "the descriptor of a relay",
+            Self::RelayKeys => "the key file of a relay",
+            Self::KeyBackup => "the backup of a relay's keys",
+            Self::SignerKey => "the key file of a signer",
+            Self::Genesis => "the genesis of a network",
+            Self::ServiceKey => "the key file of a service",
+        }
+    }
+
     fn from_words(words: &str) -> Option<Self> {
         const ALL: [Label; 8] = [
             Label::Network,
@@ -80,7 +95,7 @@ pub enum ArmourError {
     #[error("there is no \"-----BEGIN {0}-----\" line: this is another kind of file")]
     Missing(Label),
     /// A block, but of another kind.
-    #[error("this is a {found}, not a {wanted}")]
+    #[error("this is {}, not {}", found.noun(), wanted.noun())]
     Kind {
         /// What the caller wanted.
         wanted: Label,

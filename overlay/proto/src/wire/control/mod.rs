@@ -11,7 +11,6 @@ mod epoch;
 mod genesis;
 mod header;
 mod heartbeat;
-mod load;
 mod parameters;
 pub(crate) mod schema;
 #[cfg(test)]
@@ -28,7 +27,6 @@ pub use genesis::{EPOCH_LENGTH_MAX, EPOCH_LENGTH_MIN, Genesis, GenesisTerms};
 pub use header::{Certificate, HEADER_MAX, Header, HeaderHash, SIGNED_HEADER_MAX, SignedHeader, precommit_message};
 pub(crate) use header::{HeaderFields, table_hash};
 pub use heartbeat::{HEARTBEAT_MAX, Heartbeat, Unverified, Vitals};
-pub use load::{LOAD_LIFE, LOAD_MAX, LoadReport};
 pub use parameters::Parameters;
 pub use topic::{Reason, Topic, Verdict};
 pub use voters::{VOTERS_MAX, Voter, VoterSet};

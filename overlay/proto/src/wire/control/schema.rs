@@ -116,22 +116,6 @@ pub(crate) struct Difference {
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct LoadReport {
-    #[prost(bytes = "vec", tag = "1")]
-    pub(crate) network: Vec<u8>,
-    #[prost(bytes = "vec", tag = "2")]
-    pub(crate) identity: Vec<u8>,
-    #[prost(uint64, tag = "3")]
-    pub(crate) made: u64,
-    #[prost(uint32, tag = "4")]
-    pub(crate) life: u32,
-    #[prost(uint32, tag = "5")]
-    pub(crate) load: u32,
-    #[prost(uint32, tag = "6")]
-    pub(crate) capacity: u32,
-}
-
-#[derive(Clone, PartialEq, Message)]
 pub(crate) struct Heartbeat {
     #[prost(bytes = "vec", tag = "1")]
     pub(crate) network: Vec<u8>,

@@ -6,17 +6,6 @@ use crate::directory::Chain;
 use crate::directory::fixture::{NOW, genesis, keys, snapshot, voter_keys, voter_set};
 use crate::wire::document::{NetworkId, SignerId};
 
-fn report() -> LoadReport {
-    LoadReport {
-        network: NetworkId([3; 32]),
-        identity: keys(1).identity_public(),
-        made: NOW,
-        life: LOAD_LIFE,
-        load: 250,
-        capacity: 10_000,
-    }
-}
-
 #[test]
 fn a_genesis_round_trips_and_its_hash_is_the_network() {
     let keys = voter_keys(4);
@@ -83,25 +72,6 @@ fn voters_per_operator_are_capped() {
     }
 }
 
-#[test]
-fn a_report_of_load_is_short_lived_and_signed() {
-    let made = report().sign(&keys(1)).unwrap();
-    assert!(made.len() <= LOAD_MAX);
-    assert_eq!(LoadReport::decode(&made).unwrap(), report());
-    assert_eq!(report().relay(), keys(1).id());
-    assert!(report().holds_at(NOW) && report().holds_at(NOW + 299) && report().holds_at(NOW - 300));
-    assert!(!report().holds_at(NOW + 300) && !report().holds_at(NOW - 301));
-    assert!(report().sign(&keys(2)).is_err());
-    assert!(LoadReport { life: 301, ..report() }.sign(&keys(1)).is_err());
-    assert!(LoadReport { load: 1_001, ..report() }.sign(&keys(1)).is_err());
-    for at in 0..made.len() {
-        let mut bad = made.clone();
-        bad[at] ^= 1;
-        assert!(LoadReport::decode(&bad).is_err(), "byte {at}");
-        assert!(LoadReport::decode(&made[..at]).is_err());
-    }
-}
-
 /// A later version says more; the signature covers it, and this version reads the rest.
 #[test]
 fn fields_of_later_versions_are_read_past_and_covered_by_the_signature() {
@@ -113,23 +83,23 @@ fn fields_of_later_versions_are_read_past_and_covered_by_the_signature() {
         #[prost(bytes = "vec", tag = "2")]
         identity: Vec<u8>,
         #[prost(uint64, tag = "3")]
-        made: u64,
-        #[prost(uint32, tag = "4")]
-        life: u32,
+        epoch: u64,
+        #[prost(uint32, tag = "6")]
+        uptime: u32,
         #[prost(uint32, tag = "40")]
         temperature: u32,
     }
     let keys = keys(1);
     let body =
-        Later { network: vec![3; 32], identity: keys.identity_public().to_vec(), made: NOW, life: 9, temperature: 40 }
+        Later { network: vec![3; 32], identity: keys.identity_public().to_vec(), epoch: 9, uptime: 1, temperature: 40 }
             .encode_to_vec();
-    let signature = keys.identity().sign(&[b"zmesh load report v1\0", body.as_slice()].concat()).to_bytes().to_vec();
+    let signature = keys.identity().sign(&[b"zmesh heartbeat v1\0", body.as_slice()].concat()).to_bytes().to_vec();
     let good = schema::Signed { body: body.clone(), signature: signature.clone() }.encode_to_vec();
-    assert_eq!(LoadReport::decode(&good).unwrap().life, 9);
+    assert_eq!(Heartbeat::decode(&good).unwrap().epoch, 9);
     let mut cooler = body;
     *cooler.last_mut().unwrap() = 20;
     let bad = schema::Signed { body: cooler, signature }.encode_to_vec();
-    assert_eq!(LoadReport::decode(&bad), Err(FormError::ForgedSignature));
+    assert_eq!(Heartbeat::decode(&bad), Err(FormError::ForgedSignature));
 }
 
 #[test]
@@ -191,7 +161,7 @@ fn decode_all(bytes: &[u8]) -> Result<(), TestCaseError> {
     if let Ok(read) = Difference::decode(bytes) {
         prop_assert_eq!(read.encode(), bytes);
     }
-    let _ = LoadReport::decode(bytes);
+    let _ = Heartbeat::decode(bytes);
     Ok(())
 }
 

@@ -378,7 +378,7 @@ fn signer_ids_are_read_back() {
 fn other_files_are_told_apart() {
     let descriptor = descriptor(1, &info(1)).to_text();
     let error = Document::from_text(descriptor.as_bytes()).unwrap_err();
-    assert_eq!(error.to_string(), "this is a ZMESH DESCRIPTOR, not a ZMESH NETWORK");
+    assert_eq!(error.to_string(), "this is the descriptor of a relay, not a network document");
     assert!(matches!(Document::from_text(b"hello"), Err(DocumentError::Armour(ArmourError::Missing(_)))));
 }
 

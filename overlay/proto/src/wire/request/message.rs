@@ -230,7 +230,7 @@ pub enum Response {
     Failed(Failure),
 }
 
-/// Why an exit could not do it. Nothing else about the failure travels.
+/// Why an exit, or another relay that was asked for something, could not do it. Nothing else about the failure travels.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
@@ -249,17 +249,17 @@ pub enum Failure {
     /// No such name, or no address for it.
     #[error("the name has no address")]
     NameNotFound = 5,
-    /// This circuit used up what the exit grants it.
-    #[error("the exit's quota for this circuit is used up")]
+    /// This circuit used up what the relay grants it.
+    #[error("the relay's quota for this circuit is used up")]
     QuotaExceeded = 6,
-    /// The exit does not do this kind of request.
-    #[error("the exit does not offer this kind of request")]
+    /// The relay does not do this kind of request.
+    #[error("the relay does not offer this kind of request")]
     Unsupported = 7,
     /// The request was malformed.
-    #[error("the exit could not read the request")]
+    #[error("the relay could not read the request")]
     Malformed = 8,
-    /// Something at the exit failed.
-    #[error("the exit failed")]
+    /// Something at the relay failed.
+    #[error("the relay failed")]
     Internal = 9,
     /// The relay does not hold the chunk, or the document.
     #[error("the relay does not hold it")]
