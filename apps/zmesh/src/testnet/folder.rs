@@ -12,6 +12,8 @@ use crate::files;
 const MARK: &str = ".zmesh-testnet";
 /// Of the network as a whole: which of them there are depends on how relays know each other.
 const SHARED: [&str; 3] = ["network", "genesis", "bootstrap"];
+/// What people on this machine keep of the network, if they keep it here.
+pub(crate) const PEOPLE: &str = "people";
 /// How often a port is drawn that has to be free for UDP and TCP.
 const DRAWS: usize = 64;
 
@@ -45,7 +47,8 @@ pub(super) fn clear(dir: &Path) -> Outcome<File> {
     }
     for entry in fs::read_dir(dir).map_err(cannot)? {
         let entry = entry.map_err(cannot)?;
-        if entry.file_name().to_string_lossy().starts_with("relay-") {
+        let name = entry.file_name();
+        if name == PEOPLE || name.to_string_lossy().starts_with("relay-") {
             fs::remove_dir_all(entry.path()).map_err(cannot)?;
         }
     }
@@ -61,7 +64,7 @@ pub(super) fn clear(dir: &Path) -> Outcome<File> {
 
 /// Addresses that are free now. They go into descriptors, so the relays cannot choose for themselves; that somebody
 /// else takes one in between is unlikely, and the relay then says so.
-pub(super) fn free_addresses(count: usize) -> Outcome<Vec<SocketAddr>> {
+pub(crate) fn free_addresses(count: usize) -> Outcome<Vec<SocketAddr>> {
     let cannot = |error: std::io::Error| {
         Failure::failed("cannot find free ports", files::reason(&error), "stop other programs that use UDP ports")
     };

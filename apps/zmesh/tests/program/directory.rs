@@ -21,7 +21,9 @@ fn testnet(folder: &Folder, relays: &str, exits: &str, epoch: &str) -> Running {
     let net = ["testnet", "--dir", "net", "--relays", relays, "--exits", exits, "--epoch", epoch];
     let net = Running::start(folder, &net);
     let log = std::fs::read_to_string(folder.path("testnet.log")).expect("a log");
-    assert!(!log.contains("warning: "), "every relay is in the document: {log}");
+    // That there are few of them is said beforehand.
+    let warned = log.lines().any(|line| line.starts_with("warning: ") && !line.contains("has too few relays"));
+    assert!(!warned, "every relay is in the document: {log}");
     net
 }
 
@@ -304,4 +306,33 @@ fn a_relay_that_cannot_take_part_says_why() {
     assert!(words.contains("no document yet, 1 voters, 0 peers"), "{words}");
     running.terminate();
     assert!(Path::new(&folder.path("control")).exists());
+}
+
+#[test]
+fn with_too_few_relays_one_message_says_how_many_are_missing() {
+    let folder = Folder::new();
+    let net = Running::start(&folder, &["testnet", "--dir", "net", "--relays", "2", "--exits", "1", "--epoch", "8"]);
+    let log = std::fs::read_to_string(folder.path("testnet.log")).expect("a log");
+    assert_eq!(log.matches("a path of 3 relays lacks 1: the network has too few relays").count(), 1, "{log}");
+    let line = net.text("bootstrap");
+    let file = std::fs::read_to_string(line).expect("the line");
+    let commands: [&[&str]; 4] = [
+        &["proxy", "--listen", "127.0.0.1:0", "--hops", "3"],
+        &["voice", "answer", "--hops", "3", "--seconds", "1", "--output", "heard.wav"],
+        &["path", "explain", "--hops", "3"],
+        &["path", "explain", "--hops", "3", "--measure"],
+    ];
+    for command in commands {
+        let begun = Instant::now();
+        let ran = folder.run(&[command, &["--ephemeral", "--bootstrap", file.trim()]].concat());
+        assert_eq!(ran.code, 1, "{command:?}: {}", ran.stderr);
+        let errors: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("lacks")).collect();
+        assert_eq!(errors.len(), 1, "{command:?}: {}", ran.stderr);
+        assert!(errors[0].starts_with("error: ") && errors[0].contains(" lacks 1: "), "{command:?}: {}", ran.stderr);
+        println!("{command:?}: {} after {:?}", errors[0], begun.elapsed());
+    }
+    // And who asks for no more than there is gets it.
+    drop(proxy(&folder, file.trim(), "2"));
+    let refused = folder.fails(&["demo", "--relays", "3", "--hops", "3"], 2);
+    assert!(refused.contains("a path of 4 relays lacks 1: the network has too few relays"), "{refused}");
 }

@@ -274,6 +274,20 @@ fn the_demo_runs_over_bad_access_links() {
     let arguments = ["demo", "--impair", "bad", "--seed", "7", "--seconds", "10", "--hops", "2", "--download", "2"];
     let said = folder.succeeds(&[&arguments[..], &["--output", "out", "--json"]].concat());
     let report: Value = serde_json::from_str(said.trim()).expect("one line of JSON");
+    // The relays agreed, and each of the people fetched the document: the caller knew nothing but the line in the invite.
+    let made = |name: &str| folder.path("out/testnet").join(name);
+    assert!(made("genesis").exists() && made("bootstrap").exists() && !made("network").exists());
+    for person in ["caller", "answerer", "proxy"] {
+        assert!(std::fs::read_dir(made("people").join(person)).expect("kept").count() > 0, "{person} has no document");
+    }
+    // What says where the relays are names the emulator and no relay, so nothing of theirs goes by another way.
+    for relay in report["relays"].as_array().expect("relays") {
+        let (name, listens) = (relay["nickname"].as_str().expect("a name"), relay["address"].as_str().expect("one"));
+        let number = name.trim_start_matches(char::is_alphabetic);
+        let config = std::fs::read_to_string(made(&format!("relay-{number}/relay.toml"))).expect("a configuration");
+        assert!(config.contains(&format!("listen = [\"{listens}\"]")), "{config}");
+        assert!(!config.contains(&format!("advertise = [\"{listens}\"]")), "{config}");
+    }
     let impaired = &report["impaired"];
     assert_eq!(impaired["profile"], "bad");
     let access = |of: &str| {
