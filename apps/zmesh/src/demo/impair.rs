@@ -10,7 +10,7 @@ use zmesh_netem::{Counters, NAMES, Profile};
 use zmesh_shim::{Clients, Host, Limits, Shim};
 
 use crate::failure::{Failure, Outcome};
-use crate::testnet::{Testnet, free_addresses};
+use crate::testnet::{Reserved, Testnet, reserve};
 use crate::{files, randomness};
 
 /// What the user asked for.
@@ -76,11 +76,12 @@ pub(crate) struct Weather {
 }
 
 /// From which local address each of the people has to send, so that the shim knows whose access link a datagram takes.
-#[derive(Clone, Copy, Debug)]
+/// Anywhere, where there is no shim.
+#[derive(Debug, Default)]
 pub(crate) struct Places {
-    pub(crate) caller: SocketAddr,
-    pub(crate) answerer: SocketAddr,
-    pub(crate) proxy: SocketAddr,
+    pub(crate) caller: Option<Reserved>,
+    pub(crate) answerer: Option<Reserved>,
+    pub(crate) proxy: Option<Reserved>,
 }
 
 impl Weather {
@@ -105,13 +106,13 @@ impl Weather {
             // Somebody else, on a line like the caller's.
             ("proxy", shim.host(&profile.caller)),
         ];
-        let places = free_addresses(people.len())?;
-        let known = places.iter().copied().zip(people.iter().map(|(_, host)| *host));
+        let places = reserve(people.len())?;
+        let known = places.iter().map(Reserved::address).zip(people.iter().map(|(_, host)| *host));
         let known: Arc<[(SocketAddr, Host)]> =
             known.chain(addresses.iter().copied().zip(relays.iter().copied())).collect();
         let before = stand_before(&mut shim, &addresses, &relays, &Clients::By(known))?;
         testnet.stand_behind(&before)?;
-        let [caller, answerer, proxy] = places.try_into().expect("three people");
+        let [caller, answerer, proxy] = <[Reserved; 3]>::try_from(places).expect("three people").map(Some);
         let weather = Weather { name: impairment.name.clone(), shim, people, relays };
         Ok((weather, Places { caller, answerer, proxy }))
     }

@@ -7,7 +7,6 @@ mod listen;
 mod report;
 
 use std::ffi::OsStr;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,18 +17,20 @@ use crate::failure::{Failure, Outcome};
 use crate::files::{self, Access};
 use crate::process::Child;
 use crate::term;
-use crate::testnet::{Directory, EPOCH_DEFAULT, PEOPLE, Plan, Testnet, shortage};
+use crate::testnet::{Directory, EPOCH_DEFAULT, PEOPLE, Plan, Reserved, Testnet, shortage};
 use cost::Mark;
 use download::Download;
-use impair::Weather;
+use impair::{Places, Weather};
 
 pub(crate) use impair::{Impairment, builtin_profile};
 pub(crate) use report::{Call, Performance};
 
 const EXITS: usize = 2;
-/// How long a process may take to get ready, a call to connect, and each to stop.
+/// How long a process may take to get ready and a call to connect, and how long where bad lines stand between: a newcomer fetches a
+/// document first, in several round trips.
 const READY: Duration = Duration::from_secs(40);
-const CONNECT: Duration = Duration::from_secs(40);
+const READY_IN_BAD_WEATHER: Duration = Duration::from_secs(120);
+/// How long each may take to stop.
 const GOODBYE: Duration = Duration::from_secs(8);
 /// How much longer than asked for a call may take.
 const OVERTIME: Duration = Duration::from_secs(30);
@@ -93,13 +94,14 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
     let directory = Directory::Agreed { epoch: EPOCH_DEFAULT, measure: false };
     let plan = Plan { relays: wishes.relays, exits: EXITS, directory };
     let testnet = stage.testnet.insert(Testnet::prepare(&output.join("testnet"), plan)?);
-    let mut places = None;
+    let mut places = Places::default();
     if let Some(impairment) = &wishes.impair {
         let (weather, people) = Weather::begin(impairment, testnet)?;
         stage.weather = Some(weather);
-        places = Some(people);
+        places = people;
     }
     testnet.start().await?;
+    let ready = if wishes.impair.is_some() { READY_IN_BAD_WEATHER } else { READY };
     let (option, line) = testnet.option();
     let network = [Path::new(option), &line];
     // Each is a newcomer: nothing that another has fetched is there, and what they keep goes with the rest of the network.
@@ -111,8 +113,9 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
     let seconds = wishes.seconds.to_string();
     // Each with guards of their own, as people have; what is on this machine belongs to one person.
     let common = ["--hops", &hops, "--ephemeral", "--json"];
-    let from = |address: Option<SocketAddr>| address.map(|address| ["--udp".to_owned(), address.to_string()]);
-    let from_proxy = from(places.map(|places| places.proxy));
+    // Given up only now, for the process that starts next.
+    let from = |place: Option<Reserved>| place.map(|place| ["--udp".to_owned(), place.address().to_string()]);
+    let from_proxy = from(places.proxy);
     let proxy = stage.proxy.insert(start(
         "the proxy",
         &["proxy", "--listen", "127.0.0.1:0"],
@@ -124,7 +127,7 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
     let talk = ["--seconds", &seconds];
     let (heard_by_answerer, heard_by_caller) =
         (output.join("heard-by-answerer.wav"), output.join("heard-by-caller.wav"));
-    let from_answerer = from(places.map(|places| places.answerer));
+    let from_answerer = from(places.answerer);
     let answer = stage.answer.insert(start(
         "the answering end",
         &["voice", "answer"],
@@ -133,10 +136,10 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
         &[&network, &paths(&state("answerer")), &sound(&spoken, &heard_by_answerer)],
         &output.join("answer.log"),
     )?);
-    let answer_ready = answer.result("ready", READY).await?;
+    let answer_ready = answer.result("ready", ready).await?;
     let invite = answer_ready["invite"].as_str().unwrap_or_default().to_owned();
     // The caller is told no network: the invite brings it.
-    let from_caller = from(places.map(|places| places.caller));
+    let from_caller = from(places.caller);
     let call = stage.call.insert(start(
         "the calling end",
         &["voice", "call"],
@@ -146,9 +149,9 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
         &output.join("call.log"),
     )?);
     call.say(&invite).await?;
-    call.result("ready", READY).await?;
-    let connected = connected(call).await?;
-    let proxy_ready = proxy.result("ready", READY).await?;
+    call.result("ready", ready).await?;
+    let connected = connected(call, ready).await?;
+    let proxy_ready = proxy.result("ready", ready).await?;
 
     // The first half of the call is quiet, the second shares the relays with the download. Both ends are listened to all
     // the while: what they say must not pile up, and if one fails there is no point in going on.
@@ -235,8 +238,8 @@ fn start(
 }
 
 /// Waits until the call stands; gives the moment.
-async fn connected(call: &mut Child) -> Outcome<Instant> {
-    let deadline = Instant::now() + CONNECT;
+async fn connected(call: &mut Child, within: Duration) -> Outcome<Instant> {
+    let deadline = Instant::now() + within;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let update = call.result("update", left).await?;

@@ -16,7 +16,7 @@ use zmesh_proto::path::{PathError, Shortage};
 use zmesh_proto::wire::descriptor::Terms;
 use zmesh_proto::wire::document::{DocumentError, Draft, DraftTerms, SignerId};
 
-use self::folder::{Config, clear, free_control_addresses};
+use self::folder::{Config, clear, reserve_for_control};
 use crate::commands::describe_relay;
 use crate::config::RelayConfig;
 use crate::failure::{Failure, Outcome};
@@ -26,7 +26,7 @@ use crate::randomness;
 use crate::time::unix_now;
 
 pub(crate) use self::agreed::{EPOCH_DEFAULT, EPOCH_LEAST};
-pub(crate) use self::folder::{PEOPLE, free_addresses};
+pub(crate) use self::folder::{PEOPLE, Reserved, reserve};
 
 /// For how long the document of a test network holds, if it is in a file.
 const LIFETIME: u64 = 2 * 86_400;
@@ -87,6 +87,8 @@ struct Member {
     advertised: SocketAddr,
     /// Where it meets others to agree, if they do.
     control: Option<SocketAddr>,
+    /// Keeps its ports until it starts.
+    reserved: Vec<Reserved>,
     exit: bool,
     folder: PathBuf,
     child: Option<Child>,
@@ -105,15 +107,17 @@ impl Testnet {
         let lock = clear(dir)?;
         // Absolute, so that the path that is printed works from everywhere.
         let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-        let addresses = free_addresses(plan.relays)?;
-        let control = match plan.directory {
+        let ports = reserve(plan.relays)?;
+        let mut control = match plan.directory {
             Directory::File => Vec::new(),
-            Directory::Agreed { .. } => free_control_addresses(plan.relays)?,
-        };
+            Directory::Agreed { .. } => reserve_for_control(plan.relays)?,
+        }
+        .into_iter();
         let mut rng = randomness::generator()?;
         let now = unix_now();
         let mut members = Vec::new();
-        for (index, address) in addresses.into_iter().enumerate() {
+        for (index, port) in ports.into_iter().enumerate() {
+            let (address, control) = (port.address(), control.next());
             // The last ones are the exits.
             let exit = index >= plan.relays - plan.exits;
             let folder = dir.join(format!("relay-{}", index + 1));
@@ -126,7 +130,8 @@ impl Testnet {
                 keys,
                 address,
                 advertised: address,
-                control: control.get(index).copied(),
+                control: control.as_ref().map(Reserved::address),
+                reserved: control.into_iter().chain([port]).collect(),
                 exit,
                 folder,
                 child: None,
@@ -312,6 +317,7 @@ impl Member {
         let begins = Path::new("--begin-network");
         let arguments = [Path::new("relay"), Path::new("--config"), &config, Path::new("--json"), begins];
         let name = format!("the relay {}", self.nickname);
+        self.reserved.clear();
         self.child = Some(Child::start(name, arguments, &self.folder.join("log"))?);
         Ok(())
     }
