@@ -1,5 +1,6 @@
-//! Where the guards of this user are kept.
+//! The node of a command that builds circuits, and where the guards of this user are kept.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -9,19 +10,22 @@ use crate::failure::Outcome;
 use crate::files;
 use crate::network_file::Way;
 
-/// The option of commands that build circuits.
+/// The options of commands that build circuits.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct GuardOption {
     /// Use guards of this run only, and leave nothing on disk. Otherwise the same few first relays serve for weeks, and a file
     /// of their ids is kept (~/.local/state/zmesh): fewer relays ever see your address.
     #[arg(long)]
     ephemeral: bool,
+    /// The local address for UDP, where somebody has to know it beforehand. Without it: any port.
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    udp: Option<SocketAddr>,
 }
 
 impl GuardOption {
-    /// A node of this network with the guards that the option names.
+    /// A node of this network with the guards and the local address that the options name.
     pub(crate) fn node(self, way: &Way) -> Outcome<NodeBuilder> {
-        let builder = way.node();
+        let builder = self.udp.into_iter().fold(way.node(), NodeBuilder::bind);
         let Some(path) = self.file(&way.network_id(), way.is_test_network()) else { return Ok(builder) };
         if let Some(folder) = path.parent() {
             files::directory(folder)?;

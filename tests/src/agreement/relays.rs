@@ -13,9 +13,15 @@ use zmesh_proto::wire::descriptor::{Descriptor, DescriptorInfo, Terms};
 /// One relay as it is.
 struct Relay {
     descriptor: Descriptor,
-    hash: [u8; 32],
-    capacity: u32,
-    place: Coordinate,
+    seen: Sighting,
+}
+
+/// What a voter says of a relay that it saw: its descriptor, its uptime in thousandths, and what was measured.
+#[must_use]
+pub fn sighting(descriptor: &Descriptor, uptime: u16, measure: Measure) -> Sighting {
+    let hash = ring::digest::digest(&ring::digest::SHA256, descriptor.as_bytes());
+    let hash = hash.as_ref().try_into().expect("32 bytes");
+    Sighting { id: descriptor.id(), descriptor: hash, uptime, measure, flags: RelayFlags::said_by(descriptor) }
 }
 
 /// All relays of a simulated network.
@@ -74,26 +80,15 @@ impl Relays {
             Descriptor::create(&keys, &info, Terms::agreed(unix)).expect("a descriptor that keeps the rules");
         let mut place = || i16::try_from(rng.next_u64() % 1_000).expect("below 1,000");
         let place = Coordinate { x: place(), y: place(), height: 20 };
-        let hash = ring::digest::digest(&ring::digest::SHA256, descriptor.as_bytes());
-        let hash = hash.as_ref().try_into().expect("32 bytes");
         let capacity = 500 + u32::try_from(rng.next_u64() % 20_000).expect("below 20,000");
-        Relay { descriptor, hash, capacity, place }
+        let seen = sighting(&descriptor, 990, Measure { capacity, place: Some(place) });
+        Relay { descriptor, seen }
     }
 
     /// What a voter says who misses one relay of fifty and whose figures are off by up to a tenth.
     pub fn ballot(&self, rng: &mut ChaCha12Rng) -> Ballot {
-        let mut sightings: Vec<Sighting> = self
-            .up
-            .iter()
-            .filter(|_| !rng.next_u64().is_multiple_of(50))
-            .map(|relay| Sighting {
-                id: relay.descriptor.id(),
-                descriptor: relay.hash,
-                uptime: 990,
-                measure: Measure { capacity: relay.capacity, place: Some(relay.place) },
-                flags: RelayFlags::said_by(&relay.descriptor),
-            })
-            .collect();
+        let mut sightings: Vec<Sighting> =
+            self.up.iter().filter(|_| !rng.next_u64().is_multiple_of(50)).map(|relay| relay.seen).collect();
         for sighting in &mut sightings {
             let off = u32::try_from(rng.next_u64() % 20).expect("below 20");
             sighting.measure.capacity = sighting.measure.capacity * (90 + off) / 100;

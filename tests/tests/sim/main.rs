@@ -4,6 +4,7 @@
 mod agreement;
 mod attacks;
 mod circuits;
+mod epochs;
 mod fairness;
 mod heal;
 mod observers;

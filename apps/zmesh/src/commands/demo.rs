@@ -20,6 +20,9 @@ pub(crate) struct Args {
     /// Relays in a circuit, of each side's own choice.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=3))]
     hops: u8,
+    /// Relays of the network, up to two of which are exits. A call needs one more than --hops.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(2..=64))]
+    relays: u16,
     /// How long to talk.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(10..=3_600))]
     seconds: u32,
@@ -58,6 +61,7 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let mut stop = Stop::listen(false)?;
     let wishes = Wishes {
         hops: args.hops,
+        relays: args.relays.into(),
         seconds: args.seconds,
         input: args.input,
         output: args.output,

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use crate::failure::Outcome;
 use crate::stop::Stop;
 use crate::term;
-use crate::testnet::{Directory, EPOCH_DEFAULT, EPOCH_LEAST, Plan, Testnet};
+use crate::testnet::{Directory, EPOCH_DEFAULT, EPOCH_LEAST, Plan, Testnet, shortage};
+
+/// Relays in a path unless somebody asks for fewer.
+const HOPS: usize = 3;
 
 /// Runs until Ctrl-C or SIGTERM. Its exits reach addresses of this machine, and its relays are all of one operator:
 /// good for trying things, worthless for hiding.
@@ -46,6 +49,12 @@ pub(crate) async fn run(args: Args) -> Outcome {
     let directory = if args.file { Directory::File } else { Directory::Agreed { epoch: args.epoch, measure: true } };
     let plan = Plan { relays: args.relays.into(), exits: args.exits.into(), directory };
     let mut testnet = Testnet::prepare(&args.dir, plan)?;
+    if let Some(lack) = shortage(plan.relays, HOPS) {
+        term::warning(format_args!(
+            "{lack}; give --relays {HOPS} or more, or use it by zmesh proxy --hops {}",
+            plan.relays
+        ));
+    }
     term::progress(format_args!("starting {} relays", args.relays));
     let mut outcome = tokio::select! {
         biased;

@@ -1,7 +1,7 @@
 //! A bad network between the people and the relays of the demo.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rand_core::Rng;
@@ -10,7 +10,7 @@ use zmesh_netem::{Counters, NAMES, Profile};
 use zmesh_shim::{Clients, Host, Limits, Shim};
 
 use crate::failure::{Failure, Outcome};
-use crate::testnet::Testnet;
+use crate::testnet::{Reserved, Testnet, reserve};
 use crate::{files, randomness};
 
 /// What the user asked for.
@@ -75,17 +75,19 @@ pub(crate) struct Weather {
     relays: Vec<Host>,
 }
 
-/// The network documents of the people: each reaches the relays by an access link of their own.
-pub(crate) struct Views {
-    pub(crate) caller: PathBuf,
-    pub(crate) answerer: PathBuf,
-    pub(crate) proxy: PathBuf,
+/// From which local address each of the people has to send, so that the shim knows whose access link a datagram takes.
+/// Anywhere, where there is no shim.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) caller: Option<Reserved>,
+    pub(crate) answerer: Option<Reserved>,
+    pub(crate) proxy: Option<Reserved>,
 }
 
 impl Weather {
-    /// Puts a shim before the relays, for each of the people, and for the relays if their links are impaired, too. The testnet must
-    /// not run yet.
-    pub(crate) fn begin(impairment: &Impairment, testnet: &Testnet, dir: &Path) -> Outcome<(Weather, Views)> {
+    /// Puts a shim before the relays, which from then on are known by its addresses alone: whoever links to a relay passes it, the
+    /// people by their access links and the relays by theirs, if those are impaired, too. The testnet must not run yet.
+    pub(crate) fn begin(impairment: &Impairment, testnet: &mut Testnet) -> Outcome<(Weather, Places)> {
         let seed = match impairment.seed {
             Some(seed) => seed,
             None => randomness::generator()?.next_u64(),
@@ -104,21 +106,15 @@ impl Weather {
             // Somebody else, on a line like the caller's.
             ("proxy", shim.host(&profile.caller)),
         ];
-        let mut views = Vec::new();
-        for (name, host) in &people {
-            let before = stand_before(&mut shim, &addresses, &relays, &Clients::Are(*host))?;
-            let file = dir.join(format!("network-{name}"));
-            testnet.write_network(&file, &before)?;
-            views.push(file);
-        }
-        if !relays.is_empty() {
-            let known: Arc<[(SocketAddr, Host)]> = addresses.iter().copied().zip(relays.iter().copied()).collect();
-            let before = stand_before(&mut shim, &addresses, &relays, &Clients::By(known))?;
-            testnet.write_network(&testnet.network_file(), &before)?;
-        }
-        let [caller, answerer, proxy] = views.try_into().expect("three people");
+        let places = reserve(people.len())?;
+        let known = places.iter().map(Reserved::address).zip(people.iter().map(|(_, host)| *host));
+        let known: Arc<[(SocketAddr, Host)]> =
+            known.chain(addresses.iter().copied().zip(relays.iter().copied())).collect();
+        let before = stand_before(&mut shim, &addresses, &relays, &Clients::By(known))?;
+        testnet.stand_behind(&before)?;
+        let [caller, answerer, proxy] = <[Reserved; 3]>::try_from(places).expect("three people").map(Some);
         let weather = Weather { name: impairment.name.clone(), shim, people, relays };
-        Ok((weather, Views { caller, answerer, proxy }))
+        Ok((weather, Places { caller, answerer, proxy }))
     }
 
     /// What it did to datagrams so far.

@@ -6,6 +6,7 @@ mod impair;
 mod listen;
 mod report;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,19 +17,20 @@ use crate::failure::{Failure, Outcome};
 use crate::files::{self, Access};
 use crate::process::Child;
 use crate::term;
-use crate::testnet::{Directory, EPOCH_DEFAULT, Plan, Testnet};
+use crate::testnet::{Directory, EPOCH_DEFAULT, PEOPLE, Plan, Reserved, Testnet, shortage};
 use cost::Mark;
 use download::Download;
-use impair::Weather;
+use impair::{Places, Weather};
 
 pub(crate) use impair::{Impairment, builtin_profile};
 pub(crate) use report::{Call, Performance};
 
-const RELAYS: usize = 8;
 const EXITS: usize = 2;
-/// How long a process may take to get ready, a call to connect, and each to stop.
+/// How long a process may take to get ready and a call to connect, and how long where bad lines stand between: a newcomer fetches a
+/// document first, in several round trips.
 const READY: Duration = Duration::from_secs(40);
-const CONNECT: Duration = Duration::from_secs(40);
+const READY_IN_BAD_WEATHER: Duration = Duration::from_secs(120);
+/// How long each may take to stop.
 const GOODBYE: Duration = Duration::from_secs(8);
 /// How much longer than asked for a call may take.
 const OVERTIME: Duration = Duration::from_secs(30);
@@ -39,6 +41,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Wishes {
     pub(crate) hops: u8,
+    pub(crate) relays: usize,
     pub(crate) seconds: u32,
     pub(crate) input: Option<PathBuf>,
     pub(crate) output: PathBuf,
@@ -75,6 +78,10 @@ impl Stage {
 
 /// Does it all, and measures. What it starts stands on the `stage`.
 pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Performance> {
+    // Where the two meet is the answerer's choice, on top of the caller's own relays.
+    if let Some(lack) = shortage(wishes.relays, usize::from(wishes.hops) + 1) {
+        return Err(Failure::misused("the demo cannot run", lack, "give more --relays or fewer --hops"));
+    }
     let speech = speech(wishes)?;
     files::directory(&wishes.output)?;
     // Absolute, so that the paths in the report work from everywhere.
@@ -82,68 +89,69 @@ pub(crate) async fn perform(stage: &mut Stage, wishes: &Wishes) -> Outcome<Perfo
     let spoken = output.join("spoken.wav");
     files::replace(&spoken, &speech.file, Access::Public)?;
 
-    term::progress(format_args!("starting {RELAYS} relays"));
-    let directory = match &wishes.impair {
-        // Bad weather stands before each relay at an address for each person, so each needs a document with other addresses. No
-        // network agrees on such.
-        Some(_) => Directory::File,
-        // What voters load to measure relays would stand in every figure of this one machine.
-        None => Directory::Agreed { epoch: EPOCH_DEFAULT, measure: false },
-    };
-    let plan = Plan { relays: RELAYS, exits: EXITS, directory };
+    term::progress(format_args!("starting {} relays", wishes.relays));
+    // What voters load to measure relays would stand in every figure of this one machine.
+    let directory = Directory::Agreed { epoch: EPOCH_DEFAULT, measure: false };
+    let plan = Plan { relays: wishes.relays, exits: EXITS, directory };
     let testnet = stage.testnet.insert(Testnet::prepare(&output.join("testnet"), plan)?);
-    // In good weather all have the network's own line, and the caller none: the invite brings it.
-    let mut views = None;
+    let mut places = Places::default();
     if let Some(impairment) = &wishes.impair {
-        let (weather, seen) = Weather::begin(impairment, testnet, &output.join("testnet"))?;
+        let (weather, people) = Weather::begin(impairment, testnet)?;
         stage.weather = Some(weather);
-        views = Some(seen);
+        places = people;
     }
     testnet.start().await?;
-    let (option, shared) = testnet.option();
-    let option = Path::new(option);
-    let (for_proxy, for_answerer) = views.as_ref().map_or((&shared, &shared), |seen| (&seen.proxy, &seen.answerer));
-    let for_caller = views.as_ref().map(|seen| [option, &seen.caller]);
-    // What they keep of the network goes with the rest of it.
-    let state = output.join("testnet").join("people");
-    let state = [Path::new("--state"), &state];
+    let ready = if wishes.impair.is_some() { READY_IN_BAD_WEATHER } else { READY };
+    let (option, line) = testnet.option();
+    let network = [Path::new(option), &line];
+    // Each is a newcomer: nothing that another has fetched is there, and what they keep goes with the rest of the network.
+    let people = output.join("testnet").join(PEOPLE);
+    let state = |name: &str| [PathBuf::from("--state"), people.join(name)];
 
     term::progress("starting the proxy and the two ends of a call");
     let hops = wishes.hops.to_string();
     let seconds = wishes.seconds.to_string();
     // Each with guards of their own, as people have; what is on this machine belongs to one person.
     let common = ["--hops", &hops, "--ephemeral", "--json"];
+    // Given up only now, for the process that starts next.
+    let from = |place: Option<Reserved>| place.map(|place| ["--udp".to_owned(), place.address().to_string()]);
+    let from_proxy = from(places.proxy);
     let proxy = stage.proxy.insert(start(
         "the proxy",
         &["proxy", "--listen", "127.0.0.1:0"],
-        &[&common[..]],
-        &[&[option, for_proxy][..], &state].concat(),
+        &[&common],
+        from_proxy.as_ref(),
+        &[&network, &paths(&state("proxy"))],
         &output.join("proxy.log"),
     )?);
     let talk = ["--seconds", &seconds];
     let (heard_by_answerer, heard_by_caller) =
         (output.join("heard-by-answerer.wav"), output.join("heard-by-caller.wav"));
+    let from_answerer = from(places.answerer);
     let answer = stage.answer.insert(start(
         "the answering end",
         &["voice", "answer"],
         &[&common, &talk],
-        &[&[option, for_answerer][..], &state, &sound(&spoken, &heard_by_answerer)].concat(),
+        from_answerer.as_ref(),
+        &[&network, &paths(&state("answerer")), &sound(&spoken, &heard_by_answerer)],
         &output.join("answer.log"),
     )?);
-    let answer_ready = answer.result("ready", READY).await?;
+    let answer_ready = answer.result("ready", ready).await?;
     let invite = answer_ready["invite"].as_str().unwrap_or_default().to_owned();
+    // The caller is told no network: the invite brings it.
+    let from_caller = from(places.caller);
     let call = stage.call.insert(start(
         "the calling end",
         &["voice", "call"],
         &[&common, &talk],
-        &[for_caller.as_ref().map(|option| &option[..]).unwrap_or_default(), &state, &sound(&spoken, &heard_by_caller)]
-            .concat(),
+        from_caller.as_ref(),
+        &[&paths(&state("caller")), &sound(&spoken, &heard_by_caller)],
         &output.join("call.log"),
     )?);
     call.say(&invite).await?;
-    call.result("ready", READY).await?;
-    let connected = connected(call).await?;
-    let proxy_ready = proxy.result("ready", READY).await?;
+    call.result("ready", ready).await?;
+    let connected = connected(call, ready).await?;
+    let proxy_ready = proxy.result("ready", ready).await?;
 
     // The first half of the call is quiet, the second shares the relays with the download. Both ends are listened to all
     // the while: what they say must not pile up, and if one fails there is no point in going on.
@@ -211,14 +219,27 @@ fn sound<'a>(input: &'a Path, output: &'a Path) -> [&'a Path; 4] {
     [Path::new("--input"), input, Path::new("--output"), output]
 }
 
-fn start(name: &str, command: &[&str], options: &[&[&str]], files: &[&Path], log: &Path) -> Outcome<Child> {
-    let words = command.iter().chain(options.iter().copied().flatten()).map(AsRef::<std::ffi::OsStr>::as_ref);
-    Child::start(name, words.chain(files.iter().map(|path| path.as_os_str())), log)
+fn paths(option: &[PathBuf; 2]) -> [&Path; 2] {
+    [&option[0], &option[1]]
+}
+
+fn start(
+    name: &str,
+    command: &[&str],
+    options: &[&[&str]],
+    from: Option<&[String; 2]>,
+    files: &[&[&Path]],
+    log: &Path,
+) -> Outcome<Child> {
+    let words = command.iter().chain(options.iter().copied().flatten()).map(AsRef::<OsStr>::as_ref);
+    let from = from.into_iter().flatten().map(OsStr::new);
+    let files = files.iter().copied().flatten().map(|path| path.as_os_str());
+    Child::start(name, words.chain(from).chain(files), log)
 }
 
 /// Waits until the call stands; gives the moment.
-async fn connected(call: &mut Child) -> Outcome<Instant> {
-    let deadline = Instant::now() + CONNECT;
+async fn connected(call: &mut Child, within: Duration) -> Outcome<Instant> {
+    let deadline = Instant::now() + within;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let update = call.result("update", left).await?;

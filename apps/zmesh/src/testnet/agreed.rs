@@ -73,7 +73,7 @@ fn entry(member: &Member) -> LinkPeer {
     LinkPeer {
         identity: member.keys.identity_public(),
         link_key: member.keys.link_public(),
-        addresses: vec![member.address],
+        addresses: vec![member.advertised],
     }
 }
 

@@ -12,6 +12,8 @@ use crate::files;
 const MARK: &str = ".zmesh-testnet";
 /// Of the network as a whole: which of them there are depends on how relays know each other.
 const SHARED: [&str; 3] = ["network", "genesis", "bootstrap"];
+/// What people on this machine keep of the network, if they keep it here.
+pub(crate) const PEOPLE: &str = "people";
 /// How often a port is drawn that has to be free for UDP and TCP.
 const DRAWS: usize = 64;
 
@@ -45,7 +47,8 @@ pub(super) fn clear(dir: &Path) -> Outcome<File> {
     }
     for entry in fs::read_dir(dir).map_err(cannot)? {
         let entry = entry.map_err(cannot)?;
-        if entry.file_name().to_string_lossy().starts_with("relay-") {
+        let name = entry.file_name();
+        if name == PEOPLE || name.to_string_lossy().starts_with("relay-") {
             fs::remove_dir_all(entry.path()).map_err(cannot)?;
         }
     }
@@ -59,36 +62,56 @@ pub(super) fn clear(dir: &Path) -> Outcome<File> {
     Ok(lock)
 }
 
-/// Addresses that are free now. They go into descriptors, so the relays cannot choose for themselves; that somebody
-/// else takes one in between is unlikely, and the relay then says so.
-pub(super) fn free_addresses(count: usize) -> Outcome<Vec<SocketAddr>> {
-    let cannot = |error: std::io::Error| {
-        Failure::failed("cannot find free ports", files::reason(&error), "stop other programs that use UDP ports")
-    };
-    let sockets: Vec<UdpSocket> =
-        (0..count).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>().map_err(cannot)?;
-    sockets.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>().map_err(cannot)
+/// A port of this machine that is kept for a process to come: given up, it is free for that process. In between somebody else may take
+/// it, and the process then says so.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    address: SocketAddr,
+    _udp: UdpSocket,
+    _tcp: Option<TcpListener>,
 }
 
-/// Addresses that are free now for UDP and TCP.
-pub(super) fn free_control_addresses(count: usize) -> Outcome<Vec<SocketAddr>> {
+impl Reserved {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A port for UDP, and with `tcp` for that too; nothing if TCP has another user.
+    fn draw(tcp: bool) -> std::io::Result<Option<Reserved>> {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = udp.local_addr()?;
+        if !tcp {
+            return Ok(Some(Reserved { address, _udp: udp, _tcp: None }));
+        }
+        Ok(TcpListener::bind(address).ok().map(|tcp| Reserved { address, _udp: udp, _tcp: Some(tcp) }))
+    }
+}
+
+/// Ports that go into descriptors or are told to others beforehand, so that whoever will use them cannot choose for itself.
+pub(crate) fn reserve(count: usize) -> Outcome<Vec<Reserved>> {
+    draw(count, false)
+}
+
+/// Ports for UDP and TCP.
+pub(super) fn reserve_for_control(count: usize) -> Outcome<Vec<Reserved>> {
+    draw(count, true)
+}
+
+fn draw(count: usize, tcp: bool) -> Outcome<Vec<Reserved>> {
+    let cannot = |why: &dyn std::fmt::Display| {
+        Failure::failed("cannot find free ports", why, "stop other programs that use many ports")
+    };
     let mut held = Vec::new();
     for _ in 0..count * DRAWS {
         if held.len() == count {
             break;
         }
-        if let Ok(udp) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-            && let Ok(address) = udp.local_addr()
-            && let Ok(tcp) = TcpListener::bind(address)
-        {
-            held.push((address, udp, tcp));
-        }
+        held.extend(Reserved::draw(tcp).map_err(|error| cannot(&files::reason(&error)))?);
     }
     if held.len() < count {
-        let next = "stop other programs that use many ports";
-        return Err(Failure::failed("cannot find free ports", "too few are free for both UDP and TCP", next));
+        return Err(cannot(&"too few are free for both UDP and TCP"));
     }
-    Ok(held.into_iter().map(|(address, ..)| address).collect())
+    Ok(held)
 }
 
 /// A relay's configuration.
@@ -159,6 +182,15 @@ impl Config<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reserved_port_is_nobody_elses_until_it_is_given_up() {
+        let [reserved] = <[Reserved; 1]>::try_from(reserve_for_control(1).expect("a port")).expect("one");
+        let address = reserved.address();
+        assert!(UdpSocket::bind(address).is_err() && TcpListener::bind(address).is_err());
+        drop(reserved);
+        assert!(UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok());
+    }
 
     #[test]
     fn a_running_network_keeps_its_directory() {

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use zmesh_proto::keys::RelayKeys;
+use zmesh_proto::path::{PathError, Shortage};
 use zmesh_proto::wire::descriptor::Terms;
 use zmesh_proto::wire::document::{DocumentError, Draft, DraftTerms, SignerId};
 
-use self::folder::{Config, clear, free_addresses, free_control_addresses};
+use self::folder::{Config, clear, reserve_for_control};
 use crate::commands::describe_relay;
 use crate::config::RelayConfig;
 use crate::failure::{Failure, Outcome};
@@ -25,12 +26,18 @@ use crate::randomness;
 use crate::time::unix_now;
 
 pub(crate) use self::agreed::{EPOCH_DEFAULT, EPOCH_LEAST};
+pub(crate) use self::folder::{PEOPLE, Reserved, reserve};
 
 /// For how long the document of a test network holds, if it is in a file.
 const LIFETIME: u64 = 2 * 86_400;
 /// How long a relay may take to get ready, and to stop.
 const READY: Duration = Duration::from_secs(30);
 const GOODBYE: Duration = Duration::from_secs(8);
+
+/// What a path of so many relays lacks among so many.
+pub(crate) fn shortage(relays: usize, hops: usize) -> Option<PathError> {
+    (relays < hops).then(|| PathError::NotEnough { hops, missing: hops - relays, shortage: Shortage::Relays })
+}
 
 /// How large a test network is.
 #[derive(Clone, Copy, Debug)]
@@ -76,8 +83,12 @@ struct Member {
     keys: RelayKeys,
     id: String,
     address: SocketAddr,
+    /// Where others reach it: what its descriptor says.
+    advertised: SocketAddr,
     /// Where it meets others to agree, if they do.
     control: Option<SocketAddr>,
+    /// Keeps its ports until it starts.
+    reserved: Vec<Reserved>,
     exit: bool,
     folder: PathBuf,
     child: Option<Child>,
@@ -96,15 +107,17 @@ impl Testnet {
         let lock = clear(dir)?;
         // Absolute, so that the path that is printed works from everywhere.
         let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-        let addresses = free_addresses(plan.relays)?;
-        let control = match plan.directory {
+        let ports = reserve(plan.relays)?;
+        let mut control = match plan.directory {
             Directory::File => Vec::new(),
-            Directory::Agreed { .. } => free_control_addresses(plan.relays)?,
-        };
+            Directory::Agreed { .. } => reserve_for_control(plan.relays)?,
+        }
+        .into_iter();
         let mut rng = randomness::generator()?;
         let now = unix_now();
         let mut members = Vec::new();
-        for (index, address) in addresses.into_iter().enumerate() {
+        for (index, port) in ports.into_iter().enumerate() {
+            let (address, control) = (port.address(), control.next());
             // The last ones are the exits.
             let exit = index >= plan.relays - plan.exits;
             let folder = dir.join(format!("relay-{}", index + 1));
@@ -116,7 +129,9 @@ impl Testnet {
                 id: keys.id().to_string(),
                 keys,
                 address,
-                control: control.get(index).copied(),
+                advertised: address,
+                control: control.as_ref().map(Reserved::address),
+                reserved: control.into_iter().chain([port]).collect(),
                 exit,
                 folder,
                 child: None,
@@ -124,12 +139,26 @@ impl Testnet {
         }
         let mut testnet =
             Testnet { dir, directory: plan.directory, made: now, relays: members, line: None, _lock: lock };
-        testnet.configure()?;
-        match plan.directory {
-            Directory::File => testnet.write_network(&testnet.network_file(), &testnet.addresses())?,
-            Directory::Agreed { epoch, .. } => testnet.line = Some(agreed::begin(&testnet, epoch)?),
-        }
+        testnet.describe()?;
         Ok(testnet)
+    }
+
+    /// Puts the relays behind other addresses, one for each of them: nobody learns where they listen. They must not run yet.
+    pub(crate) fn stand_behind(&mut self, addresses: &[SocketAddr]) -> Outcome {
+        for (relay, address) in self.relays.iter_mut().zip(addresses) {
+            relay.advertised = *address;
+        }
+        self.describe()
+    }
+
+    /// Writes what says where the relays are.
+    fn describe(&mut self) -> Outcome {
+        self.configure()?;
+        match self.directory {
+            Directory::File => self.write_network()?,
+            Directory::Agreed { epoch, .. } => self.line = Some(agreed::begin(self, epoch)?),
+        }
+        Ok(())
     }
 
     fn configure(&self) -> Outcome {
@@ -141,7 +170,7 @@ impl Testnet {
                 contact: contact.as_deref().filter(|_| index > 0),
                 votes: index < agreed::voters(self.relays.len()),
                 measures: matches!(self.directory, Directory::Agreed { measure: true, .. }),
-                ..relay.config(relay.address)
+                ..relay.config()
             };
             files::replace(&relay.folder.join("relay.toml"), config.text().as_bytes(), Access::Public)?;
         }
@@ -153,16 +182,16 @@ impl Testnet {
         self.relays.iter().map(|relay| relay.address).collect()
     }
 
-    /// Writes a document of this network in which the relays have these addresses: as somebody sees them who reaches them only there.
-    pub(crate) fn write_network(&self, file: &Path, addresses: &[SocketAddr]) -> Outcome {
+    /// Writes the network document, for relays and users that read it from a file.
+    fn write_network(&self) -> Outcome {
         let fault =
             |why: &dyn Display| Failure::failed("the test network cannot be made", why, "this is a fault of zmesh");
         let now = self.made;
         let terms = Terms { published: now, expires: now + LIFETIME, revision: now };
         let signer = self.relays.first().map(|relay| relay.keys.signer()).expect("a test network has relays");
         let mut descriptors = Vec::new();
-        for (relay, address) in self.relays.iter().zip(addresses) {
-            let config = RelayConfig::parse(&relay.config(*address).text()).map_err(|why| fault(&why))?;
+        for relay in &self.relays {
+            let config = RelayConfig::parse(&relay.config().text()).map_err(|why| fault(&why))?;
             descriptors.push(describe_relay(&config, &relay.keys, terms).map_err(|why| fault(&why))?);
         }
         let make = || -> Result<String, DocumentError> {
@@ -179,7 +208,7 @@ impl Testnet {
             draft.sign(&signer, now)?;
             Ok(draft.to_text())
         };
-        files::replace(file, make().map_err(|why| fault(&why))?.as_bytes(), Access::Public)
+        files::replace(&self.network_file(), make().map_err(|why| fault(&why))?.as_bytes(), Access::Public)
     }
 
     /// Starts the relays and waits until each is usable, and in a network that agrees, until a document lists all of them.
@@ -263,12 +292,12 @@ impl Testnet {
 }
 
 impl Member {
-    /// Its configuration in a network file, seen at an address.
-    fn config(&self, advertise: SocketAddr) -> Config<'_> {
+    /// Its configuration in a network file.
+    fn config(&self) -> Config<'_> {
         Config {
             nickname: &self.nickname,
             listen: self.address,
-            advertise,
+            advertise: self.advertised,
             exit: self.exit,
             control: None,
             contact: None,
@@ -288,6 +317,7 @@ impl Member {
         let begins = Path::new("--begin-network");
         let arguments = [Path::new("relay"), Path::new("--config"), &config, Path::new("--json"), begins];
         let name = format!("the relay {}", self.nickname);
+        self.reserved.clear();
         self.child = Some(Child::start(name, arguments, &self.folder.join("log"))?);
         Ok(())
     }

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::Folder;
 use crate::support::echo::echo;
 use crate::support::running::{PATIENCE, Running, signal};
+use crate::support::{Folder, Ran, wav};
 use serde_json::Value;
 use zmesh_overlay::Bootstrap;
 use zmesh_proto::wire::bootstrap::Checkpoint;
@@ -21,7 +21,9 @@ fn testnet(folder: &Folder, relays: &str, exits: &str, epoch: &str) -> Running {
     let net = ["testnet", "--dir", "net", "--relays", relays, "--exits", exits, "--epoch", epoch];
     let net = Running::start(folder, &net);
     let log = std::fs::read_to_string(folder.path("testnet.log")).expect("a log");
-    assert!(!log.contains("warning: "), "every relay is in the document: {log}");
+    // That there are few of them is said beforehand.
+    let warned = log.lines().any(|line| line.starts_with("warning: ") && !line.contains("has too few relays"));
+    assert!(!warned, "every relay is in the document: {log}");
     net
 }
 
@@ -206,12 +208,32 @@ fn twenty_relays_agree_and_one_that_was_killed_comes_back_without_help() {
 fn with_too_few_relays_one_message_says_how_many_are_missing() {
     let folder = Folder::new();
     let net = testnet(&folder, "2", "1", "8");
+    let log = std::fs::read_to_string(folder.path("testnet.log")).expect("a log");
+    assert_eq!(log.matches("a path of 3 relays lacks 1: the network has too few relays").count(), 1, "{log}");
     let line = net.ready["line"].as_str().expect("a line");
-    let ran = folder.run(&["proxy", "--bootstrap", line, "--listen", "127.0.0.1:0", "--hops", "3"]);
-    assert_eq!(ran.code, 1, "{}", ran.stderr);
-    let missing: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("lacks 1")).collect();
-    assert_eq!(missing.len(), 1, "{}", ran.stderr);
-    assert!(missing[0].starts_with("error: ") && missing[0].contains("too few relays"), "{}", missing[0]);
+    std::fs::write(folder.path("a.wav"), wav(1, 48_000, 48_000)).expect("written");
+    let sound = ["--input", "a.wav", "--output", "heard.wav", "--seconds", "10"];
+    let says = |command: &[&str], ran: &Ran| {
+        assert_eq!(ran.code, 1, "{command:?}: {}", ran.stderr);
+        let missing: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("lacks")).collect();
+        assert_eq!(missing.len(), 1, "{command:?}: {}", ran.stderr);
+        let one = "a path of 3 relays lacks 1: the network has too few relays";
+        assert!(missing[0].starts_with("error: ") && missing[0].contains(one), "{command:?}: {}", ran.stderr);
+    };
+    let answer = [&["voice", "answer"][..], &sound].concat();
+    let commands: [&[&str]; 4] =
+        [&["proxy", "--listen", "127.0.0.1:0"], &answer, &["path", "explain"], &["path", "explain", "--measure"]];
+    for command in commands {
+        says(command, &folder.run(&[command, &["--hops", "3", "--ephemeral", "--bootstrap", line]].concat()));
+    }
+    // Who asks for no more than there is gets it; where the other side chose the meeting relay, that comes on top.
+    proxy(&folder, line, "2").terminate();
+    let waits = Running::start(&folder, &[&answer[..], &["--hops", "2", "--bootstrap", line]].concat());
+    let call = [&["voice", "call"][..], &sound, &["--hops", "2"]].concat();
+    folder.write("invite", waits.text("invite"));
+    says(&call, &folder.run_with(&call, "invite"));
+    let refused = folder.fails(&["demo", "--relays", "3", "--hops", "3"], 2);
+    assert!(refused.contains("a path of 4 relays lacks 1: the network has too few relays"), "{refused}");
 }
 
 /// Keys and a configuration of a relay that takes part, changed by `change`.

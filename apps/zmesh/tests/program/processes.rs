@@ -274,6 +274,19 @@ fn the_demo_runs_over_bad_access_links() {
     let arguments = ["demo", "--impair", "bad", "--seed", "7", "--seconds", "10", "--hops", "2", "--download", "2"];
     let said = folder.succeeds(&[&arguments[..], &["--output", "out", "--json"]].concat());
     let report: Value = serde_json::from_str(said.trim()).expect("one line of JSON");
+    // The relays agreed, and each of the people fetched the document: the caller knew nothing but the line in the invite.
+    let made = |name: &str| folder.path("out/testnet").join(name);
+    assert!(made("genesis").exists() && made("bootstrap").exists() && !made("network").exists());
+    for person in ["caller", "answerer", "proxy"] {
+        assert!(std::fs::read_dir(made("people").join(person)).expect("kept").count() > 0, "{person} has no document");
+    }
+    // What says where the relays are names the emulator and no relay, so nothing of theirs goes by another way.
+    let said_by = |relay: usize, key: &str| {
+        let config = std::fs::read_to_string(made(&format!("relay-{relay}/relay.toml"))).expect("a configuration");
+        config.lines().find_map(|line| line.strip_prefix(key).map(str::to_owned)).expect("an address")
+    };
+    let listens: Vec<String> = (1..=8).map(|relay| said_by(relay, "listen = ")).collect();
+    assert!((1..=8).all(|relay| !listens.contains(&said_by(relay, "advertise = "))), "{listens:?}");
     let impaired = &report["impaired"];
     assert_eq!(impaired["profile"], "bad");
     let access = |of: &str| {
