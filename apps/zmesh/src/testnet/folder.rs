@@ -12,8 +12,12 @@ use crate::files;
 const MARK: &str = ".zmesh-testnet";
 /// Of the network as a whole: which of them there are depends on how relays know each other.
 const SHARED: [&str; 3] = ["network", "genesis", "bootstrap"];
-/// How often a port is drawn that has to be free for UDP and TCP.
+/// How often a port is drawn for each that has to be free.
 const DRAWS: usize = 64;
+/// Ports below are those of known services.
+const FIRST_PORT: u16 = 10_000;
+/// From here on systems hand ports out to whoever does not ask for one, where they do not say it: Linux's default.
+const HANDED_OUT: u16 = 32_768;
 
 /// An empty directory: a new one, or one that an earlier test network left behind. It is this one's as long as the file lives that
 /// comes back.
@@ -59,36 +63,55 @@ pub(super) fn clear(dir: &Path) -> Outcome<File> {
     Ok(lock)
 }
 
-/// Addresses that are free now. They go into descriptors, so the relays cannot choose for themselves; that somebody
-/// else takes one in between is unlikely, and the relay then says so.
+/// Addresses that are free now. They go into descriptors, so the relays cannot choose for themselves.
 pub(super) fn free_addresses(count: usize) -> Outcome<Vec<SocketAddr>> {
-    let cannot = |error: std::io::Error| {
-        Failure::failed("cannot find free ports", files::reason(&error), "stop other programs that use UDP ports")
-    };
-    let sockets: Vec<UdpSocket> =
-        (0..count).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))).collect::<Result<_, _>>().map_err(cannot)?;
-    sockets.iter().map(UdpSocket::local_addr).collect::<Result<_, _>>().map_err(cannot)
+    draw(count, &[], |address| UdpSocket::bind(address), "too few are free for UDP")
 }
 
-/// Addresses that are free now for UDP and TCP.
-pub(super) fn free_control_addresses(count: usize) -> Outcome<Vec<SocketAddr>> {
-    let mut held = Vec::new();
+/// Addresses that are free now for UDP and TCP, and none of those that were drawn before.
+pub(super) fn free_control_addresses(count: usize, before: &[SocketAddr]) -> Outcome<Vec<SocketAddr>> {
+    let both = |address| Ok((UdpSocket::bind(address)?, TcpListener::bind(address)?));
+    draw(count, before, both, "too few are free for both UDP and TCP")
+}
+
+/// Draws addresses that `hold` can use, and holds all of them until it has enough. They are let go then, and the relays take them a little
+/// later: so they are none of those that the system hands out to others in between.
+fn draw<T>(
+    count: usize,
+    before: &[SocketAddr],
+    hold: impl Fn(SocketAddr) -> std::io::Result<T>,
+    why: &'static str,
+) -> Outcome<Vec<SocketAddr>> {
+    let ports = FIRST_PORT..first_handed_out();
+    let mut held: Vec<(SocketAddr, T)> = Vec::new();
     for _ in 0..count * DRAWS {
         if held.len() == count {
             break;
         }
-        if let Ok(udp) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-            && let Ok(address) = udp.local_addr()
-            && let Ok(tcp) = TcpListener::bind(address)
+        let mut bytes = [0; 4];
+        getrandom::fill(&mut bytes)
+            .map_err(|_| Failure::failed("cannot draw ports", "the system has no dice", "try again"))?;
+        let among = u32::from(ports.end - ports.start);
+        let port = ports.start + u16::try_from(u32::from_be_bytes(bytes) % among).unwrap_or_default();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if !before.contains(&address)
+            && let Ok(holds) = hold(address)
         {
-            held.push((address, udp, tcp));
+            held.push((address, holds));
         }
     }
     if held.len() < count {
-        let next = "stop other programs that use many ports";
-        return Err(Failure::failed("cannot find free ports", "too few are free for both UDP and TCP", next));
+        return Err(Failure::failed("cannot find free ports", why, "stop other programs that use many ports"));
     }
-    Ok(held.into_iter().map(|(address, ..)| address).collect())
+    Ok(held.into_iter().map(|(address, _)| address).collect())
+}
+
+/// The first of the ports that the system hands out to whoever does not ask for one.
+fn first_handed_out() -> u16 {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first = range.split_ascii_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(HANDED_OUT);
+    // A system that hands out nearly all of them leaves no others.
+    if first > FIRST_PORT + 1_000 { first } else { HANDED_OUT }
 }
 
 /// A relay's configuration.
@@ -159,6 +182,20 @@ impl Config<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_are_none_that_the_system_hands_out() {
+        let (links, first) = (free_addresses(40).expect("free ones"), first_handed_out());
+        let control = free_control_addresses(40, &links).expect("free ones");
+        let mut all: Vec<_> = links.iter().chain(&control).map(SocketAddr::port).collect();
+        assert!(all.iter().all(|port| (FIRST_PORT..first).contains(port)), "{all:?}");
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 80, "each is drawn once");
+        // While one is taken it is not drawn, and nobody waits forever for what is not there.
+        let none = draw(1, &[], |_| Err::<(), _>(std::io::ErrorKind::AddrInUse.into()), "none is");
+        assert!(none.is_err_and(|failure| failure.to_string().contains("none is")));
+    }
 
     #[test]
     fn a_running_network_keeps_its_directory() {

@@ -99,7 +99,7 @@ impl Testnet {
         let addresses = free_addresses(plan.relays)?;
         let control = match plan.directory {
             Directory::File => Vec::new(),
-            Directory::Agreed { .. } => free_control_addresses(plan.relays)?,
+            Directory::Agreed { .. } => free_control_addresses(plan.relays, &addresses)?,
         };
         let mut rng = randomness::generator()?;
         let now = unix_now();

@@ -3,7 +3,7 @@
 use libp2p::gossipsub;
 use libp2p::request_response::{self, OutboundFailure};
 use libp2p::swarm::SwarmEvent;
-use libp2p::{PeerId, identify, ping, upnp};
+use libp2p::{PeerId, dcutr, identify, ping};
 
 use super::Control;
 use crate::event::{Event, MessageTag, QuestionId};
@@ -56,14 +56,11 @@ impl Control {
             PlaneEvent::Hello(event) => self.handle_hello(event),
             PlaneEvent::Ask(event) => self.handle_ask(event),
             PlaneEvent::Identify(identify::Event::Received { peer_id, info, .. }) => self.identified(peer_id, &info),
+            PlaneEvent::Punch(dcutr::Event { result: Ok(_), .. }) => self.status.punched += 1,
             PlaneEvent::Ping(ping::Event { peer, result: Ok(rtt), .. }) => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.round_trip = Some(rtt);
                 }
-            }
-            PlaneEvent::Upnp(upnp::Event::NewExternalAddr { external_addr, .. }) => {
-                // A router may say anything: others have to confirm it.
-                self.swarm.behaviour_mut().gate.suggest(external_addr);
             }
             _ => {}
         }

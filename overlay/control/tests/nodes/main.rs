@@ -1,5 +1,6 @@
 //! Control nodes over loopback, friendly and hostile.
 
+mod behind;
 mod common;
 mod crawler;
 mod documents;
