@@ -6,7 +6,6 @@ mod crawler;
 mod documents;
 mod hostile;
 mod join;
-mod reach;
 mod rejoin;
 mod upgrade;
 mod votes;
