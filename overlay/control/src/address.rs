@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use libp2p::{Multiaddr, PeerId};
 
 use crate::PeerIdentity;
 
@@ -85,6 +85,28 @@ pub(crate) fn direct(address: &Multiaddr) -> Option<Direct> {
         (None | Some(Protocol::P2p(_)), None) if port != 0 => Some(Direct { address: SocketAddr::new(ip, port), quic }),
         _ => None,
     }
+}
+
+/// The relay that an address leads through, if it leads through one to wherever it is told of, and is nothing else. Where that relay is, the
+/// address says too, but nobody takes its word for it.
+pub(crate) fn relay_of(address: &Multiaddr) -> Option<PeerIdentity> {
+    let mut relay = None;
+    let mut parts = address.iter();
+    for part in parts.by_ref() {
+        match part {
+            Protocol::P2p(peer) => relay = PeerIdentity::of(&peer),
+            Protocol::P2pCircuit => break,
+            _ => relay = None,
+        }
+    }
+    // A circuit through a circuit carries nobody.
+    let ends = matches!((parts.next(), parts.next()), (None | Some(Protocol::P2p(_)), None));
+    relay.filter(|_| ends && is_relayed(address))
+}
+
+/// The address of whoever can be met at a relay, by where this node knows the relay to be.
+pub(crate) fn through(relay: PeerId, at: Direct) -> Multiaddr {
+    at.multiaddr().with(Protocol::P2p(relay)).with(Protocol::P2pCircuit)
 }
 
 /// A direct address.
@@ -234,6 +256,20 @@ mod tests {
         let relayed = tcp(address).with(Protocol::P2pCircuit);
         assert!(direct(&relayed).is_none() && is_relayed(&relayed));
         assert_eq!(ip(&relayed), Some(address.ip()));
+    }
+
+    #[test]
+    fn a_relayed_address_names_its_relay() {
+        let key = |n: u8| PeerIdentity(ed25519_dalek::SigningKey::from_bytes(&[n; 32]).verifying_key().to_bytes());
+        let peer = |n: u8| key(n).peer_id().expect("a key");
+        let at = Direct { address: "203.0.113.5:4001".parse().expect("an address"), quic: true };
+        let relayed = through(peer(1), at);
+        assert_eq!(relay_of(&relayed), Some(key(1)));
+        assert_eq!(relay_of(&relayed.clone().with(Protocol::P2p(peer(2)))), Some(key(1)), "whom it leads to is said");
+        assert_eq!(relay_of(&at.multiaddr().with(Protocol::P2p(peer(1)))), None, "it is direct");
+        assert_eq!(relay_of(&at.multiaddr().with(Protocol::P2pCircuit)), None, "it names no relay");
+        let twice = relayed.with(Protocol::P2p(peer(2))).with(Protocol::P2pCircuit);
+        assert_eq!(relay_of(&twice), None, "through two");
     }
 
     proptest! {

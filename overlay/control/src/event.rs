@@ -124,6 +124,12 @@ pub struct Status {
     pub banned: u64,
     /// Questions of peers that were not answered because too many were.
     pub refused: u64,
-    /// Whether an address is known that reaches the node.
+    /// Whether an address is known that reaches the node directly.
     pub reachable: bool,
+    /// Whether it has a place at a relay where others can meet it.
+    pub met_at_relay: bool,
+    /// Connections that a relay carries now.
+    pub relayed: usize,
+    /// Direct connections that came of relayed ones, because both ends punched.
+    pub punched: u64,
 }

@@ -27,6 +27,8 @@ pub struct Limits {
     pub arrivals_per_minute: u32,
     /// Connections that come by relays of libp2p.
     pub relayed: u32,
+    /// How long it waits for others to confirm an address before it asks a relay for a place to be met at.
+    pub confirm_time: Duration,
     /// When the whole process takes more memory than this, in bytes, nobody new is let in.
     pub memory: Option<usize>,
     /// Peers that this node keeps connections to by itself.
@@ -58,6 +60,7 @@ impl Default for Limits {
             per_network: 16,
             arrivals_per_minute: 30,
             relayed: 16,
+            confirm_time: Duration::from_secs(30),
             memory: None,
             wanted_peers: 12,
             heartbeat: Duration::from_secs(1),

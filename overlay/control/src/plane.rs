@@ -9,7 +9,7 @@ use libp2p::identity::Keypair;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{PeerId, autonat, dcutr, identify, kad, memory_connection_limits, ping, relay, upnp};
+use libp2p::{PeerId, autonat, dcutr, identify, kad, memory_connection_limits, ping, relay};
 
 use crate::framing::{self, Asking};
 use crate::gate::Gate;
@@ -24,8 +24,6 @@ pub(crate) struct Kind {
     pub(crate) lasting: bool,
     /// Carries connections of nodes behind NAT.
     pub(crate) relays: bool,
-    /// Asks the router for a port.
-    pub(crate) maps_ports: bool,
 }
 
 /// The order matters: what turns connections away stands first.
@@ -46,7 +44,6 @@ pub(crate) struct Plane {
     relay: Toggle<relay::Behaviour>,
     pub(crate) relayed: relay::client::Behaviour,
     punch: dcutr::Behaviour,
-    upnp: Toggle<upnp::tokio::Behaviour>,
 }
 
 impl Plane {
@@ -75,7 +72,6 @@ impl Plane {
             relay: (kind.lasting && kind.relays).then(|| relay::Behaviour::new(peer, relaying())).into(),
             relayed,
             punch: dcutr::Behaviour::new(peer),
-            upnp: kind.maps_ports.then(upnp::tokio::Behaviour::default).into(),
         })
     }
 }

@@ -109,7 +109,7 @@ impl Builder {
         self
     }
 
-    /// Whether it asks the router for a port by UPnP, PCP and NAT-PMP. Off by default.
+    /// Whether it asks the router for a port by PCP, NAT-PMP and UPnP. Off by default.
     #[must_use]
     pub fn maps_ports(mut self, maps: bool) -> Self {
         self.maps_ports = maps;

@@ -14,7 +14,6 @@ mod guard_file;
 mod local;
 mod measuring;
 mod origin;
-mod portmap;
 mod quic;
 mod replay_file;
 mod service;

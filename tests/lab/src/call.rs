@@ -12,8 +12,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use zmesh_overlay::{Fallback, Meet, MeetingSpec, Network, Node, RelayId};
 
 use crate::kinds::Kind;
-use crate::shell::{connections_to_443, lose_one_in_a_hundred};
 use crate::world::{Place, World};
+use zmesh_netns::{connections_to_443, lose_one_in_a_hundred};
 
 /// Messages each way, and the time between two: 20 s of a call.
 const MESSAGES: u32 = 1000;

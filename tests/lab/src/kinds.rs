@@ -1,5 +1,7 @@
 //! The kinds of translators, as rules of nft for a router with the interfaces `wan` and `lan`.
 
+use zmesh_netns::{CLOSED, SILENT, translator};
+
 /// A kind of place that a node can be in.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -24,10 +26,13 @@ pub(crate) enum Kind {
     UdpBlocked,
     /// A public IPv6 address and none of IPv4.
     Ipv6Only,
+    /// A random port of IPv4 for each destination, as mobile networks have it, and besides a public IPv6 address behind a firewall that
+    /// lets in answers alone (RFC 6092).
+    Dual,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Open,
         Self::FullCone,
         Self::AddressRestricted,
@@ -38,6 +43,7 @@ impl Kind {
         Self::Cgnat,
         Self::UdpBlocked,
         Self::Ipv6Only,
+        Self::Dual,
     ];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -52,6 +58,7 @@ impl Kind {
             Self::Cgnat => "cgnat",
             Self::UdpBlocked => "blocked",
             Self::Ipv6Only => "ipv6",
+            Self::Dual => "dual",
         }
     }
 
@@ -69,33 +76,12 @@ impl Kind {
                 translator("masquerade", &dnat, forward)
             }
             Self::PortRestricted | Self::Double | Self::Cgnat | Self::Upnp => translator("masquerade", "", CLOSED),
-            Self::Symmetric => translator("masquerade fully-random", "", CLOSED),
+            Self::Symmetric | Self::Dual => translator("masquerade fully-random", "", CLOSED),
             Self::UdpBlocked => {
                 translator("masquerade", "", "meta l4proto udp drop ; ct state established accept ; iifname wan drop ;")
             }
         }
     }
-}
-
-/// Lets answers in and nothing else.
-const CLOSED: &str = "ct state established accept ; iifname wan drop ;";
-
-/// What comes for a router itself is dropped, as by one at home (of TCP, RFC 5382 REQ-4 wants that); else the system would
-/// answer it, or remember it and take another port for what goes out.
-const SILENT: &str =
-    "chain in { type filter hook input priority 0 ; policy accept ; iifname wan meta l4proto { tcp, udp } drop ; }";
-
-/// A router: how it writes outgoing addresses, what it redirects inward, and whom it lets in.
-fn translator(masquerade: &str, inward: &str, forward: &str) -> String {
-    format!(
-        "table ip nat {{
-           set met {{ type ipv4_addr ; flags dynamic, timeout ; timeout 120s ; size 4096 ; }}
-           chain pre {{ type nat hook prerouting priority -100 ; policy accept ; {inward} }}
-           chain post {{ type nat hook postrouting priority 100 ; policy accept ; oifname wan {masquerade} ; }}
-           {SILENT}
-           chain on {{ type filter hook forward priority 0 ; policy accept ; {forward} }}
-         }}"
-    )
 }
 
 /// The provider's router in front of homes: who is behind it, by the port that their node uses, and its own address. Who is
@@ -112,3 +98,8 @@ pub(crate) fn provider(homes: &[(String, u16)], own: &str) -> String {
          }}"
     )
 }
+
+/// A router's firewall for IPv6, which translates nothing.
+pub(crate) const FIREWALL: &str = "table ip6 wall {
+   chain on { type filter hook forward priority 0 ; policy accept ; ct state established,related accept ; iifname wan drop ; }
+ }";

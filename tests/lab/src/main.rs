@@ -6,7 +6,6 @@ mod call;
 mod kinds;
 mod matrix;
 mod node;
-mod shell;
 mod weights;
 mod world;
 
@@ -44,11 +43,11 @@ fn main() -> ExitCode {
     if let Some(file) = args.call {
         return runtime.block_on(call::run(&file));
     }
-    if let Err(why) = shell::able() {
+    if let Err(why) = zmesh_netns::able() {
         println!("lab skipped: {why}");
         return ExitCode::SUCCESS;
     }
-    shell::clean();
+    zmesh_netns::clean();
     // Whatever ends it, what it made is dropped and thereby removed.
     let ended = runtime.block_on(async {
         tokio::select! {

@@ -5,19 +5,18 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
+use zmesh_netns::{Forwarder, Namespaces, PREFIX, Speaks, address, forward, gateway, rules, run, wire};
 use zmesh_overlay::RelayId;
 use zmesh_proto::keys::{RelayKeys, SignerKey};
 use zmesh_proto::wire::descriptor::{Descriptor, DescriptorInfo, Terms};
 use zmesh_proto::wire::document::{Draft, DraftTerms, SignerId};
 
-use crate::kinds::{Kind, provider};
+use crate::kinds::{FIREWALL, Kind, provider};
 use crate::node::Setting;
-use crate::shell::{Namespaces, PREFIX, address, forward, gateway, rules, run, wire};
 
 /// Relays that everybody can reach.
 pub(crate) const RELAYS: u8 = 8;
@@ -38,7 +37,7 @@ pub(crate) struct Place {
 /// The whole lab. Dropping it removes everything.
 pub(crate) struct World {
     pub(crate) places: Vec<Place>,
-    daemons: Vec<Child>,
+    daemons: Vec<Forwarder>,
     dir: tempfile::TempDir,
     // Dropped last: processes inside keep a namespace alive.
     namespaces: Namespaces,
@@ -56,7 +55,7 @@ impl World {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let dir = tempfile::Builder::new().prefix(&format!("{PREFIX}{}-", std::process::id())).tempdir();
         let dir = dir.map_err(|error| error.to_string())?;
-        let mut world = Self { places: Vec::new(), daemons: Vec::new(), dir, namespaces: Namespaces::new() };
+        let mut world = Self { places: Vec::new(), daemons: Vec::new(), dir, namespaces: Namespaces::new(PREFIX) };
         let core = world.namespaces.make("net")?;
         run("ip", &["-n", &core, "link", "add", "name", "br0", "type", "bridge"])?;
         run("ip", &["-n", &core, "link", "set", "br0", "up"])?;
@@ -111,9 +110,13 @@ impl World {
                         if *kind == Kind::Upnp {
                             world.forwarder(&router, &inside)?;
                         }
-                        let listen = SocketAddr::from(([0, 0, 0, 0], port));
+                        let mut listen = vec![SocketAddr::from(([0, 0, 0, 0], port))];
+                        if *kind == Kind::Dual {
+                            let at = with_v6(&router, &namespace, number)?;
+                            listen.push(format!("[{at}]:{port}").parse().map_err(|_| "an address")?);
+                        }
                         let advertise = format!("{inside}:{port}").parse().map_err(|_| "an address")?;
-                        world.add(&mut rng, name, Some(*kind), namespace, vec![listen], advertise);
+                        world.add(&mut rng, name, Some(*kind), namespace, listen, advertise);
                     }
                 }
             }
@@ -177,37 +180,7 @@ impl World {
 
     /// A router's service that forwards ports at request.
     fn forwarder(&mut self, router: &str, inside: &str) -> Result<(), String> {
-        let table = "table inet filter {
-             chain miniupnpd { }
-             chain prerouting_miniupnpd { }
-             chain postrouting_miniupnpd { }
-             chain pre { type nat hook prerouting priority -100 ; jump prerouting_miniupnpd ; }
-             chain post { type nat hook postrouting priority 99 ; jump postrouting_miniupnpd ; }
-           }";
-        rules(router, table)?;
-        // Behind the translator's own chain: what the service forwards is marked as redirected.
-        rules(router, "insert rule ip nat on ct status dnat accept")?;
-        let lan = inside.rsplit_once('.').map_or(inside, |(lan, _)| lan);
-        let file = self.dir.path().join(format!("{router}.conf"));
-        let text = format!(
-            "ext_ifname=wan\nlistening_ip=lan\nport=0\nenable_natpmp=yes\nenable_upnp=yes\nsecure_mode=yes\n\
-             upnp_table_name=filter\nupnp_nat_table_name=filter\nupnp_forward_chain=miniupnpd\n\
-             upnp_nat_chain=prerouting_miniupnpd\nupnp_nat_postrouting_chain=postrouting_miniupnpd\n\
-             allow 1024-65535 {lan}.0/24 1024-65535\ndeny 0-65535 0.0.0.0/0 0-65535\n"
-        );
-        std::fs::write(&file, text).map_err(|error| error.to_string())?;
-        let pid = self.dir.path().join(format!("{router}.pid"));
-        let log = std::fs::File::create(self.dir.path().join(format!("{router}.log"))).map_err(|e| e.to_string())?;
-        let daemon = Command::new("ip")
-            .args(["netns", "exec", router, "miniupnpd", "-d", "-f"])
-            .arg(&file)
-            .arg("-P")
-            .arg(&pid)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().map_err(|error| error.to_string())?)
-            .stderr(log)
-            .spawn();
-        self.daemons.push(daemon.map_err(|error| format!("miniupnpd: {error}"))?);
+        self.daemons.push(Forwarder::start(router, inside, Speaks::default(), self.dir.path())?);
         Ok(())
     }
 
@@ -310,6 +283,29 @@ impl World {
     }
 }
 
+/// Gives a host behind a router an address of the public segment's IPv6 network, for which the router answers there, behind its firewall.
+fn with_v6(router: &str, host: &str, number: u8) -> Result<String, String> {
+    let at = format!("2001:db8::2:{number}");
+    address(router, "wan", &format!("2001:db8::1:{number}/64"))?;
+    address(router, "lan", &format!("fd00:{number}::1/64"))?;
+    address(host, "eth", &format!("fd00:{number}::2/64"))?;
+    address(host, "eth", &format!("{at}/128"))?;
+    let on = ["net.ipv6.conf.all.forwarding=1", "net.ipv6.conf.wan.proxy_ndp=1"];
+    for setting in on {
+        run("ip", &["netns", "exec", router, "sysctl", "-qw", setting])?;
+    }
+    run(
+        "ip",
+        &["-n", router, "route", "add", &format!("{at}/128"), "via", &format!("fd00:{number}::2"), "dev", "lan"],
+    )?;
+    run("ip", &["-n", router, "neigh", "add", "proxy", &at, "dev", "wan"])?;
+    // Towards others it speaks as what it is reached at.
+    let via = format!("fd00:{number}::1");
+    run("ip", &["-n", host, "-6", "route", "add", "default", "via", &via, "dev", "eth", "src", &at])?;
+    rules(router, FIREWALL)?;
+    Ok(at)
+}
+
 /// This program in a namespace.
 fn inside(namespace: &str, flag: &str, file: &Path) -> Result<tokio::process::Command, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -326,14 +322,5 @@ impl Place {
 
     fn websocket(&self) -> SocketAddr {
         SocketAddr::new(self.advertise.ip(), 443)
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        for daemon in &mut self.daemons {
-            let _ = daemon.kill();
-            let _ = daemon.wait();
-        }
     }
 }

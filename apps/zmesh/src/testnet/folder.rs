@@ -16,6 +16,10 @@ const SHARED: [&str; 3] = ["network", "genesis", "bootstrap"];
 pub(crate) const PEOPLE: &str = "people";
 /// How often a port is drawn that has to be free for UDP and TCP.
 const DRAWS: usize = 64;
+/// Ports below are those of known services.
+const FIRST_PORT: u16 = 10_000;
+/// From here on systems hand ports out to whoever does not ask for one, where they do not say it: Linux's default.
+const HANDED_OUT: u16 = 32_768;
 
 /// An empty directory: a new one, or one that an earlier test network left behind. It is this one's as long as the file lives that
 /// comes back.
@@ -63,7 +67,7 @@ pub(super) fn clear(dir: &Path) -> Outcome<File> {
 }
 
 /// A port of this machine that is kept for a process to come: given up, it is free for that process. In between somebody else may take
-/// it, and the process then says so.
+/// it, and the process then says so; the system hands it out to nobody.
 #[derive(Debug)]
 pub(crate) struct Reserved {
     address: SocketAddr,
@@ -76,42 +80,51 @@ impl Reserved {
         self.address
     }
 
-    /// A port for UDP, and with `tcp` for that too; nothing if TCP has another user.
-    fn draw(tcp: bool) -> std::io::Result<Option<Reserved>> {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = udp.local_addr()?;
-        if !tcp {
-            return Ok(Some(Reserved { address, _udp: udp, _tcp: None }));
-        }
-        Ok(TcpListener::bind(address).ok().map(|tcp| Reserved { address, _udp: udp, _tcp: Some(tcp) }))
+    /// This port for UDP, and with `tcp` for that too; nothing if it has another user.
+    fn hold(port: u16, tcp: bool) -> Option<Reserved> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let udp = UdpSocket::bind(address).ok()?;
+        let listener = if tcp { Some(TcpListener::bind(address).ok()?) } else { None };
+        Some(Reserved { address, _udp: udp, _tcp: listener })
     }
 }
 
 /// Ports that go into descriptors or are told to others beforehand, so that whoever will use them cannot choose for itself.
 pub(crate) fn reserve(count: usize) -> Outcome<Vec<Reserved>> {
-    draw(count, false)
+    draw(count, |port| Reserved::hold(port, false), "too few are free for UDP")
 }
 
 /// Ports for UDP and TCP.
 pub(super) fn reserve_for_control(count: usize) -> Outcome<Vec<Reserved>> {
-    draw(count, true)
+    draw(count, |port| Reserved::hold(port, true), "too few are free for both UDP and TCP")
 }
 
-fn draw(count: usize, tcp: bool) -> Outcome<Vec<Reserved>> {
-    let cannot = |why: &dyn std::fmt::Display| {
-        Failure::failed("cannot find free ports", why, "stop other programs that use many ports")
-    };
+fn draw(count: usize, hold: impl Fn(u16) -> Option<Reserved>, why: &'static str) -> Outcome<Vec<Reserved>> {
+    let ports = FIRST_PORT..first_handed_out();
     let mut held = Vec::new();
     for _ in 0..count * DRAWS {
         if held.len() == count {
             break;
         }
-        held.extend(Reserved::draw(tcp).map_err(|error| cannot(&files::reason(&error)))?);
+        let mut bytes = [0; 4];
+        getrandom::fill(&mut bytes)
+            .map_err(|_| Failure::failed("cannot draw ports", "the system has no dice", "try again"))?;
+        let among = u32::from(ports.end - ports.start);
+        let port = ports.start + u16::try_from(u32::from_be_bytes(bytes) % among).unwrap_or_default();
+        held.extend(hold(port));
     }
     if held.len() < count {
-        return Err(cannot(&"too few are free for both UDP and TCP"));
+        return Err(Failure::failed("cannot find free ports", why, "stop other programs that use many ports"));
     }
     Ok(held)
+}
+
+/// The first of the ports that the system hands out to whoever does not ask for one.
+fn first_handed_out() -> u16 {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first = range.split_ascii_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(HANDED_OUT);
+    // A system that hands out nearly all of them leaves no others.
+    if first > FIRST_PORT + 1_000 { first } else { HANDED_OUT }
 }
 
 /// A relay's configuration.
@@ -190,6 +203,20 @@ mod tests {
         assert!(UdpSocket::bind(address).is_err() && TcpListener::bind(address).is_err());
         drop(reserved);
         assert!(UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok());
+    }
+
+    #[test]
+    fn ports_are_none_that_the_system_hands_out() {
+        let (links, first) = (reserve(40).expect("free ones"), first_handed_out());
+        let control = reserve_for_control(40).expect("free ones");
+        let mut all: Vec<_> = links.iter().chain(&control).map(|reserved| reserved.address().port()).collect();
+        assert!(all.iter().all(|port| (FIRST_PORT..first).contains(port)), "{all:?}");
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 80, "each is drawn once");
+        // Nobody waits forever for what is not there.
+        let none = draw(1, |_| None, "none is");
+        assert!(none.is_err_and(|failure| failure.to_string().contains("none is")));
     }
 
     #[test]

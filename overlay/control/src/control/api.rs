@@ -167,7 +167,7 @@ impl Control {
         peer.peer_id().is_some_and(|id| self.has_greeted(&id))
     }
 
-    /// Calls a node at the addresses that its descriptor names; false if there are none that may be used. Nothing tells when
+    /// Calls a node at the addresses that its descriptor names, and at the relay where it can be met if that is known; false if there are none that may be used. Nothing tells when
     /// it fails; when it does not, the peer greets.
     pub fn call(&mut self, peer: PeerIdentity, addresses: &[ControlAddress]) -> bool {
         let anywhere = self.test_network;
@@ -177,6 +177,11 @@ impl Control {
                 ControlCarrier::Quic => address::quic(at.address),
                 ControlCarrier::Tcp => address::tcp(at.address),
             })
+            .chain(
+                self.book
+                    .relay_of(&peer, clock::unix_seconds())
+                    .and_then(|(relay, at)| Some(address::through(relay.peer_id()?, at))),
+            )
             .collect();
         let Some(id) = peer.peer_id().filter(|_| !addresses.is_empty()) else { return false };
         self.dial(
@@ -198,7 +203,9 @@ impl Control {
             peers: self.peers().count(),
             connections: self.swarm.network_info().connection_counters().num_established(),
             known: self.book.known(),
-            reachable: self.swarm.external_addresses().next().is_some(),
+            reachable: self.swarm.external_addresses().any(|known| address::direct(known).is_some()),
+            met_at_relay: self.swarm.external_addresses().any(address::is_relayed),
+            relayed: self.peers.values().flat_map(|peer| peer.connections.values()).filter(|seen| seen.relayed).count(),
             ..self.status
         }
     }
@@ -216,6 +223,14 @@ impl Control {
             }
             None => Ok(()),
         }
+    }
+
+    /// Gives the ports back that the router forwards, and waits for that some seconds at most.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the giving back to the runtime.
+    pub async fn give_ports_back(&mut self) {
+        self.mappings.give_back().await;
     }
 
     pub(super) fn tell(&mut self, event: Event) {

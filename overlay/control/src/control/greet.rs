@@ -32,10 +32,15 @@ impl Control {
         let (limits, now) = (&self.limits, clock::now());
         let peer = self.peers.entry(id).or_insert_with(|| Peer::new(Meter::new(limits, now), now));
         let first = peer.connections.is_empty();
-        let ip = address::ip(remote).filter(|_| !address::is_relayed(remote));
-        peer.connections.insert(connection, Seen { ip, inbound: point.is_listener() });
+        let relayed = point.is_relayed();
+        // What both punched through to each other is an address for these two, and for nobody else.
+        let punched = !relayed && peer.connections.values().any(|seen| seen.relayed);
+        let ip = address::ip(remote).filter(|_| !relayed);
+        peer.connections.insert(connection, Seen { ip, inbound: point.is_listener(), relayed });
         if point.is_dialer() {
-            if let Some(direct) = address::direct(remote) {
+            if relayed {
+                peer.relay = address::relay_of(remote);
+            } else if let Some(direct) = address::direct(remote).filter(|_| !punched) {
                 peer.learn(direct);
             }
             if peer.claims.is_none() {
@@ -138,6 +143,7 @@ impl Control {
                 peer.learn(direct);
             }
         }
+        peer.relay = info.listen_addrs.iter().take(16).find_map(address::relay_of);
         self.remember(&id);
     }
 
@@ -148,11 +154,31 @@ impl Control {
         if !peer.claims.as_ref().is_some_and(|claims| claims.lasting) || !peer.meter.news(clock::now()) {
             return;
         }
-        let routes = peer.routes;
+        let (routes, relay) = (peer.routes, peer.relay);
         for direct in peer.addresses.clone().into_iter().rev() {
             if self.book.met(identity, direct, now) && routes {
                 self.swarm.behaviour_mut().kad.add_address(id, direct.multiaddr());
             }
+        }
+        self.remember_relay(id, identity, relay, routes);
+    }
+
+    /// Keeps at which relay a peer can be met, and tells others who look for it; or that it is at none.
+    fn remember_relay(&mut self, id: &PeerId, identity: PeerIdentity, relay: Option<PeerIdentity>, routes: bool) {
+        let now = clock::unix_seconds();
+        let way = |(relay, at): (PeerIdentity, Direct)| Some(address::through(relay.peer_id()?, at));
+        let before = self.book.relay_of(&identity, now);
+        if before.is_some_and(|(before, _)| Some(before) != relay)
+            && let Some(gone) = self.book.left_relay(&identity).and_then(way)
+        {
+            self.swarm.behaviour_mut().kad.remove_address(id, &gone);
+        }
+        if let Some(relay) = relay
+            && self.book.met_at_relay(identity, relay, now)
+            && routes
+            && let Some(way) = self.book.relay_of(&identity, now).and_then(way)
+        {
+            self.swarm.behaviour_mut().kad.add_address(id, way);
         }
     }
 
@@ -170,6 +196,7 @@ impl Peer {
             claims: None::<Claims>,
             routes: false,
             relays: false,
+            relay: None,
             meter,
             greetings: 0,
         }

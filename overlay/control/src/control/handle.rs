@@ -3,7 +3,7 @@
 use libp2p::gossipsub;
 use libp2p::request_response::{self, OutboundFailure};
 use libp2p::swarm::SwarmEvent;
-use libp2p::{PeerId, identify, upnp};
+use libp2p::{PeerId, dcutr, identify};
 
 use super::Control;
 use crate::event::{Event, MessageTag, QuestionId};
@@ -56,10 +56,7 @@ impl Control {
             PlaneEvent::Hello(event) => self.handle_hello(event),
             PlaneEvent::Ask(event) => self.handle_ask(event),
             PlaneEvent::Identify(identify::Event::Received { peer_id, info, .. }) => self.identified(peer_id, &info),
-            PlaneEvent::Upnp(upnp::Event::NewExternalAddr { external_addr, .. }) => {
-                // A router may say anything: others have to confirm it.
-                self.swarm.behaviour_mut().gate.suggest(external_addr);
-            }
+            PlaneEvent::Punch(dcutr::Event { result: Ok(_), .. }) => self.status.punched += 1,
             _ => {}
         }
     }

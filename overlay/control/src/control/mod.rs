@@ -8,7 +8,7 @@ mod start;
 mod upkeep;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,6 @@ use futures::StreamExt as _;
 use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use libp2p::{PeerId, Swarm};
-use tokio::sync::mpsc;
 use tokio::time::Interval;
 use zmesh_proto::wire::document::NetworkId;
 
@@ -25,7 +24,7 @@ use crate::book::Book;
 use crate::event::{AskId, Event, QuestionId, Status};
 use crate::framing::Answered;
 use crate::hello::Claims;
-use crate::mapping::Mapped;
+use crate::mapping::Mappings;
 use crate::meter::Meter;
 use crate::names::Names;
 use crate::plane::{Kind, Plane};
@@ -36,7 +35,8 @@ use crate::{Contact, Limits, PeerIdentity, Store};
 /// no queue between the network and its owner that could fill. Connections are served by tasks of the runtime.
 ///
 /// Call [`Control::next`] again and again; act on what it gives by [`Control::report`], [`Control::answer`] and the rest.
-/// Dropping the node closes its connections; [`Control::flush`] before that keeps what it learnt of its peers.
+/// Dropping the node closes its connections; [`Control::flush`] before that keeps what it learnt of its peers, and
+/// [`Control::give_ports_back`] waits until the router has its ports back.
 pub struct Control {
     swarm: Swarm<Plane>,
     names: Names,
@@ -58,8 +58,12 @@ pub struct Control {
     events: VecDeque<Event>,
     tick: Interval,
     ticks: u64,
-    mapped: Option<mpsc::Receiver<Mapped>>,
+    mappings: Mappings,
+    /// Where the router forwards the ports of QUIC and TCP, as it said last.
+    mapped: [Option<SocketAddr>; 2],
     reservation: Reservation,
+    /// Relays that gave no place, or lost it, and until when they are not asked again.
+    refused: BTreeMap<PeerId, Instant>,
     status: Status,
     started: Instant,
 }
@@ -76,6 +80,8 @@ struct Peer {
     routes: bool,
     /// It carries connections for others.
     relays: bool,
+    /// The relay at which it says that it can be met, or was.
+    relay: Option<PeerIdentity>,
     meter: Meter,
     /// Greetings that it sent.
     greetings: u32,
@@ -88,6 +94,8 @@ struct Seen {
     ip: Option<IpAddr>,
     /// The peer began it.
     inbound: bool,
+    /// A relay carries it.
+    relayed: bool,
 }
 
 /// An answer on its way.
@@ -131,7 +139,7 @@ impl Control {
             tokio::select! {
                 event = self.swarm.select_next_some() => self.handle(event),
                 _ = self.tick.tick() => self.upkeep(),
-                Some(mapped) = next_mapped(&mut self.mapped) => self.port_mapped(mapped),
+                mapped = self.mappings.next() => self.port_mapped(mapped),
             }
         }
     }
@@ -140,13 +148,6 @@ impl Control {
     #[must_use]
     pub fn identity(&self) -> PeerIdentity {
         PeerIdentity::of(self.swarm.local_peer_id()).expect("this crate makes Ed25519 keys only")
-    }
-}
-
-async fn next_mapped(mapped: &mut Option<mpsc::Receiver<Mapped>>) -> Option<Mapped> {
-    match mapped {
-        Some(receiver) => receiver.recv().await,
-        None => std::future::pending().await,
     }
 }
 

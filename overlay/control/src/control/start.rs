@@ -12,10 +12,11 @@ use crate::book::Book;
 use crate::event::Status;
 use crate::hello::Claims;
 use crate::limits::{IDLE, STREAMS_PENDING};
+use crate::mapping::Mappings;
 use crate::names::Names;
 use crate::plane::{Kind, Plane};
 use crate::settings::Builder;
-use crate::{StartError, address, clock, identity, mapping, transport};
+use crate::{StartError, address, clock, identity, transport};
 
 /// How often a node looks after itself.
 const TICK: Duration = Duration::from_secs(1);
@@ -32,7 +33,7 @@ impl Control {
         }
         let key = settings.key.unwrap_or_else(identity::fresh);
         let listens = !settings.listen.is_empty();
-        let kind = Kind { lasting, relays: settings.relays, maps_ports: settings.maps_ports && listens };
+        let kind = Kind { lasting, relays: settings.relays };
         let names = Names::new(&settings.network);
         let peer = key.public().to_peer_id();
         let (relayed, relayed_behaviour) = relay::client::new(peer);
@@ -76,8 +77,10 @@ impl Control {
             events: VecDeque::new(),
             tick,
             ticks: 0,
-            mapped: None,
+            mappings: Mappings::default(),
+            mapped: [None; 2],
             reservation: Reservation::None,
+            refused: BTreeMap::new(),
             status: Status::default(),
             started: begin,
         };
@@ -96,7 +99,9 @@ impl Control {
                 control.swarm.add_external_address(multiaddr);
             }
         }
-        control.mapped = kind.maps_ports.then(|| mapping::start(&settings.listen));
+        if kind.lasting && settings.maps_ports && listens {
+            control.mappings = Mappings::start(&settings.listen);
+        }
         Ok(control)
     }
 }

@@ -1,14 +1,15 @@
 //! What a node does by itself each second: keep enough peers, end what drags on, write down what it learnt.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use libp2p::PeerId;
 use libp2p::core::transport::ListenerId;
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
-use libp2p::{Multiaddr, PeerId};
 
 use super::crowd::{self, Guest};
 use super::{Control, Reservation};
+use crate::book::Candidate;
 use crate::gate;
 use crate::limits::HELLO_TIME;
 use crate::mapping::Mapped;
@@ -23,8 +24,8 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(120);
 const FLUSH_EVERY: u64 = 10;
 /// Seconds between looks for more peers, while there are too few.
 const LOOK_EVERY: u64 = 10;
-/// How long a node waits for others to confirm an address before it looks for a relay to be met at.
-const CONFIRM_TIME: Duration = Duration::from_secs(30);
+/// How long a relay that gave no place, or lost it, is not asked for another.
+const REFUSED_FOR: Duration = Duration::from_secs(300);
 /// Places for those who call that are kept free, by seeing somebody off.
 const FREE: u32 = 4;
 
@@ -32,6 +33,7 @@ impl Control {
     pub(super) fn upkeep(&mut self) {
         self.ticks += 1;
         self.end_silence();
+        self.leave_relays();
         self.make_room();
         self.lift_bans();
         self.seek_peers();
@@ -156,9 +158,10 @@ impl Control {
         let chosen = self.book.candidates(CALLS, now, |identity| {
             *identity == own || identity.peer_id().is_none_or(|id| peers.contains_key(&id))
         });
-        for (identity, addresses) in chosen {
+        for Candidate { identity, addresses, relay } in chosen {
             if let Some(id) = identity.peer_id() {
-                let addresses = addresses.into_iter().map(address::Direct::multiaddr).collect();
+                let relayed = relay.and_then(|(relay, at)| Some(address::through(relay.peer_id()?, at)));
+                let addresses = addresses.into_iter().map(address::Direct::multiaddr).chain(relayed).collect();
                 self.dial(
                     DialOpts::peer_id(id)
                         .condition(PeerCondition::DisconnectedAndNotDialing)
@@ -207,7 +210,7 @@ impl Control {
     /// A node that nobody can reach directly can be met at a relay.
     fn be_met(&mut self) {
         let reachable = self.swarm.external_addresses().any(|known| address::direct(known).is_some());
-        let waited = clock::now().saturating_duration_since(self.started) > CONFIRM_TIME;
+        let waited = clock::now().saturating_duration_since(self.started) > self.limits.confirm_time;
         if reachable {
             if let Reservation::At(listener, _) = std::mem::replace(&mut self.reservation, Reservation::None) {
                 self.swarm.remove_listener(listener);
@@ -219,19 +222,28 @@ impl Control {
         }
     }
 
-    /// Asks a connected peer that relays for a place.
-    pub(super) fn reserve(&mut self) {
-        let relay = self.peers.iter().find(|(_, peer)| peer.relays && !peer.addresses.is_empty());
-        let Some((id, direct)) = relay.and_then(|(id, peer)| Some((*id, *peer.addresses.first()?))) else { return };
-        let at: Multiaddr = direct.multiaddr().with(Protocol::P2p(id)).with(Protocol::P2pCircuit);
-        if let Ok(listener) = self.swarm.listen_on(at) {
+    /// Asks a connected peer that relays for a place: of those that did not refuse lately the nearest by identity, so that not all nodes ask
+    /// one.
+    fn reserve(&mut self) {
+        let (now, own) = (clock::now(), self.identity());
+        self.refused.retain(|_, until| now < *until);
+        let distance =
+            |id: &PeerId| PeerIdentity::of(id).map(|peer| std::array::from_fn::<u8, 32, _>(|i| peer.0[i] ^ own.0[i]));
+        let able = self.peers.iter().filter(|(id, peer)| peer.relays && !self.refused.contains_key(id));
+        let near =
+            able.filter_map(|(id, peer)| Some((*id, *peer.addresses.first()?))).min_by_key(|(id, _)| distance(id));
+        let Some((id, direct)) = near else { return };
+        if let Ok(listener) = self.swarm.listen_on(address::through(id, direct)) {
             self.reservation = Reservation::At(listener, id);
         }
     }
 
     pub(super) fn listener_closed(&mut self, closed: ListenerId) {
-        if matches!(self.reservation, Reservation::At(listener, _) if listener == closed) {
+        if let Reservation::At(listener, relay) = self.reservation
+            && listener == closed
+        {
             self.reservation = Reservation::None;
+            self.refused.insert(relay, clock::now() + REFUSED_FOR);
         }
     }
 
@@ -241,12 +253,31 @@ impl Control {
         {
             self.swarm.remove_listener(listener);
             self.reservation = Reservation::None;
+            self.refused.insert(relay, clock::now() + REFUSED_FOR);
         }
     }
 
-    pub(super) fn port_mapped(&mut self, mapped: Mapped) {
-        let multiaddr = if mapped.quic { address::quic(mapped.external) } else { address::tcp(mapped.external) };
-        // A router may say anything: others have to confirm it.
-        self.swarm.behaviour_mut().gate.suggest(multiaddr);
+    /// Ends connections through relays to peers that are connected directly by now. Whoever began one ends it, when it is not needed for
+    /// the greeting any more.
+    fn leave_relays(&mut self) {
+        for peer in self.peers.values().filter(|peer| peer.claims.is_some()) {
+            if peer.connections.values().all(|seen| seen.relayed) {
+                continue;
+            }
+            for (connection, _) in peer.connections.iter().filter(|(_, seen)| seen.relayed && !seen.inbound) {
+                self.swarm.close_connection(*connection);
+            }
+        }
+    }
+
+    pub(super) fn port_mapped(&mut self, Mapped { outside, quic }: Mapped) {
+        let carried = |at: SocketAddr| if quic { address::quic(at) } else { address::tcp(at) };
+        if let Some(before) = std::mem::replace(&mut self.mapped[usize::from(!quic)], outside) {
+            self.swarm.remove_external_address(&carried(before));
+        }
+        if let Some(outside) = outside {
+            // A router may say anything: others have to confirm it.
+            self.swarm.behaviour_mut().gate.suggest(carried(outside));
+        }
     }
 }

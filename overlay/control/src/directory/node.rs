@@ -170,6 +170,7 @@ impl Driver {
         if let Err(error) = self.control.flush() {
             tracing::warn!("what is known of peers cannot be kept: {error}");
         }
+        self.control.give_ports_back().await;
     }
 
     fn handle(&mut self, event: Event) {

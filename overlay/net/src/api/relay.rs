@@ -487,7 +487,7 @@ impl RelayHandle {
     /// # Cancel safety
     /// Dropping the future does not stop the shutdown.
     pub async fn shutdown(&self) {
-        self.started.shutdown().await;
+        tokio::join!(self.started.shutdown(), self.helpers.give_back());
     }
 }
 

@@ -1,17 +1,17 @@
 //! How nodes are told to reach others, and be reached, where addresses are translated or UDP is blocked.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use zmesh_portmap::{Forwarding, Outside, Transport};
 use zmesh_proto::nat::{NatConfig, NatReport, Way};
 
 use super::{NodeError, RelayBuilder, RelayHandle};
 use crate::RelayId;
 use crate::carrier::{self, Fallback, WebSocketServer, websocket};
-use crate::portmap;
-use crate::shard::Started;
+use crate::shard::{Command, Shard, Started};
 
 /// What was set.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +28,18 @@ pub(crate) struct Helpers {
     /// Where links are taken over WebSocket.
     pub(crate) websocket: Option<SocketAddr>,
     tasks: Vec<JoinHandle<()>>,
+    /// The router's port. Dropping it gives it back as well, if the runtime lives long enough.
+    forwarding: Mutex<Option<Forwarding>>,
+}
+
+impl Helpers {
+    /// Gives the router's port back.
+    pub(crate) async fn give_back(&self) {
+        let forwarding = self.forwarding.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(forwarding) = forwarding {
+            forwarding.give_back().await;
+        }
+    }
 }
 
 impl Drop for Helpers {
@@ -63,9 +75,20 @@ impl Traversal {
             helpers.tasks.push(tokio::spawn(carrier::watch(shard.clone(), hub, self.fallbacks)));
         }
         if self.port_mapping {
-            helpers.tasks.push(tokio::spawn(portmap::keep(shard, started.addresses.clone())));
+            let forwarding = started.addresses.iter().find_map(|bound| Forwarding::keep(*bound, Transport::Udp));
+            helpers.tasks.extend(forwarding.as_ref().map(|kept| tokio::spawn(tell_mapped(shard, kept.outside()))));
+            helpers.forwarding = Mutex::new(forwarding);
         }
         Ok(helpers)
+    }
+}
+
+/// Tells the node where the router forwards its port.
+async fn tell_mapped(shard: Weak<Shard>, mut outside: Outside) {
+    while let (Some(mapped), Some(shard)) = (outside.next().await, shard.upgrade()) {
+        if !shard.command(Command::SetMapped(mapped.into_iter().collect())).await {
+            return;
+        }
     }
 }
 

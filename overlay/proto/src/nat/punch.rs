@@ -35,8 +35,10 @@ pub(crate) const MAX_PROBES: u32 = 2_048;
 const GUESSES: u32 = 1_024;
 /// Sockets from which the side behind such a translator asks.
 pub(crate) const SOCKETS: u16 = 256;
-/// The pause between two guesses. A node guesses for one attempt at once, so it makes no more than 125 a second.
+/// The pause between two steps of guessing. A node guesses for one attempt at once, so it takes no more than 125 a second.
 pub(crate) const GUESS_EVERY: Duration = Duration::from_millis(8);
+/// Guesses in one step: its own, and one that was owed.
+const GUESSES_A_STEP: u32 = 2;
 /// Guessing begins when the usual ways have had this long.
 const GUESS_AFTER: Duration = Duration::from_millis(700);
 /// How soon it is asked again whether this attempt may guess.
@@ -97,7 +99,10 @@ enum What {
 #[derive(Clone, Copy, Debug)]
 struct Guess {
     what: What,
+    /// Steps that are left: each pays for an ask of the peer and makes one of our own due.
     left: u32,
+    /// Asks whose step has come and that the peer has not paid for yet.
+    owed: u32,
     next: Instant,
     /// Since when it is this attempt's turn, and what the peer had paid then; looked at again after each [`TRIAL`].
     turn: Option<(Instant, u32)>,
@@ -180,7 +185,7 @@ impl Punch {
         }
         // Without a flow nobody could pay for guesses.
         let what = flow.and_then(|_| Self::what_to_guess(own, peer, seen.filter(|seen| usable(*seen))?));
-        let guess = what.map(|what| Guess { what, left: GUESSES, next: now + GUESS_AFTER, turn: None });
+        let guess = what.map(|what| Guess { what, left: GUESSES, owed: 0, next: now + GUESS_AFTER, turn: None });
         Self {
             tag: own.tag,
             peer_tag: peer.tag,
@@ -330,48 +335,61 @@ impl Punch {
             // The peer needs about as many.
             self.pay(rng, &mut send);
         }
-        while let Some(mut guess) = self.guess.filter(|guess| guess.next <= now) {
-            self.guess = self.guess_on(now, may_guess, &mut guess).then_some(guess);
-            if self.is_guessing() {
+        while let Some(guess) = self.guess.filter(|guess| guess.next <= now) {
+            self.guess = self.guess_on(now, may_guess, guess);
+            if !self.is_guessing() {
+                continue;
+            }
+            if self.guess.is_some_and(|before| before.left < guess.left) {
                 self.pay(rng, &mut send);
-                if let Some(to) = self.next_guess(rng) {
-                    send(to, self.ask(to, rng));
-                }
+            }
+            for _ in 0..GUESSES_A_STEP {
+                let Some(to) = self.next_guess(rng) else { break };
+                send(to, self.ask(to, rng));
             }
         }
     }
 
-    /// The next step of guessing; `false` ends it.
-    fn guess_on(&self, now: Instant, may_guess: bool, guess: &mut Guess) -> bool {
+    /// The next step of guessing; `None` ends it. A step is never lost, however late it is: what the peer has not paid for yet is owed,
+    /// and asked when it has.
+    fn guess_on(&self, now: Instant, may_guess: bool, mut guess: Guess) -> Option<Guess> {
         match guess.turn {
             None if may_guess => (guess.turn, guess.next) = (Some((now, self.credit)), now),
             None => {
                 guess.next = now + GUESS_LATER;
-                return true;
+                return Some(guess);
             }
             Some((since, credit)) if now >= since + TRIAL => {
                 if self.credit < credit + TRIAL_PAID {
-                    return false;
+                    return None;
                 }
                 guess.turn = Some((now, self.credit));
             }
             Some(_) => {}
         }
         guess.next += GUESS_EVERY;
-        guess.left = guess.left.saturating_sub(1);
-        guess.left > 0
+        if guess.left > 0 {
+            (guess.left, guess.owed) = (guess.left - 1, guess.owed + 1);
+            return Some(guess);
+        }
+        (guess.owed > 0).then_some(guess)
     }
 
     fn next_guess(&mut self, rng: &mut impl Rng) -> Option<SocketAddr> {
         if !self.may_ask() {
             return None;
         }
-        match &mut self.guess.as_mut()?.what {
+        let guess = self.guess.as_mut().filter(|guess| guess.owed > 0)?;
+        guess.owed -= 1;
+        match &mut guess.what {
             What::Ports { ip } => {
                 let port = u16::try_from(1024 + rng.next_u32() % 64_512).unwrap_or(1024);
                 Some(SocketAddr::new(*ip, port))
             }
-            What::Sockets { next, .. } if *next > SOCKETS => None,
+            What::Sockets { next, .. } if *next > SOCKETS => {
+                guess.owed = 0;
+                None
+            }
             What::Sockets { to, next } => {
                 let socket = *next;
                 *next += 1;

@@ -1,5 +1,7 @@
 //! Two ends behind simulated translators of each kind, in virtual time: they connect exactly where theory says so.
 
+mod late;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};

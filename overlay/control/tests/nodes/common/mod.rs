@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 pub mod directory;
+#[cfg(target_os = "linux")]
+pub mod places;
 pub mod raw;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

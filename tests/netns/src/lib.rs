@@ -1,9 +1,27 @@
-//! Commands of the system, and the network namespaces that they make.
+//! Network namespaces that tests make, what connects them, and routers that translate addresses and forward ports.
+//!
+//! Everything needs root and the programs `ip` and `nft`; [`able`] says whether they are there.
+#![allow(clippy::print_stderr, reason = "tests say what they clean up")]
+
+#[cfg(target_os = "linux")]
+mod inside;
+mod router;
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+#[cfg(target_os = "linux")]
+pub use inside::Inside;
+pub use router::{Forwarder, SILENT, Speaks, translator};
+
+/// A translator that lets answers in and nothing else.
+pub const CLOSED: &str = "ct state established accept ; iifname wan drop ;";
 
 /// Whether this machine can run the lab; else what is missing.
-pub(crate) fn able() -> Result<(), String> {
+///
+/// # Errors
+/// What went wrong, in words.
+pub fn able() -> Result<(), String> {
     let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.starts_with(b"0\n"));
     if !root {
         return Err("it needs root, to make network namespaces".into());
@@ -13,7 +31,9 @@ pub(crate) fn able() -> Result<(), String> {
             return Err(format!("{program} is not installed (.ci/packages lab installs it)"));
         }
     }
-    let name = format!("{PREFIX}{}-try", std::process::id());
+    // Tests of one process may ask at once.
+    static TRIES: AtomicU32 = AtomicU32::new(0);
+    let name = format!("{PREFIX}{}-try{}", std::process::id(), TRIES.fetch_add(1, Ordering::Relaxed));
     let made = run("ip", &["netns", "add", &name]);
     let works = made.clone().and_then(|()| {
         let rules = "table ip t {\n chain c { type nat hook postrouting priority 100 ; masquerade fully-random ; }\n}";
@@ -24,7 +44,10 @@ pub(crate) fn able() -> Result<(), String> {
 }
 
 /// Runs a command.
-pub(crate) fn run(program: &str, args: &[&str]) -> Result<(), String> {
+///
+/// # Errors
+/// What went wrong, in words.
+pub fn run(program: &str, args: &[&str]) -> Result<(), String> {
     let out = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
     if out.status.success() {
         return Ok(());
@@ -34,7 +57,7 @@ pub(crate) fn run(program: &str, args: &[&str]) -> Result<(), String> {
 }
 
 /// What the names of all of the lab's namespaces and directories begin with; the number of its process follows.
-pub(crate) const PREFIX: &str = "zmesh-lab-";
+pub const PREFIX: &str = "zmesh-lab-";
 
 /// The lab's process that a name was made by, if it is one of the lab's.
 fn maker(name: &str) -> Option<u32> {
@@ -52,7 +75,7 @@ fn is_lab(process: u32) -> bool {
 
 /// Removes what labs left behind that were killed: their namespaces with the processes inside, and their directories.
 /// Nothing of a lab that still runs, and nothing of others.
-pub(crate) fn clean() {
+pub fn clean() {
     let left = |name: &str| maker(name).is_some_and(|process| process != std::process::id() && !is_lab(process));
     let named = Command::new("ip").args(["netns", "list"]).output().map(|out| out.stdout).unwrap_or_default();
     let named = String::from_utf8_lossy(&named).into_owned();
@@ -85,18 +108,23 @@ fn remove(name: &str) {
 
 /// Network namespaces that are removed with this, and what still runs in them.
 #[derive(Debug)]
-pub(crate) struct Namespaces {
+pub struct Namespaces {
     prefix: String,
     made: Vec<String>,
 }
 
 impl Namespaces {
-    pub(crate) fn new() -> Self {
-        Self { prefix: format!("{PREFIX}{}-", std::process::id()), made: Vec::new() }
+    /// None yet; their names begin with `prefix` and the number of this process.
+    #[must_use]
+    pub fn new(prefix: &str) -> Self {
+        Self { prefix: format!("{prefix}{}-", std::process::id()), made: Vec::new() }
     }
 
     /// Makes a namespace with loopback up; gives its full name.
-    pub(crate) fn make(&mut self, name: &str) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// What went wrong, in words.
+    pub fn make(&mut self, name: &str) -> Result<String, String> {
         let full = format!("{}{name}", self.prefix);
         run("ip", &["netns", "add", &full])?;
         self.made.push(full.clone());
@@ -112,14 +140,20 @@ impl Drop for Namespaces {
 }
 
 /// Connects two namespaces by a pair of interfaces that are up.
-pub(crate) fn wire(a: &str, at_a: &str, b: &str, at_b: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What went wrong, in words.
+pub fn wire(a: &str, at_a: &str, b: &str, at_b: &str) -> Result<(), String> {
     run("ip", &["link", "add", at_a, "netns", a, "type", "veth", "peer", "name", at_b, "netns", b])?;
     run("ip", &["-n", a, "link", "set", at_a, "up"])?;
     run("ip", &["-n", b, "link", "set", at_b, "up"])
 }
 
 /// Gives an interface an address.
-pub(crate) fn address(namespace: &str, interface: &str, address: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What went wrong, in words.
+pub fn address(namespace: &str, interface: &str, address: &str) -> Result<(), String> {
     let mut args = vec!["-n", namespace, "address", "add", address, "dev", interface];
     if address.contains(':') {
         args.push("nodad");
@@ -128,29 +162,42 @@ pub(crate) fn address(namespace: &str, interface: &str, address: &str) -> Result
 }
 
 /// Gives a namespace a default route.
-pub(crate) fn gateway(namespace: &str, via: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What went wrong, in words.
+pub fn gateway(namespace: &str, via: &str) -> Result<(), String> {
     run("ip", &["-n", namespace, "route", "add", "default", "via", via])
 }
 
 /// Loads rules into a namespace.
-pub(crate) fn rules(namespace: &str, rules: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What went wrong, in words.
+pub fn rules(namespace: &str, rules: &str) -> Result<(), String> {
     run("ip", &["netns", "exec", namespace, "nft", rules])
 }
 
 /// Lets a namespace forward.
-pub(crate) fn forward(namespace: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What went wrong, in words.
+pub fn forward(namespace: &str) -> Result<(), String> {
     run("ip", &["netns", "exec", namespace, "sysctl", "-qw", "net.ipv4.ip_forward=1"])
 }
 
 /// Has a router lose one in a hundred of the packets that it passes on, both ways.
-pub(crate) fn lose_one_in_a_hundred(namespace: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What went wrong, in words.
+pub fn lose_one_in_a_hundred(namespace: &str) -> Result<(), String> {
     let chain =
         "chain lossy { type filter hook forward priority -10 ; policy accept ; numgen random mod 100 == 0 drop ; }";
     rules(namespace, &format!("table ip lossy {{\n {chain}\n}}"))
 }
 
 /// TCP connections to port 443 that a namespace has open.
-pub(crate) fn connections_to_443(namespace: &str) -> usize {
+#[must_use]
+pub fn connections_to_443(namespace: &str) -> usize {
     let args = ["netns", "exec", namespace, "ss", "-Htn", "state", "established", "dport", "=", ":443"];
     let out = Command::new("ip").args(args).output().map(|out| out.stdout).unwrap_or_default();
     String::from_utf8_lossy(&out).lines().count()

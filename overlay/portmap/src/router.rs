@@ -1,0 +1,141 @@
+//! What is said to routers.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use crab_nat::{
+    GatewayAddress, InternetProtocol, PortMapping, PortMappingOptions, PortMappingType, TimeoutConfig, natpmp,
+};
+use igd_next::aio::Gateway;
+use igd_next::aio::tokio::{Tokio, search_gateway};
+use igd_next::{PortMappingProtocol, SearchOptions};
+
+use crate::{Transport, Wanted};
+
+/// What a router may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// What routers show their owners.
+const NAME: &str = "zMesh";
+
+/// A port that a router forwards until it is given back, or its time is over.
+pub(crate) enum Lease {
+    Pcp { mapping: PortMapping, outside: SocketAddr },
+    Upnp(Box<Upnp>),
+}
+
+pub(crate) struct Upnp {
+    router: Gateway<Tokio>,
+    protocol: PortMappingProtocol,
+    inside: SocketAddrV4,
+    outside: SocketAddr,
+    lasts: Duration,
+}
+
+impl Lease {
+    /// Where the port is reached, if the router speaks the truth.
+    pub(crate) fn outside(&self) -> SocketAddr {
+        match self {
+            Self::Pcp { outside, .. } => *outside,
+            Self::Upnp(upnp) => upnp.outside,
+        }
+    }
+
+    /// For how long it was given.
+    pub(crate) fn lasts(&self) -> Duration {
+        match self {
+            // One that gives seconds is not asked all the time.
+            Self::Pcp { mapping, .. } => Duration::from_secs(mapping.lifetime().max(60).into()),
+            Self::Upnp(upnp) => upnp.lasts,
+        }
+    }
+
+    /// The same port for longer; `None` if the router does not give it any more.
+    pub(crate) async fn renew(self) -> Option<Self> {
+        match self {
+            Self::Pcp { mut mapping, .. } => {
+                // By the nonce that it was asked for with: with another one a router takes it for somebody else's.
+                tokio::time::timeout(PATIENCE, mapping.renew()).await.ok()?.ok()?;
+                seen(mapping).await
+            }
+            Self::Upnp(upnp) => {
+                let Upnp { router, protocol, inside, outside, lasts } = *upnp;
+                let port = outside.port();
+                router.add_port(protocol, port, inside.into(), seconds(lasts), NAME).await.ok()?;
+                let outside = SocketAddr::new(router.get_external_ip().await.ok()?, port);
+                Some(Self::Upnp(Box::new(Upnp { router, protocol, inside, outside, lasts })))
+            }
+        }
+    }
+
+    pub(crate) async fn give_back(self) {
+        // If the router does not hear it, the port is free again when its time is over.
+        match self {
+            Self::Pcp { mapping, .. } => drop(tokio::time::timeout(PATIENCE, mapping.try_drop()).await),
+            Self::Upnp(upnp) => {
+                let removed = upnp.router.remove_port(upnp.protocol, upnp.outside.port());
+                drop(tokio::time::timeout(PATIENCE, removed).await);
+            }
+        }
+    }
+}
+
+/// By PCP, or NAT-PMP if the router knows no PCP.
+pub(crate) async fn by_pcp(gateway: Ipv4Addr, inside: SocketAddrV4, wanted: &Wanted) -> Option<Lease> {
+    let port = NonZeroU16::new(inside.port())?;
+    let protocol = match wanted.transport {
+        Transport::Udp => InternetProtocol::Udp,
+        Transport::Tcp => InternetProtocol::Tcp,
+    };
+    let options = PortMappingOptions {
+        external_port: Some(port),
+        lifetime_seconds: Some(seconds(wanted.lease)),
+        timeout_config: Some(timing()),
+    };
+    let (gateway, client) = (GatewayAddress::IpV4(gateway), IpAddr::V4(*inside.ip()));
+    let asked = PortMapping::new(gateway, client, protocol, port, options);
+    seen(tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?).await
+}
+
+/// With the address that the router has outside.
+async fn seen(mapping: PortMapping) -> Option<Lease> {
+    let ip = match mapping.mapping_type() {
+        PortMappingType::Pcp { external_ip, .. } => external_ip,
+        PortMappingType::NatPmp => natpmp::external_address(mapping.gateway(), Some(timing())).await.ok()?.into(),
+    };
+    let outside = SocketAddr::new(ip.to_canonical(), mapping.external_port().get());
+    Some(Lease::Pcp { mapping, outside })
+}
+
+fn timing() -> TimeoutConfig {
+    TimeoutConfig {
+        initial_timeout: Duration::from_millis(250),
+        max_retries: 2,
+        max_retry_timeout: Some(Duration::from_secs(1)),
+    }
+}
+
+pub(crate) async fn by_upnp(inside: SocketAddrV4, wanted: &Wanted) -> Option<Lease> {
+    let options = SearchOptions {
+        bind_addr: SocketAddr::from((*inside.ip(), 0)),
+        timeout: Some(PATIENCE),
+        single_search_timeout: Some(PATIENCE),
+        ..SearchOptions::default()
+    };
+    let protocol = match wanted.transport {
+        Transport::Udp => PortMappingProtocol::UDP,
+        Transport::Tcp => PortMappingProtocol::TCP,
+    };
+    let router = search_gateway(options).await.ok()?;
+    let (local, lease) = (SocketAddr::V4(inside), seconds(wanted.lease));
+    let port = match router.add_port(protocol, inside.port(), local, lease, NAME).await {
+        Ok(()) => inside.port(),
+        Err(_) => router.add_any_port(protocol, local, lease, NAME).await.ok()?,
+    };
+    let outside = SocketAddr::new(router.get_external_ip().await.ok()?, port);
+    Some(Lease::Upnp(Box::new(Upnp { router, protocol, inside, outside, lasts: wanted.lease })))
+}
+
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
+}
