@@ -209,7 +209,7 @@ fn with_too_few_relays_one_message_says_how_many_are_missing() {
     let folder = Folder::new();
     let net = testnet(&folder, "2", "1", "8");
     let log = std::fs::read_to_string(folder.path("testnet.log")).expect("a log");
-    assert_eq!(log.matches("a path of 3 relays lacks 1: the network has too few relays").count(), 1, "{log}");
+    assert_eq!(log.matches("a path of 3 relays lacks 1 of them: the network has too few relays").count(), 1, "{log}");
     let line = net.ready["line"].as_str().expect("a line");
     std::fs::write(folder.path("a.wav"), wav(1, 48_000, 48_000)).expect("written");
     let sound = ["--input", "a.wav", "--output", "heard.wav", "--seconds", "10"];
@@ -217,7 +217,7 @@ fn with_too_few_relays_one_message_says_how_many_are_missing() {
         assert_eq!(ran.code, 1, "{command:?}: {}", ran.stderr);
         let missing: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("lacks")).collect();
         assert_eq!(missing.len(), 1, "{command:?}: {}", ran.stderr);
-        let one = "a path of 3 relays lacks 1: the network has too few relays";
+        let one = "a path of 3 relays lacks 1 of them: the network has too few relays";
         assert!(missing[0].starts_with("error: ") && missing[0].contains(one), "{command:?}: {}", ran.stderr);
     };
     let answer = [&["voice", "answer"][..], &sound].concat();
@@ -233,7 +233,7 @@ fn with_too_few_relays_one_message_says_how_many_are_missing() {
     folder.write("invite", waits.text("invite"));
     says(&call, &folder.run_with(&call, "invite"));
     let refused = folder.fails(&["demo", "--relays", "3", "--hops", "3"], 2);
-    assert!(refused.contains("a path of 4 relays lacks 1: the network has too few relays"), "{refused}");
+    assert!(refused.contains("a path of 4 relays lacks 1 of them: the network has too few relays"), "{refused}");
 }
 
 /// Keys and a configuration of a relay that takes part, changed by `change`.
