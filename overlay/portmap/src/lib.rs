@@ -16,8 +16,11 @@ use router::Lease;
 
 /// For how long a port is asked for.
 const LEASE: Duration = Duration::from_secs(3_600);
-/// The pause after nothing was found.
-const AGAIN: Duration = Duration::from_secs(300);
+/// The pause after nothing was found: the first one, for a router or a network that is just coming up; each is twice as long as the one
+/// before, …
+const AGAIN: Duration = Duration::from_secs(5);
+/// … up to this.
+const AGAIN_LONGEST: Duration = Duration::from_secs(300);
 /// How long giving back may take at the end of a program.
 const GIVE_BACK: Duration = Duration::from_secs(3);
 
@@ -107,6 +110,7 @@ struct Wanted {
 
 async fn keep(wanted: Wanted, tell: watch::Sender<Option<SocketAddr>>, mut ended: oneshot::Receiver<()>) {
     let mut held: Option<Lease> = None;
+    let mut again = AGAIN;
     loop {
         // Not ended in the middle of a request: its answer says what is to be given back.
         held = match held {
@@ -118,7 +122,17 @@ async fn keep(wanted: Wanted, tell: watch::Sender<Option<SocketAddr>>, mut ended
         }
         let outside = held.as_ref().map(Lease::outside);
         tell.send_if_modified(|known| std::mem::replace(known, outside) != outside);
-        let pause = held.as_ref().map_or(AGAIN, |lease| lease.lasts().min(wanted.lease) / 2);
+        let pause = match &held {
+            Some(lease) => {
+                again = AGAIN;
+                lease.lasts().min(wanted.lease) / 2
+            }
+            None => {
+                let pause = again;
+                again = (again * 2).min(AGAIN_LONGEST);
+                pause
+            }
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = &mut ended => break,
