@@ -66,9 +66,8 @@ fuzz_target!(|input: (u16, Vec<Step>)| {
                 let datagram = if *copy { flying.get(place).cloned() } else { flying.remove(place) };
                 match datagram {
                     Some(Datagram::Source(id, symbol)) => {
-                        if decoder.source(now, id, &symbol) {
-                            assert!(delivered.insert(id), "twice");
-                        }
+                        let is_new = decoder.source(now, id, &symbol);
+                        assert!(!is_new || delivered.insert(id), "twice");
                     }
                     Some(Datagram::Repair(vector, symbol)) => {
                         decoder.repair(now, &vector, &symbol);

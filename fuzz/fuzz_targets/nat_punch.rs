@@ -16,12 +16,17 @@ use zmesh_proto::nat::punch::{Punch, Side};
 
 static START: OnceLock<Instant> = OnceLock::new();
 
-fuzz_target!(|input: (Vec<([u8; 4], u16)>, Vec<(u16, [u8; 4], u16, Vec<u8>)>, bool, u8)| {
+/// An address and a port.
+type Place = ([u8; 4], u16);
+/// Time that passes in milliseconds, who sends, and what comes.
+type Arrival = (u16, [u8; 4], u16, Vec<u8>);
+
+fuzz_target!(|input: (Vec<Place>, Vec<Arrival>, bool, u8)| {
     let now = *START.get_or_init(Instant::now);
     let (addresses, steps, offered, kinds) = input;
     let mapping =
         |bits: u8| [Mapping::Unknown, Mapping::Open, Mapping::Independent, Mapping::Dependent][usize::from(bits & 3)];
-    let candidate = |(ip, port): &([u8; 4], u16)| Candidate {
+    let candidate = |(ip, port): &Place| Candidate {
         kind: if port & 1 == 0 { CandidateKind::Reflexive } else { CandidateKind::Stream },
         address: SocketAddr::from((*ip, *port)),
     };

@@ -37,7 +37,7 @@ fuzz_target!(|input: (&[u8], Vec<(u8, u8, u8)>)| {
         clock += u32::from(step % 2);
         let slot = clock + u32::from(slot % 5) - 2;
         let tag = usize::from(tag % 16);
-        if filter.check_and_insert(slot, tags[tag].clone(), clock).is_ok() {
+        if filter.check_and_insert(slot, tags[tag], clock).is_ok() {
             assert!(seen.insert((slot, tag)), "taken twice");
         }
         if step > 250 {

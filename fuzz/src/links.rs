@@ -126,9 +126,8 @@ pub fn play(steps: &[Step]) {
                 }
             }
             Step::Control => {
-                if origin.links.send_control(now, link, Control::Destroy { circuit: 1, reason: 0 }).is_ok() {
-                    sent[2] += 1;
-                }
+                let told = origin.links.send_control(now, link, Control::Destroy { circuit: 1, reason: 0 });
+                sent[2] += u64::from(told.is_ok());
             }
             Step::Deliver(index) | Step::Repeat(index) if !held.is_empty() => {
                 let index = usize::from(*index) % held.len();

@@ -22,8 +22,14 @@ use crate::wire::cell::Cell;
 const EVENTS_MAX: usize = 8192;
 /// Links asked for in one turn that others may help to open.
 const OPENING_MAX: usize = 256;
-/// Unfinished messages of all circuits together, about 12 MB; beyond that a circuit's new one costs it its oldest.
+/// Unfinished messages of all circuits together, about 12 MB, but for the least that each circuit may have.
 const UNFINISHED_MAX: usize = 8192;
+/// A circuit may have one in so many of the places that are free: the fuller it is, the less for those who have much, so that
+/// few circuits cannot leave the others without any (dynamic thresholds, Choudhury and Hahne 1998). Beyond that a circuit's
+/// new one costs it its oldest.
+const UNFINISHED_SHARE: usize = 64;
+/// The least that each circuit may have.
+const UNFINISHED_LEAST: usize = 2;
 /// Messages of all circuits together that wait for those before them, about 12 MB; beyond that nothing is held back.
 const HELD_MAX: usize = 8192;
 
@@ -216,7 +222,7 @@ impl Core {
     /// Takes one part of a message; returns the message and its id when it is whole, and counts what is thrown away.
     pub(crate) fn assemble(&mut self, assembly: &mut Assembly, payload: &[u8]) -> Option<(u16, Vec<u8>)> {
         let before = assembly.unfinished();
-        let assembled = assembly.accept(payload, self.unfinished < UNFINISHED_MAX);
+        let assembled = assembly.accept(payload, has_room(self.unfinished, before));
         self.unfinished = self.unfinished + assembly.unfinished() - before;
         let drops = &mut self.metrics.messages;
         drops.incomplete += assembly.take_evicted();
@@ -308,4 +314,61 @@ fn class(network: Option<&Network>, info: &LinkPeerInfo) -> Class {
         Some(relay.descriptor().link_key() == info.link_key?)
     };
     if known() == Some(true) { Class::Known } else { Class::Stranger }
+}
+
+/// Whether a circuit with so many of all unfinished messages may have another.
+fn has_room(all: usize, own: usize) -> bool {
+    let share = UNFINISHED_MAX.saturating_sub(all) / UNFINISHED_SHARE;
+    own < share.max(UNFINISHED_LEAST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::message::split;
+
+    /// Puts the parts of a message whose indices are given into an assembly; says whether it is whole.
+    fn offer(all: &mut usize, assembly: &mut Assembly, id: u16, indices: std::ops::Range<usize>) -> bool {
+        let mut parts = Vec::new();
+        let _ = split::<()>(&[7; 1200], id, |part| {
+            parts.push(part.to_vec());
+            Ok(())
+        });
+        let mut whole = false;
+        for part in &parts[indices] {
+            let before = assembly.unfinished();
+            whole |= matches!(assembly.accept(part, has_room(*all, before)), Assembled::Message(..));
+            *all = *all + assembly.unfinished() - before;
+        }
+        whole
+    }
+
+    #[test]
+    fn unfinished_messages_of_a_few_circuits_leave_places_for_others() {
+        let mut all = 0;
+        let mut greedy: Vec<Assembly> = (0..128).map(|_| Assembly::default()).collect();
+        for id in 0..200 {
+            for assembly in &mut greedy {
+                assert!(!offer(&mut all, assembly, id, 0..1));
+            }
+        }
+        assert!(all <= UNFINISHED_MAX);
+        // One whose last parts come 20 messages late, as a link sends them again.
+        let mut honest = Assembly::default();
+        for id in 0..200 {
+            assert!(!offer(&mut all, &mut honest, id, 0..2));
+            if let Some(late) = id.checked_sub(20) {
+                assert!(offer(&mut all, &mut honest, late, 2..3), "message {late}");
+            }
+        }
+        // However many there are, each has a few places and all together not many more than the bound.
+        let mut crowd: Vec<Assembly> = (0..8192).map(|_| Assembly::default()).collect();
+        for id in 0..10 {
+            for assembly in &mut crowd {
+                assert!(!offer(&mut all, assembly, id, 0..1));
+            }
+        }
+        assert!(crowd.iter().all(|assembly| (1..=64).contains(&assembly.unfinished())));
+        assert!(all <= UNFINISHED_MAX + UNFINISHED_LEAST * crowd.len(), "{all}");
+    }
 }

@@ -27,8 +27,6 @@ use crate::wire::descriptor::Descriptor;
 
 /// How often memory of quiet circuits is given back and waiting meetings are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
-/// A circuit that was quiet so long gives its queue's memory back.
-const QUIET: Duration = Duration::from_secs(10);
 /// Public-key work that may be saved up and done at once.
 const WORK_BURST: Duration = Duration::from_millis(50);
 /// A node: its links, the circuits of others through it, and its own circuits.
@@ -178,7 +176,7 @@ impl Node {
                     if let Some(relay) = relay {
                         relay.sweep(now);
                     }
-                    self.core.neighbours.shrink(now, QUIET);
+                    self.core.neighbours.shrink();
                     self.core.timers.set(Timer::Sweep, now + SWEEP);
                 }
             }

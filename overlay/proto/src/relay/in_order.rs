@@ -10,10 +10,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Places between the oldest missing message and the newest one; who sends faster gets what is there.
-const MOST: usize = 2048;
+/// The newest message may be so far ahead of the oldest missing one; who sends faster gets what is there.
+const MOST: u16 = 2048;
 /// Ids up to half the circle behind the next one are late; of so many at most it is remembered since when they were missed.
-const MISSED_MAX: usize = 64;
+const MISSED_MAX: u16 = 64;
+/// Nothing keeps room for more than so many messages when it is empty.
+const SPARE: usize = 32;
 /// A message that is further behind than this is none that was overtaken: its sender has gone once around.
 const FAR: u16 = 8192;
 /// QUIC bears it when so few overtake a message.
@@ -28,6 +30,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 struct Held {
+    id: u16,
     message: Vec<u8>,
     since: Instant,
 }
@@ -37,11 +40,10 @@ struct Held {
 pub struct InOrder {
     /// The id of the message that is handed on next; none before the first.
     next: Option<u16>,
-    /// The places from `next` on. Not empty only while the first is missing and a later one is not.
-    places: VecDeque<Option<Held>>,
-    /// Messages in `places`.
-    held: usize,
-    /// Since when the first place is known to be missing.
+    /// What came before its turn, by its distance from `next`. Room for those that are missing would let three messages take
+    /// up thousands of places.
+    early: VecDeque<Held>,
+    /// Since when `next` is known to be missing.
     missed: Option<Instant>,
     /// How long a missing message is waited for.
     patience: Duration,
@@ -56,8 +58,7 @@ impl Default for InOrder {
     fn default() -> Self {
         Self {
             next: None,
-            places: VecDeque::new(),
-            held: 0,
+            early: VecDeque::new(),
             missed: None,
             patience: FIRST,
             overtaken: FIRST_OVERTAKEN,
@@ -75,12 +76,10 @@ impl InOrder {
         if ahead > u16::MAX / 2 {
             return self.accept_late(now, id, message);
         }
-        let ahead = usize::from(ahead);
         if ahead == 0 {
-            if let Some(since) = self.missed {
-                let overtaken = u16::try_from(self.places.len()).unwrap_or(u16::MAX);
+            if let (Some(since), Some(newest)) = (self.missed, self.early.back()) {
+                let overtaken = newest.id.wrapping_sub(next) + 1;
                 self.learn(now.saturating_duration_since(since), overtaken);
-                self.places.pop_front();
             }
             self.hand_on(message);
             self.hand_on_run();
@@ -88,12 +87,9 @@ impl InOrder {
             self.release(now);
             self.hand_on_from(now, id, message);
         } else {
-            if self.places.len() <= ahead {
-                self.places.resize_with(ahead + 1, || None);
-            }
-            if self.places[ahead].is_none() {
-                self.places[ahead] = Some(Held { message, since: now });
-                self.held += 1;
+            let place = self.early.partition_point(|held| held.id.wrapping_sub(next) < ahead);
+            if self.early.get(place).is_none_or(|held| held.id != id) {
+                self.early.insert(place, Held { id, message, since: now });
                 self.missed.get_or_insert(now);
             }
         }
@@ -102,9 +98,8 @@ impl InOrder {
     /// Gives up what has been missing for too long.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(since) = self.missed.filter(|since| *since + self.patience <= now) {
-            while self.places.front().is_some_and(Option::is_none) {
-                self.places.pop_front();
-                self.skip(since);
+            if let Some(first) = self.early.front() {
+                self.skip_to(first.id, since);
             }
             self.patience -= self.patience / 8;
             if self.patience < SHORTEST {
@@ -122,13 +117,17 @@ impl InOrder {
 
     /// The next message to hand on.
     pub fn poll(&mut self) -> Option<Vec<u8>> {
-        self.ready.pop_front()
+        let message = self.ready.pop_front();
+        if message.is_none() && self.ready.capacity() > SPARE {
+            self.ready = VecDeque::new();
+        }
+        message
     }
 
     /// How many messages are held back.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.held
+        self.early.len()
     }
 
     /// Whether it pays to wait.
@@ -160,13 +159,11 @@ impl InOrder {
     /// Waits for nothing any more: everything that is held back goes on.
     fn release(&mut self, now: Instant) {
         let since = self.missed.unwrap_or(now);
-        while let Some(place) = self.places.pop_front() {
-            match place {
-                Some(held) => self.hand_on_held(held),
-                None => self.skip(since),
-            }
+        while let Some(Held { id, message, .. }) = self.early.pop_front() {
+            self.skip_to(id, since);
+            self.hand_on(message);
         }
-        self.missed = None;
+        self.nothing_is_early();
     }
 
     /// Hands this message on, and waits for none before it.
@@ -176,26 +173,26 @@ impl InOrder {
             // Its successors have just been released.
             return self.ready.push_back(message);
         }
-        // Of a long gap the newest are remembered.
-        let forgotten = gap.saturating_sub(u16::try_from(MISSED_MAX).unwrap_or(u16::MAX));
-        self.next = self.next.map(|next| next.wrapping_add(forgotten));
-        (forgotten..gap).for_each(|_| self.skip(now));
+        self.skip_to(id, now);
         self.hand_on(message);
     }
 
     /// Hands on what follows without a gap, and looks what is missing next.
     fn hand_on_run(&mut self) {
-        while self.places.front().is_some_and(Option::is_some) {
-            if let Some(Some(held)) = self.places.pop_front() {
-                self.hand_on_held(held);
-            }
+        while let Some(held) = self.early.pop_front_if(|held| Some(held.id) == self.next) {
+            self.hand_on(held.message);
         }
-        self.missed = self.places.iter().flatten().map(|held| held.since).next();
+        match self.early.front() {
+            Some(first) => self.missed = Some(first.since),
+            None => self.nothing_is_early(),
+        }
     }
 
-    fn hand_on_held(&mut self, held: Held) {
-        self.held -= 1;
-        self.hand_on(held.message);
+    fn nothing_is_early(&mut self) {
+        self.missed = None;
+        if self.early.capacity() > SPARE {
+            self.early = VecDeque::new();
+        }
     }
 
     fn hand_on(&mut self, message: Vec<u8>) {
@@ -203,15 +200,16 @@ impl InOrder {
         self.ready.push_back(message);
     }
 
-    /// The next message is no longer waited for.
-    fn skip(&mut self, since: Instant) {
-        if let Some(next) = self.next {
-            if self.given_up.len() == MISSED_MAX {
+    /// The messages before this one are no longer waited for. Of many the newest are remembered.
+    fn skip_to(&mut self, id: u16, since: Instant) {
+        let missing = self.next.map_or(0, |next| id.wrapping_sub(next));
+        for back in (1..=missing.min(MISSED_MAX)).rev() {
+            if self.given_up.len() == usize::from(MISSED_MAX) {
                 self.given_up.pop_front();
             }
-            self.given_up.push_back((next, since));
-            self.next = Some(next.wrapping_add(1));
+            self.given_up.push_back((id.wrapping_sub(back), since));
         }
+        self.next = Some(id);
     }
 }
 

@@ -92,13 +92,38 @@ fn patience_and_places_have_bounds() {
     assert_eq!(offer(&mut order, start, [104, 106]), [104]);
     assert_eq!(offer(&mut order, start + ms(5_000), [105, 108]), [105, 106]);
     assert_eq!(order.next_timeout(), Some(start + ms(5_000) + LONGEST));
-    let places = u16::try_from(MOST).expect("few");
-    let held = offer(&mut order, start + ms(5_001), 109..107 + places);
-    assert_eq!((held.len(), order.held()), (0, MOST - 1));
-    assert_eq!(offer(&mut order, start + ms(5_001), [107 + places]).len(), MOST, "the place of 107 is needed");
+    let held = offer(&mut order, start + ms(5_001), 109..107 + MOST);
+    assert_eq!((held.len(), order.held()), (0, usize::from(MOST) - 1));
+    let all = offer(&mut order, start + ms(5_001), [107 + MOST]);
+    assert_eq!(all.len(), usize::from(MOST), "107 is too far behind");
     assert_eq!(order.held(), 0);
-    order.accept(start + ms(5_002), 110 + places, message(110 + places), false);
-    assert_eq!(poll_all(&mut order), [110 + places], "there is no room to hold anything");
+    order.accept(start + ms(5_002), 110 + MOST, message(110 + MOST), false);
+    assert_eq!(poll_all(&mut order), [110 + MOST], "there is no room to hold anything");
+}
+
+/// A few messages with wide gaps cost little memory and little time, and neither stays.
+#[test]
+fn gaps_take_up_no_room() {
+    let start = any_instant();
+    let room = |order: &InOrder| order.early.capacity() + order.ready.capacity();
+    let mut order = patient(start);
+    offer(&mut order, start, [104, 106, 104 + MOST]);
+    assert_eq!(order.held(), 2);
+    assert!(room(&order) <= SPARE, "{}", room(&order));
+    // In turn one that can wait and one that cannot.
+    for round in 0..1000u16 {
+        let next = order.next.expect("begun");
+        offer(&mut order, start + ms(u64::from(round)), [next.wrapping_add(MOST - 2), next.wrapping_add(MOST)]);
+        assert!(room(&order) <= SPARE && order.given_up.len() <= usize::from(MISSED_MAX));
+    }
+    // What many messages took up is given back.
+    let next = order.next.expect("begun");
+    let now = start + ms(2_000);
+    offer(&mut order, now, (1..MOST).map(|ahead| next.wrapping_add(ahead)));
+    assert!(room(&order) >= usize::from(MOST) / 2, "{} held", order.held());
+    order.handle_timeout(now + LONGEST);
+    poll_all(&mut order);
+    assert_eq!((order.held(), room(&order)), (0, 0));
 }
 
 #[test]
@@ -165,8 +190,9 @@ proptest! {
                 order.handle_timeout(now);
             }
             order.accept(now, *id, message(*id), true);
-            prop_assert!(order.held() <= MOST && order.given_up.len() <= MISSED_MAX);
+            prop_assert!(order.held() < usize::from(MOST) && order.given_up.len() <= usize::from(MISSED_MAX));
             prop_assert_eq!(order.held() > 0, order.next_timeout().is_some());
+            prop_assert!(order.early.iter().map(|held| held.id.wrapping_sub(first)).is_sorted_by(|a, b| a < b));
             out.extend(poll_all(&mut order));
         }
         while let Some(due) = order.next_timeout() {
@@ -190,7 +216,7 @@ proptest! {
             order.handle_timeout(now);
             order.accept(now, *id, message(*id), *room);
             handed += poll_all(&mut order).len();
-            prop_assert!(order.places.len() <= MOST && handed + order.held() <= number + 1);
+            prop_assert!(order.held() < usize::from(MOST) && handed + order.held() <= number + 1);
         }
     }
 }

@@ -222,10 +222,10 @@ impl<O: Copy> Neighbours<O> {
         (self.stalled.len() > STALLED_VISITS).then(|| now + STALLED_PAUSE)
     }
 
-    /// Gives back the memory of circuits that have been quiet.
-    pub(crate) fn shrink(&mut self, now: Instant, quiet: Duration) {
+    /// Gives back the memory that no circuit has needed since the last call.
+    pub(crate) fn shrink(&mut self) {
         for neighbour in self.slots.iter_mut().flatten() {
-            neighbour.queue.shrink(now, quiet);
+            neighbour.queue.shrink();
         }
     }
 }

@@ -18,6 +18,9 @@ use codel::{Codel, Verdict};
 
 /// A flow keeps room for this many cells while it is in use, so that steady traffic never allocates.
 const KEEP_CELLS: usize = 4;
+/// Between two calls of [`FairQueue::shrink`] a flow keeps room for this many cells, or for four times those that wait.
+/// Bounds count cells that wait; room without cells must not grow past them.
+const SPARE_CELLS: usize = 64;
 /// A fattest flow loses at most this many cells at once, which spreads the cost of finding it.
 const FAT_BATCH: usize = 64;
 /// Flows among which the fattest is sought.
@@ -88,7 +91,8 @@ struct Flow<C> {
     place: Place,
     deficit: u32,
     codel: Codel,
-    last_push: Option<Instant>,
+    /// The most cells that waited since the last [`FairQueue::shrink`].
+    most: usize,
     /// When the present span of counting began, and the cells in it and in the one before.
     span: Option<Instant>,
     counts: [u16; 2],
@@ -137,7 +141,7 @@ impl<C: Copy> FairQueue<C> {
             place: Place::Idle,
             deficit: 0,
             codel: Codel::default(),
-            last_push: None,
+            most: 0,
             span: None,
             counts: [0; 2],
         };
@@ -182,10 +186,10 @@ impl<C: Copy> FairQueue<C> {
             drops.circuit = 1;
         }
         flow.cells.push_back(Waiting { cell, since: now });
-        flow.last_push = Some(now);
         flow.count(now);
         self.cells += 1;
         let len = flow.cells.len();
+        flow.most = flow.most.max(len);
         if flow.place == Place::Idle {
             flow.place = Place::New;
             flow.deficit = 1;
@@ -259,6 +263,7 @@ impl<C: Copy> FairQueue<C> {
         let flow = &mut self.flows[fattest as usize];
         let count = flow.cells.len().div_ceil(2).min(FAT_BATCH);
         flow.cells.drain(..count);
+        flow.settle();
         self.cells -= count;
         count
     }
@@ -267,23 +272,25 @@ impl<C: Copy> FairQueue<C> {
     pub fn drop_older(&mut self, now: Instant, age: Duration) -> usize {
         let mut dropped = 0;
         for index in self.new.iter().chain(&self.old) {
-            let cells = &mut self.flows[*index as usize].cells;
-            let old = cells.partition_point(|waiting| now.saturating_duration_since(waiting.since) >= age);
-            cells.drain(..old);
+            let flow = &mut self.flows[*index as usize];
+            let old = flow.cells.partition_point(|waiting| now.saturating_duration_since(waiting.since) >= age);
+            flow.cells.drain(..old);
+            flow.settle();
             dropped += old;
         }
         self.cells -= dropped;
         dropped
     }
 
-    /// Gives back the memory of flows that have been quiet for `quiet`.
-    pub fn shrink(&mut self, now: Instant, quiet: Duration) {
+    /// Gives back the memory that no flow has needed since the last call.
+    pub fn shrink(&mut self) {
         for flow in &mut self.flows {
-            let idle = flow.last_push.is_none_or(|at| now.saturating_duration_since(at) >= quiet);
-            if flow.cells.is_empty() && idle && flow.cells.capacity() > 0 {
+            let needed = std::mem::replace(&mut flow.most, flow.cells.len());
+            let capacity = flow.cells.capacity();
+            if needed == 0 {
                 flow.cells = VecDeque::new();
-            } else if flow.cells.capacity() > KEEP_CELLS && flow.cells.len() < flow.cells.capacity() / 4 && idle {
-                flow.cells.shrink_to(KEEP_CELLS);
+            } else if capacity > KEEP_CELLS && needed < capacity / 4 {
+                flow.cells.shrink_to(needed.max(KEEP_CELLS));
             }
         }
         let most = self.new.len() + self.old.len();
@@ -349,6 +356,14 @@ impl<C: Copy> Flow<C> {
         self.counts[0] = self.counts[0].saturating_add(1);
     }
 
+    /// Gives back room when little of it is in use. As it halves only, that costs each cell less than one copy.
+    fn settle(&mut self) {
+        let capacity = self.cells.capacity();
+        if capacity > SPARE_CELLS && self.cells.len() <= capacity / 4 {
+            self.cells.shrink_to(SPARE_CELLS.max(2 * self.cells.len()));
+        }
+    }
+
     fn is_slow(&self) -> bool {
         self.counts[0].saturating_add(self.counts[1]) <= SLOW_CELLS
     }
@@ -369,6 +384,7 @@ impl<C: Copy> Flow<C> {
                 *out = *cell;
             }
             self.cells.pop_front();
+            self.settle();
             *total -= 1;
             match verdict {
                 Verdict::Send => return Some(waited),

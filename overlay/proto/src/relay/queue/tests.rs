@@ -116,21 +116,86 @@ fn the_fattest_flow_pays_for_the_link() {
     assert_eq!(queue.remove_flow(thin), 21);
 }
 
+/// Fills a flow, lets all cells but `left` go.
+fn fill_and_drain(queue: &mut FairQueue<(u32, u32)>, flow: FlowId, cells: u32, left: usize) {
+    let now = any_instant();
+    for n in 0..cells {
+        queue.push(flow, now, (0, n));
+    }
+    let mut drops = 0;
+    while queue.len() > left {
+        pop(queue, now, &mut drops).expect("a cell");
+    }
+}
+
 #[test]
-fn quiet_flows_give_their_memory_back_and_busy_ones_keep_it() {
-    let start = any_instant();
+fn flows_give_memory_back_that_they_do_not_need() {
+    let now = any_instant();
     let mut queue = queue(500, 5000);
     let flow = queue.add_flow();
-    let mut drops = 0;
-    for n in 0..400 {
-        queue.push(flow, start, (0, n));
+    // A call never allocates, however often the memory is looked at.
+    for n in 0..100 {
+        queue.push(flow, now, (0, n));
+        assert!(pop(&mut queue, now, &mut 0).is_some());
+        queue.shrink();
+        assert_eq!(queue.flows[0].cells.capacity(), KEEP_CELLS);
     }
-    while pop(&mut queue, start, &mut drops).is_some() {}
-    let full = queue.memory();
-    queue.shrink(start + Duration::from_secs(1), Duration::from_secs(5));
-    assert_eq!(queue.memory(), full);
-    queue.shrink(start + Duration::from_secs(5), Duration::from_secs(5));
-    assert!(queue.memory() < full / 10);
+    // A small burst leaves room for another for a while.
+    fill_and_drain(&mut queue, flow, 50, 0);
+    assert!(queue.flows[0].cells.capacity() >= 50);
+    queue.shrink();
+    assert!(queue.flows[0].cells.capacity() >= 50, "it was needed since the last look");
+    queue.shrink();
+    assert_eq!(queue.flows[0].cells.capacity(), 0);
+}
+
+/// Whoever fills one flow after the other, each within the bounds, must not have the memory of all at once: neither by
+/// leaving them empty nor by leaving a cell in each.
+#[test]
+fn room_without_cells_is_bounded() {
+    for left in [0, 1] {
+        let mut queue = queue(1025, 4000);
+        let flow = queue.add_flow();
+        fill_and_drain(&mut queue, flow, 1025, left);
+        assert!(queue.flows[0].cells.capacity() <= SPARE_CELLS, "{left} left");
+    }
+    let mut queue = queue(1025, 4000);
+    for n in 0..128 {
+        let flow = queue.add_flow();
+        fill_and_drain(&mut queue, flow, 1025, 0);
+        if n % 16 == 0 {
+            queue.drop_fattest();
+            queue.shrink();
+        }
+    }
+    for _ in 0..2 {
+        // A cell for each now and then does not keep more.
+        for flow in 0..128 {
+            queue.push(FlowId(flow), any_instant(), (0, 0));
+        }
+        queue.shrink();
+        while pop(&mut queue, any_instant(), &mut 0).is_some() {}
+    }
+    let room: usize = queue.flows.iter().map(|flow| flow.cells.capacity()).sum();
+    assert!(room <= 128 * KEEP_CELLS, "room for {room} cells");
+}
+
+/// The cells that go because they are too many or too old give their memory back as well.
+#[test]
+fn room_of_dropped_cells_is_bounded() {
+    let now = any_instant();
+    let mut queue = queue(1025, 4000);
+    let flow = queue.add_flow();
+    for n in 0..1025 {
+        queue.push(flow, now, (0, n));
+    }
+    queue.drop_older(now + Duration::from_secs(3), Duration::from_secs(2));
+    assert!(queue.flows[0].cells.capacity() <= SPARE_CELLS);
+    for n in 0..1025 {
+        queue.push(flow, now, (0, n));
+    }
+    while queue.drop_fattest() > 0 {}
+    assert!(queue.flows[0].cells.capacity() <= SPARE_CELLS);
 }
 
 #[test]
@@ -238,7 +303,7 @@ proptest! {
                     fresh += 1;
                 }
                 Step::Fattest => dropped += queue.drop_fattest() as u64,
-                Step::Shrink => queue.shrink(now, Duration::from_millis(50)),
+                Step::Shrink => queue.shrink(),
                 Step::Wait(ms) => now += Duration::from_millis(u64::from(ms % 200)),
             }
             prop_assert!(queue.len() <= 24);
