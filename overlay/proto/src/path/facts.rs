@@ -180,7 +180,8 @@ pub(super) fn limit(values: impl Iterator<Item = f64> + Clone) -> f64 {
 /// What each relay counts for as the exit of a path. Where few exits have nearly everything, the others take what those
 /// may not.
 fn as_exits(facts: &[Facts], capacities: &[f64]) -> Vec<f64> {
-    let exits = facts.iter().zip(capacities).map(|(relay, capacity)| if relay.exit.is_some() { *capacity } else { 0.0 });
+    let exits =
+        facts.iter().zip(capacities).map(|(relay, capacity)| if relay.exit.is_some() { *capacity } else { 0.0 });
     clipped(&exits.collect::<Vec<f64>>())
 }
 
