@@ -45,7 +45,15 @@ fn the_largest_exit_for_a_port_has_no_more_than_its_share_of_those() {
     for info in &mut all[..20] {
         info.exit = Some(exit(&[25, 443], false));
     }
-    let network = measured(&all, |number| Measure { capacity: if number == 0 { 100_000 } else { 1_000 }, place: None });
+    // The others for this port are small ones.
+    let network = measured(&all, |number| Measure {
+        capacity: match number {
+            0 => 100_000,
+            1..20 => 100,
+            _ => 1_000,
+        },
+        place: None,
+    });
     let giant = id_of(&network, "relay0");
     let mut chooser = Chooser::new(&network, free(4, 0));
     let port = want(3, LastHop::Exit { port: 25, v6: false });
