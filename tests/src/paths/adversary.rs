@@ -20,6 +20,8 @@ pub enum Holds {
     Any,
     /// The smallest ones: as many names as his capacity buys.
     Smallest,
+    /// The largest ones that his share has room for.
+    Largest,
 }
 
 /// Relays with at most this share of the capacity.
@@ -33,6 +35,7 @@ pub fn relays(network: &Network, share: f64, holds: Holds, seed: u64) -> Vec<Rel
             let rank = match holds {
                 Holds::Any => rng.next_u64(),
                 Holds::Smallest => network.measure(&relay.id()).capacity.into(),
+                Holds::Largest => u64::MAX - u64::from(network.measure(&relay.id()).capacity),
             };
             (rank, relay.id())
         })

@@ -2,11 +2,13 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`model`] | a network of relays in cities, with heavy-tailed capacities and a map that they draw themselves |
+//! | [`model`] | a network of relays in cities, with heavy-tailed capacities and a map of latencies |
+//! | `agreed` | the document on which voters agree about it |
 //! | [`adversary`] | who holds a share of the capacity, and how often he stands at both ends |
 //! | [`report`] | the tables |
 
 pub mod adversary;
+mod agreed;
 pub mod model;
 pub mod report;
 #[cfg(test)]

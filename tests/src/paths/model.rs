@@ -6,8 +6,10 @@
 //! 1.5 ms). Capacities are log-normal (median 4 MB/s, σ 1.3): the largest tenth has about half of all. 15 % are exits, half as
 //! large again. 40 % of the relays belong to operators of 2 to 12, who have half of their relays in one /16.
 //!
-//! The map is not the truth: the relays draw it themselves, by Vivaldi over 24 neighbours each, with queues on one
-//! sample in five. What a choice prefers comes from the map; the times that are reported are true.
+//! The map is not the truth: it is drawn by Vivaldi over 24 neighbours of each relay, with queues on one sample in
+//! five. What a choice prefers comes from the map; the times that are reported are true.
+//!
+//! Capacities and places reach the choice as they reach a client: in the document that voters agree on.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,13 +18,12 @@ use std::time::Duration;
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 use zmesh_proto::directory::{Coordinate, Measure, Network};
-use zmesh_proto::keys::{RelayKeys, SignerKey};
+use zmesh_proto::keys::RelayKeys;
 use zmesh_proto::path::coordinate::Vivaldi;
 use zmesh_proto::wire::descriptor::{Descriptor, DescriptorInfo, ExitSummary, PortSet, Terms};
-use zmesh_proto::wire::document::{Draft, DraftTerms, SignerId};
 use zmesh_sphinx::RelayId;
 
-use crate::topology::UNIX_START;
+use super::agreed;
 
 /// Name, latitude, longitude, share of the relays in percent.
 const CITIES: [(&str, f64, f64, u32); 12] = [
@@ -55,6 +56,7 @@ struct Site {
 #[derive(Debug)]
 pub struct Model {
     network: Network,
+    descriptors: BTreeMap<RelayId, Descriptor>,
     sites: BTreeMap<RelayId, Site>,
 }
 
@@ -62,7 +64,7 @@ impl Model {
     /// A network of so many relays, all of it from one seed.
     ///
     /// # Panics
-    /// For fewer than 2 or more than 4,096 relays, or if the document refuses them, which would be a defect of this function.
+    /// For fewer than 2 or more than 4,096 relays, or if voters do not agree on them, which would be a defect.
     #[must_use]
     pub fn new(relays: usize, seed: u64) -> Self {
         assert!((2..=4_096).contains(&relays), "2 to 4,096 relays");
@@ -70,23 +72,22 @@ impl Model {
         let operators = operators(relays, &mut rng);
         let mut sites = BTreeMap::new();
         let mut measures = BTreeMap::new();
-        let mut descriptors = Vec::new();
+        let mut descriptors = BTreeMap::new();
         for (number, operator) in operators.iter().enumerate() {
-            let keys = RelayKeys::generate(&mut rng, UNIX_START);
+            let keys = RelayKeys::generate(&mut rng, agreed::described_at());
             let exit = rng.next_u32() % 100 < 15;
             let capacity = 4_000.0 * (1.3 * normal(&mut rng)).exp() * if exit { 1.5 } else { 1.0 };
             sites.insert(keys.id(), site(&mut rng));
             measures.insert(keys.id(), Measure { capacity: whole(capacity.max(50.0)), place: None });
-            descriptors.push(descriptor(&keys, number, operator, exit));
+            descriptors.insert(keys.id(), descriptor(&keys, number, operator, exit));
         }
-        let network = document(descriptors, &mut rng);
         for (id, place) in map(&sites, &mut rng) {
             measures.entry(id).or_default().place = place;
         }
-        Self { network: network.with_measures(measures), sites }
+        Self { network: agreed::network(&descriptors, &measures), descriptors, sites }
     }
 
-    /// The network with its measures.
+    /// The network with its measures, as voters agreed on them.
     #[must_use]
     pub fn network(&self) -> &Network {
         &self.network
@@ -121,7 +122,7 @@ impl Model {
         (quantile(&mut by, 0.5), quantile(&mut parts, 0.5))
     }
 
-    /// The same network, in which these relays claim to stand there.
+    /// The same network, in which voters believe these relays that they stand there.
     #[must_use]
     pub fn with_claims(&self, liars: &[RelayId], claim: Coordinate) -> Network {
         let measures = self.network.relays().iter().map(|relay| {
@@ -129,8 +130,7 @@ impl Model {
             let measure = self.network.measure(&id);
             (id, if liars.contains(&id) { Measure { place: Some(claim), ..measure } } else { measure })
         });
-        let measures = measures.collect();
-        self.network.clone().with_measures(measures)
+        agreed::network(&self.descriptors, &measures.collect())
     }
 }
 
@@ -180,26 +180,7 @@ fn descriptor(keys: &RelayKeys, number: usize, operator: &(usize, bool), exit: b
         region: None,
         control: Vec::new(),
     };
-    let terms = Terms { published: UNIX_START, expires: UNIX_START + 86_400, revision: 1 };
-    Descriptor::create(keys, &info, terms).expect("a well-formed descriptor")
-}
-
-fn document(descriptors: Vec<Descriptor>, rng: &mut ChaCha12Rng) -> Network {
-    let signer = SignerKey::generate(rng);
-    let mut draft = Draft::new(DraftTerms {
-        name: "synthetic".into(),
-        test_network: false,
-        valid_after: UNIX_START,
-        valid_until: UNIX_START + 86_400,
-        signers: vec![SignerId(signer.public())],
-    })
-    .expect("well-formed terms");
-    for descriptor in descriptors {
-        draft.add(descriptor).expect("a new relay");
-    }
-    draft.sign(&signer, UNIX_START).expect("signed");
-    let document = draft.into_document().expect("complete");
-    Network::from_document(document, UNIX_START).expect("valid now")
+    Descriptor::create(keys, &info, Terms::agreed(agreed::described_at())).expect("a well-formed descriptor")
 }
 
 fn site(rng: &mut ChaCha12Rng) -> Site {

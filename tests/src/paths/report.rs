@@ -1,11 +1,13 @@
 //! The tables.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Instant;
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 use serde::Serialize;
+use zmesh_proto::directory::Network;
 use zmesh_proto::path::{Chooser, LastHop, PathRequest, Uncertainty};
 use zmesh_sphinx::RelayId;
 
@@ -52,6 +54,11 @@ pub struct Row {
     pub least_adversary_percent: f64,
     /// Capacity in quarters and latency in half bits in use, as a mean.
     pub strength: (f64, f64),
+    /// How loaded the exit of a path is, as a mean over paths: 1 if every exit gets as much as its share of all exits'
+    /// capacity.
+    pub exit_load: f64,
+    /// The largest share of paths that one exit gets, in percent.
+    pub largest_exit_percent: f64,
     /// Microseconds for one draw.
     pub draw_us: f64,
     /// Milliseconds for the first draw behind a new guard, which looks at every path.
@@ -74,6 +81,8 @@ pub struct Report {
     pub relays: usize,
     /// Of these, exits.
     pub exits: usize,
+    /// What the largest exit has of all exits' capacity, in percent.
+    pub largest_exit_percent: f64,
     /// The seed of everything.
     pub seed: u64,
     /// The median error of the map in milliseconds, and as a part of the true time.
@@ -89,16 +98,27 @@ impl Report {
     #[must_use]
     pub fn new(relays: usize, seed: u64, effort: Effort) -> Self {
         let model = Model::new(relays, seed);
-        let exits = model.network().relays().iter().filter(|relay| relay.exit().is_some()).count();
+        let exits = exit_shares(model.network());
         Self {
             relays,
-            exits,
+            exits: exits.len(),
+            largest_exit_percent: 100.0 * exits.values().copied().fold(0.0, f64::max),
             seed,
             map_error: model.map_error(seed),
             rows: WAYS.iter().map(|way| row(&model, way, seed, effort)).collect(),
             ends: ends(&model, seed, effort),
         }
     }
+}
+
+/// What each exit has of all exits' capacity.
+fn exit_shares(network: &Network) -> BTreeMap<RelayId, f64> {
+    let exits = network.relays().iter().filter(|relay| relay.exit().is_some());
+    let mut shares: BTreeMap<RelayId, f64> =
+        exits.map(|exit| (exit.id(), f64::from(network.measure(&exit.id()).capacity))).collect();
+    let all: f64 = shares.values().sum();
+    shares.values_mut().for_each(|share| *share /= all);
+    shares
 }
 
 fn to_exit(guard: RelayId) -> PathRequest<'static> {
@@ -118,6 +138,8 @@ pub fn row(model: &Model, way: &Way, seed: u64, effort: Effort) -> Row {
     let mut rng = ChaCha12Rng::seed_from_u64(seed);
     let mut chooser = Chooser::new(model.network(), way.preference);
     let guards = draw_guards(&chooser, effort.guards, &mut rng);
+    let capacity = exit_shares(model.network());
+    let mut chosen: BTreeMap<RelayId, f64> = BTreeMap::new();
     let (mut times, mut seen) = (Vec::new(), Vec::new());
     let (mut drawing, mut first) = (0.0, 0.0);
     for guard in &guards {
@@ -130,6 +152,9 @@ pub fn row(model: &Model, way: &Way, seed: u64, effort: Effort) -> Row {
         drawing += begun.elapsed().as_secs_f64();
         times.extend(paths.iter().map(|path| model.round_trip_ms(path)));
         seen.push(chooser.explain(&request).expect("a request with paths"));
+        for (exit, share) in chooser.last_relays(&request).expect("a request with paths") {
+            *chosen.entry(exit).or_default() += share / guards.len() as f64;
+        }
     }
     let count = guards.len() as f64;
     let figures: Vec<Pair> = seen.iter().filter_map(|seen| Some((seen.chosen?, seen.uniform?))).collect();
@@ -152,6 +177,8 @@ pub fn row(model: &Model, way: &Way, seed: u64, effort: Effort) -> Row {
             seen.iter().map(|seen| f64::from(seen.used.capacity)).sum::<f64>() / count,
             seen.iter().map(|seen| f64::from(seen.used.latency)).sum::<f64>() / count,
         ),
+        exit_load: chosen.iter().map(|(exit, share)| share * share / capacity[exit]).sum(),
+        largest_exit_percent: 100.0 * chosen.values().copied().fold(0.0, f64::max),
         draw_us: drawing * 1e6 / (count * effort.paths as f64),
         first_ms: first * 1e3 / count,
     }
@@ -182,11 +209,12 @@ fn ends(model: &Model, seed: u64, effort: Effort) -> Vec<Ends> {
         Ends { way, percent: percent.collect() }
     };
     let mut ends = Vec::new();
-    for holds in [Holds::Any, Holds::Smallest] {
+    for holds in [Holds::Any, Holds::Smallest, Holds::Largest] {
         for way in [UNIFORM, CAPACITY, DEFAULT, QUICKEST, FLOORED] {
             let who = match holds {
                 Holds::Any => "relays like everybody's",
                 Holds::Smallest => "the smallest relays",
+                Holds::Largest => "the largest relays",
             };
             ends.push(over(format!("{}; {who}", way.name), &|share, set| {
                 both_ends(network, way.preference, &relays(network, share, holds, set), set)
@@ -203,21 +231,21 @@ fn ends(model: &Model, seed: u64, effort: Effort) -> Vec<Ends> {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { relays, exits, seed, map_error: (by, part), .. } = self;
+        let Self { relays, exits, largest_exit_percent: largest, seed, map_error: (by, part), .. } = self;
         writeln!(
             f,
-            "{relays} relays, {exits} exits, seed {seed}; the map is off by {by:.1} ms, {:.0} % (median)\n",
+            "{relays} relays, {exits} exits, of which the largest has {largest:.1} % of their capacity, seed {seed}; the map is off by {by:.1} ms, {:.0} % (median)\n",
             part * 100.0
         )?;
         writeln!(
             f,
-            "| choice | RTT p50 | RTT p90 | entropy | of uniform (least) | min-entropy | against 10 % | of uniform (least) | used | draw | first draw |"
+            "| choice | RTT p50 | RTT p90 | entropy | of uniform (least) | min-entropy | against 10 % | of uniform (least) | used | exit's load | largest exit | draw | first draw |"
         )?;
-        writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|")?;
+        writeln!(f, "|---|---|---|---|---|---|---|---|---|---|---|---|---|")?;
         for row in &self.rows {
             writeln!(
                 f,
-                "| {} | {:.0} ms | {:.0} ms | {:.2} bits | {:.0} % ({:.0} %) | {:.2} bits | {:.2} bits | {:.0} % ({:.0} %) | {:.2}, {:.1} bits | {:.1} µs | {:.1} ms |",
+                "| {} | {:.0} ms | {:.0} ms | {:.2} bits | {:.0} % ({:.0} %) | {:.2} bits | {:.2} bits | {:.0} % ({:.0} %) | {:.2}, {:.1} bits | {:.2} | {:.1} % | {:.1} µs | {:.1} ms |",
                 row.way,
                 row.half_ms,
                 row.most_ms,
@@ -230,6 +258,8 @@ impl fmt::Display for Report {
                 row.least_adversary_percent,
                 row.strength.0 / 4.0,
                 row.strength.1 / 2.0,
+                row.exit_load,
+                row.largest_exit_percent,
                 row.draw_us,
                 row.first_ms,
             )?;

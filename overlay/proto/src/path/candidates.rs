@@ -4,7 +4,7 @@ use rand_core::Rng;
 
 use super::chooser::Narrow;
 use super::exhaust::Search;
-use super::facts::{Distinct, Facts, WEIGHT_ONE, Weights};
+use super::facts::{Distinct, Facts, WEIGHT_ONE, Weights, limit};
 use super::latency::{FACTOR_ONE, Latency};
 use super::preference::Strength;
 use super::{LastHop, PathRequest};
@@ -104,10 +104,10 @@ impl<'a> Candidates<'a> {
         if hops == 1 {
             let only = |at: &usize| !self.guarded || self.first.contains(at);
             let list: Vec<usize> = self.last.iter().copied().filter(only).collect();
-            return vec![weigh(&list, last_weights)];
+            return vec![Place::limited(list, last_weights)];
         }
         let elsewhere = self.weights.elsewhere(quarters);
-        let mut places = vec![weigh(&self.last, last_weights), weigh(&self.first, elsewhere)];
+        let mut places = vec![Place::limited(self.last.clone(), last_weights), weigh(&self.first, elsewhere)];
         let inner = if self.drawn_before { equal(&self.inner) } else { weigh(&self.inner, elsewhere) };
         places.resize(hops, inner);
         places
@@ -194,6 +194,14 @@ impl Place {
         Self { list, sums }
     }
 
+    /// The same by the weights of all relays, where the list may be of few, such as the exits for one port: none of
+    /// them has more than its share of what these weigh. The least weight is that of relays that are needed elsewhere.
+    fn limited(list: Vec<usize>, weights: &[u32]) -> Self {
+        let counts = |at: &usize| if weights[*at] > 1 { f64::from(weights[*at]) } else { 0.0 };
+        let limit = limit(list.iter().map(counts));
+        Self::new(list, |at| whole(f64::from(weights[at]).min(limit)))
+    }
+
     /// What the relay at this position of the list weighs.
     pub(super) fn weight(&self, position: usize) -> u64 {
         self.sums[position] - position.checked_sub(1).map_or(0, |before| self.sums[before])
@@ -204,6 +212,12 @@ impl Place {
         let drawn = below(rng, *self.sums.last().expect("the list is not empty"));
         self.list[self.sums.partition_point(|sum| *sum <= drawn)]
     }
+}
+
+/// A weight in whole numbers, never 0.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a weight of at most 2^20")]
+fn whole(weight: f64) -> u32 {
+    weight.max(1.0) as u32
 }
 
 /// From the order in which places are filled (last, first, inner ones) to that of the path.

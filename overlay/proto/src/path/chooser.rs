@@ -350,6 +350,16 @@ impl Chooser {
         Some(path.into_iter().map(|at| self.facts[at].id).collect())
     }
 
+    /// Who may stand at each place and what they weigh there: last, first, then the inner ones.
+    pub(super) fn weights_by_place(&self, want: &PathRequest<'_>, strength: Strength) -> Vec<Vec<(RelayId, u64)>> {
+        let places = self.candidates(want, Narrow::default()).places(want.hops, strength);
+        let weights = |place: &Place| {
+            let weigh = |(position, at): (usize, &usize)| (self.facts[*at].id, place.weight(position));
+            place.list.iter().enumerate().map(weigh).collect()
+        };
+        places.iter().map(weights).collect()
+    }
+
     /// Takes these relays out of the network. The weights of the others are no longer theirs.
     pub(super) fn strike(&mut self, struck: &[RelayId]) {
         self.facts.retain(|relay| !struck.contains(&relay.id));

@@ -13,8 +13,8 @@ use crate::wire::descriptor::ExitSummary;
 /// The weight of the largest relay. Four of them, a factor and the number of all paths fit into 128 bits.
 pub(super) const WEIGHT_ONE: u32 = 1 << 20;
 
-/// No relay weighs more than this share of all, in a network that has relays enough: a single measure that is far too
-/// high shall not draw everybody.
+/// No relay weighs more than this share of all that may stand where it does, if these are enough: a single measure that
+/// is far too high shall not draw everybody.
 const SHARE_MAX: f64 = 1.0 / 25.0;
 
 /// One relay.
@@ -89,7 +89,7 @@ pub(super) struct Weights {
     pub(super) measured: bool,
     /// By strength and relay: as the exit of a path.
     exit: Vec<Vec<u32>>,
-    /// By strength and relay: anywhere else. Exits weigh less here, as far as they are needed as exits.
+    /// By strength and relay: anywhere else. Exits weigh less here, as far as they serve as exits.
     elsewhere: Vec<Vec<u32>>,
     /// The strength at which single relays, guards above all, are drawn.
     single: u8,
@@ -102,21 +102,18 @@ impl Weights {
         let measured: Vec<u32> = facts.iter().map(|relay| network.measure(&relay.id).capacity).collect();
         let known = measured.iter().any(|capacity| *capacity > 0);
         let capacities = clipped(&completed(measured));
-        let exits = facts.iter().zip(&capacities).filter(|(relay, _)| relay.exit.is_some());
-        let spare = spare_of_exits(exits.map(|(_, capacity)| capacity).sum(), capacities.iter().sum());
+        let exit = as_exits(facts, &capacities);
+        let elsewhere = clipped(&left_elsewhere(&capacities, &exit));
         let most = capacities.iter().copied().fold(1.0, f64::max);
-        let table = |spare: f64| -> Vec<Vec<u32>> {
+        let table = |values: &[f64]| -> Vec<Vec<u32>> {
             (0..=Strength::CAPACITY_MAX)
                 .map(|quarters| {
-                    let weigh = |(relay, capacity): (&Facts, &f64)| {
-                        let share = capacity / most * if relay.exit.is_some() { spare } else { 1.0 };
-                        weight(if known { power(share, quarters) } else { 1.0 })
-                    };
-                    facts.iter().zip(&capacities).map(weigh).collect()
+                    let weigh = |value: &f64| weight(if known { power(value / most, quarters) } else { 1.0 });
+                    values.iter().map(weigh).collect()
                 })
                 .collect()
         };
-        let (exit, elsewhere) = (table(1.0), table(spare));
+        let (exit, elsewhere) = (table(&exit), table(&elsewhere));
         let adversary = largest(&capacities, f64::from(floor.adversary) / 100.0);
         let keeps = |quarters: &u8| survey::keeps(&elsewhere[usize::from(*quarters)], &adversary, floor);
         let single = (0..=strength.bounded().capacity).rev().find(keeps).unwrap_or(0);
@@ -158,27 +155,42 @@ fn completed(mut capacities: Vec<u32>) -> Vec<f64> {
 
 /// Cuts the largest down to the share that one relay may have.
 fn clipped(capacities: &[f64]) -> Vec<f64> {
-    let share = SHARE_MAX.max(2.0 / capacities.len().max(1) as f64);
-    let mut falling = capacities.to_vec();
-    falling.sort_unstable_by(|a, b| b.total_cmp(a));
-    let mut rest: f64 = falling.iter().sum();
-    let mut limit = f64::INFINITY;
-    for (cut, capacity) in falling.iter().enumerate() {
-        // With the first `cut` ones at the limit, the limit is that share of all.
-        let left = 1.0 - cut as f64 * share;
-        if left <= share || *capacity * left <= share * rest {
-            break;
-        }
-        rest -= capacity;
-        limit = share * rest / (left - share);
-    }
+    let limit = limit(capacities.iter().copied());
     capacities.iter().map(|capacity| capacity.min(limit)).collect()
 }
 
-/// Which part of the exits' capacity is left for other places, when each of a path's three places carries a third of
-/// what all relays carry.
-fn spare_of_exits(exits: f64, all: f64) -> f64 {
-    if exits <= 0.0 { 0.0 } else { ((exits - all / 3.0) / exits).clamp(0.0, 1.0) }
+/// The most that one of these may count for so that none has more than its share of what all count for together: 1/25, or
+/// 2/n where that is more. Those of 0 are none of the n.
+pub(super) fn limit(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let count = values.clone().filter(|value| *value > 0.0).count();
+    let share = SHARE_MAX.max(2.0 / count.max(1) as f64);
+    let mut limit = f64::INFINITY;
+    loop {
+        let split = |(cut, rest), value| if value > limit { (cut + 1.0, rest) } else { (cut, rest + value) };
+        let (cut, rest) = values.clone().fold((0.0, 0.0), split);
+        // With so many at the limit, the limit is that share of all. Fewer than 1/share are ever above it.
+        let next = share * rest / (1.0 - cut * share);
+        if next >= limit {
+            return limit;
+        }
+        limit = next;
+    }
+}
+
+/// What each relay counts for as the exit of a path. Where few exits have nearly everything, the others take what those
+/// may not.
+fn as_exits(facts: &[Facts], capacities: &[f64]) -> Vec<f64> {
+    let exits =
+        facts.iter().zip(capacities).map(|(relay, capacity)| if relay.exit.is_some() { *capacity } else { 0.0 });
+    clipped(&exits.collect::<Vec<f64>>())
+}
+
+/// What each relay counts for anywhere else: its capacity less what it carries as an exit, when each of a path's three
+/// places carries a third of what all relays carry.
+fn left_elsewhere(capacities: &[f64], as_exits: &[f64]) -> Vec<f64> {
+    let (all, exits): (f64, f64) = (capacities.iter().sum(), as_exits.iter().sum());
+    let used = if exits > 0.0 { (all / 3.0 / exits).min(1.0) } else { 0.0 };
+    capacities.iter().zip(as_exits).map(|(capacity, as_exit)| capacity - used * as_exit).collect()
 }
 
 /// The largest relays that together have at most this share of the capacity.
@@ -276,11 +288,26 @@ mod tests {
     }
 
     #[test]
+    fn shares_are_of_those_who_count() {
+        // Of 200 relays 10 count at all: 2/10.
+        let few = clipped(&[vec![0.0; 190], vec![1.0; 9], vec![1e12]].concat());
+        assert!((few[199] / few.iter().sum::<f64>() - 0.2).abs() < 1e-9);
+        assert_eq!((few[0], few[190]), (0.0, 1.0));
+        // Nobody else is left to take over.
+        assert_eq!(clipped(&[0.0, 0.0, 7.0]), [0.0, 0.0, 7.0]);
+        assert_eq!(clipped(&[]), Vec::<f64>::new());
+        // Many at the limit.
+        let many = clipped(&[vec![1.0; 30], vec![1e9; 24]].concat());
+        assert!((many[40] / many.iter().sum::<f64>() - 0.04).abs() < 1e-9, "{}", many[40]);
+    }
+
+    #[test]
     fn scarce_exits_are_kept_for_exits() {
-        assert_eq!(spare_of_exits(20.0, 90.0), 0.0);
-        assert!((spare_of_exits(60.0, 90.0) - 0.5).abs() < 1e-9);
-        assert_eq!(spare_of_exits(0.0, 90.0), 0.0);
-        assert!((spare_of_exits(90.0, 90.0) - 2.0 / 3.0).abs() < 1e-9);
+        assert_eq!(left_elsewhere(&[50.0, 20.0, 10.0, 10.0], &[0.0, 0.0, 10.0, 10.0]), [50.0, 20.0, 0.0, 0.0]);
+        // Half of their capacity is needed, and what one of them may not have as an exit is left in whole.
+        assert_eq!(left_elsewhere(&[30.0, 30.0, 30.0], &[0.0, 30.0, 30.0]), [30.0, 15.0, 15.0]);
+        assert_eq!(left_elsewhere(&[30.0, 10.0, 50.0], &[0.0, 10.0, 20.0]), [30.0, 0.0, 30.0]);
+        assert_eq!(left_elsewhere(&[30.0, 60.0], &[0.0, 0.0]), [30.0, 60.0]);
     }
 
     #[test]

@@ -67,13 +67,12 @@ impl Preference {
     pub const DEFAULT: Self =
         Self { strength: Strength { capacity: Strength::CAPACITY_MAX, latency: 4 }, floor: Floor::DEFAULT };
 
-    /// The strengths to try, from the one asked for down to none: latency gives way first, for capacity also keeps
-    /// small relays from being overrun.
+    /// The strengths to try, from the one asked for down to none: for each step of capacity, which keeps small relays
+    /// from being overrun, every one of latency.
     pub(super) fn ladder(strength: Strength) -> impl Iterator<Item = Strength> {
         let strength = strength.bounded();
-        let latency = (0..=strength.latency).rev().map(move |latency| Strength { latency, ..strength });
-        let capacity = (0..strength.capacity).rev().map(|capacity| Strength { capacity, latency: 0 });
-        latency.chain(capacity)
+        let steps = move |capacity| (0..=strength.latency).rev().map(move |latency| Strength { capacity, latency });
+        (0..=strength.capacity).rev().flat_map(steps)
     }
 }
 

@@ -1,3 +1,4 @@
+mod clips;
 mod guards;
 mod weights;
 

@@ -9,20 +9,20 @@ use crate::directory::fixture::rng;
 use crate::directory::{Coordinate, Measure};
 
 /// A preference without a floor.
-fn free(capacity: u8, latency: u8) -> Preference {
+pub(super) fn free(capacity: u8, latency: u8) -> Preference {
     let floor = Floor { entropy: 0, min_entropy: 0, adversary: 0 };
     Preference { strength: Strength { capacity, latency }, floor }
 }
 
 /// The network of these relays with what was measured of each, by its number.
-fn measured(infos: &[DescriptorInfo], measure: impl Fn(usize) -> Measure) -> Network {
+pub(super) fn measured(infos: &[DescriptorInfo], measure: impl Fn(usize) -> Measure) -> Network {
     let network = network(infos, false);
     let number = |relay: &crate::directory::Relay| infos.iter().position(|info| info == relay.info()).unwrap();
     let measures = network.relays().iter().map(|relay| (relay.id(), measure(number(relay)))).collect();
     network.with_measures(measures)
 }
 
-fn place(x: i16, y: i16, height: u16) -> Option<Coordinate> {
+pub(super) fn place(x: i16, y: i16, height: u16) -> Option<Coordinate> {
     Some(Coordinate { x, y, height })
 }
 
@@ -203,6 +203,19 @@ fn the_floor_wins() {
 }
 
 #[test]
+fn latency_is_kept_where_capacity_has_to_give_way() {
+    // A sixth has nearly everything: in proportion to capacity the choice falls below the floor, whatever latency does.
+    let network = measured(&infos(150, 150), |number| Measure {
+        capacity: if number.is_multiple_of(6) { 900_000 } else { 300 },
+        place: place(i16::try_from(number * 40).unwrap(), 0, 20),
+    });
+    let request = PathRequest { guard: Some(id_of(&network, "relay0")), ..want(3, ANY_EXIT) };
+    let asked = Strength { capacity: 4, latency: 4 };
+    let told = Chooser::new(&network, Preference { strength: asked, floor: Floor::DEFAULT }).explain(&request).unwrap();
+    assert_eq!(told.used, Strength { capacity: 1, latency: 4 }, "{told:?}");
+}
+
+#[test]
 fn quick_paths_are_likelier_by_a_bounded_ratio() {
     let network = five();
     let mut chooser = Chooser::new(&network, free(0, 4));
@@ -292,14 +305,14 @@ proptest! {
     /// Whatever is measured, the floor holds for every request, and a path is found when there is one.
     #[test]
     fn the_floor_holds_whatever_is_measured(
-        relays in prop::collection::vec((0..2_000_000u32, any::<i16>(), any::<i16>(), 0..900u16, 0..3u8), 4..16),
-        hops in 2..=3usize, guard: prop::sample::Index, seed: u64, given: bool,
+        relays in prop::collection::vec((0..32u32, any::<i16>(), any::<i16>(), 0..900u16, 0..3u8), 4..20),
+        exits in 2..8u8, hops in 2..=3usize, guard: prop::sample::Index, seed: u64, given: bool,
     ) {
-        let all: Vec<DescriptorInfo> = infos(u8::try_from(relays.len()).unwrap(), 3);
+        let all: Vec<DescriptorInfo> = infos(u8::try_from(relays.len()).unwrap(), exits);
         let network = measured(&all, |number| {
-            let (capacity, x, y, height, kind) = relays[number];
+            let (size, x, y, height, kind) = relays[number];
             Measure {
-                capacity: if kind == 0 { 0 } else { capacity },
+                capacity: if kind == 0 { 0 } else { 1 << size },
                 place: if kind == 1 { None } else { place(x, y, height) },
             }
         });
@@ -315,5 +328,31 @@ proptest! {
             prop_assert!(chosen.min_bits <= chosen.bits + 1e-9);
         }
         prop_assert_eq!(chooser.select(&request, &mut rng(seed)).is_ok(), told.paths > 0);
+    }
+
+    /// What is given up is what has to be: everything that comes earlier in the order is below the floor.
+    #[test]
+    fn nothing_is_given_up_for_nothing(
+        relays in prop::collection::vec((0..24u32, any::<i16>(), 0..900u16), 12..24), exits in 4..12u8,
+        capacity in 0..=4u8, latency in 0..=6u8,
+    ) {
+        let network = measured(&infos(u8::try_from(relays.len()).unwrap(), exits), |number| {
+            let (size, x, height) = relays[number];
+            Measure { capacity: 1 << size, place: place(x / 4, 0, height) }
+        });
+        let request = PathRequest { guard: Some(id_of(&network, "relay0")), ..want(3, ANY_EXIT) };
+        let asked = Strength { capacity, latency };
+        let told = Chooser::new(&network, Preference { strength: asked, floor: Floor::DEFAULT }).explain(&request).unwrap();
+        let uniform = told.uniform.unwrap();
+        let floorless = Floor { entropy: 0, min_entropy: 0, ..Floor::DEFAULT };
+        let order = (0..=capacity).rev().flat_map(|capacity| {
+            (0..=latency).rev().map(move |latency| Strength { capacity, latency })
+        });
+        let first = order.into_iter().find(|strength| {
+            let preference = Preference { strength: *strength, floor: floorless };
+            let left = Chooser::new(&network, preference).explain(&request).unwrap().chosen.unwrap();
+            left.bits + 1e-9 >= 0.8 * uniform.bits && left.adversary_bits + 1e-9 >= 0.5 * uniform.bits
+        });
+        prop_assert_eq!(told.used, first.unwrap_or(Strength::NONE));
     }
 }
