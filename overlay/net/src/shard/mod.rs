@@ -343,8 +343,8 @@ impl Shard {
     }
 
     /// The link over which a circuit that ends here came.
-    pub(crate) fn local_link(&self, local: LocalId) -> Option<u64> {
-        self.core().node.local_link(local)
+    pub(crate) fn local_via(&self, local: LocalId) -> Option<Via> {
+        self.core().node.local_via(local)
     }
 
     /// Takes another network document into use.
