@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use zmesh_proto::crowd::Via;
 use zmesh_proto::link::LinkPeer;
 use zmesh_proto::nat::{NatReport, Way};
 use zmesh_proto::node::{

@@ -106,7 +106,9 @@ impl<T> Intros<T> {
         let own = |is_own: fn(Source, Source) -> bool| usize::from(before.is_some_and(|(_, old)| is_own(old, source)));
         let of_link = self.crowd.held(source.via) - own(|old, new| old.via == new.via);
         let of_session = self.by_session.get(&source.session).copied().unwrap_or(0);
-        if of_link >= self.most_of(source.via.class) || of_session - own(|old, new| old.session == new.session) >= PER_SESSION {
+        if of_link >= self.most_of(source.via.class)
+            || of_session - own(|old, new| old.session == new.session) >= PER_SESSION
+        {
             return Err(Refusal::Full);
         }
         let gone = match before {

@@ -242,9 +242,7 @@ fn who_repeats_a_descriptor_does_not_take_it_to_another_link() {
     let (network, now) = (net(3), any_instant());
     let me = network.relays()[0].id();
     let mut store = Store::new(20);
-    let put = |store: &mut Store, link, bytes: &[u8]| {
-        put(store, (now, NOW), &network, &me, from(link, link), bytes)
-    };
+    let put = |store: &mut Store, link, bytes: &[u8]| put(store, (now, NOW), &network, &me, from(link, link), bytes);
     let (bytes, name) = made(1, 1);
     assert_eq!(put(&mut store, 1, &bytes), Ok(()));
     for junk in others(&network, &me, &name, true).take(10) {
@@ -320,7 +318,11 @@ fn introductions_are_bounded_by_service_session_and_link() {
         assert_eq!(intros.establish(&secret(20 + number), 20 + number, from(20 + number, 2)), Ok(None));
     }
     let strange = Source { session: 5, via: Via { class: Class::Stranger, link: 3 } };
-    assert_eq!(intros.establish(&secret(5), 14, strange), Err(IntroRefusal::Full), "all, and strangers have no share of six");
+    assert_eq!(
+        intros.establish(&secret(5), 14, strange),
+        Err(IntroRefusal::Full),
+        "all, and strangers have no share of six"
+    );
     // Who shows the secret again takes the place over, and gets what waits; who knows only the name cannot.
     assert_eq!(intros.introduce(&secret(1).name(), 1, 'a'), Ok((10, None)));
     assert_eq!(intros.introduce(&secret(1).name(), 1, 'b'), Ok((10, None)));
