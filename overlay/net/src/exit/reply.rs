@@ -10,7 +10,7 @@ use zmesh_proto::wire::request::{Failure, Response};
 use crate::egress::EgressError;
 use crate::quic::codes;
 
-/// How long an origin may take to hear that there is no room for its stream.
+/// How long an origin may take to hear that it is refused.
 const REFUSAL: Duration = Duration::from_secs(5);
 
 /// The exit's half of a stream. Dropped before it is finished it is reset: what was cut off must not look whole.
@@ -58,7 +58,10 @@ impl Drop for Reply {
 
 /// Answers and ends the stream.
 pub(super) async fn finish(send: Reply, outcome: Result<Response, EgressError>) {
-    answer(send, outcome.unwrap_or_else(|error| Response::Failed(failure(error)))).await;
+    match outcome {
+        Ok(response) => answer(send, response).await,
+        Err(error) => refuse(send, failure(error)).await,
+    }
 }
 
 pub(super) async fn answer(mut send: Reply, response: Response) {
@@ -67,13 +70,9 @@ pub(super) async fn answer(mut send: Reply, response: Response) {
     }
 }
 
+/// Refuses, and does not wait long for that to be heard.
 pub(super) async fn refuse(send: Reply, failure: Failure) {
-    answer(send, Response::Failed(failure)).await;
-}
-
-/// Says that there is no place for the stream, and does not wait long for that to be heard.
-pub(super) async fn no_room(send: Reply) {
-    let _ = timeout(REFUSAL, refuse(send, Failure::QuotaExceeded)).await;
+    let _ = timeout(REFUSAL, answer(send, Response::Failed(failure))).await;
 }
 
 pub(super) fn failure(error: EgressError) -> Failure {

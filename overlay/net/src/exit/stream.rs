@@ -14,7 +14,7 @@ use zmesh_proto::wire::request::{Failure, Host, HostName, REQUEST_MAX, Request, 
 use super::ExitServer;
 use super::budget::{BUFFER, BUFFER_SMALL, Budget};
 use super::pool::Taken;
-use super::reply::{Reply, failure, finish, no_room, refuse};
+use super::reply::{Reply, failure, finish, refuse};
 use super::udp::Flows;
 use crate::chunks::Guest;
 use crate::directory::Reader;
@@ -41,7 +41,7 @@ pub(super) struct Place {
 impl Place {
     /// Tells the origin that there is no room.
     pub(super) async fn refuse(self, send: SendStream, _recv: RecvStream) {
-        no_room(Reply::new(send)).await;
+        refuse(Reply::new(send), Failure::QuotaExceeded).await;
     }
 }
 
@@ -70,7 +70,7 @@ impl Asked {
         let mut send = Reply::new(send);
         let read = tokio::select! {
             read = timeout(REQUEST, request(&mut recv)) => read,
-            () = asking.lost() => return no_room(send).await,
+            () = asking.lost() => return refuse(send, Failure::QuotaExceeded).await,
         };
         let (request, head) = match read {
             Ok(Some(request)) => request,
@@ -114,7 +114,7 @@ impl Asked {
             return refuse(send, Failure::Unsupported).await;
         };
         let Some(place) = server.budget.egress.take(self.source) else {
-            return no_room(send).await;
+            return refuse(send, Failure::QuotaExceeded).await;
         };
         drop(asking);
         tokio::select! {
