@@ -268,7 +268,7 @@ fn whatever_comes_costs_its_link_pace() {
         assert_eq!(put(&mut store, (now, NOW), &network, &other, FROM, &bytes[1..]), Err(Refusal::Invalid));
     }
     let offer = |store: &mut Store, link| store.offer(now, NOW, from(1, link), &bytes, [0; 16]).map(drop);
-    assert_eq!(offer(&mut store, FROM.link), Err(Refusal::Busy));
+    assert_eq!(offer(&mut store, FROM.via.link), Err(Refusal::Busy));
     assert_eq!(offer(&mut store, 2), Ok(()), "others do not suffer");
 }
 
