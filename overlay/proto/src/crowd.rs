@@ -1,9 +1,10 @@
 //! Places of which there are not enough for all, shared out by the links over which those who take them came.
 //!
-//! A relay tells those who come by circuits apart by links alone, and a link costs a stranger nothing. So places have two shares, one
-//! for links of relays and one for links of strangers: each may use what the other leaves, and has to give it back. When all places are
-//! taken, whichever class has more than its share pays, and of that class the link that has most. A crowd that comes by few links displaces itself; one that
-//! comes by all links takes from all, and nothing that a relay sees tells it from others.
+//! A relay tells those who come by circuits apart by links alone, and a link costs a stranger nothing. So places have
+//! two shares, one for links of relays and one for links of strangers: each may use what the other leaves, and has to
+//! give it back. When all places are taken, whichever class has more than its share pays, and of that class the link
+//! that has most. A crowd that comes by few links displaces itself; one that comes by all links takes from all, and
+//! nothing that a relay sees tells it from others.
 //!
 //! Everything costs a few steps of a search tree, however many links there are.
 
@@ -109,8 +110,8 @@ impl Crowd {
         self.held.get(&via).copied().unwrap_or(0)
     }
 
-    /// The other link of which a place has to go when all are taken and one more is wanted over this link; `None` when that link would itself
-    /// have most, so that it goes short.
+    /// The other link of which a place has to go when all are taken and one more is wanted over this link; `None` when
+    /// that link would itself have most, so that it goes short.
     #[must_use]
     pub fn gives_way(&self, via: Via) -> Option<Via> {
         let strangers = self.of_class.stranger + usize::from(via.class == Class::Stranger);

@@ -1,7 +1,7 @@
 //! How many files a relay may have open: links by TCP and every stream of an exit are files.
 
-/// Asks the system for as many as it gives to this user: what programs begin with, often 1,024, is meant for those that do not look. A
-/// relay that does not get more bounds its streams accordingly.
+/// Asks the system for as many as it gives to this user: what programs begin with, often 1,024, is meant for those that
+/// do not look. A relay that does not get more bounds its streams accordingly.
 #[cfg(unix)]
 pub(crate) fn raise() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -14,8 +14,8 @@ const EGRESS: usize = 7_168;
 /// UDP flows among them.
 const FLOWS: usize = 512;
 
-/// Streams that have not said yet what they want, and those that want what is here: documents, chunks, services. They are apart from
-/// those that leave, which last, so that these shut nobody out.
+/// Streams that have not said yet what they want, and those that want what is here: documents, chunks, services. They
+/// are apart from those that leave, which last, so that these shut nobody out.
 const REQUESTS: usize = 4_096;
 
 /// Of places for what leaves, one in so many is the strangers' share: origins go by a guard.
@@ -45,7 +45,8 @@ const CHUNK_BYTES: usize = 64 << 20;
 const SESSIONS_PER_SECOND: u64 = 500;
 const SESSIONS_BURST: u64 = 100;
 
-/// Room for streams and bytes, given back by whoever drops it. Every stream and flow that has a place has its least buffer with it.
+/// Room for streams and bytes, given back by whoever drops it. Every stream and flow that has a place has its least
+/// buffer with it.
 pub(super) struct Budget {
     pub(super) requests: Arc<Pool>,
     pub(super) egress: Arc<Pool>,

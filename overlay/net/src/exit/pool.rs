@@ -1,8 +1,9 @@
 //! Places for streams, of which there are not enough for all.
 //!
-//! Who comes when all are taken gets one as long as somebody has more: of the link that has most places, the session that has most loses its
-//! latest. So a link, and within it a session, that takes all there is leaves the next one its first place and its share. What that
-//! costs does not grow with how many are there, but for the depth of a few search trees.
+//! Who comes when all are taken gets one as long as somebody has more: of the link that has most places, the session
+//! that has most loses its latest. So a link, and within it a session, that takes all there is leaves the next one its
+//! first place and its share. What that costs does not grow with how many are there, but for the depth of a few search
+//! trees.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,8 @@ use tokio::sync::Notify;
 use zmesh_proto::crowd::{Crowd, Via};
 use zmesh_proto::service::Source;
 
-/// While fewer than a quarter of all places are free, a session that has this many gets no more: then nobody needs to lose any.
+/// While fewer than a quarter of all places are free, a session that has this many gets no more: then nobody needs to
+/// lose any.
 const OF_SESSION_WHEN_SCARCE: usize = 16;
 
 /// See the head of this module.

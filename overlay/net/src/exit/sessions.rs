@@ -1,7 +1,7 @@
 //! Which sessions there are, on which circuits they began, and who leaves when others need the room.
 //!
-//! That is one of the link over which most of them began: so who fills all places by a few links, whether with streams or without, displaces
-//! itself (see [`zmesh_proto::crowd`]).
+//! That is one of the link over which most of them began: so who fills all places by a few links, whether with streams
+//! or without, displaces itself (see [`zmesh_proto::crowd`]).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -64,7 +64,8 @@ impl<C: Clone> Sessions<C> {
         self.all.len()
     }
 
-    /// Whether a new session may begin on this circuit, which came over this link. `at` tells where a connection is now.
+    /// Whether a new session may begin on this circuit, which came over this link. `at` tells where a connection is
+    /// now.
     pub(super) fn has_room(&self, local: LocalId, via: Via, at: impl Fn(&C) -> SocketAddr) -> bool {
         let here = local_address(local);
         let born_here = self.by_circuit.get(&local).map(Vec::as_slice).unwrap_or_default();
@@ -77,8 +78,9 @@ impl<C: Clone> Sessions<C> {
             && born_here.iter().all(moved)
     }
 
-    /// Which session has to go for a new one over this link. Of the link that has most it is the oldest one without a stream, or the
-    /// latest if every one has a stream. Where this link itself would have most, it is its own oldest one without a stream.
+    /// Which session has to go for a new one over this link. Of the link that has most it is the oldest one without a
+    /// stream, or the latest if every one has a stream. Where this link itself would have most, it is its own oldest
+    /// one without a stream.
     fn leaving(&self, via: Via) -> Option<u64> {
         let Some(busiest) = self.crowd.gives_way(via) else {
             return self.by_link.get(&via)?.idle.first().copied();

@@ -65,7 +65,8 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Reads the request of a new stream and serves it to its end. `asking` is the stream's place until it is known what it wants.
+    /// Reads the request of a new stream and serves it to its end. `asking` is the stream's place until it is known
+    /// what it wants.
     pub(super) async fn serve(self, asking: Taken, send: SendStream, mut recv: RecvStream) {
         let mut send = Reply::new(send);
         let read = tokio::select! {

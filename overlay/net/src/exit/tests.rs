@@ -89,7 +89,8 @@ fn the_oldest_session_without_a_stream_leaves_a_full_exit() {
     assert_eq!(enter(&mut sessions, 5, VIA), Some(local(1)));
 }
 
-/// Link 1 fills the exit. What is idle over another link stays, and a third link gets in; with streams in all of them it is the same.
+/// Link 1 fills the exit. What is idle over another link stays, and a third link gets in; with streams in all of them
+/// it is the same.
 #[test]
 fn who_fills_an_exit_displaces_itself() {
     for with_streams in [false, true] {

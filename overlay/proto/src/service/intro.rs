@@ -2,8 +2,9 @@
 //!
 //! The relay cannot read them, so it does not know junk. It passes on what a service can look at, which is far more than a service answers:
 //! what is too much is for the service to see, whose price rises. Those that wait for one service take turns by the links over which they
-//! came; a session has few (see [`Visitor`](super::visitor::Visitor)). Places for services are shared out by links, too: when all are taken, the
-//! latest one of the link that has most gives way to a link that has fewer (see [`crowd`](crate::crowd)).
+//! came; a session has few (see [`Visitor`](super::visitor::Visitor)). Places for services are shared out by links,
+//! too: when all are taken, the latest one of the link that has most gives way to a link that has fewer (see
+//! [`crowd`](crate::crowd)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,8 +18,9 @@ use crate::turns::Turns;
 /// Services that one session may be known by: a circuit serves one introduction point, and a little more for those that are replaced.
 const PER_SESSION: usize = 2;
 
-/// Of all places one in so many is the strangers' share, and a stranger's link has so many times fewer than a relay's. A service comes by a guard at least, so
-/// only where documents of different ages are in use does one seem to come by a stranger's link.
+/// Of all places one in so many is the strangers' share, and a stranger's link has so many times fewer than a relay's.
+/// A service comes by a guard at least, so only where documents of different ages are in use does one seem to come by a
+/// stranger's link.
 const OF_STRANGERS: usize = 16;
 
 /// Introductions that are passed on for one service, in a second: some milliseconds of the service's work, 29 kB.
@@ -93,9 +95,9 @@ impl<T> Intros<T> {
         }
     }
 
-    /// Passes introductions on to `handle`, which is higher than all before it, from now on. The handle that lost its place for it, if any, is returned: that
-    /// of the same service, for who shows the secret again has lost its circuit, and what waited, and the pace, stay with the service; or that of another one
-    /// that had to give way.
+    /// Passes introductions on to `handle`, which is higher than all before it, from now on. The handle that lost its
+    /// place for it, if any, is returned: that of the same service, for who shows the secret again has lost its
+    /// circuit, and what waited, and the pace, stay with the service; or that of another one that had to give way.
     ///
     /// # Errors
     /// [`Refusal::Full`].

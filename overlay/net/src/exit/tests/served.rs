@@ -1,4 +1,5 @@
-//! Streams that an exit serves, by QUIC over loopback instead of circuits: the address of a client says over which link it comes.
+//! Streams that an exit serves, by QUIC over loopback instead of circuits: the address of a client says over which link
+//! it comes.
 
 use std::future::ready;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};

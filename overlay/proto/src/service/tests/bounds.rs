@@ -354,7 +354,8 @@ fn introductions_are_bounded_by_service_session_and_link() {
     assert!(intros.is_empty());
 }
 
-/// Who fills all places by a few links leaves room for the next one: the latest services of the links that have most give way.
+/// Who fills all places by a few links leaves room for the next one: the latest services of the links that have most
+/// give way.
 #[test]
 fn services_of_crowded_links_give_way_to_those_of_others() {
     let secret = |seed: u64| IntroSecret::from_bytes(&std::array::from_fn(|at| seed.to_be_bytes()[at % 8]));
