@@ -5,6 +5,7 @@
 //! one seed replays a whole network run. `zmesh-overlay` drives these machines over real sockets; the simulator in
 //! `tests/` drives them in virtual time.
 
+pub mod crowd;
 pub mod directory;
 pub mod keys;
 pub mod link;

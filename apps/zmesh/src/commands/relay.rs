@@ -21,6 +21,7 @@ use crate::failure::{Failure, Outcome};
 use crate::files::{self, Access};
 use crate::network_file;
 use crate::operation::endpoint::Endpoint;
+use crate::operation::open_files;
 use crate::operation::status::StatusSocket;
 use crate::stop::{Reload, Stop};
 use crate::term;
@@ -73,6 +74,7 @@ impl Source {
 pub(crate) async fn run(args: Args) -> Outcome {
     let mut stop = Stop::listen(args.exit_with_stdin)?;
     let mut reload = Reload::listen()?;
+    open_files::raise();
     let config = RelayConfig::load(&args.config)?;
     let relay_keys = keys::load(&config.keys)?;
     let source = Source::load(&config)?;

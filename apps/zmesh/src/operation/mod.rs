@@ -3,7 +3,7 @@
 //!
 //! `exported` is the whole list of figures that leave the process; `endpoint` offers it to Prometheus over connections that are `few`; `status` answers
 //! `zmesh status` on a socket beside the relay's files; `allowance` keeps the bytes of a month; `load` says how
-//! busy the relay is; `reload` finds out what a
+//! busy the relay is; `open_files` asks the system for more of them; `reload` finds out what a
 //! changed configuration changes.
 
 pub(crate) mod allowance;
@@ -11,5 +11,6 @@ pub(crate) mod endpoint;
 pub(crate) mod exported;
 mod few;
 pub(crate) mod load;
+pub(crate) mod open_files;
 pub(crate) mod reload;
 pub(crate) mod status;

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,12 +10,16 @@ use crate::support::Folder;
 use crate::support::running::{PATIENCE, Running, signal};
 use serde_json::Value;
 
-/// A relay of its own, in a network of which it is no part, with a configuration changed by `change`.
-fn lone_relay(folder: &Folder, change: impl Fn(String) -> String) -> Running {
+/// What a relay of its own needs, in a network of which it is no part, with a configuration changed by `change`.
+fn configure(folder: &Folder, change: impl Fn(String) -> String) {
     folder.write("network", &crate::support::network(4, 1));
     folder.succeeds(&["keys", "generate", "--out", "keys"]);
     let template = folder.succeeds(&["config", "print", "relay"]);
     folder.write("relay.toml", &change(template.replace("0.0.0.0:9001", "127.0.0.1:0")));
+}
+
+fn lone_relay(folder: &Folder, change: impl Fn(String) -> String) -> Running {
+    configure(folder, change);
     Running::start(folder, &["relay", "--config", "relay.toml"])
 }
 
@@ -68,6 +73,24 @@ fn a_relay_tells_its_operator_how_it_does_and_reads_its_configuration_again() {
     assert!(!folder.path("state/status.sock").exists());
     let month = std::fs::read_to_string(folder.path("state/month")).expect("kept");
     assert!(month.trim_end().split(' ').count() == 2, "{month}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_relay_may_open_as_many_files_as_the_system_lets_it() {
+    let folder = Folder::new();
+    configure(&folder, |text| text);
+    let relay = folder.command(&["relay", "--config", "relay.toml", "--json", "--exit-with-stdin"]);
+    let mut few = Command::new("sh");
+    few.args(["-c", "ulimit -S -n 300 && exec \"$0\" \"$@\""]).arg(relay.get_program()).args(relay.get_args());
+    few.current_dir(folder.path("")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut relay = Running::of(few.spawn().expect("it starts"));
+    relay.result("ready");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", relay.process.id())).expect("it runs");
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a limit");
+    let mut files = files.split_whitespace();
+    let (soft, hard) = (files.next().expect("a number"), files.next().expect("a number"));
+    assert_eq!(soft, hard);
 }
 
 #[test]

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{RecvStream, SendStream};
+use quinn::RecvStream;
 use tokio::time::timeout;
 use zmesh_proto::wire::request::{ChunkRef, Failure, Response, SymbolRun};
 
-use super::stream::{Asked, answer, refuse};
+use super::reply::{Reply, answer, refuse};
+use super::stream::Asked;
 use crate::chunks::{Admission, Announced, Keeper, Taken, is_small};
 use crate::quic::codes;
 
@@ -18,7 +19,7 @@ const TRANSFER: Duration = Duration::from_secs(30);
 const STALL: Duration = Duration::from_secs(5);
 
 impl Asked {
-    pub(super) async fn symbols(&self, run: SymbolRun, mut send: SendStream) {
+    pub(super) async fn symbols(&self, run: SymbolRun, mut send: Reply) {
         let Some(keeper) = self.keeper() else { return refuse(send, Failure::Unsupported).await };
         if is_small(run.chunk.class) {
             // What is small goes ahead of what is long on the same connection.
@@ -43,7 +44,7 @@ impl Asked {
         }
     }
 
-    pub(super) async fn keep(&self, chunk: ChunkRef, mut send: SendStream, mut recv: RecvStream) {
+    pub(super) async fn keep(&self, chunk: ChunkRef, mut send: Reply, mut recv: RecvStream) {
         let Some(keeper) = self.keeper() else { return refuse(send, Failure::Unsupported).await };
         let announced = match keeper.admit(&self.guest, chunk).await {
             Err(failure) => return refuse(send, failure).await,

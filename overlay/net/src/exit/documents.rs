@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use quinn::SendStream;
 use tokio::time::timeout;
 use zmesh_proto::wire::request::{DocumentAsk, Failure, Response};
 
-use super::stream::{Asked, answer, refuse};
+use super::reply::{Reply, answer, refuse};
+use super::stream::Asked;
 use crate::directory::Answer;
 use crate::quic::codes;
 
@@ -16,7 +16,7 @@ const TRANSFER: Duration = Duration::from_secs(180);
 const PIECE: usize = 64 << 10;
 
 impl Asked {
-    pub(super) async fn document(&self, ask: DocumentAsk, mut send: SendStream) {
+    pub(super) async fn document(&self, ask: DocumentAsk, mut send: Reply) {
         let Some(store) = &self.place.server.documents else { return refuse(send, Failure::Unsupported).await };
         let parts = match store.answer(ask) {
             Ok(Answer::Head(head)) => return answer(send, Response::Head(head)).await,
@@ -24,16 +24,15 @@ impl Asked {
             Err(failure) => return refuse(send, failure).await,
         };
         let len = parts.iter().map(bytes::Bytes::len).sum::<usize>();
-        let (Some(source), Ok(announced)) = (self.source(), u32::try_from(len)) else {
-            return refuse(send, Failure::Internal).await;
-        };
+        let link = self.source.via.link;
+        let Ok(announced) = u32::try_from(len) else { return refuse(send, Failure::Internal).await };
         let Some(_room) = self.reader.begin(len) else {
             store.refuse();
             return refuse(send, Failure::QuotaExceeded).await;
         };
         let mut left = store.given(len);
         // Who comes when too many wait hears so, and asks elsewhere.
-        if !store.leave(source.link, len, left.min(PIECE)).await {
+        if !store.leave(link, len, left.min(PIECE)).await {
             return refuse(send, Failure::QuotaExceeded).await;
         }
         let mut paid = left.min(PIECE);
@@ -45,7 +44,7 @@ impl Asked {
                 while !part.is_empty() {
                     if paid == 0 {
                         paid = (part.len() + left).min(PIECE);
-                        store.leave(source.link, len, paid).await.then_some(())?;
+                        store.leave(link, len, paid).await.then_some(())?;
                     }
                     let piece = part.split_to(part.len().min(paid));
                     paid -= piece.len();

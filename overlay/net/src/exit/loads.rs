@@ -4,13 +4,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::SendStream;
 use subtle::ConstantTimeEq as _;
 use tokio::time::timeout;
 use zmesh_proto::wire::request::{Failure, Response};
 
 use super::ExitServer;
-use super::stream::{Asked, refuse};
+use super::reply::{Reply, refuse};
+use super::stream::Asked;
 use crate::entropy;
 use crate::quic::codes;
 
@@ -46,7 +46,7 @@ impl ExitServer {
 }
 
 impl Asked {
-    pub(super) async fn load(&self, ticket: &[u8; 16], mut send: SendStream) {
+    pub(super) async fn load(&self, ticket: &[u8; 16], mut send: Reply) {
         let Some(len) = self.place.server.tickets.take(ticket) else { return refuse(send, Failure::Refused).await };
         let sent = timeout(TRANSFER, async {
             send.write_all(&Response::Document { len }.encode()).await?;

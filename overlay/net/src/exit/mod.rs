@@ -5,6 +5,8 @@ mod budget;
 mod chunks;
 mod documents;
 mod loads;
+mod pool;
+mod reply;
 mod services;
 mod session;
 mod sessions;
@@ -13,12 +15,14 @@ mod stream;
 mod tests;
 mod udp;
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use quinn::{Connection, Endpoint};
 use tokio::sync::Notify;
+use zmesh_proto::crowd::Via;
 use zmesh_proto::node::LocalId;
 use zmesh_proto::pace::Pace;
 
@@ -28,12 +32,15 @@ use crate::chunks::Keeper;
 use crate::clock;
 use crate::directory::DocumentStore;
 use crate::egress::{CircuitHandle, Egress};
-use crate::quic::{codes, local_of};
+use crate::quic::{codes, local_address, local_of};
 use crate::service::Host;
 use crate::shard::Shard;
 
 /// QUIC sessions at once in all.
 const SESSIONS: usize = 8192;
+
+/// One in so many of them is the strangers' share: origins ask their guards, and newcomers anybody, for documents.
+const OF_STRANGERS: usize = 4;
 
 /// How long a session outlives its circuit, so that its origin can bring it another one: [`GATHER`] and then this.
 const GRACE: Duration = Duration::from_secs(9);
@@ -41,9 +48,13 @@ const GRACE: Duration = Duration::from_secs(9);
 /// Circuits that close within this time are looked after together.
 const GATHER: Duration = Duration::from_secs(1);
 
+/// Over which link the circuit came that has an address now; nothing if it has gone.
+type Links = Box<dyn Fn(SocketAddr) -> Option<Via> + Send + Sync>;
+
 /// The exit of one shard.
 pub(crate) struct ExitServer {
     shard: Weak<Shard>,
+    links: Links,
     /// Missing at a relay that is no exit.
     egress: Option<Arc<dyn Egress>>,
     /// Missing at a relay that keeps no chunks.
@@ -70,13 +81,15 @@ impl ExitServer {
         host: Option<Arc<Host>>,
         documents: Option<Arc<DocumentStore>>,
     ) -> Arc<Self> {
+        let of = Arc::downgrade(shard);
         let server = Arc::new(Self {
             shard: Arc::downgrade(shard),
+            links: Box::new(move |address| of.upgrade()?.local_via(local_of(address)?)),
             egress,
             keeper,
             host,
             documents,
-            sessions: Mutex::default(),
+            sessions: Mutex::new(Sessions::new(SESSIONS, SESSIONS / OF_STRANGERS)),
             next: AtomicU64::new(1),
             pace: Mutex::new(new_sessions()),
             budget: Budget::new(),
@@ -124,22 +137,23 @@ impl ExitServer {
 
     /// Room and time for a session of this circuit?
     fn admit(self: &Arc<Self>, local: LocalId) -> Option<Session> {
+        let via = (self.links)(local_address(local))?;
         let evicted = Arc::new(Notify::new());
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let leaves = {
             let mut sessions = self.sessions();
-            if !sessions.has_room(local, SESSIONS, Connection::remote_address)
+            if !sessions.has_room(local, via, Connection::remote_address)
                 || !self.pace.lock().unwrap_or_else(PoisonError::into_inner).take(clock::now(), 1)
             {
                 return None;
             }
-            sessions.enter(number, local, SESSIONS, Arc::clone(&evicted))
+            sessions.enter(number, local, via, Arc::clone(&evicted))
         };
         if let Some(entry) = leaves {
             entry.evicted.notify_one();
             self.leave(&entry);
         }
-        Some(Session { server: Arc::clone(self), number, evicted, asked: false })
+        Some(Session { server: Arc::clone(self), number, via, evicted, asked: false })
     }
 
     /// Ends the connection of a session that has no place any more, and the circuit under it.
@@ -160,6 +174,8 @@ impl ExitServer {
 struct Session {
     server: Arc<ExitServer>,
     number: u64,
+    /// The link over which it began.
+    via: Via,
     /// Told when the session has lost its place to another one.
     evicted: Arc<Notify>,
     /// Whether the egress has heard of this session.

@@ -4,24 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::{RecvStream, SendStream};
+use quinn::RecvStream;
 use tokio::time::timeout;
-use zmesh_proto::service::Source;
 use zmesh_proto::service::descriptor::DESCRIPTOR_LEN;
 use zmesh_proto::service::introduce::{INTRODUCE_LEN, IntroName, IntroSecret};
 use zmesh_proto::service::key::BlindedKey;
 use zmesh_proto::service::place_work::PLACE_WORK_LEN;
 use zmesh_proto::wire::request::{Failure, Response};
 
-use super::stream::{Asked, answer, refuse};
-use crate::quic::{codes, local_of};
+use super::pool::Taken;
+use super::reply::{Reply, answer, refuse};
+use super::stream::Asked;
+use crate::quic::codes;
 use crate::service::Host;
 
 /// How long what belongs to a request may take to come, and an answer to leave.
 const TRANSFER: Duration = Duration::from_secs(20);
 
 impl Asked {
-    pub(super) async fn find_service(&self, blinded: BlindedKey, mut send: SendStream) {
+    pub(super) async fn find_service(&self, blinded: BlindedKey, mut send: Reply) {
         let host = match self.host() {
             Ok(host) => host,
             Err(failure) => return refuse(send, failure).await,
@@ -34,7 +35,7 @@ impl Asked {
         end(sent.await.is_ok_and(|sent| sent.is_ok()), send);
     }
 
-    pub(super) async fn place_service(&self, head: Bytes, send: SendStream, mut recv: RecvStream) {
+    pub(super) async fn place_service(&self, head: Bytes, send: Reply, mut recv: RecvStream) {
         let host = match self.host() {
             Ok(host) => host,
             Err(failure) => return refuse(send, failure).await,
@@ -43,26 +44,26 @@ impl Asked {
         if !read(&head, &mut recv, &mut offered).await {
             return refuse(send, Failure::Malformed).await;
         }
-        let Some(source) = self.source() else { return refuse(send, Failure::Internal).await };
         let (descriptor, work) = offered.split_at(DESCRIPTOR_LEN);
         let mut nonce = [0; PLACE_WORK_LEN];
         nonce.copy_from_slice(work);
-        match host.place(source, descriptor, nonce).await {
+        match host.place(self.source, descriptor, nonce).await {
             Ok(()) => answer(send, Response::Stored).await,
             Err(failure) => refuse(send, failure).await,
         }
     }
 
-    pub(super) async fn establish(&self, secret: IntroSecret, mut send: SendStream, mut recv: RecvStream) {
+    /// A service that has its place here needs none among those that ask.
+    pub(super) async fn establish(&self, secret: IntroSecret, asking: Taken, mut send: Reply, mut recv: RecvStream) {
         let host = match self.host() {
             Ok(host) => host,
             Err(failure) => return refuse(send, failure).await,
         };
-        let Some(source) = self.source() else { return refuse(send, Failure::Internal).await };
-        let place = match host.establish(&secret, source) {
+        let place = match host.establish(&secret, self.source) {
             Ok(established) => established,
             Err(failure) => return refuse(send, failure).await,
         };
+        drop(asking);
         if send.write_all(&Response::Established.encode()).await.is_err() {
             return;
         }
@@ -84,7 +85,7 @@ impl Asked {
         let _ = send.finish();
     }
 
-    pub(super) async fn introduce(&self, name: IntroName, head: Bytes, send: SendStream, mut recv: RecvStream) {
+    pub(super) async fn introduce(&self, name: IntroName, head: Bytes, send: Reply, mut recv: RecvStream) {
         let host = match self.host() {
             Ok(host) => host,
             Err(failure) => return refuse(send, failure).await,
@@ -96,9 +97,8 @@ impl Asked {
         if !read(&head, &mut recv, &mut sealed[..]).await {
             return refuse(send, Failure::Malformed).await;
         }
-        let Some(source) = self.source() else { return refuse(send, Failure::Internal).await };
         // A service that takes nothing holds nobody up for longer.
-        let introduced = timeout(TRANSFER, host.introduce(&name, source.link, sealed)).await;
+        let introduced = timeout(TRANSFER, host.introduce(&name, self.source.via.link, sealed)).await;
         match introduced.unwrap_or(Err(Failure::QuotaExceeded)) {
             Ok(()) => answer(send, Response::Introduced).await,
             Err(failure) => refuse(send, failure).await,
@@ -108,13 +108,6 @@ impl Asked {
     fn host(&self) -> Result<&Arc<Host>, Failure> {
         let host = self.place.server.host.as_ref().ok_or(Failure::Unsupported)?;
         if self.visitor.may_ask() { Ok(host) } else { Err(Failure::QuotaExceeded) }
-    }
-
-    /// Where the request came from, as far as a relay can tell.
-    pub(super) fn source(&self) -> Option<Source> {
-        let local = local_of(self.connection.remote_address())?;
-        let link = self.place.server.shard.upgrade()?.local_link(local)?;
-        Some(Source { session: self.circuit.0, link })
     }
 }
 
@@ -128,6 +121,6 @@ async fn read(head: &[u8], recv: &mut RecvStream, into: &mut [u8]) -> bool {
     timeout(TRANSFER, recv.read_exact(rest)).await.is_ok_and(|read| read.is_ok())
 }
 
-fn end(sent: bool, mut send: SendStream) {
+fn end(sent: bool, mut send: Reply) {
     let _ = if sent { send.finish().is_ok() } else { send.reset(codes::CANCELLED).is_ok() };
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use quinn::{Connection, Incoming};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use zmesh_proto::service::Source;
 
 use super::udp::Flows;
 use super::{Session, stream};
@@ -45,14 +46,18 @@ async fn requests(session: &mut Session, connection: &Connection, flows: &Arc<Fl
     let guest = Arc::new(Guest::new(session.number));
     let visitor = Arc::new(Visitor::new());
     let reader = Arc::new(Reader::new());
+    let mut via = session.via;
     loop {
         tokio::select! {
             accepted = connection.accept_bi() => {
                 let Ok((send, recv)) = accepted else { return };
                 let server = &session.server;
-                let open = server.sessions().stream_began(session.number);
+                server.sessions().stream_began(session.number);
                 let place = stream::Place { server: Arc::clone(server), session: session.number };
-                let Some(permit) = server.budget.stream(open) else {
+                // A session may have moved to a circuit that came over another link.
+                via = (server.links)(connection.remote_address()).unwrap_or(via);
+                let source = Source { session: session.number, via };
+                let Some(asking) = server.budget.requests.take(source) else {
                     tasks.spawn(place.refuse(send, recv));
                     continue;
                 };
@@ -65,9 +70,9 @@ async fn requests(session: &mut Session, connection: &Connection, flows: &Arc<Fl
                     visitor: Arc::clone(&visitor),
                     reader: Arc::clone(&reader),
                     place,
-                    _permit: permit,
+                    source,
                 };
-                tasks.spawn(asked.serve(send, recv));
+                tasks.spawn(asked.serve(asking, send, recv));
             }
             datagram = connection.read_datagram() => {
                 let Ok(datagram) = datagram else { return };

@@ -7,33 +7,26 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
+use zmesh_proto::service::Source;
 use zmesh_proto::wire::request::{Failure, Host, HostName, REQUEST_MAX, Request, Response};
 
 use super::ExitServer;
-use super::budget::Budget;
-use super::udp::{FLOW_COST, Flows};
+use super::budget::{BUFFER, BUFFER_SMALL, Budget};
+use super::pool::Taken;
+use super::reply::{Reply, failure, finish, refuse};
+use super::udp::Flows;
 use crate::chunks::Guest;
 use crate::directory::Reader;
 use crate::egress::{CircuitHandle, Egress, EgressError, EgressStream, Target, TargetHost};
 use crate::quic::codes;
 use crate::service::Visitor;
 
-/// How long an origin may take to say what it wants.
-const REQUEST: Duration = Duration::from_secs(30);
+/// How long an origin may take to say what it wants: it opens a stream by saying so.
+const REQUEST: Duration = Duration::from_secs(5);
 
 /// A net under an egress without time limits of its own.
 const EGRESS: Duration = Duration::from_secs(60);
-
-/// How long an origin may take to hear that there is no room for its stream.
-const REFUSAL: Duration = Duration::from_secs(5);
-
-/// Room for reads from a destination, in bytes.
-const BUFFER: usize = 64 * 1024;
-
-/// The same for a stream that has not filled it yet, and while the exit has no more.
-const BUFFER_SMALL: usize = 16 * 1024;
 
 /// A read shorter than this is copied; a longer one keeps its part of the buffer until the origin has it. So little data
 /// never holds much memory.
@@ -48,7 +41,7 @@ pub(super) struct Place {
 impl Place {
     /// Tells the origin that there is no room.
     pub(super) async fn refuse(self, send: SendStream, _recv: RecvStream) {
-        let _ = timeout(REFUSAL, refuse(send, Failure::QuotaExceeded)).await;
+        refuse(Reply::new(send), Failure::QuotaExceeded).await;
     }
 }
 
@@ -67,31 +60,71 @@ pub(super) struct Asked {
     pub(super) visitor: Arc<Visitor>,
     pub(super) reader: Arc<Reader>,
     pub(super) place: Place,
-    pub(super) _permit: OwnedSemaphorePermit,
+    /// Where the stream came from, as far as a relay can tell.
+    pub(super) source: Source,
 }
 
 impl Asked {
-    /// Reads the request of a new stream and serves it to its end.
-    pub(super) async fn serve(self, mut send: SendStream, mut recv: RecvStream) {
-        let (request, head) = match timeout(REQUEST, request(&mut recv)).await {
+    /// Reads the request of a new stream and serves it to its end. `asking` is the stream's place until it is known
+    /// what it wants.
+    pub(super) async fn serve(self, asking: Taken, send: SendStream, mut recv: RecvStream) {
+        let mut send = Reply::new(send);
+        let read = tokio::select! {
+            read = timeout(REQUEST, request(&mut recv)) => read,
+            () = asking.lost() => return refuse(send, Failure::QuotaExceeded).await,
+        };
+        let (request, head) = match read {
             Ok(Some(request)) => request,
             Ok(None) => return refuse(send, Failure::Malformed).await,
             Err(_) => return drop(send.reset(codes::PROTOCOL)),
         };
-        let request = match request {
-            Request::Symbols(run) => return self.symbols(run, send).await,
-            Request::Keep(chunk) => return self.keep(chunk, send, recv).await,
-            Request::FindService(blinded) => return self.find_service(blinded, send).await,
-            Request::PlaceService => return self.place_service(head, send, recv).await,
-            Request::Establish(secret) => return self.establish(secret, send, recv).await,
-            Request::Introduce(name) => return self.introduce(name, head, send, recv).await,
-            Request::Document(ask) => return self.document(ask, send).await,
-            Request::Load(ticket) => return self.load(&ticket, send).await,
-            request => request,
-        };
-        let Some(egress) = &self.place.server.egress else {
+        match request {
+            Request::Connect { .. }
+            | Request::Resolve { .. }
+            | Request::ResolvePtr { .. }
+            | Request::BindUdp { .. } => {
+                self.outside(request, head, asking, send, recv).await;
+            }
+            // The host has bounds of its own for what lasts.
+            Request::Establish(secret) => self.establish(secret, asking, send, recv).await,
+            request => tokio::select! {
+                () = self.inside(request, head, send, recv) => {}
+                () = asking.lost() => {}
+            },
+        }
+    }
+
+    /// What this relay has itself.
+    async fn inside(&self, request: Request, head: Bytes, send: Reply, recv: RecvStream) {
+        match request {
+            Request::Symbols(run) => self.symbols(run, send).await,
+            Request::Keep(chunk) => self.keep(chunk, send, recv).await,
+            Request::FindService(blinded) => self.find_service(blinded, send).await,
+            Request::PlaceService => self.place_service(head, send, recv).await,
+            Request::Introduce(name) => self.introduce(name, head, send, recv).await,
+            Request::Document(ask) => self.document(ask, send).await,
+            Request::Load(ticket) => self.load(&ticket, send).await,
+            _ => refuse(send, Failure::Unsupported).await,
+        }
+    }
+
+    /// What leaves by the egress, which has places of its own.
+    async fn outside(&self, request: Request, head: Bytes, asking: Taken, send: Reply, recv: RecvStream) {
+        let server = &self.place.server;
+        let Some(egress) = &server.egress else {
             return refuse(send, Failure::Unsupported).await;
         };
+        let Some(place) = server.budget.egress.take(self.source) else {
+            return refuse(send, Failure::QuotaExceeded).await;
+        };
+        drop(asking);
+        tokio::select! {
+            () = self.by_egress(egress, request, head, send, recv) => {}
+            () = place.lost() => {}
+        }
+    }
+
+    async fn by_egress(&self, egress: &Arc<dyn Egress>, request: Request, head: Bytes, send: Reply, recv: RecvStream) {
         match request {
             Request::Connect { host, port } => self.connect(egress, target(host, port), send, recv, head).await,
             Request::Resolve { host } => {
@@ -108,14 +141,20 @@ impl Asked {
         }
     }
 
-    async fn bind_udp(&self, egress: &Arc<dyn Egress>, flow: u32, send: SendStream, recv: RecvStream, head: Bytes) {
-        let server = &self.place.server;
-        let (Some(number), Some(_room)) = (self.flows.reserve(flow), server.budget.bytes(FLOW_COST)) else {
+    async fn bind_udp(&self, egress: &Arc<dyn Egress>, flow: u32, send: Reply, recv: RecvStream, head: Bytes) {
+        let flows = &self.place.server.budget.flows;
+        let (Some(number), Some(place)) = (self.flows.reserve(flow), flows.take(self.source)) else {
             return refuse(send, Failure::QuotaExceeded).await;
         };
-        match limited(egress.bind_udp(self.circuit)).await {
-            Ok(socket) => number.serve(&self.connection, socket.into(), send, recv, head).await,
-            Err(error) => refuse(send, failure(error)).await,
+        let served = async {
+            match limited(egress.bind_udp(self.circuit)).await {
+                Ok(socket) => number.serve(&self.connection, socket.into(), send, recv, head).await,
+                Err(error) => refuse(send, failure(error)).await,
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = place.lost() => {}
         }
     }
 
@@ -123,15 +162,10 @@ impl Asked {
         &self,
         egress: &Arc<dyn Egress>,
         target: Target,
-        mut send: SendStream,
-        recv: RecvStream,
+        mut send: Reply,
+        mut recv: RecvStream,
         head: Bytes,
     ) {
-        let mut recv = recv;
-        let budget = &self.place.server.budget;
-        let Some(room) = budget.bytes(BUFFER_SMALL) else {
-            return refuse(send, Failure::QuotaExceeded).await;
-        };
         let connecting = limited(egress.connect(self.circuit, target));
         let connected = tokio::select! {
             connected = connecting => connected,
@@ -147,7 +181,7 @@ impl Asked {
         }
         let (from_outside, to_outside) = tokio::io::split(outside);
         // Either way breaks: both end, and dropping `outside` closes the destination's connection.
-        let down = downstream(from_outside, &mut send, budget, room);
+        let down = downstream(from_outside, &mut send, &self.place.server.budget);
         let pumped = tokio::try_join!(upstream(head, &mut recv, to_outside), down).is_ok();
         if !pumped {
             let _ = send.reset(codes::EGRESS);
@@ -176,27 +210,24 @@ async fn upstream(
 /// The buffer grows when a read fills it and the exit has room.
 async fn downstream(
     mut outside: ReadHalf<Box<dyn EgressStream>>,
-    send: &mut SendStream,
+    send: &mut Reply,
     budget: &Budget,
-    mut room: OwnedSemaphorePermit,
 ) -> Result<(), Broken> {
+    let mut large = None;
     let mut buffer = BytesMut::new();
     let stopped = send.stopped();
     tokio::pin!(stopped);
     loop {
         if buffer.capacity() < COPIED {
-            buffer.reserve(room.num_permits());
+            buffer.reserve(if large.is_some() { BUFFER } else { BUFFER_SMALL });
         }
         let read = tokio::select! {
             read = outside.read_buf(&mut buffer) => read.map_err(|_| Broken)?,
             // The origin has gone, also while the destination says nothing.
             _ = &mut stopped => return Err(Broken),
         };
-        if buffer.len() == buffer.capacity()
-            && room.num_permits() < BUFFER
-            && let Some(more) = budget.bytes(BUFFER - BUFFER_SMALL)
-        {
-            room.merge(more);
+        if buffer.len() == buffer.capacity() && large.is_none() {
+            large = budget.large_buffer();
         }
         match read {
             0 => return send.finish().map_err(|_| Broken),
@@ -227,24 +258,6 @@ async fn limited<T>(asking: impl Future<Output = Result<T, EgressError>>) -> Res
     timeout(EGRESS, asking).await.unwrap_or(Err(EgressError::Timeout))
 }
 
-/// Answers and ends the stream.
-async fn finish(mut send: SendStream, outcome: Result<Response, EgressError>) {
-    let response = outcome.unwrap_or_else(|error| Response::Failed(failure(error)));
-    if send.write_all(&response.encode()).await.is_ok() {
-        let _ = send.finish();
-    }
-}
-
-pub(super) async fn answer(mut send: SendStream, response: Response) {
-    if send.write_all(&response.encode()).await.is_ok() {
-        let _ = send.finish();
-    }
-}
-
-pub(super) async fn refuse(send: SendStream, failure: Failure) {
-    finish(send, Ok(Response::Failed(failure))).await;
-}
-
 /// A target as the egress takes it.
 pub(super) fn target(host: Host, port: u16) -> Target {
     let host = match host {
@@ -252,16 +265,4 @@ pub(super) fn target(host: Host, port: u16) -> Target {
         Host::Ip(ip) => TargetHost::Ip(ip),
     };
     Target { host, port }
-}
-
-fn failure(error: EgressError) -> Failure {
-    match error {
-        EgressError::Refused => Failure::Refused,
-        EgressError::Unreachable => Failure::Unreachable,
-        EgressError::ConnectionRefused => Failure::ConnectionRefused,
-        EgressError::Timeout => Failure::Timeout,
-        EgressError::NameNotFound => Failure::NameNotFound,
-        EgressError::QuotaExceeded => Failure::QuotaExceeded,
-        EgressError::Unsupported => Failure::Unsupported,
-    }
 }

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::{Connection, RecvStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use zmesh_proto::wire::request::{Host, Response, UdpDatagram, read_record};
 
+use super::reply::Reply;
 use super::stream::target;
 use crate::egress::EgressUdp;
 use crate::quic::{Records, codes, records, send_datagram};
@@ -23,10 +24,6 @@ const WAITING: usize = 32;
 
 /// Bytes of long answers of all flows of a session that wait for the flows' streams; more are dropped.
 const RECORD_BYTES: usize = 128 << 10;
-
-/// What a flow may hold, in bytes: a datagram from outside, a record from the origin that is not whole yet, and
-/// [`WAITING`] datagrams.
-pub(super) const FLOW_COST: usize = 192 << 10;
 
 /// How long the egress may take for one datagram: a look-up, at most.
 const SEND: Duration = Duration::from_secs(5);
@@ -103,7 +100,7 @@ impl Place<'_> {
         self,
         connection: &Connection,
         socket: Arc<dyn EgressUdp>,
-        mut send: SendStream,
+        mut send: Reply,
         recv: RecvStream,
         head: Bytes,
     ) {

@@ -19,6 +19,11 @@ pub(crate) use socket::{CircuitSocket, local_address, local_of};
 pub(crate) use spliced::{Spliced, SplicedError};
 pub(crate) use tls::warm_up;
 pub(crate) use transport::{exit as exit_config, service as service_config};
+#[cfg(test)]
+pub(crate) use {
+    tls::{EXIT, SERVER_NAME},
+    transport::{client as client_config, endpoint as endpoint_config},
+};
 
 use std::sync::Arc;
 

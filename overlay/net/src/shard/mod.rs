@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
+use zmesh_proto::crowd::Via;
 use zmesh_proto::link::LinkPeer;
 use zmesh_proto::nat::{NatReport, Way};
 use zmesh_proto::node::{
@@ -343,8 +344,8 @@ impl Shard {
     }
 
     /// The link over which a circuit that ends here came.
-    pub(crate) fn local_link(&self, local: LocalId) -> Option<u64> {
-        self.core().node.local_link(local)
+    pub(crate) fn local_via(&self, local: LocalId) -> Option<Via> {
+        self.core().node.local_via(local)
     }
 
     /// Takes another network document into use.

@@ -13,6 +13,7 @@ use super::job::{JobDone, Outcome, Work};
 use super::{
     BuildError, CircuitId, Event, FetchError, FetchId, Health, LocalId, Meet, Metrics, NodeConfig, OnionKey, SendError,
 };
+use crate::crowd::Via;
 use crate::directory::Network;
 use crate::link::{Control, HandshakeJob, Inbound, LinkEvent, LinkId, LinkPeer, LinkStats, Links, Transmit};
 use crate::nat::Nat;
@@ -300,10 +301,10 @@ impl Node {
         self.origin.close(&mut self.core, now, circuit);
     }
 
-    /// The link over which a circuit that ends here came, as a number: what a driver's bounds count by.
+    /// The link over which a circuit that ends here came, and who is behind it: what a driver's bounds count by.
     #[must_use]
-    pub fn local_link(&self, local: LocalId) -> Option<u64> {
-        self.relay.as_ref()?.local_link(local)
+    pub fn local_via(&self, local: LocalId) -> Option<Via> {
+        self.relay.as_ref()?.local_via(&self.core, local)
     }
 
     /// Ends a circuit that ends here. No event follows.

@@ -29,6 +29,7 @@ use self::message::Assembly;
 use self::neighbour::End;
 use self::slab::Slab;
 use self::splice::{CookieTag, Meetings};
+use crate::crowd::Via;
 use crate::link::LinkId;
 use crate::node::core::Core;
 use crate::node::{Event, LocalId, OnionKey, RelayConfig, ReplayStart};
@@ -146,9 +147,10 @@ impl Relay {
         &self.config.id
     }
 
-    /// The link over which a circuit that ends here came, as a number.
-    pub(crate) fn local_link(&self, local: LocalId) -> Option<u64> {
-        Some(self.hops.get(local.0)?.prev.link.as_u64())
+    /// The link over which a circuit that ends here came, and who is behind it.
+    pub(crate) fn local_via(&self, core: &Core, local: LocalId) -> Option<Via> {
+        let link = self.hops.get(local.0)?.prev.link;
+        Some(Via { class: core.neighbours.class(link), link: link.as_u64() })
     }
 
     pub(crate) fn replay_state(&self) -> Vec<u8> {

@@ -11,6 +11,7 @@ use rand_core::Rng;
 
 use super::budget::RateLimit;
 use super::queue::{CodelConfig, FairQueue, FlowId, QueueBounds};
+pub(crate) use crate::crowd::{Class, PerClass};
 use crate::link::{Control, LinkId, LinkPeerInfo, Links};
 use crate::node::{QueueConfig, RelayConfig};
 use crate::wire::cell::{BODY_LEN, Cell};
@@ -21,48 +22,6 @@ const OWING_VISITS: usize = 64;
 const QUEUED_LEN: usize = size_of::<Cell>() + 16;
 /// Set in circuit numbers that the link's initiator allocates.
 const INITIATOR_BIT: u32 = 1 << 31;
-
-/// Who is behind a link. A link costs a stranger nothing, so limits and turns tell the two apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// A relay: its proven link key stands beside the identity that it claims in the network document.
-    Known,
-    /// Anybody else.
-    #[default]
-    Stranger,
-}
-
-impl Class {
-    pub(crate) const fn other(self) -> Self {
-        match self {
-            Self::Known => Self::Stranger,
-            Self::Stranger => Self::Known,
-        }
-    }
-}
-
-/// One thing for each class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PerClass<T> {
-    pub(crate) known: T,
-    pub(crate) stranger: T,
-}
-
-impl<T> PerClass<T> {
-    pub(crate) const fn of(&self, class: Class) -> &T {
-        match class {
-            Class::Known => &self.known,
-            Class::Stranger => &self.stranger,
-        }
-    }
-
-    pub(crate) const fn of_mut(&mut self, class: Class) -> &mut T {
-        match class {
-            Class::Known => &mut self.known,
-            Class::Stranger => &mut self.stranger,
-        }
-    }
-}
 
 /// A keyed hash: SipHash after a secret prefix. Seeded, so a run repeats; keyed, so nobody can aim at one bucket.
 #[derive(Clone, Debug)]

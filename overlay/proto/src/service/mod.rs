@@ -37,13 +37,15 @@ pub mod visitor;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::crowd::Via;
+
 /// Over which circuit something came, as far as a relay can tell: what its bounds count by.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Source {
     /// The QUIC session, which stays when its origin changes circuits.
     pub session: u64,
     /// The link over which the circuit came.
-    pub link: u64,
+    pub via: Via,
 }
 
 /// SHA-256 over a context string, a zero byte and parts of fixed length.

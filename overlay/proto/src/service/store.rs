@@ -135,7 +135,7 @@ impl Store {
         bytes: &[u8],
         work: [u8; PLACE_WORK_LEN],
     ) -> Result<Offered, Refusal> {
-        if !self.pace(now, source.link) {
+        if !self.pace(now, source.via.link) {
             return Err(Refusal::Busy);
         }
         let outer = Outer::decode(bytes).map_err(|_| Refusal::Invalid)?;
@@ -143,7 +143,7 @@ impl Store {
             return Err(Refusal::Invalid);
         }
         let Outer { blinded, period, revision, .. } = outer;
-        let offered = Offered { blinded, period, revision, link: source.link, bytes: bytes.to_vec(), work };
+        let offered = Offered { blinded, period, revision, link: source.via.link, bytes: bytes.to_vec(), work };
         if self.is_stale(&offered) { Err(Refusal::Stale) } else { Ok(offered) }
     }
 

@@ -17,6 +17,7 @@ use super::super::pow::{Puzzle, Solution, Solver, Trial};
 use super::super::store::{KEPT, Refusal, Store};
 use super::super::visitor::Visitor;
 use super::{address, contents, key, rng};
+use crate::crowd::{Class, Via};
 use crate::directory::Network;
 use crate::directory::fixture::{NOW, info, network};
 use crate::timer::any_instant;
@@ -56,7 +57,12 @@ fn made(seed: u64, revision: u64) -> (Vec<u8>, BlindedKey) {
     (bytes, secret.public())
 }
 
-const FROM: Source = Source { session: 1, link: 1 };
+const FROM: Source = Source { session: 1, via: Via { class: Class::Known, link: 1 } };
+
+/// A session that came over a relay's link.
+const fn from(session: u64, link: u64) -> Source {
+    Source { session, via: Via { class: Class::Known, link } }
+}
 
 #[test]
 fn a_descriptor_goes_to_distinct_operators_and_moves_with_the_period() {
@@ -144,12 +150,12 @@ fn a_flood_of_descriptors_falls_back_on_the_link_that_it_comes_by() {
     let mut store = Store::new(20);
     let honest: Vec<_> = (0..5).map(|seed| made(seed, 1)).collect();
     for (number, (bytes, _)) in honest.iter().enumerate() {
-        let source = Source { session: 9, link: 100 + number as u64 };
+        let source = from(9, 100 + number as u64);
         put(&mut store, (now, NOW), &network, &me, source, bytes).unwrap();
     }
     let mut taken = 0;
     for seed in 1_000..1_300 {
-        let put = put(&mut store, (now, NOW), &network, &me, Source { session: seed, link: 7 }, &made(seed, 1).0);
+        let put = put(&mut store, (now, NOW), &network, &me, from(seed, 7), &made(seed, 1).0);
         taken += usize::from(put.is_ok());
         assert!(put.is_ok() || put == Err(Refusal::Busy));
         assert!(store.len() <= 20);
@@ -194,7 +200,7 @@ fn a_descriptor_that_was_driven_out_does_not_let_an_older_one_in() {
     assert_eq!(store.get(now, &name), None);
     assert_eq!((store.len(), store.names()), (20, 21));
     // By another link the service comes back.
-    let elsewhere = Source { session: 2, link: 2 };
+    let elsewhere = from(2, 2);
     assert_eq!(self::put(&mut store, (now, NOW), &network, &me, elsewhere, &made(seed, 3).0), Ok(()));
     // That table is bounded, too.
     let mut small = Store::new(1);
@@ -223,7 +229,7 @@ fn what_stands_badly_here_drives_nobody_out() {
         let mut store = Store::new(20);
         put(&mut store, (now, NOW), &network, &me, FROM, &bytes).unwrap();
         for (number, junk) in (0..).zip(others(&network, &me, &name, false).take(150)) {
-            let _ = put(&mut store, (now, NOW), &network, &me, Source { session: number, link: number % links }, &junk);
+            let _ = put(&mut store, (now, NOW), &network, &me, from(number, number % links), &junk);
         }
         assert_eq!(store.len(), 20, "{links} links");
         assert_eq!(store.get(now, &name), Some(&bytes[..]), "{links} links");
@@ -236,9 +242,7 @@ fn who_repeats_a_descriptor_does_not_take_it_to_another_link() {
     let (network, now) = (net(3), any_instant());
     let me = network.relays()[0].id();
     let mut store = Store::new(20);
-    let put = |store: &mut Store, link, bytes: &[u8]| {
-        put(store, (now, NOW), &network, &me, Source { session: link, link }, bytes)
-    };
+    let put = |store: &mut Store, link, bytes: &[u8]| put(store, (now, NOW), &network, &me, from(link, link), bytes);
     let (bytes, name) = made(1, 1);
     assert_eq!(put(&mut store, 1, &bytes), Ok(()));
     for junk in others(&network, &me, &name, true).take(10) {
@@ -263,8 +267,8 @@ fn whatever_comes_costs_its_link_pace() {
         assert_eq!(put(&mut store, (now, NOW), &network, &other, FROM, &bytes), Err(Refusal::Elsewhere));
         assert_eq!(put(&mut store, (now, NOW), &network, &other, FROM, &bytes[1..]), Err(Refusal::Invalid));
     }
-    let offer = |store: &mut Store, link| store.offer(now, NOW, Source { session: 1, link }, &bytes, [0; 16]).map(drop);
-    assert_eq!(offer(&mut store, FROM.link), Err(Refusal::Busy));
+    let offer = |store: &mut Store, link| store.offer(now, NOW, from(1, link), &bytes, [0; 16]).map(drop);
+    assert_eq!(offer(&mut store, FROM.via.link), Err(Refusal::Busy));
     assert_eq!(offer(&mut store, 2), Ok(()), "others do not suffer");
 }
 
@@ -303,7 +307,6 @@ fn a_place_costs_work_for_this_name_revision_and_relay() {
 fn introductions_are_bounded_by_service_session_and_link() {
     let now = any_instant();
     let secret = |seed: u64| IntroSecret::generate(&mut rng(seed));
-    let from = |session, link| Source { session, link };
     let mut intros = Intros::new(6, 3);
     assert_eq!(intros.introduce(&secret(1).name(), 1, 'x'), Err(IntroRefusal::Unknown));
     assert_eq!(intros.establish(&secret(1), 10, from(1, 1)), Ok(None));
@@ -314,7 +317,12 @@ fn introductions_are_bounded_by_service_session_and_link() {
     for number in 0..3 {
         assert_eq!(intros.establish(&secret(20 + number), 20 + number, from(20 + number, 2)), Ok(None));
     }
-    assert_eq!(intros.establish(&secret(5), 14, from(5, 3)), Err(IntroRefusal::Full), "all");
+    let strange = Source { session: 5, via: Via { class: Class::Stranger, link: 3 } };
+    assert_eq!(
+        intros.establish(&secret(5), 14, strange),
+        Err(IntroRefusal::Full),
+        "all, and strangers have no share of six"
+    );
     // Who shows the secret again takes the place over, and gets what waits; who knows only the name cannot.
     assert_eq!(intros.introduce(&secret(1).name(), 1, 'a'), Ok((10, None)));
     assert_eq!(intros.introduce(&secret(1).name(), 1, 'b'), Ok((10, None)));
@@ -344,6 +352,65 @@ fn introductions_are_bounded_by_service_session_and_link() {
         intros.leave(handle);
     }
     assert!(intros.is_empty());
+}
+
+/// Who fills all places by a few links leaves room for the next one: the latest services of the links that have most
+/// give way.
+#[test]
+fn services_of_crowded_links_give_way_to_those_of_others() {
+    let secret = |seed: u64| IntroSecret::from_bytes(&std::array::from_fn(|at| seed.to_be_bytes()[at % 8]));
+    let mut intros = Intros::<char>::new(2_048, 256);
+    let mut handle = 0;
+    let mut establish = |intros: &mut Intros<char>, class, link| {
+        handle += 1;
+        (intros.establish(&secret(handle), handle, Source { session: handle, via: Via { class, link } }), handle)
+    };
+    // A service that came first over a link that is crowded later keeps its place.
+    let (first, _) = establish(&mut intros, Class::Known, 1);
+    assert_eq!(first, Ok(None));
+    for number in 1..2_048 {
+        assert_eq!(establish(&mut intros, Class::Known, 1 + number % 8).0, Ok(None));
+    }
+    assert_eq!(establish(&mut intros, Class::Known, 1).0, Err(IntroRefusal::Full), "a link has a bound of its own");
+    let mut gone = BTreeSet::new();
+    for _ in 0..200 {
+        let (established, _) = establish(&mut intros, Class::Known, 9);
+        assert!(gone.insert(established.unwrap().expect("another one gave way")));
+    }
+    assert_eq!(intros.len(), 2_048);
+    assert!(gone.iter().all(|handle| *handle > 1_800), "the latest ones: {gone:?}");
+    assert_eq!(intros.next(any_instant(), *gone.first().unwrap()), Next::Gone);
+    assert_eq!(intros.introduce(&secret(1).name(), 1, 'a'), Ok((1, None)));
+    // It ends where the links have the same: nobody is moved to and fro.
+    let more = (0..200).filter(|_| establish(&mut intros, Class::Known, 9).0.is_ok()).count();
+    assert!((20..56).contains(&more), "{more}: 2,048 by nine links");
+}
+
+#[test]
+fn links_of_strangers_have_few_places_for_services() {
+    let secret = |seed: u64| IntroSecret::from_bytes(&std::array::from_fn(|at| seed.to_be_bytes()[at % 8]));
+    let mut intros = Intros::<char>::new(2_048, 256);
+    let mut handle = 0;
+    let mut establish = |intros: &mut Intros<char>, class, link| {
+        handle += 1;
+        intros.establish(&secret(handle), handle, Source { session: handle, via: Via { class, link } })
+    };
+    let mut taken = 0;
+    for number in 0..32 * 256 {
+        taken += u32::from(establish(&mut intros, Class::Stranger, number % 32).is_ok());
+    }
+    assert_eq!(taken, 32 * 16, "as many links as one address may have");
+    for link in 100..200 {
+        for _ in 0..16 {
+            let _ = establish(&mut intros, Class::Stranger, link);
+        }
+    }
+    assert_eq!(intros.len(), 2_048, "by more addresses they fill it");
+    // Relays get all but the strangers' share of it.
+    for number in 0..1_920 {
+        assert!(matches!(establish(&mut intros, Class::Known, 1_000 + number % 8), Ok(Some(_))), "{number}");
+    }
+    assert_eq!(establish(&mut intros, Class::Known, 1_000), Err(IntroRefusal::Full));
 }
 
 /// Junk over one link, ten times what is passed on, and clients over others: every client gets through, and the service sees what is too much.
