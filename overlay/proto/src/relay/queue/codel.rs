@@ -2,6 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use crate::relay::message::PARTS_MAX;
+
+/// So few waiting cells are no standing queue, however long they wait: one message. RFC 8289 spares one packet, and a message is a
+/// packet of those who fill queues. At 150 kB/s its cells take 12 ms, so a queue without it would be above the target always.
+const SPARED: usize = PARTS_MAX;
+
 /// The two parameters of CoDel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodelConfig {
@@ -75,7 +81,7 @@ impl Codel {
     }
 
     fn stands_above(&mut self, config: &CodelConfig, now: Instant, sojourn: Duration, left: usize) -> bool {
-        if sojourn < config.target || left == 0 {
+        if sojourn < config.target || left <= SPARED {
             self.first_above = None;
             return false;
         }
