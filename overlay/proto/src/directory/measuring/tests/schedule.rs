@@ -122,7 +122,11 @@ fn tries(speeds: &[Option<f64>], seed: u64) -> (Vec<f64>, Measurer, Instant) {
             let shown = speeds[tried.len()];
             tried.push((now - begin).as_secs_f64() / pace.again.as_secs_f64());
             match shown {
-                Some(speed) => measurer.loaded(relay, &course(speed, bytes, pace.longest), now, &mut rng),
+                Some(speed) => {
+                    let begin = (Duration::ZERO, 0);
+                    let course: Vec<_> = [begin].into_iter().chain(course(speed, bytes, pace.longest)).collect();
+                    measurer.loaded(relay, &course, now, &mut rng);
+                }
                 None => measurer.failed(now, &mut rng),
             }
         }
@@ -252,8 +256,10 @@ fn a_stated_figure_stays_while_it_is_about_right() {
     let mut measurer = Measurer::new(id(OWN), pace, now);
     let stated = |capacity| (0..2).map(move |number| (id(number), Measure { capacity, place: None }));
     measurer.take(stated(1_100), now);
-    while !matches!(measurer.next(now + pace.again, &mut rng), Some(Job::Load { .. })) {
-        measurer.failed(now, &mut rng);
+    let mut at = now;
+    while !matches!(measurer.next(at, &mut rng), Some(Job::Load { .. })) {
+        at += pace.again / 64;
+        measurer.failed(at, &mut rng);
     }
     measurer.loaded(id(1), &course(1_000.0, pace.bytes, pace.longest), now, &mut rng);
     assert_eq!(measurer.figures(now)[&id(1)].capacity, 1_100);
