@@ -7,9 +7,8 @@ use zmesh_tests::sim::HostId;
 use zmesh_tests::sim::app::{BulkClient, BulkServer};
 use zmesh_tests::sim::node::App;
 use zmesh_tests::sim::wire::Path;
-use zmesh_tests::topology::World;
 
-use super::{ms, no_app};
+use super::{ms, no_app, world_with};
 
 /// Of 1,200 bytes that the relay may send, and a twentieth set apart, 964 are payload of two cells, and QUIC's packets fill 1,400 of 1,446.
 const GOODPUT: f64 = 0.95 * 964.0 / 1_200.0 * 0.97;
@@ -20,13 +19,12 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// What each of several downloads at once by way of a relay that may send so much (bytes in a second) brings: the figure that a
 /// voter would state in kB/s, and the packets that QUIC took for lost.
 fn downloads(seed: u64, delay: Duration, rate: u64, at_once: usize) -> Vec<(u32, u64)> {
-    let tune = move |number: usize, config: &mut zmesh_proto::node::NodeConfig| {
-        if number == 0 {
-            config.link.rate_limit = Some(rate);
-        }
-    };
-    let app = |number| -> Box<dyn App> { if number == 1 { Box::new(BulkServer::new([5; 32])) } else { no_app() } };
-    let mut world = World::new(seed, 3, Path::delay(delay), tune, app);
+    let mut world = world_with(seed, 3, Path::delay(delay), |number| -> Box<dyn App> {
+        if number == 1 { Box::new(BulkServer::new([5; 32])) } else { no_app() }
+    });
+    let (now, narrow) = (world.sim.now(), world.relays[0]);
+    world.relay(0).command().set_rate_limit(now, Some(rate));
+    world.sim.poke(narrow);
     let path = world.path(&[0, 1]);
     let clients: Vec<HostId> = (0..at_once)
         .map(|n| world.add_origin(BulkClient::new(path.clone(), [u8::try_from(n).expect("few") + 9; 32])))
