@@ -130,10 +130,11 @@ fn one_message_is_no_standing_queue_however_narrow_the_link() {
     assert_eq!(dropped_at_a_narrow_link(1, 1), 0);
     assert_eq!(dropped_at_a_narrow_link(1, 2), 0);
     // Two that wait behind it do stand there.
-    assert!(dropped_at_a_narrow_link(1, 4) > 100);
+    let dropped = dropped_at_a_narrow_link(1, 4);
+    assert!((40..=100).contains(&dropped), "{dropped}: they do, and of 2,380 cells one in 25 goes at most");
     // However many share the link, each may have one: others wait for none of it, as circuits take turns.
     assert_eq!(dropped_at_a_narrow_link(20, 1), 0);
-    assert!(dropped_at_a_narrow_link(20, 4) > 100);
+    assert!(dropped_at_a_narrow_link(20, 4) > 40);
 }
 
 #[test]
