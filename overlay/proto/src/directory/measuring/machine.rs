@@ -13,7 +13,9 @@ use crate::directory::{Coordinate, Measure, Network, Relay};
 
 /// A stated capacity stays while the measured one differs by less than this part of it: nobody's quiver should change every document.
 const MARGIN: u32 = 8;
-/// A relay of which nothing is known, or of which a load told too little, is tried within this part of the usual time …
+/// A newcomer is tried within this part of the usual time.
+const NEWCOMER: u32 = 16;
+/// A relay of which a load told too little is tried again after this part of the usual time …
 const SOON: u32 = 64;
 /// … which doubles with each such try in a row, so often. So one that fails for good costs four tries in the usual time.
 const DOUBLED: u32 = 4;
@@ -138,10 +140,11 @@ impl Measurer {
             return None;
         }
         let soon = self.pace.again / SOON;
+        let within = self.pace.again / NEWCOMER;
         let (mut new, mut rested) = (Vec::new(), Vec::new());
         for id in &self.relays {
             // All voters hear of a newcomer at once, and would share what it forwards if they tried it at once.
-            let loads = self.loads.entry(*id).or_insert_with(|| Loads::new(now + soon.mul_f64(part(rng))));
+            let loads = self.loads.entry(*id).or_insert_with(|| Loads::new(now + within.mul_f64(part(rng))));
             if loads.due <= now && loads.tried {
                 rested.push((loads.due, *id));
             } else if loads.due <= now {
@@ -185,7 +188,8 @@ impl Measurer {
             // One that went badly is looked at again soon: it may have been this node, or others who measured. So is one of
             // which earlier runs that went badly still count.
             if enough && loads.figures.capacity(now, self.pace.stale) >= speed / 2 {
-                (loads.due, loads.vain) = (now + self.pace.again, 0);
+                // Voters that met there do not meet again.
+                (loads.due, loads.vain) = (now + self.pace.again.mul_f64(1.0 + part(rng) / 8.0), 0);
             }
         }
         self.rest(now, rng);
