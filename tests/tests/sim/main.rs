@@ -7,6 +7,7 @@ mod circuits;
 mod epochs;
 mod fairness;
 mod heal;
+mod narrow;
 mod observers;
 mod quality;
 mod repair;

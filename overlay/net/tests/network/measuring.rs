@@ -13,8 +13,10 @@ use zmesh_proto::random::Generator;
 
 /// A bound on everything that should take seconds, so that a hang is a failure and not a wait.
 const SOON: Duration = Duration::from_secs(120);
-/// What the slow relay sends at most, in bytes per second.
-const SLOW: u64 = 400_000;
+/// What the slow relay sends at most, in bytes per second: one datagram in 8 ms, which is longer than a queue should stand.
+const SLOW: u64 = 150_000;
+/// What a voter finds of it at least, in kB/s: of what is sent 105 can be a load's bytes, and three voters may measure it at once.
+const SLOW_LEAST: u32 = 20;
 const RELAYS: usize = 6;
 
 fn pace() -> Pace {
@@ -25,9 +27,9 @@ fn pace() -> Pace {
     pace
 }
 
-/// Waits until a voter has a capacity and a place for every other relay.
+/// Waits until a voter has a capacity and a place for every other relay, and has looked again where something went badly.
 async fn all(measuring: &Measuring) -> BTreeMap<RelayId, Measure> {
-    let known = |measure: &Measure| measure.capacity > 0 && measure.place.is_some();
+    let known = |measure: &Measure| measure.capacity >= SLOW_LEAST && measure.place.is_some();
     let mut figures = measuring.figures();
     let so_far = figures.clone();
     let done = figures.wait_for(|figures| figures.len() == RELAYS - 1 && figures.values().all(known));
@@ -64,7 +66,7 @@ async fn a_slow_relay_is_found_out_and_drawn_less_often() {
         .collect();
     let slow = measures[&ids[0]].capacity;
     let others: Vec<u32> = ids[1..].iter().map(|id| measures[id].capacity).collect();
-    assert!(u64::from(slow) * 1_000 <= SLOW * 3 / 2, "about what it sends: {slow} kB/s");
+    assert!(u64::from(slow) * 1_000 <= SLOW, "no more than it sends: {slow} kB/s");
     assert!(others.iter().all(|other| *other > 2 * slow), "{others:?} beside {slow}");
     // Loopback: everybody is near to everybody.
     for (a, b) in ids.iter().zip(&ids[1..]) {

@@ -237,6 +237,11 @@ impl Links {
         self.table.get(link).is_some_and(|link| link.can_send(now)) && self.shared.rate_allows(now)
     }
 
+    /// Whether the node's rate lets one more long datagram leave, on whatever link.
+    pub(crate) fn rate_allows(&self, now: Instant) -> bool {
+        self.shared.rate_allows(self.shared.clock.nanos(now))
+    }
+
     /// Whether the link is up.
     #[must_use]
     pub fn is_up(&self, link: LinkId) -> bool {

@@ -45,7 +45,7 @@ fn time_of(course: &[(Duration, u64)], bytes: u64) -> Duration {
     let after = course.partition_point(|(_, had)| *had < bytes);
     let Some(&(later, more)) = course.get(after) else { return course.last().map_or(Duration::ZERO, |(at, _)| *at) };
     let Some(&(earlier, fewer)) = after.checked_sub(1).and_then(|before| course.get(before)) else { return later };
-    let part = (bytes - fewer) as f64 / (more - fewer).max(1) as f64;
+    let part = bytes.saturating_sub(fewer) as f64 / more.saturating_sub(fewer).max(1) as f64;
     earlier + later.saturating_sub(earlier).mul_f64(part.clamp(0.0, 1.0))
 }
 

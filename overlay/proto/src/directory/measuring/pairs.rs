@@ -129,6 +129,11 @@ impl Pairs {
         rested.min_by_key(|(_, pair)| pair.tried).map(|(pair, _)| *pair)
     }
 
+    /// How many relays and pairs are known.
+    pub(super) fn held(&self) -> usize {
+        self.between.len() + self.own.len()
+    }
+
     /// All times, each pair once; those of the voter's own relay with `own`.
     pub(super) fn times(&self, own: RelayId) -> Vec<(RelayId, RelayId, Duration)> {
         let mine = self.own.iter().filter_map(|(id, (filter, _))| Some((own, *id, filter.value()?)));

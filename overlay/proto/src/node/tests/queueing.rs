@@ -70,6 +70,37 @@ fn a_call_stays_quick_beside_a_saturating_download() {
     assert!(drops > 0, "the queue stands where it is seen");
 }
 
+/// Messages of one link that arrive, of a hundred, while the queue of another never runs empty.
+fn beside_a_backlog(rate: u64) -> usize {
+    let mut world = World::new(&Plan { relays: 2, origins: 2, delay: Duration::from_millis(5), ..Plan::default() });
+    let (start, narrow) = (world.now, world.node(0));
+    narrow.set_rate_limit(start, Some(rate));
+    let (download, call) = (world.build(2, &[0]), world.build(3, &[0]));
+    let backlog = world.deliver(2, download, 0, b"get");
+    let other = world.deliver(3, call, 0, b"call");
+    let mut arrived = 0;
+    for tick in 0..500 {
+        let now = world.now;
+        for _ in 0..rate / 30_000 {
+            world.node(0).reply(now, backlog, &[1; 1440]).unwrap();
+        }
+        if tick % 5 == 0 {
+            world.node(0).reply(now, other, b"a frame").unwrap();
+        }
+        world.run_for(Duration::from_millis(20));
+        arrived += world.members[3].events.drain(..).filter(|event| matches!(event, Event::Message { .. })).count();
+    }
+    arrived
+}
+
+#[test]
+fn links_take_turns_where_the_node_may_send_little() {
+    for rate in [100_000, 150_000, 1_000_000] {
+        let arrived = beside_a_backlog(rate);
+        assert!(arrived >= 95, "{arrived} of 100 at {rate} bytes in a second");
+    }
+}
+
 #[test]
 fn queues_are_bounded_in_the_node_and_give_memory_back() {
     let mut world = World::new(&Plan {

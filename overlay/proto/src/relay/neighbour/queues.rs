@@ -166,7 +166,7 @@ impl<O: Copy> Neighbours<O> {
                 self.stalled.push_back(slot);
             }
         }
-        let mut visits = self.active.len();
+        let mut visits = if links.rate_allows(now) { self.active.len() } else { 0 };
         while visits > 0 {
             visits -= 1;
             let Some(slot) = self.active.pop_front() else {
@@ -217,6 +217,11 @@ impl<O: Copy> Neighbours<O> {
             }
             if burst == 0 {
                 visits += 1;
+            }
+            // What the node may send is used up: the next link begins when there is more. If all were gone through, the same one
+            // would be first again, and nobody else's cells would ever leave beside its backlog.
+            if !links.rate_allows(now) {
+                break;
             }
         }
         (self.stalled.len() > STALLED_VISITS).then(|| now + STALLED_PAUSE)

@@ -2,6 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use crate::relay::message::PARTS_MAX;
+
+/// So few waiting cells are no standing queue, however long they wait: one message. RFC 8289 spares one packet, and a message is a
+/// packet of those who fill queues. At 150 kB/s its cells take 12 ms, so a queue without it would be above the target always.
+const SPARED: usize = PARTS_MAX;
+
+/// Of so many cells CoDel takes one at most. A cell that is lost is a message lost, and QUIC, which bears what comes late, notices it
+/// three round trips later, with the queue in each: seconds at a narrow relay. Drops that came ever faster meanwhile, as the control
+/// law has it for who reacts within the interval, would leave nothing of its messages.
+const SPACED: u32 = 24;
+
 /// The two parameters of CoDel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodelConfig {
@@ -27,6 +38,8 @@ pub(super) struct Codel {
     dropping: bool,
     count: u32,
     last_count: u32,
+    /// Cells that left since the last drop.
+    sent: u32,
 }
 
 /// What to do with the cell at the head.
@@ -41,6 +54,13 @@ impl Codel {
     ///
     /// After [`Verdict::Drop`] the caller takes the next cell and asks again.
     pub(super) fn judge(&mut self, config: &CodelConfig, now: Instant, sojourn: Duration, left: usize) -> Verdict {
+        let verdict = self.law(config, now, sojourn, left);
+        self.sent = if verdict == Verdict::Drop { 0 } else { self.sent.saturating_add(1) };
+        verdict
+    }
+
+    /// The law by itself.
+    fn law(&mut self, config: &CodelConfig, now: Instant, sojourn: Duration, left: usize) -> Verdict {
         let late = self.stands_above(config, now, sojourn, left);
         if self.dropping {
             if !late {
@@ -48,7 +68,7 @@ impl Codel {
                 return Verdict::Send;
             }
             match self.drop_next {
-                Some(at) if now >= at => {
+                Some(at) if now >= at && self.sent >= SPACED => {
                     self.count += 1;
                     self.drop_next = Some(at + control_law(config.interval, self.count));
                     Verdict::Drop
@@ -75,7 +95,7 @@ impl Codel {
     }
 
     fn stands_above(&mut self, config: &CodelConfig, now: Instant, sojourn: Duration, left: usize) -> bool {
-        if sojourn < config.target || left == 0 {
+        if sojourn < config.target || left <= SPARED {
             self.first_above = None;
             return false;
         }

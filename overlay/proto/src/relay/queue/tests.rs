@@ -98,6 +98,47 @@ fn standing_delay_makes_codel_drop_and_short_bursts_do_not() {
     assert!(drops > 20, "{drops}");
 }
 
+/// What CoDel drops in ten seconds of a link that sends two cells in 8.4 ms (150 kB/s), when each of so many circuits has always so many
+/// messages of three cells waiting.
+fn dropped_at_a_narrow_link(circuits: usize, messages: usize) -> u64 {
+    let start = any_instant();
+    let mut queue = queue(500, 5000);
+    let flows: Vec<_> = (0..circuits).map(|_| queue.add_flow()).collect();
+    let mut waiting = vec![0; circuits];
+    let mut drops = 0;
+    for datagram in 0..1_190 {
+        let now = start + Duration::from_micros(8_400 * datagram);
+        for ((name, flow), waiting) in (0..).zip(&flows).zip(&mut waiting) {
+            while *waiting + 3 <= 3 * messages {
+                for n in 0..3 {
+                    queue.push(*flow, now, (name, n));
+                }
+                *waiting += 3;
+            }
+        }
+        for _ in 0..2 {
+            let before = drops;
+            if let Some(((name, _), _)) = pop(&mut queue, now, &mut drops) {
+                waiting[name as usize] -= 1 + usize::try_from(drops - before).unwrap();
+            }
+        }
+    }
+    drops
+}
+
+#[test]
+fn one_message_is_no_standing_queue_however_narrow_the_link() {
+    // The shortest queue of a sender that keeps a narrow link busy: one message leaves, one waits.
+    assert_eq!(dropped_at_a_narrow_link(1, 1), 0);
+    assert_eq!(dropped_at_a_narrow_link(1, 2), 0);
+    // Two that wait behind it do stand there.
+    let dropped = dropped_at_a_narrow_link(1, 4);
+    assert!((40..=100).contains(&dropped), "{dropped}: they do, and of 2,380 cells one in 25 goes at most");
+    // However many share the link, each may have one: others wait for none of it, as circuits take turns.
+    assert_eq!(dropped_at_a_narrow_link(20, 1), 0);
+    assert!(dropped_at_a_narrow_link(20, 4) > 40);
+}
+
 #[test]
 fn the_fattest_flow_pays_for_the_link() {
     let now = any_instant();
@@ -268,6 +309,26 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    /// CoDel takes nothing of a circuit that never has more than the cells of one message waiting behind the next.
+    #[test]
+    fn a_circuit_with_one_message_waiting_loses_none(steps in prop::collection::vec((0..3usize, any::<bool>(), 0u64..400), 1..400)) {
+        let mut now = any_instant();
+        let mut queue = queue(500, 5000);
+        let flows: Vec<_> = (0..3u32).map(|name| (name, queue.add_flow())).collect();
+        let (mut waiting, mut drops) = ([0; 3], 0);
+        for (flow, push, wait) in steps {
+            now += Duration::from_millis(wait);
+            let (name, id) = flows[flow];
+            if push && waiting[flow] < 4 {
+                queue.push(id, now, (name, 0));
+                waiting[flow] += 1;
+            } else if let Some(((name, _), _)) = pop(&mut queue, now, &mut drops) {
+                waiting[name as usize] -= 1;
+            }
+            prop_assert_eq!(drops, 0);
+        }
+    }
+
     #[test]
     fn bounds_hold_order_holds_and_every_cell_is_accounted_for(steps in prop::collection::vec(step(), 1..600)) {
         let mut now = any_instant();

@@ -2,6 +2,7 @@
 
 mod map;
 mod schedule;
+mod steps;
 
 use std::time::{Duration, Instant};
 

@@ -108,28 +108,105 @@ fn a_relay_is_loaded_once_in_so_long_whatever_the_length_of_epochs() {
     }
 }
 
-#[test]
-fn what_failed_is_tried_sooner() {
-    let (mut rng, begin) = (rng(8), start());
-    let pace = Pace::of(12, true);
+/// When a measurer of one relay tries it, in parts of the usual time: `speeds` are what each try shows (none: no circuit), in kB/s.
+fn tries(speeds: &[Option<f64>], seed: u64) -> (Vec<f64>, Measurer, Instant) {
+    let (mut rng, begin) = (rng(seed), start());
+    let pace = Pace { pause: Duration::from_millis(1), ..Pace::of(12, true) };
     let mut measurer = Measurer::new(id(OWN), pace, begin);
     measurer.take(listed(2), begin);
     let mut now = begin;
     let mut tried = Vec::new();
-    while tried.len() < 3 {
-        now += pace.again / 32;
+    while tried.len() < speeds.len() {
+        now += pace.again / 2_048;
         if let Some(Job::Load { relay, bytes }) = measurer.next(now, &mut rng) {
-            tried.push(now);
-            // The first one fails.
-            if tried.len() == 1 {
-                measurer.failed(now, &mut rng);
-            } else {
-                measurer.loaded(relay, &course(1_000.0, bytes, pace.longest), now, &mut rng);
+            let shown = speeds[tried.len()];
+            tried.push((now - begin).as_secs_f64() / pace.again.as_secs_f64());
+            match shown {
+                Some(speed) => {
+                    let begin = (Duration::ZERO, 0);
+                    let course: Vec<_> = [begin].into_iter().chain(course(speed, bytes, pace.longest)).collect();
+                    measurer.loaded(relay, &course, now, &mut rng);
+                }
+                None => measurer.failed(now, &mut rng),
             }
         }
     }
-    assert!((pace.again / 8..pace.again / 4).contains(&(tried[1] - tried[0])));
-    assert!(tried[2] - tried[1] >= pace.again);
+    (tried, measurer, now)
+}
+
+#[test]
+fn what_failed_is_tried_soon_and_then_less_and_less() {
+    for seed in 0..20 {
+        let (tried, ..) = tries(&[None; 12], seed);
+        assert!(tried[0] <= 1.0 / 16.0 + 0.001, "a newcomer: {}", tried[0]);
+        for (row, (before, at)) in (0u32..).zip(tried.iter().zip(&tried[1..])) {
+            let wait = f64::from(1 << row.min(4)) / 64.0;
+            assert!((wait..=wait * 1.5 + 0.001).contains(&(at - before)), "{row}: {before} to {at}");
+        }
+        let within = tried.iter().filter(|at| **at < tried[0] + 1.0).count();
+        assert!((5..=8).contains(&within), "{within} tries in the time of one");
+    }
+}
+
+#[test]
+fn what_went_badly_once_does_not_count_for_long() {
+    // Where the first run shows nothing, it takes two runs soon after that.
+    let (tried, measurer, now) = tries(&[Some(0.001), Some(105.0), Some(105.0), Some(105.0)], 8);
+    assert!(tried[2] - tried[0] < 0.1 && tried[3] - tried[2] >= 1.0, "{tried:?}");
+    assert!(measurer.figures(now)[&id(1)].capacity.abs_diff(105) <= 1);
+    // Where it shows what others who measured at once had left, it is found out with the next one, and settled soon after.
+    let (tried, measurer, now) = tries(&[Some(30.0), Some(105.0), Some(105.0), Some(105.0)], 8);
+    assert!(tried[1] - tried[0] >= 1.0 && tried[2] - tried[1] < 0.1 && tried[3] - tried[2] >= 1.0, "{tried:?}");
+    assert!(measurer.figures(now)[&id(1)].capacity.abs_diff(105) <= 1);
+    // One that went badly after others that did not moves nothing.
+    let (tried, measurer, now) = tries(&[Some(105.0), Some(105.0), Some(105.0), Some(0.001), Some(105.0)], 8);
+    assert!(tried[1] - tried[0] >= 1.0 && tried[2] - tried[1] >= 1.0 && tried[4] - tried[3] < 0.03, "{tried:?}");
+    assert!(measurer.figures(now)[&id(1)].capacity.abs_diff(105) <= 1);
+    // Nor does one that went well by chance, or was made to.
+    let (tried, measurer, now) = tries(&[Some(105.0), Some(105.0), Some(105.0), Some(900.0)], 8);
+    assert!(tried.len() == 4 && measurer.figures(now)[&id(1)].capacity.abs_diff(105) <= 1);
+}
+
+#[test]
+fn a_crowd_of_newcomers_keeps_nobody_from_being_measured_again() {
+    let (mut rng, begin) = (rng(9), start());
+    let pace = Pace { hourly: 3_600 * (100 << 10), ..Pace::of(12, true) };
+    let mut measurer = Measurer::new(id(OWN), pace, begin);
+    let (mut now, mut names, mut old) = (begin, 5, 0);
+    while now < begin + pace.again * 20 {
+        // Each time others than before, beside four that stay.
+        names += 50;
+        let crowd = (1..5).chain(names..names + 50).map(|number| (id(number), Measure::default()));
+        measurer.take(crowd, now);
+        for _ in 0..20 {
+            now = measurer.due().max(now) + pace.again / 200;
+            match measurer.next(now, &mut rng) {
+                Some(Job::Load { relay, bytes }) => {
+                    old += usize::from(relay < id(5));
+                    measurer.loaded(relay, &course(1_000.0, bytes, pace.longest), now, &mut rng);
+                }
+                Some(Job::Times { .. }) => measurer.failed(now, &mut rng),
+                None => {}
+            }
+        }
+    }
+    assert!(old >= 4 * 15, "{old} loads of four relays in twenty times the usual time");
+}
+
+#[test]
+fn a_load_without_a_circuit_costs_nothing_of_what_may_come() {
+    let (mut rng, mut now) = (rng(10), start());
+    let pace = Pace { hourly: 3_600, ..Pace::of(12, true) };
+    let mut measurer = Measurer::new(id(OWN), pace, now);
+    measurer.take(listed(2), now);
+    let mut loads = 0;
+    for _ in 0..2_000 {
+        now = measurer.due().max(now);
+        loads += usize::from(matches!(measurer.next(now, &mut rng), Some(Job::Load { .. })));
+        measurer.failed(now, &mut rng);
+        now += Duration::from_secs(1);
+    }
+    assert!(loads > 10, "{loads}: two may be saved up, and no other comes in ten days");
 }
 
 #[test]
@@ -181,8 +258,10 @@ fn a_stated_figure_stays_while_it_is_about_right() {
     let mut measurer = Measurer::new(id(OWN), pace, now);
     let stated = |capacity| (0..2).map(move |number| (id(number), Measure { capacity, place: None }));
     measurer.take(stated(1_100), now);
-    while !matches!(measurer.next(now + pace.again, &mut rng), Some(Job::Load { .. })) {
-        measurer.failed(now, &mut rng);
+    let mut at = now;
+    while !matches!(measurer.next(at, &mut rng), Some(Job::Load { .. })) {
+        measurer.failed(at, &mut rng);
+        at += pace.again / 64;
     }
     measurer.loaded(id(1), &course(1_000.0, pace.bytes, pace.longest), now, &mut rng);
     assert_eq!(measurer.figures(now)[&id(1)].capacity, 1_100);

@@ -1,6 +1,7 @@
 mod agreement;
 mod attacks;
 mod counting;
+mod measured;
 mod memories;
 mod messages;
 mod rules;
