@@ -6,6 +6,7 @@ mod crawler;
 mod documents;
 mod hostile;
 mod join;
+mod proofs;
 mod rejoin;
 mod upgrade;
 mod votes;
