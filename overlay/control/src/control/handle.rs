@@ -3,7 +3,7 @@
 use libp2p::gossipsub;
 use libp2p::request_response::{self, OutboundFailure};
 use libp2p::swarm::SwarmEvent;
-use libp2p::{PeerId, dcutr, identify};
+use libp2p::{Multiaddr, PeerId, dcutr, identify};
 
 use super::Control;
 use crate::event::{Event, MessageTag, QuestionId};
@@ -40,14 +40,22 @@ impl Control {
                 }
                 self.tell(Event::Listening { address: direct.address, quic: direct.quic });
             }
-            SwarmEvent::ExternalAddrConfirmed { address } => {
-                if let Some(direct) = address::direct(&address) {
-                    self.tell(Event::Reachable { address: direct.address });
-                }
-            }
+            SwarmEvent::NewExternalAddrCandidate { address } => self.reach.named(&address, clock::now()),
+            SwarmEvent::ExternalAddrConfirmed { address } => self.confirmed(&address),
             SwarmEvent::ListenerClosed { listener_id, .. } => self.listener_closed(listener_id),
             _ => {}
         }
+    }
+
+    fn confirmed(&mut self, confirmed: &Multiaddr) {
+        let Some(direct) = address::bare(confirmed) else { return };
+        let plain = direct.multiaddr();
+        if plain != *confirmed {
+            // Others are told the address itself, not how it was written for another test.
+            self.swarm.remove_external_address(confirmed);
+            self.swarm.add_external_address(plain);
+        }
+        self.tell(Event::Reachable { address: direct.address });
     }
 
     fn handle_plane(&mut self, event: PlaneEvent) {
