@@ -7,6 +7,7 @@ mod documents;
 mod hostile;
 mod join;
 mod proofs;
+mod reach;
 mod rejoin;
 mod upgrade;
 mod votes;
