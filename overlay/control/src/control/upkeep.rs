@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 use libp2p::core::transport::ListenerId;
+use libp2p::swarm::behaviour::NewExternalAddrCandidate;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{FromSwarm, NetworkBehaviour as _};
 
 use super::crowd::{self, Guest};
 use super::{Control, Reservation};
@@ -213,8 +215,10 @@ impl Control {
     fn be_tested(&mut self) {
         let confirmed: Vec<_> = self.swarm.external_addresses().filter_map(address::direct).collect();
         let due = self.reach.due(|address| confirmed.contains(&address), clock::now());
-        for address in due {
-            self.swarm.behaviour_mut().gate.suggest(address);
+        let Some(tester) = self.swarm.behaviour_mut().reach.as_mut() else { return };
+        for addr in &due {
+            // It alone: whoever punches would take this for one more address to try.
+            tester.on_swarm_event(FromSwarm::NewExternalAddrCandidate(NewExternalAddrCandidate { addr }));
         }
     }
 
