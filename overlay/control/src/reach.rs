@@ -104,7 +104,7 @@ mod tests {
         let mut offered = Vec::new();
         for second in 0..20_000 {
             for address in reach.due(|_| false, begin + Duration::from_secs(second)) {
-                assert_eq!(address::bare(&address), Some(at(2)), "it is the same address");
+                assert!(address::bare(&address) == Some(at(2)), "it is the same address");
                 // Offering it makes it known, and changes nothing.
                 reach.named(&address, begin);
                 offered.push((second, address));

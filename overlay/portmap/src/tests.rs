@@ -120,7 +120,7 @@ fn pcp(request: &[u8], gives: &mut impl FnMut(&Asked) -> u16, tell: &mpsc::Unbou
     };
     let port = if asked.lifetime == 0 { 0 } else { gives(&asked) };
     let _ = tell.send(asked);
-    let head = [&[2, 0x81, 0, 0], &request[4..8], &[0, 0, 0, 9], &[0; 12]].concat();
+    let head = [&[2, 0x81, 0, 0][..], &request[4..8], &[0, 0, 0, 9], &[0; 12]].concat();
     let mapping = [&request[24..42], &port.to_be_bytes(), &OUTSIDE.to_ipv6_mapped().octets()].concat();
     [head, mapping].concat()
 }

@@ -66,6 +66,7 @@ impl Folder {
             .env_remove("ZMESH_NETWORK")
             .env_remove("ZMESH_BOOTSTRAP")
             .env_remove("ZMESH_STATE")
+            .env_remove("ZMESH_FALLBACKS")
             .env_remove("ZMESH_LOG")
             .stdin(Stdio::null());
         command
