@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(clippy::print_stdout, reason = "a test that is skipped says so, and the node inside talks by its output")]
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use zmesh_netns::{Forwarder, Speaks};
 
 /// Set for the node that runs alone in a namespace: the contact that it has.
 const INSIDE: &str = "ZMESH_TEST_INSIDE";
+/// What that node says when others have confirmed its address.
+const CONFIRMED: &str = "others reach it";
 
 /// Limits of a node that asks for a place at a relay so soon.
 fn limits(confirm_time: Duration) -> Limits {
@@ -110,11 +112,18 @@ async fn forwards(test: &str, name: &str, speaks: Speaks) {
         .args(["--exact", &format!("behind::{test}"), "--nocapture"])
         .env(INSIDE, first.contact().to_string())
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let told = BufReader::new(node.stdout.take().unwrap());
     let count = || Forwarder::forwarded(&router).unwrap().len();
     until("QUIC and TCP are forwarded", || async { count() == 2 }).await;
+    let confirmed = tokio::task::spawn_blocking(|| {
+        // The test harness may write its own words before it.
+        told.lines().map_while(Result::ok).any(|line| line.ends_with(CONFIRMED))
+    });
+    let confirmed = tokio::time::timeout(Duration::from_secs(60), confirmed).await;
+    assert!(confirmed.unwrap().unwrap(), "others confirm that they reach it there");
     node.stdin.take().unwrap().write_all(b"end\n").unwrap();
     let ended = tokio::task::spawn_blocking(move || node.wait());
     assert!(ended.await.unwrap().unwrap().success(), "the node inside");
@@ -131,6 +140,7 @@ async fn inside(contact: Contact) {
             event = control.next() => {
                 if let Event::Reachable { address } = event {
                     assert_eq!(address, outside(11));
+                    println!("{CONFIRMED}");
                 }
             }
         }
