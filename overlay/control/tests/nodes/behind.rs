@@ -6,6 +6,8 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::places::{Home, Places, behind, outside};
@@ -115,19 +117,22 @@ async fn forwards(test: &str, name: &str, speaks: Speaks) {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let told = BufReader::new(node.stdout.take().unwrap());
+    let (told, confirmed) = (BufReader::new(node.stdout.take().unwrap()), Arc::new(AtomicBool::new(false)));
+    let tell = Arc::clone(&confirmed);
+    // To the end: whoever writes to nobody fails. The test harness may write its own words before what the node says.
+    let reading = tokio::task::spawn_blocking(move || {
+        for line in told.lines().map_while(Result::ok) {
+            tell.fetch_or(line.ends_with(CONFIRMED), Ordering::Relaxed);
+        }
+    });
     let count = || Forwarder::forwarded(&router).unwrap().len();
     until("QUIC and TCP are forwarded", || async { count() == 2 }).await;
-    let confirmed = tokio::task::spawn_blocking(|| {
-        // The test harness may write its own words before it.
-        told.lines().map_while(Result::ok).any(|line| line.ends_with(CONFIRMED))
-    });
-    let confirmed = tokio::time::timeout(Duration::from_secs(60), confirmed).await;
-    assert!(confirmed.unwrap().unwrap(), "others confirm that they reach it there");
+    until("others confirm that they reach it there", || async { confirmed.load(Ordering::Relaxed) }).await;
     node.stdin.take().unwrap().write_all(b"end\n").unwrap();
     let ended = tokio::task::spawn_blocking(move || node.wait());
     assert!(ended.await.unwrap().unwrap().success(), "the node inside");
     until("the ports are given back", || async { count() == 0 }).await;
+    reading.await.unwrap();
 }
 
 /// The node inside: until it is told to end, or whoever would tell it is gone.
