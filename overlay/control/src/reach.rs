@@ -43,20 +43,21 @@ impl Reach {
         Self { own, pause, candidates: Vec::new() }
     }
 
-    /// An address was named, and is tested for the first time.
-    pub(crate) fn named(&mut self, address: &Multiaddr, now: Instant) {
+    /// An address was named, and is tested for the first time; it, if it is a new one.
+    pub(crate) fn named(&mut self, address: &Multiaddr, now: Instant) -> Option<Direct> {
         // What is offered again is no news.
-        let Some(direct) = address::direct(address).filter(|direct| direct.multiaddr() == *address) else { return };
+        let direct = address::direct(address).filter(|direct| direct.multiaddr() == *address)?;
         if let Some(known) = self.candidates.iter_mut().find(|known| known.address == direct) {
             known.seen = known.seen.saturating_add(1);
-            return;
+            return None;
         }
         if self.candidates.len() >= CANDIDATES {
             // One that a single peer named makes room: who tells a lie each time drives out its own.
-            let Some(rare) = self.candidates.iter().position(|known| known.seen == 1) else { return };
+            let rare = self.candidates.iter().position(|known| known.seen == 1)?;
             self.candidates.remove(rare);
         }
         self.candidates.push(Candidate { address: direct, seen: 1, tests: 1, left: AGAIN, next: now + self.pause });
+        Some(direct)
     }
 
     /// The router forwards a port from now on: a test before that says nothing.

@@ -40,28 +40,19 @@ async fn a_node_behind_a_router_is_met_at_a_relay_and_punched_to() {
     let who = met.identity;
     until("another one knows it", || async { other.peers().await.contains(&who) }).await;
 
-    // These know nothing of the relay at first, and can be reached by nobody: whoever is connected in the end, they called. Punching
-    // takes both sides at one moment and is tried three times, so it may miss: then another one does it.
-    let mut direct = false;
-    for number in [12, 14, 15] {
-        let home = places.home(number, "masquerade");
-        let caller = places.start(&home.host, behind(number).bootstrap(other.contact()).limits(limits(never))).await;
-        until("it is met", || async { caller.peers().await.contains(&who) }).await;
-        let punched = async {
-            while caller.with(|control| control.status()).await.punched == 0
-                || caller.with(|control| control.status()).await.relayed > 0
-            {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        direct = tokio::time::timeout(Duration::from_secs(20), punched).await.is_ok();
-        answers(&caller, &met).await;
-        if direct {
-            assert!(caller.peers().await.contains(&who));
-            break;
-        }
-    }
-    assert!(direct, "none got through");
+    // It knows nothing of the relay at first, and can be reached by nobody: if they are connected in the end, it called. libp2p tries
+    // three times, by QUIC and TCP at once. It missed now and then while a node told those of its addresses alone at which it had been
+    // seen: one end told QUIC and the other TCP, and each waited for what the other one did not send, however often they tried.
+    let home = places.home(12, "masquerade");
+    let caller = places.start(&home.host, behind(12).bootstrap(other.contact()).limits(limits(never))).await;
+    until("it is met", || async { caller.peers().await.contains(&who) }).await;
+    until("they got through", || async {
+        let status = caller.with(|control| control.status()).await;
+        status.punched > 0 && status.relayed == 0
+    })
+    .await;
+    assert!(caller.peers().await.contains(&who));
+    answers(&caller, &met).await;
 
     // Where the router takes another port for each peer there is no way through, and what the relay carries is all there is.
     let home = places.home(13, "masquerade fully-random");
