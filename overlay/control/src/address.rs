@@ -87,6 +87,20 @@ pub(crate) fn direct(address: &Multiaddr) -> Option<Direct> {
     }
 }
 
+/// A direct address, written so that libp2p takes it for another one each time: with the name of the node itself behind it so often.
+pub(crate) fn again(address: Direct, own: PeerId, times: u32) -> Multiaddr {
+    (0..times).fold(address.multiaddr(), |address, _| address.with(Protocol::P2p(own)))
+}
+
+/// The address that is meant by what [`again`] wrote.
+pub(crate) fn bare(address: &Multiaddr) -> Option<Direct> {
+    let mut address = address.clone();
+    while let Some(Protocol::P2p(_)) = address.iter().last() {
+        address.pop();
+    }
+    direct(&address)
+}
+
 /// The relay that an address leads through, if it leads through one to wherever it is told of, and is nothing else. Where that relay is, the
 /// address says too, but nobody takes its word for it.
 pub(crate) fn relay_of(address: &Multiaddr) -> Option<PeerIdentity> {

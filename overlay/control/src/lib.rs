@@ -25,6 +25,7 @@ mod mapping;
 mod meter;
 mod names;
 mod plane;
+mod reach;
 mod reputation;
 mod settings;
 mod store;

@@ -39,7 +39,7 @@ pub(crate) struct Plane {
     pub(crate) gossip: Toggle<Gossip>,
     pub(crate) kad: kad::Behaviour<MemoryStore>,
     ping: ping::Behaviour,
-    reach: Toggle<autonat::v2::client::Behaviour>,
+    pub(crate) reach: Toggle<autonat::v2::client::Behaviour>,
     reach_others: Toggle<autonat::v2::server::Behaviour>,
     relay: Toggle<relay::Behaviour>,
     pub(crate) relayed: relay::client::Behaviour,

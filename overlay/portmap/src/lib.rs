@@ -4,6 +4,8 @@
 //! machine's address next.
 
 mod router;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::num::NonZeroU16;
@@ -21,6 +23,8 @@ const LEASE: Duration = Duration::from_secs(3_600);
 const AGAIN: Duration = Duration::from_secs(5);
 /// … up to this.
 const AGAIN_LONGEST: Duration = Duration::from_secs(300);
+/// A port that was given for less is renewed as if it had been given for this: a router that gives seconds is not asked all the time.
+const LEAST: Duration = Duration::from_secs(60);
 /// How long giving back may take at the end of a program.
 const GIVE_BACK: Duration = Duration::from_secs(3);
 
@@ -66,7 +70,8 @@ impl Forwarding {
         };
         let (tell, outside) = watch::channel(None);
         let (end, ended) = oneshot::channel();
-        let task = tokio::spawn(keep(Wanted { port, transport, only, lease }, tell, ended));
+        let wanted = Wanted { port, transport, only, lease, least: LEAST, router: None };
+        let task = tokio::spawn(keep(wanted, tell, ended));
         Some(Self { outside, end, task })
     }
 
@@ -106,6 +111,10 @@ struct Wanted {
     /// The one address that the socket is bound to.
     only: Option<Ipv4Addr>,
     lease: Duration,
+    /// See [`LEAST`].
+    least: Duration,
+    /// Whom to ask, and this machine's address towards it; `None` for the router of the default route.
+    router: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
 async fn keep(wanted: Wanted, tell: watch::Sender<Option<SocketAddr>>, mut ended: oneshot::Receiver<()>) {
@@ -125,7 +134,7 @@ async fn keep(wanted: Wanted, tell: watch::Sender<Option<SocketAddr>>, mut ended
         let pause = match &held {
             Some(lease) => {
                 again = AGAIN;
-                lease.lasts().min(wanted.lease) / 2
+                lease.lasts().max(wanted.least).min(wanted.lease) / 2
             }
             None => {
                 let pause = again;
@@ -144,7 +153,10 @@ async fn keep(wanted: Wanted, tell: watch::Sender<Option<SocketAddr>>, mut ended
 }
 
 async fn ask(wanted: &Wanted) -> Option<Lease> {
-    let (gateway, own) = surroundings().await?;
+    let (gateway, own) = match wanted.router {
+        Some(router) => router,
+        None => surroundings().await?,
+    };
     if wanted.only.is_some_and(|only| only != own) || !is_private(own) {
         return None;
     }
@@ -167,23 +179,4 @@ async fn surroundings() -> Option<(Ipv4Addr, Ipv4Addr)> {
 fn is_private(ip: Ipv4Addr) -> bool {
     let [a, b, ..] = ip.octets();
     ip.is_private() || (a == 100 && (64..128).contains(&b))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_behind_a_translator_needs_one() {
-        for (ip, private) in [("192.168.1.2", true), ("100.64.0.1", true), ("100.128.0.1", false), ("9.9.9.9", false)] {
-            assert_eq!(is_private(ip.parse().expect("an address")), private, "{ip}");
-        }
-    }
-
-    #[tokio::test]
-    async fn nothing_is_asked_for_sockets_that_no_router_leads_to() {
-        for bound in ["127.0.0.1:9", "[::1]:9", "[2001:db8::1]:9", "0.0.0.0:0"] {
-            assert!(Forwarding::keep(bound.parse().expect("an address"), Transport::Udp).is_none(), "{bound}");
-        }
-    }
 }

@@ -44,8 +44,7 @@ impl Lease {
     /// For how long it was given.
     pub(crate) fn lasts(&self) -> Duration {
         match self {
-            // One that gives seconds is not asked all the time.
-            Self::Pcp { mapping, .. } => Duration::from_secs(mapping.lifetime().max(60).into()),
+            Self::Pcp { mapping, .. } => Duration::from_secs(mapping.lifetime().into()),
             Self::Upnp(upnp) => upnp.lasts,
         }
     }
@@ -80,7 +79,7 @@ impl Lease {
     }
 }
 
-/// By PCP, or NAT-PMP if the router knows no PCP.
+/// By PCP, or NAT-PMP if that comes to nothing: a router that knows no PCP should say so, and some say nothing.
 pub(crate) async fn by_pcp(gateway: Ipv4Addr, inside: SocketAddrV4, wanted: &Wanted) -> Option<Lease> {
     let port = NonZeroU16::new(inside.port())?;
     let protocol = match wanted.transport {
@@ -93,8 +92,14 @@ pub(crate) async fn by_pcp(gateway: Ipv4Addr, inside: SocketAddrV4, wanted: &Wan
         timeout_config: Some(timing()),
     };
     let (gateway, client) = (GatewayAddress::IpV4(gateway), IpAddr::V4(*inside.ip()));
-    let asked = PortMapping::new(gateway, client, protocol, port, options);
-    seen(tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?).await
+    let by_either = PortMapping::new(gateway, client, protocol, port, options);
+    if let Ok(Ok(mapping)) = tokio::time::timeout(PATIENCE, by_either).await {
+        return seen(mapping).await;
+    }
+    let timing = TimeoutConfig { max_retries: 1, ..timing() };
+    let options = PortMappingOptions { timeout_config: Some(timing), ..options };
+    let by_nat_pmp = natpmp::port_mapping(gateway, protocol, port, options);
+    seen(tokio::time::timeout(PATIENCE, by_nat_pmp).await.ok()?.ok()?).await
 }
 
 /// With the address that the router has outside.

@@ -94,7 +94,12 @@ fn directory(answer: &Value) -> String {
     let (voters, peers, known) =
         (number("/directory/voters"), number("/directory/peers"), number("/directory/known_peers"));
     let alone = if peers == 0 { ": nobody to agree with, see contacts in the configuration" } else { "" };
-    format!("{document}, {voters} voters{role}, {peers} peers of {known} known{alone}")
+    let liars = match number("/directory/convicted_voters") {
+        0 => String::new(),
+        1 => "; one voter was caught voting twice: ask its operator".to_owned(),
+        count => format!("; {count} voters were caught voting twice: ask their operators"),
+    };
+    format!("{document}, {voters} voters{role}, {peers} peers of {known} known{alone}{liars}")
 }
 
 /// What the relays of the network say of themselves.
@@ -137,6 +142,8 @@ mod tests {
         let told = |directory: Value| directory_line(&json!({ "directory": directory }));
         let member = json!({ "epoch": 7, "voters": 4, "votes": true, "peers": 3, "known_peers": 9 });
         assert_eq!(told(member), "document of epoch 7, 4 voters, this relay votes, 3 peers of 9 known");
+        let caught = told(json!({ "epoch": 7, "voters": 4, "peers": 3, "known_peers": 9, "convicted_voters": 2 }));
+        assert!(caught.ends_with("known; 2 voters were caught voting twice: ask their operators"), "{caught}");
         let alone = told(json!({ "epoch": 0, "voters": 4, "votes": false, "peers": 0, "known_peers": 0 }));
         assert!(alone.starts_with("no document yet, 4 voters, 0 peers of 0 known: nobody to agree with"), "{alone}");
         assert!(describe(&json!({ "directory": null })).iter().all(|(what, _)| *what != "directory"));

@@ -18,6 +18,7 @@ use crate::failure::{Failure, Outcome};
 use crate::files;
 
 use directory::DirectoryConfig;
+pub(crate) use nat::shipped_fallbacks;
 use nat::{NatConfig, WebSocketConfig};
 
 /// What `zmesh config print relay` prints: every key, with its meaning and default.

@@ -31,14 +31,14 @@ impl NatConfig {
         let parse = |text: &str| text.parse::<Fallback>().map_err(|error| format!("nat.fallbacks: {text}: {error}"));
         let mut all = self.fallbacks.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>()?;
         if self.shipped_fallbacks {
-            all.extend(shipped());
+            all.extend(shipped_fallbacks());
         }
         Ok(all)
     }
 }
 
 /// The shipped entries.
-pub(crate) fn shipped() -> Vec<Fallback> {
+pub(crate) fn shipped_fallbacks() -> Vec<Fallback> {
     let lines = SHIPPED.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
     lines.filter_map(|line| line.parse().ok()).collect()
 }
@@ -89,6 +89,6 @@ mod tests {
     #[test]
     fn the_shipped_list_reads() {
         let lines = SHIPPED.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
-        assert_eq!(lines.count(), shipped().len());
+        assert_eq!(lines.count(), shipped_fallbacks().len());
     }
 }

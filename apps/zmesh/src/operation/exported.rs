@@ -2,7 +2,8 @@
 //!
 //! The policy (`specs/guide/operator.md`): totals and gauges of the whole relay. **Never** a figure, a label or a name of a
 //! single circuit, link, peer, address, destination, session or file; never a time of a single event; nothing by which two
-//! scrapes could be matched with what somebody else saw. [`Snapshot`]s are therefore taken every [`EVERY`], not when asked.
+//! scrapes could be matched with what somebody else saw. [`Snapshot`]s are therefore taken every [`EVERY`], not when asked, and
+//! what single users move is rounded ([`Told`]), so that one of them more or less does not show.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use zmesh_control::directory::DirectoryStatus;
 use zmesh_overlay::RelayMetrics;
+
+use super::told::Told;
 
 /// How old figures may be. Coarser than this would hide outages; finer would show when single circuits begin and end.
 pub(crate) const EVERY: Duration = Duration::from_secs(15);
@@ -55,73 +58,98 @@ struct Figure {
     name: &'static str,
     help: &'static str,
     kind: Kind,
-    value: fn(&Snapshot) -> f64,
+    value: fn(&Snapshot) -> Told,
 }
 
-const fn counter(name: &'static str, help: &'static str, value: fn(&Snapshot) -> f64) -> Figure {
+const fn counter(name: &'static str, help: &'static str, value: fn(&Snapshot) -> Told) -> Figure {
     Figure { name, help, kind: Kind::Counter, value }
 }
 
-const fn gauge(name: &'static str, help: &'static str, value: fn(&Snapshot) -> f64) -> Figure {
+const fn gauge(name: &'static str, help: &'static str, value: fn(&Snapshot) -> Told) -> Figure {
     Figure { name, help, kind: Kind::Gauge, value }
 }
 
 /// Counters are far below 2⁵³, where a float begins to skip whole numbers.
 const FIGURES: &[Figure] = &[
-    gauge("up_seconds", "Time since the relay started", |s| s.up.as_secs_f64().floor()),
-    gauge("memory_bytes", "Memory that the process holds", |s| s.memory.unwrap_or(0) as f64),
-    gauge("draining", "1 while the relay takes no new circuits", |s| f64::from(u8::from(s.draining))),
-    gauge("network_relays", "Relays in the network document", |s| s.relays as f64),
-    gauge("network_listed", "1 if this relay is in the network document", |s| f64::from(u8::from(s.listed))),
-    gauge("network_valid_until_seconds", "When the network document ends, unix time", |s| s.valid_until as f64),
+    gauge("up_seconds", "Time since the relay started", |s| Told::known(s.up.as_secs())),
+    gauge("memory_bytes", "Memory that the process holds, by 16 MiB", |s| Told::total(s.memory.unwrap_or(0), 16 * MIB)),
+    gauge("draining", "1 while the relay takes no new circuits", |s| Told::known(u64::from(s.draining))),
+    gauge("network_relays", "Relays in the network document", |s| Told::known(s.relays as u64)),
+    gauge("network_listed", "1 if this relay is in the network document", |s| Told::known(u64::from(s.listed))),
+    gauge("network_valid_until_seconds", "When the network document ends, unix time", |s| Told::known(s.valid_until)),
     gauge("directory_epoch", "Epoch of the newest document that voters agreed on; 0 for none", |s| {
-        s.directory.map_or(0, |directory| directory.epoch) as f64
+        Told::known(s.directory.map_or(0, |directory| directory.epoch))
     }),
-    gauge("directory_peers", "Relays that are connected to agree on documents", |s| {
-        s.directory.map_or(0, |directory| directory.control.peers) as f64
+    gauge("directory_peers", "Relays that are connected to agree on documents, in steps", |s| {
+        Told::level(s.directory.map_or(0, |directory| directory.control.peers as u64))
     }),
     gauge("network_alive_relays", "Relays that said within two epochs that they live", |s| {
-        s.directory.map_or(0, |directory| directory.health.alive) as f64
+        Told::known(s.directory.map_or(0, |directory| directory.health.alive as u64))
     }),
     gauge(
         "network_load_step",
         "Load of the middle relay as it says: 0 unknown, 1 to 4 for quarters of what it can do",
-        |s| f64::from(s.directory.and_then(|directory| directory.health.typical_load()).unwrap_or(0)),
+        |s| Told::known(s.directory.and_then(|directory| directory.health.typical_load()).unwrap_or(0).into()),
     ),
-    gauge("month_sent_bytes", "Bytes sent in this calendar month (UTC)", |s| s.month.sent as f64),
-    gauge("month_limit_bytes", "Bytes that may be sent in a month; 0 for no limit", |s| s.month.limit as f64),
-    counter("received_bytes", "Bytes of datagrams received", |s| s.relay.bytes_received as f64),
-    counter("sent_bytes", "Bytes of datagrams sent", |s| s.relay.bytes_sent as f64),
-    counter("received_datagrams", "Datagrams received", |s| s.relay.datagrams_received as f64),
-    counter("sent_datagrams", "Datagrams sent", |s| s.relay.datagrams_sent as f64),
-    counter("unsent_datagrams", "Datagrams that the system did not take", |s| s.relay.datagrams_unsent as f64),
-    gauge("links", "Links that are up", |s| s.relay.node.links_up as f64),
-    counter("link_handshakes", "Link sessions established", |s| s.relay.node.links.handshakes as f64),
-    counter("link_refused_junk", "Datagrams that are none of this protocol", |s| {
-        s.relay.node.links.refused_junk as f64
+    gauge("month_sent_bytes", "Bytes sent in this calendar month (UTC), by MiB", |s| Told::total(s.month.sent, MIB)),
+    gauge("month_limit_bytes", "Bytes that may be sent in a month; 0 for no limit", |s| Told::known(s.month.limit)),
+    counter("received_bytes", "Bytes of datagrams received, by MiB", |s| Told::total(s.relay.bytes_received, MIB)),
+    counter("sent_bytes", "Bytes of datagrams sent, by MiB", |s| Told::total(s.relay.bytes_sent, MIB)),
+    counter("received_datagrams", "Datagrams received, by 1,024", |s| Told::total(s.relay.datagrams_received, MANY)),
+    counter("sent_datagrams", "Datagrams sent, by 1,024", |s| Told::total(s.relay.datagrams_sent, MANY)),
+    counter("unsent_datagrams", "Datagrams that the system did not take, by 32", |s| few(s.relay.datagrams_unsent)),
+    gauge("links", "Links that are up, in steps", |s| Told::level(s.relay.node.links_up)),
+    counter("link_handshakes", "Link sessions established, by 32", |s| few(s.relay.node.links.handshakes)),
+    counter("link_refused_junk", "Datagrams that are none of this protocol, by 32", |s| {
+        few(s.relay.node.links.refused_junk)
     }),
-    counter("link_refused_replay", "Datagrams seen before or too old", |s| s.relay.node.links.refused_replay as f64),
-    counter("link_refused_forged", "Datagrams that are not authentic", |s| s.relay.node.links.refused_bad_tag as f64),
-    counter("link_refused_over_limit", "Handshakes over a limit", |s| s.relay.node.links.refused_over_limit as f64),
-    gauge("circuits", "Circuits through this relay", |s| s.relay.node.circuits.open as f64),
-    counter("circuits_built", "Circuits built through this relay", |s| s.relay.node.circuits.built as f64),
-    counter("circuits_refused_full", "Set-ups over a limit of circuits", |s| s.relay.node.circuits.refused_full as f64),
-    counter("circuits_refused_busy", "Set-ups beyond the work budget", |s| s.relay.node.circuits.refused_busy as f64),
-    counter("circuits_refused_draining", "Set-ups while draining", |s| s.relay.node.circuits.refused_draining as f64),
-    counter("circuits_refused_packet", "Set-ups with a wrong packet", |s| s.relay.node.circuits.refused_packet as f64),
-    counter("circuits_refused_replay", "Set-ups seen before", |s| s.relay.node.circuits.refused_replay as f64),
-    counter("cells_forwarded", "Cells passed on", |s| s.relay.node.cells_forwarded as f64),
-    counter("cells_dropped_bounds", "Cells over a bound of a queue", |s| bounds(s) as f64),
-    counter("cells_dropped_codel", "Cells dropped by CoDel", |s| s.relay.node.drops.codel as f64),
-    counter("cells_dropped_forged", "Cells whose authenticator failed", |s| s.relay.node.drops.forged as f64),
-    counter("cells_repaired", "Cells received by loss repair", |s| s.relay.node.links.cells_repaired as f64),
-    gauge("queue_cells", "Cells that wait", |s| s.relay.node.queue.cells as f64),
-    gauge("queue_bytes", "Memory of the queues", |s| s.relay.node.queue.memory as f64),
-    gauge("queue_delay_seconds", "Mean wait of a cell", |s| s.relay.node.queue.mean_delay.as_secs_f64()),
-    counter("work_seconds", "Public-key work, estimated", |s| s.relay.node.work.cost.as_secs_f64()),
-    gauge("exit_sessions", "QUIC sessions up at this exit", |s| s.relay.sessions as f64),
-    gauge("exit_streams", "Streams open at this exit", |s| s.relay.streams as f64),
+    counter("link_refused_replay", "Datagrams seen before or too old, by 32", |s| {
+        few(s.relay.node.links.refused_replay)
+    }),
+    counter("link_refused_forged", "Datagrams that are not authentic, by 32", |s| {
+        few(s.relay.node.links.refused_bad_tag)
+    }),
+    counter("link_refused_over_limit", "Handshakes over a limit, by 32", |s| {
+        few(s.relay.node.links.refused_over_limit)
+    }),
+    gauge("circuits", "Circuits through this relay, in steps", |s| Told::level(s.relay.node.circuits.open)),
+    counter("circuits_built", "Circuits built through this relay, by 32", |s| few(s.relay.node.circuits.built)),
+    counter("circuits_refused_full", "Set-ups over a limit of circuits, by 32", |s| {
+        few(s.relay.node.circuits.refused_full)
+    }),
+    counter("circuits_refused_busy", "Set-ups beyond the work budget, by 32", |s| {
+        few(s.relay.node.circuits.refused_busy)
+    }),
+    counter("circuits_refused_draining", "Set-ups while draining, by 32", |s| {
+        few(s.relay.node.circuits.refused_draining)
+    }),
+    counter("circuits_refused_packet", "Set-ups with a wrong packet, by 32", |s| {
+        few(s.relay.node.circuits.refused_packet)
+    }),
+    counter("circuits_refused_replay", "Set-ups seen before, by 32", |s| few(s.relay.node.circuits.refused_replay)),
+    counter("cells_forwarded", "Cells passed on, by 1,024", |s| Told::total(s.relay.node.cells_forwarded, MANY)),
+    counter("cells_dropped_bounds", "Cells over a bound of a queue, by 32", |s| few(bounds(s))),
+    counter("cells_dropped_codel", "Cells dropped by CoDel, by 32", |s| few(s.relay.node.drops.codel)),
+    counter("cells_dropped_forged", "Cells whose authenticator failed, by 32", |s| few(s.relay.node.drops.forged)),
+    counter("cells_repaired", "Cells received by loss repair, by 32", |s| few(s.relay.node.links.cells_repaired)),
+    gauge("queue_cells", "Cells that wait, in steps", |s| Told::level(s.relay.node.queue.cells)),
+    gauge("queue_bytes", "Memory of the queues, by 64 KiB", |s| Told::total(s.relay.node.queue.memory, 64 << 10)),
+    gauge("queue_delay_seconds", "Mean wait of a cell, by milliseconds", |s| Told::wait(s.relay.node.queue.mean_delay)),
+    counter("work_seconds", "Public-key work, estimated, by seconds", |s| {
+        Told::known(s.relay.node.work.cost.as_secs())
+    }),
+    gauge("exit_sessions", "QUIC sessions up at this exit, in steps", |s| Told::level(s.relay.sessions as u64)),
+    gauge("exit_streams", "Streams open at this exit, in steps", |s| Told::level(s.relay.streams as u64)),
 ];
+
+const MIB: u64 = 1 << 20;
+/// What calls and transfers have many of.
+const MANY: u64 = 1_024;
+
+/// A total of what single users have few of.
+fn few(count: u64) -> Told {
+    Told::total(count, 32)
+}
 
 fn bounds(snapshot: &Snapshot) -> u64 {
     let drops = &snapshot.relay.node.drops;
@@ -134,7 +162,7 @@ struct Exported(Snapshot);
 impl Collector for Exported {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
         for figure in FIGURES {
-            let value = (figure.value)(&self.0);
+            let value = (figure.value)(&self.0).value();
             match figure.kind {
                 Kind::Counter => one(&mut encoder, figure, &ConstCounter::new(value))?,
                 Kind::Gauge => one(&mut encoder, figure, &ConstGauge::new(value))?,
@@ -169,7 +197,7 @@ pub(crate) fn sample() -> Snapshot {
         valid_until: 1_800_000_000,
         directory: None,
         draining: false,
-        month: Month { sent: 5, limit: 10 },
+        month: Month { sent: (5 << 20) + 77, limit: 10 },
     }
 }
 
@@ -186,8 +214,39 @@ mod tests {
         let names: BTreeSet<&str> = FIGURES.iter().map(|figure| figure.name).collect();
         assert_eq!(names.len(), FIGURES.len(), "a name stands twice");
         assert!(lines.iter().all(|line| line.starts_with("zmesh_") && !line.contains('{')), "{text}");
-        assert!(text.contains("zmesh_up_seconds 90.0\n") && text.contains("zmesh_month_sent_bytes 5.0\n"), "{text}");
+        assert!(
+            text.contains("zmesh_up_seconds 90.0\n") && text.contains("zmesh_month_sent_bytes 5242880.0\n"),
+            "{text}"
+        );
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    /// A relay with one user more, in all that one user moves, exports the same text.
+    #[test]
+    fn one_user_more_does_not_show() {
+        let mut quiet = sample();
+        quiet.relay.bytes_sent = 3 << 20;
+        quiet.relay.node.circuits.built = 64;
+        let text = |change: &dyn Fn(&mut Snapshot)| {
+            let mut snapshot = quiet.clone();
+            change(&mut snapshot);
+            open_metrics(snapshot)
+        };
+        let one_more = text(&|s| {
+            let RelayMetrics { node, sessions, streams, .. } = &mut s.relay;
+            (*sessions, *streams) = (1, 3);
+            (node.links_up, node.circuits.open, node.queue.cells) = (1, 3, 5);
+            (node.links.handshakes, node.circuits.built) = (1, 64 + 3);
+            (node.cells_forwarded, node.queue.memory, node.drops.forged) = (900, 9_000, 1);
+            node.work.cost = Duration::from_millis(2);
+            s.relay.bytes_sent += 500_000;
+            s.relay.datagrams_sent += 900;
+            s.month.sent += 500_000;
+            s.memory = s.memory.map(|memory| memory + 500_000);
+        });
+        assert_eq!(one_more, text(&|_| ()));
+        let crowd = text(&|s| (s.relay.sessions, s.relay.node.circuits.open) = (9, 5_000));
+        assert!(crowd.contains("zmesh_exit_sessions 8.0\n") && crowd.contains("zmesh_circuits 4096.0\n"), "{crowd}");
     }
 
     /// What is exported is a decision: whoever adds a figure reads the policy above and changes this number.

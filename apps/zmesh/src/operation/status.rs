@@ -69,6 +69,7 @@ fn directory(status: &DirectoryStatus) -> Value {
         "votes": status.votes,
         "round": status.round,
         "descriptors": status.descriptors,
+        "convicted_voters": status.convicted,
         "peers": control.peers,
         "known_peers": control.known,
         "reachable": control.reachable,

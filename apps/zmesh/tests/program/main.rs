@@ -1,5 +1,6 @@
 //! The program as people run it: real processes, real files.
 
+mod blocked;
 mod bootstrap;
 mod cli;
 mod directory;

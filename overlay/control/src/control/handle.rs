@@ -3,9 +3,10 @@
 use libp2p::gossipsub;
 use libp2p::request_response::{self, OutboundFailure};
 use libp2p::swarm::SwarmEvent;
-use libp2p::{PeerId, dcutr, identify};
+use libp2p::{Multiaddr, PeerId, dcutr, identify};
 
 use super::Control;
+use crate::address::Direct;
 use crate::event::{Event, MessageTag, QuestionId};
 use crate::framing::{Answered, Asked as Question};
 use crate::plane::PlaneEvent;
@@ -40,14 +41,33 @@ impl Control {
                 }
                 self.tell(Event::Listening { address: direct.address, quic: direct.quic });
             }
-            SwarmEvent::ExternalAddrConfirmed { address } => {
-                if let Some(direct) = address::direct(&address) {
-                    self.tell(Event::Reachable { address: direct.address });
-                }
-            }
+            SwarmEvent::NewExternalAddrCandidate { address } => self.seen_at(&address),
+            SwarmEvent::ExternalAddrConfirmed { address } => self.confirmed(&address),
             SwarmEvent::ListenerClosed { listener_id, .. } => self.listener_closed(listener_id),
             _ => {}
         }
+    }
+
+    /// A peer saw this node at an address. Where the router keeps the port, the other transport is there as well; and both are needed:
+    /// of two that were seen by QUIC alone and by TCP alone, each would punch for what the other one does not send.
+    fn seen_at(&mut self, address: &Multiaddr) {
+        let Some(seen) = self.reach.named(address, clock::now()) else { return };
+        let other = Direct { quic: !seen.quic, ..seen };
+        let listens = |at: Direct| at.quic == other.quic && at.address.port() == other.address.port();
+        if self.swarm.listeners().filter_map(address::direct).any(listens) {
+            self.swarm.behaviour_mut().gate.suggest(other.multiaddr());
+        }
+    }
+
+    fn confirmed(&mut self, confirmed: &Multiaddr) {
+        let Some(direct) = address::bare(confirmed) else { return };
+        let plain = direct.multiaddr();
+        if plain != *confirmed {
+            // Others are told the address itself, not how it was written for another test.
+            self.swarm.remove_external_address(confirmed);
+            self.swarm.add_external_address(plain);
+        }
+        self.tell(Event::Reachable { address: direct.address });
     }
 
     fn handle_plane(&mut self, event: PlaneEvent) {

@@ -28,6 +28,7 @@ use crate::mapping::Mappings;
 use crate::meter::Meter;
 use crate::names::Names;
 use crate::plane::{Kind, Plane};
+use crate::reach::Reach;
 use crate::settings::Builder;
 use crate::{Contact, Limits, PeerIdentity, Store};
 
@@ -61,6 +62,7 @@ pub struct Control {
     mappings: Mappings,
     /// Where the router forwards the ports of QUIC and TCP, as it said last.
     mapped: [Option<SocketAddr>; 2],
+    reach: Reach,
     reservation: Reservation,
     /// Relays that gave no place, or lost it, and until when they are not asked again.
     refused: BTreeMap<PeerId, Instant>,

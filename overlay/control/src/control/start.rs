@@ -15,6 +15,7 @@ use crate::limits::{IDLE, STREAMS_PENDING};
 use crate::mapping::Mappings;
 use crate::names::Names;
 use crate::plane::{Kind, Plane};
+use crate::reach::Reach;
 use crate::settings::Builder;
 use crate::{StartError, address, clock, identity, transport};
 
@@ -56,6 +57,7 @@ impl Control {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let begin = clock::now();
         let retry = Retry { at: begin, pause: Duration::from_secs(1) };
+        let reach = Reach::new(peer, settings.limits.confirm_time / 2);
         let mut control = Control {
             swarm,
             names,
@@ -79,6 +81,7 @@ impl Control {
             ticks: 0,
             mappings: Mappings::default(),
             mapped: [None; 2],
+            reach,
             reservation: Reservation::None,
             refused: BTreeMap::new(),
             status: Status::default(),

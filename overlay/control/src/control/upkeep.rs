@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 use libp2p::core::transport::ListenerId;
+use libp2p::swarm::behaviour::NewExternalAddrCandidate;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{FromSwarm, NetworkBehaviour as _};
 
 use super::crowd::{self, Guest};
 use super::{Control, Reservation};
+use crate::address::Direct;
 use crate::book::Candidate;
 use crate::gate;
 use crate::limits::HELLO_TIME;
@@ -38,6 +41,7 @@ impl Control {
         self.lift_bans();
         self.seek_peers();
         if self.kind.lasting && self.listens {
+            self.be_tested();
             self.be_met();
         }
         if self.ticks.is_multiple_of(FLUSH_EVERY)
@@ -207,6 +211,17 @@ impl Control {
         let _ = self.swarm.dial(opts);
     }
 
+    /// Has addresses tested again that nobody could confirm.
+    fn be_tested(&mut self) {
+        let confirmed: Vec<_> = self.swarm.external_addresses().filter_map(address::direct).collect();
+        let due = self.reach.due(|address| confirmed.contains(&address), clock::now());
+        let Some(tester) = self.swarm.behaviour_mut().reach.as_mut() else { return };
+        for addr in &due {
+            // It alone: whoever punches would take this for one more address to try.
+            tester.on_swarm_event(FromSwarm::NewExternalAddrCandidate(NewExternalAddrCandidate { addr }));
+        }
+    }
+
     /// A node that nobody can reach directly can be met at a relay.
     fn be_met(&mut self) {
         let reachable = self.swarm.external_addresses().any(|known| address::direct(known).is_some());
@@ -276,8 +291,9 @@ impl Control {
             self.swarm.remove_external_address(&carried(before));
         }
         if let Some(outside) = outside {
-            // A router may say anything: others have to confirm it.
+            // A router may say anything: others have to confirm it. They may have looked before it was open.
             self.swarm.behaviour_mut().gate.suggest(carried(outside));
+            self.reach.opened(Direct { address: outside, quic }, clock::now());
         }
     }
 }

@@ -11,6 +11,7 @@ mod follow;
 mod gather;
 mod give;
 mod node;
+mod proofs;
 mod pulse;
 mod question;
 mod sightings;
@@ -200,6 +201,8 @@ pub struct DirectoryStatus {
     pub checkpoint: Option<Checkpoint>,
     /// What the relays of the network say of themselves.
     pub health: Health,
+    /// Voters against which it keeps proof that they said two things where they may say one.
+    pub convicted: usize,
 }
 
 /// The newest document in a store that no node runs with, as a checkpoint for a bootstrap line; `None` if it holds none of this network

@@ -479,6 +479,7 @@ impl Driver {
             round: voting.round(),
             checkpoint: self.follow.held().map(Held::checkpoint),
             health: self.heartbeats.health(clock::unix_seconds()),
+            convicted: self.votes.proofs.voters(),
         }
     }
 }

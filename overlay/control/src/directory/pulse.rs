@@ -27,11 +27,13 @@ pub(crate) struct Pulse {
     condition: watch::Receiver<Condition>,
     schedule: Schedule,
     load: MeanLoad,
+    /// What was said last.
+    said: Option<Vitals>,
 }
 
 impl Pulse {
     pub(crate) fn new(key: SignerKey, condition: watch::Receiver<Condition>) -> Self {
-        Self { key, condition, schedule: Schedule::default(), load: MeanLoad::default() }
+        Self { key, condition, schedule: Schedule::default(), load: MeanLoad::default(), said: None }
     }
 
     /// The identity that speaks.
@@ -54,7 +56,12 @@ impl Pulse {
         if !self.schedule.is_due(epoch, span, now, chance) {
             return None;
         }
-        let vitals = Vitals::round(condition.release, peers, condition.up_seconds, self.load.of_last_epoch(epoch));
+        let load = self.load.of_last_epoch(epoch);
+        let vitals = match self.said {
+            Some(said) => said.next(condition.release, peers, condition.up_seconds, load),
+            None => Vitals::round(condition.release, peers, condition.up_seconds, load),
+        };
+        self.said = Some(vitals);
         Some(Heartbeat::sign(genesis.network_id(), epoch, vitals, &self.key))
     }
 }

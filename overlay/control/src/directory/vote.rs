@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use zmesh_proto::directory::voting::{Event, Memory, Voting};
-use zmesh_proto::directory::{Chain, Held};
+use zmesh_proto::directory::{Chain, Held, Proofs};
 use zmesh_proto::keys::{SignerKey, relay_id};
 use zmesh_proto::wire::control::vote::Ballot;
 use zmesh_proto::wire::control::{EpochDocument, Genesis, Topic};
@@ -14,6 +14,7 @@ use zmesh_sphinx::RelayId;
 
 use super::calls::Calls;
 use super::node::Driver;
+use super::proofs;
 use super::question::{Answer, Question};
 use super::sightings::Watch;
 use super::wishes::Wishes;
@@ -41,6 +42,8 @@ pub(super) struct Votes {
     /// An epoch in seconds.
     epoch: u64,
     wishes: Wishes,
+    /// Against voters, as the store has them.
+    pub(super) proofs: Proofs,
 }
 
 impl Votes {
@@ -67,7 +70,7 @@ impl Votes {
         let (now, is_voter) = (clock::unix_millis(), key.is_some());
         let voter = key.as_ref().map(|key| SignerId(key.public()));
         let spare = key.as_ref().and_then(|key| SignerKey::from_text(key.to_text().as_bytes()).ok());
-        let voting = match Voting::new(chain.clone(), key, memory, now) {
+        let mut voting = match Voting::new(chain.clone(), key, memory, now) {
             Ok(voting) => voting,
             Err(damaged) => {
                 tracing::warn!("what this voter voted cannot be read: {damaged}");
@@ -79,6 +82,7 @@ impl Votes {
                 "this voter does not know what it voted before: it sits out until later documents are there"
             );
         }
+        let proofs = proofs::recall(store, genesis, &mut voting);
         let epoch = u64::from(genesis.terms().epoch_length);
         Ok(Self {
             voting,
@@ -91,6 +95,7 @@ impl Votes {
             incomplete: None,
             epoch,
             wishes: Wishes::default(),
+            proofs,
         })
     }
 
@@ -148,7 +153,7 @@ impl Driver {
             match event {
                 Event::Agreed(document) => self.complete(*document),
                 Event::Wanted(_) | Event::Behind { .. } => self.fetch_from_somebody(),
-                Event::Equivocation(_) => tracing::warn!("a voter said two things where it may say one"),
+                Event::Equivocation(evidence) => self.convict(&evidence),
                 Event::Forked(_) => {
                     tracing::error!("there are two histories of the network: its voters have to be asked")
                 }
@@ -207,6 +212,7 @@ impl Driver {
             let _ = voting.handle_document(&newest.encode());
         }
         self.votes.incomplete = None;
+        self.forget_proofs();
     }
 
     /// Looks which relays are up and says so in the next ballot; asks a peer for votes that were missed.

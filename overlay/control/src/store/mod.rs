@@ -1,4 +1,4 @@
-//! What survives a kill: peers with their standing, and whatever the directory has to keep.
+//! What survives a kill: peers with their standing, proofs against voters, and whatever the directory has to keep.
 //!
 //! An embedded database in one file of mode 0600. A write is on disk when the call returns.
 
@@ -13,11 +13,16 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableErro
 
 pub(crate) use record::Record;
 
+use zmesh_proto::directory::{PROOFS_MAX, ProofName};
+use zmesh_proto::wire::control::vote::EVIDENCE_MAX;
+
 use crate::PeerIdentity;
 use crate::limits::KNOWN_PEERS;
 
 const PEERS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("peers v1");
+const PROOFS: TableDefinition<'_, &[u8; ProofName::LEN], &[u8]> = TableDefinition::new("proofs v1");
 const VALUES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("values v1");
+type NameBytes = [u8; ProofName::LEN];
 /// Memory that the database may keep pages in.
 const CACHE: usize = 1 << 20;
 
@@ -92,6 +97,42 @@ impl Store {
                 match record {
                     Some(record) => drop(table.insert(&identity.0, record.encode().as_slice()).map_err(fault)?),
                     None => drop(table.remove(&identity.0).map_err(fault)?),
+                }
+            }
+        }
+        write.commit().map_err(fault)
+    }
+
+    /// What is kept of proofs against voters, by name. Whoever reads them verifies them.
+    pub(crate) fn proofs(&self) -> Result<Vec<(NameBytes, Vec<u8>)>, StoreError> {
+        let read = self.database.begin_read().map_err(fault)?;
+        let table = match read.open_table(PROOFS) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(fault(error)),
+        };
+        let mut proofs = Vec::new();
+        for entry in table.iter().map_err(fault)?.take(PROOFS_MAX) {
+            let (name, value) = entry.map_err(fault)?;
+            // One that is too long is none, and so is a part of it.
+            let bytes = value.value();
+            proofs.push((*name.value(), bytes[..bytes.len().min(EVIDENCE_MAX)].to_vec()));
+        }
+        Ok(proofs)
+    }
+
+    /// Keeps (`Some`) or forgets (`None`) proofs, all or none of them.
+    pub(crate) fn put_proofs<'a>(
+        &self,
+        changes: impl IntoIterator<Item = (&'a NameBytes, Option<&'a [u8]>)>,
+    ) -> Result<(), StoreError> {
+        let write = self.database.begin_write().map_err(fault)?;
+        {
+            let mut table = write.open_table(PROOFS).map_err(fault)?;
+            for (name, bytes) in changes {
+                match bytes {
+                    Some(bytes) => drop(table.insert(name, bytes).map_err(fault)?),
+                    None => drop(table.remove(name).map_err(fault)?),
                 }
             }
         }

@@ -6,6 +6,8 @@ mod crawler;
 mod documents;
 mod hostile;
 mod join;
+mod proofs;
+mod reach;
 mod rejoin;
 mod upgrade;
 mod votes;

@@ -15,6 +15,7 @@ mod heartbeats;
 mod held;
 mod measure;
 pub mod measuring;
+mod proofs;
 mod refresh;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub use heads::{COMPARED, Comparison, Known, Lie, Said, Split, Warning, compare}
 pub use heartbeats::{Health, Heartbeats, LOAD_STEPS};
 pub use held::{CHANGES_MAX, Held, HeldError, Step, read_changes};
 pub use measure::{Coordinate, Measure};
+pub use proofs::{PROOF_EPOCHS, PROOFS_MAX, PROOFS_PER_VOTER, ProofChange, ProofError, ProofName, Proofs};
 pub use refresh::{next_refresh, retry_after};
 
 /// A verified network document that was valid when it was read.

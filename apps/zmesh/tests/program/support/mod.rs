@@ -47,6 +47,14 @@ impl Folder {
         fs::write(self.path(name), text).expect("written");
     }
 
+    /// Writes a file that nobody else may read.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn write_secret(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        self.write(name, text);
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).expect("changed");
+    }
+
     /// The program with arguments, in this directory, without the user's own settings.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_zmesh"));
@@ -58,6 +66,7 @@ impl Folder {
             .env_remove("ZMESH_NETWORK")
             .env_remove("ZMESH_BOOTSTRAP")
             .env_remove("ZMESH_STATE")
+            .env_remove("ZMESH_FALLBACKS")
             .env_remove("ZMESH_LOG")
             .stdin(Stdio::null());
         command

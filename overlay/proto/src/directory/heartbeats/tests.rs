@@ -35,17 +35,71 @@ fn figures_are_told_in_steps() {
         let vitals = Vitals::round((1, 7), peers, up, load);
         (vitals.peers(), vitals.uptime(), vitals.load())
     };
-    assert_eq!(steps(0, 0, None), (0, 1, 0));
-    assert_eq!(steps(1, HOUR - 1, Some(0)), (1, 1, 1));
-    assert_eq!(steps(2, HOUR, Some(249)), (2, 2, 1));
-    assert_eq!(steps(3, 86_399, Some(250)), (2, 2, 2));
-    assert_eq!(steps(4, 86_400, Some(749)), (3, 3, 3));
-    assert_eq!(steps(255, 604_799, Some(750)), (8, 3, 4));
-    assert_eq!(steps(usize::MAX, u64::MAX, Some(u16::MAX)), (16, 4, 4), "whatever comes, it fits");
+    assert_eq!(steps(0, 0, None), (1, 1, 0));
+    assert_eq!(steps(7, HOUR - 1, Some(0)), (1, 1, 1));
+    assert_eq!(steps(8, HOUR, Some(249)), (2, 2, 1));
+    assert_eq!(steps(15, 86_399, Some(250)), (2, 2, 2));
+    assert_eq!(steps(16, 86_400, Some(749)), (3, 3, 3));
+    assert_eq!(steps(127, 604_799, Some(750)), (5, 3, 4));
+    assert_eq!(steps(usize::MAX, u64::MAX, Some(u16::MAX)), (6, 4, 4), "whatever comes, it fits");
     let bytes = Heartbeat::sign(network(), u64::MAX, Vitals::round((u16::MAX, 3), 9, 0, None), &relay(0));
     let read = Heartbeat::decode(&bytes).unwrap();
     assert_eq!((read.epoch, read.vitals.release(), read.identity), (u64::MAX, (u16::MAX, 3), relay(0).public()));
     assert!(bytes.len() <= HEARTBEAT_MAX, "{}", bytes.len());
+}
+
+/// What a few peers, or a little load, more or less have a relay say: the very same bytes.
+#[test]
+fn one_more_does_not_show() {
+    let none = said(1, EPOCH, 0, Some(0));
+    for few in 1..8 {
+        assert_eq!(said(1, EPOCH, few, Some(30 * u16::try_from(few).unwrap())), none, "{few}");
+    }
+    // All that a relay can say of itself besides its release.
+    let all: std::collections::BTreeSet<_> = (0..300)
+        .flat_map(|peers| (0..1_001).step_by(10).map(move |load| Vitals::round((0, 1), peers, HOUR, Some(load))))
+        .map(|vitals| (vitals.peers(), vitals.load()))
+        .collect();
+    assert_eq!(all.len(), 6 * 4);
+}
+
+/// A load that lies at the edge of two quarters, and moves a little there, is told as what was told before.
+#[test]
+fn a_load_at_an_edge_stays_where_it_was() {
+    let told = |before: u16, load: u16| {
+        let next = Vitals::round((0, 1), 9, HOUR, Some(before)).next((0, 1), 9, HOUR, Some(load));
+        next.load()
+    };
+    assert_eq!((told(249, 250), told(249, 311), told(249, 312)), (1, 1, 2));
+    assert_eq!((told(250, 249), told(250, 188), told(250, 187)), (2, 2, 1));
+    assert_eq!((told(0, 999), told(999, 0), told(760, u16::MAX)), (4, 1, 4));
+    let unknown = Vitals::round((0, 1), 9, HOUR, None);
+    assert_eq!(unknown.next((0, 1), 9, HOUR, Some(250)).load(), 2, "nothing was told before");
+    assert_eq!(Vitals::round((0, 1), 9, HOUR, Some(250)).next((0, 1), 9, HOUR, None).load(), 0);
+}
+
+/// The form has no room for anything finer: a relay that signs it is not passed on.
+#[test]
+fn finer_figures_are_refused() {
+    use crate::wire::control::schema;
+    use prost::Message as _;
+    let signed = |change: &dyn Fn(&mut schema::Heartbeat)| {
+        let signed = schema::Signed::decode(said(1, EPOCH, 9, Some(300)).as_slice()).unwrap();
+        let mut body = schema::Heartbeat::decode(signed.body.as_slice()).unwrap();
+        change(&mut body);
+        let body = body.encode_to_vec();
+        let signature = relay(1).sign(&[b"zmesh heartbeat v1\0".as_slice(), &body].concat()).to_vec();
+        schema::Signed { body, signature }.encode_to_vec()
+    };
+    let mut heartbeats = heartbeats();
+    let mut finer = Vec::new();
+    finer.extend([0, 7, 9, 250].map(|peers| signed(&move |body| body.peers = peers)));
+    finer.extend([0, 5, 3_600].map(|uptime| signed(&move |body| body.uptime = uptime)));
+    finer.extend([5, 300].map(|load| signed(&move |body| body.load = load)));
+    for bytes in finer {
+        assert_eq!(heartbeats.offer(&bytes, NOW), Verdict::Reject(Reason::Malformed));
+    }
+    assert_eq!(heartbeats.offer(&signed(&|_| ()), NOW), Verdict::Accept, "the test signs as relays do");
 }
 
 #[test]
@@ -110,7 +164,7 @@ fn the_network_says_what_most_say() {
     assert_eq!(heartbeats.health(NOW), Health::default());
     assert_eq!(heartbeats.health(NOW).typical_load(), None);
     for (number, load) in [(0, None), (1, Some(10)), (2, Some(20)), (3, Some(400)), (4, Some(990))] {
-        assert_eq!(heartbeats.offer(&said(number, EPOCH, 4, load), NOW), Verdict::Accept);
+        assert_eq!(heartbeats.offer(&said(number, EPOCH, 16, load), NOW), Verdict::Accept);
     }
     let health = heartbeats.health(NOW);
     assert_eq!(health, Health { alive: 5, load: [1, 2, 1, 0, 1], peers: 3 });

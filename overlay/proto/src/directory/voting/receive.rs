@@ -69,6 +69,17 @@ impl Voting {
         }
     }
 
+    /// Takes a proof that this node kept over a restart, so that whoever it is against is trusted no more than before in what is agreed
+    /// on now. Nothing is said of it again. False if it is about that, and against nobody who votes on it.
+    #[must_use]
+    pub fn remember(&mut self, evidence: &Evidence) -> bool {
+        if evidence.votes().0.scope() != self.instance.scope() {
+            return true;
+        }
+        self.instance.convict(evidence);
+        self.instance.place(&evidence.voter()).is_some()
+    }
+
     pub(super) fn handle_header(&mut self, bytes: &[u8], now: u64) -> Verdict {
         let Ok(signed) = SignedHeader::decode(bytes) else { return Verdict::Reject(Reason::Malformed) };
         if signed.header().hash() == self.chain.head().hash {

@@ -12,10 +12,15 @@ use crate::wire::document::NetworkId;
 pub const HEARTBEAT_MAX: usize = 256;
 
 const CONTEXT: &[u8] = b"zmesh heartbeat v1\0";
-/// More peers than 2¹⁵ are told like these.
-const PEERS_MAX: u32 = 16;
+/// Where the steps of peers end. There is none below eight: one peer more or less of a few must not show.
+const PEERS_STEPS: [usize; 5] = [8, 16, 32, 64, 128];
+const PEERS_MAX: u32 = 6;
 const UPTIME_MAX: u32 = 4;
 const LOAD_MAX: u32 = 4;
+/// A quarter of what a relay can do, in thousandths of that.
+const QUARTER: u16 = 250;
+/// How far beyond the edge of the quarter that was told last a load has to lie to be told as another one, in thousandths.
+const LEEWAY: u16 = 62;
 /// Where the steps of uptime end, in seconds: an hour, a day, a week.
 const UPTIME_STEPS: [u64; 3] = [3_600, 86_400, 7 * 86_400];
 
@@ -33,13 +38,23 @@ impl Vitals {
     /// the mean load over at least an epoch in thousandths of what it can do, if that is known.
     #[must_use]
     pub fn round(release: (u16, u16), peers: usize, up_seconds: u64, load: Option<u16>) -> Self {
-        let uptime = 1 + UPTIME_STEPS.iter().filter(|end| up_seconds >= **end).count();
         Self {
             release,
-            peers: small((usize::BITS - peers.leading_zeros()).min(PEERS_MAX)),
-            uptime: u8::try_from(uptime).unwrap_or(u8::MAX),
-            load: load.map_or(0, |load| 1 + small(u32::from(load.min(999)) / 250)),
+            peers: step(&PEERS_STEPS, &peers),
+            uptime: step(&UPTIME_STEPS, &up_seconds),
+            load: load.map_or(0, quarter),
         }
+    }
+
+    /// The same after this was told: a load near the edge of two quarters stays in the one that was told, so that no circuit more or
+    /// less has a relay say something else.
+    #[must_use]
+    pub fn next(&self, release: (u16, u16), peers: usize, up_seconds: u64, load: Option<u16>) -> Self {
+        let rounded = Self::round(release, peers, up_seconds, load);
+        let stays = load.is_some_and(|load| {
+            (quarter(load.saturating_sub(LEEWAY))..=quarter(load.saturating_add(LEEWAY))).contains(&self.load)
+        });
+        if stays { Self { load: self.load, ..rounded } } else { rounded }
     }
 
     /// The program's major and minor version.
@@ -48,7 +63,7 @@ impl Vitals {
         self.release
     }
 
-    /// Step of the number of peers: 0 for none, else p for 2^(p−1) to 2^p − 1; 16 for more than that, too.
+    /// Step of the number of peers: 1 below 8, 2 below 16, and so on by powers of two; 6 is 128 or more.
     #[must_use]
     pub fn peers(&self) -> u8 {
         self.peers
@@ -65,6 +80,16 @@ impl Vitals {
     pub fn load(&self) -> u8 {
         self.load
     }
+}
+
+/// Which step a figure is in, from 1 on, by where the steps end.
+fn step<T: PartialOrd>(ends: &[T], figure: &T) -> u8 {
+    u8::try_from(1 + ends.iter().filter(|end| figure >= end).count()).unwrap_or(u8::MAX)
+}
+
+/// In which quarter a load lies, from 1 on.
+fn quarter(load: u16) -> u8 {
+    step(&[QUARTER, 2 * QUARTER, 3 * QUARTER], &load)
 }
 
 fn small(number: u32) -> u8 {
@@ -118,7 +143,7 @@ impl Heartbeat {
     pub fn peek(bytes: &[u8]) -> Result<Unverified, FormError> {
         let signed: schema::Signed = canonical::read_strict(bytes, HEARTBEAT_MAX)?;
         let (message, _) = canonical::read::<schema::Heartbeat>(&signed.body, HEARTBEAT_MAX)?;
-        rule(message.peers <= PEERS_MAX, "step of peers", "can be at most 16")?;
+        rule((1..=PEERS_MAX).contains(&message.peers), "step of peers", "has to be 1 to 6")?;
         rule((1..=UPTIME_MAX).contains(&message.uptime), "step of uptime", "has to be 1 to 4")?;
         rule(message.load <= LOAD_MAX, "step of load", "can be at most 4")?;
         let [high, low] =

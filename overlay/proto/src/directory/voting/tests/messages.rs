@@ -111,6 +111,26 @@ fn two_votes_are_evidence_and_one_is_not() {
     }
 }
 
+/// After a restart a node is told by its store whom it caught: it does not find it out again, and counts on them no more than before.
+#[test]
+fn who_was_caught_is_remembered() {
+    let mut world = calm();
+    world.run_until(0.05);
+    let (ours, now) = (scope(&world), world.now);
+    let proof = |seed, scope| {
+        let vote = |byte| VoteMessage::sign(&key(seed), scope, Vote::Commitment([byte; 32])).unwrap();
+        Evidence::find(&vote(1), &vote(2)).unwrap()
+    };
+    let mut node = Voting::new(Chain::from_genesis(world.genesis.clone()), None, Memory::Fresh, now).unwrap();
+    assert!(node.remember(&proof(1, ours)));
+    assert!(!node.remember(&proof(99, ours)), "it is no voter");
+    assert!(node.remember(&proof(99, Scope { previous_epoch: 50, ..ours })), "who voted then this node does not know");
+    assert_eq!(node.poll_event(), None, "nothing of that is news");
+    let mut told = |evidence: &Evidence| node.handle_message(Topic::Proofs, &evidence.encode(), now);
+    assert_eq!(told(&proof(1, ours)), Verdict::Ignore(Reason::Duplicate));
+    assert_eq!(told(&proof(2, ours)), Verdict::Accept, "of another voter it is news");
+}
+
 #[test]
 fn verdicts_blame_whom_they_should() {
     let mut world = calm();
