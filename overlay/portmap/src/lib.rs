@@ -4,6 +4,7 @@
 //! machine's address next.
 
 mod router;
+mod upnp;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::num::NonZeroU16;
@@ -11,8 +12,10 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use router::Lease;
+use upnp::{Around, Forwarded};
 
 /// For how long a port is asked for.
 const LEASE: Duration = Duration::from_secs(3_600);
@@ -21,6 +24,9 @@ const LEASE: Duration = Duration::from_secs(3_600);
 const AGAIN: Duration = Duration::from_secs(5);
 /// … up to this.
 const AGAIN_LONGEST: Duration = Duration::from_secs(300);
+/// How long all of asking may take, and all of renewing, whatever a router does.
+const ASKING: Duration = Duration::from_secs(20);
+const RENEWING: Duration = Duration::from_secs(10);
 /// How long giving back may take at the end of a program.
 const GIVE_BACK: Duration = Duration::from_secs(3);
 
@@ -66,7 +72,7 @@ impl Forwarding {
         };
         let (tell, outside) = watch::channel(None);
         let (end, ended) = oneshot::channel();
-        let task = tokio::spawn(keep(Wanted { port, transport, only, lease }, tell, ended));
+        let task = tokio::spawn(keep(Wanted { port, transport, only, lease }, ask, tell, ended));
         Some(Self { outside, end, task })
     }
 
@@ -108,17 +114,23 @@ struct Wanted {
     lease: Duration,
 }
 
-async fn keep(wanted: Wanted, tell: watch::Sender<Option<SocketAddr>>, mut ended: oneshot::Receiver<()>) {
+/// Keeps a port by what `ask` finds.
+async fn keep<A: Future<Output = Option<Lease>>>(
+    wanted: Wanted,
+    ask: impl Fn(Wanted) -> A,
+    tell: watch::Sender<Option<SocketAddr>>,
+    mut ended: oneshot::Receiver<()>,
+) {
     let mut held: Option<Lease> = None;
     let mut again = AGAIN;
     loop {
         // Not ended in the middle of a request: its answer says what is to be given back.
         held = match held {
-            Some(lease) => lease.renew().await,
+            Some(lease) => timeout(RENEWING, lease.renew()).await.ok().flatten(),
             None => None,
         };
         if held.is_none() {
-            held = ask(&wanted).await;
+            held = timeout(ASKING, ask(wanted)).await.ok().flatten();
         }
         let outside = held.as_ref().map(Lease::outside);
         tell.send_if_modified(|known| std::mem::replace(known, outside) != outside);
@@ -143,24 +155,30 @@ async fn keep(wanted: Wanted, tell: watch::Sender<Option<SocketAddr>>, mut ended
     }
 }
 
-async fn ask(wanted: &Wanted) -> Option<Lease> {
-    let (gateway, own) = surroundings().await?;
-    if wanted.only.is_some_and(|only| only != own) || !is_private(own) {
+async fn ask(wanted: Wanted) -> Option<Lease> {
+    let around = surroundings().await?;
+    if wanted.only.is_some_and(|only| only != around.own) || !is_private(around.own) {
         return None;
     }
-    let inside = SocketAddrV4::new(own, wanted.port.get());
-    match router::by_pcp(gateway, inside, wanted).await {
-        Some(lease) => Some(lease),
-        None => router::by_upnp(inside, wanted).await,
+    let inside = SocketAddrV4::new(around.own, wanted.port.get());
+    if let Some(lease) = router::by_pcp(around.gateway, inside, &wanted).await {
+        return Some(lease);
+    }
+    match Forwarded::ask(around, inside, &wanted).await {
+        Ok(forwarded) => Some(Lease::Upnp(Box::new(forwarded))),
+        Err(error) => {
+            tracing::debug!("the router forwards no port: {error}");
+            None
+        }
     }
 }
 
 /// The IPv4 gateway of the default route, and this machine's address towards it.
-async fn surroundings() -> Option<(Ipv4Addr, Ipv4Addr)> {
+async fn surroundings() -> Option<Around> {
     // Reads tables of the operating system, which may take a moment.
     let interface = tokio::task::spawn_blocking(netdev::get_default_interface).await.ok()?.ok()?;
     let gateway = *interface.gateway.as_ref()?.ipv4.first()?;
-    Some((gateway, interface.ipv4.first()?.addr()))
+    Some(Around { gateway, own: interface.ipv4.first()?.addr() })
 }
 
 /// Whether a translator stands before an address: those of homes, and of providers who translate (RFC 6598).
@@ -169,8 +187,20 @@ fn is_private(ip: Ipv4Addr) -> bool {
     ip.is_private() || (a == 100 && (64..128).contains(&b))
 }
 
+/// Reads what a router at an address could send in the places where UPnP has it read, for fuzzing.
+///
+/// # Panics
+/// When what is read leads elsewhere than to that router, or is longer than it may be.
+#[doc(hidden)]
+pub fn fuzz_upnp(bytes: &[u8]) {
+    upnp::fuzz(bytes);
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     #[test]
@@ -185,5 +215,24 @@ mod tests {
         for bound in ["127.0.0.1:9", "[::1]:9", "[2001:db8::1]:9", "0.0.0.0:0"] {
             assert!(Forwarding::keep(bound.parse().expect("an address"), Transport::Udp).is_none(), "{bound}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_router_that_never_ends_is_given_up_and_asked_anew() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&asked);
+        let never = move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::future::pending()
+        };
+        let wanted = Wanted { port: NonZeroU16::MIN, transport: Transport::Tcp, only: None, lease: LEASE };
+        let (tell, _outside) = watch::channel(None);
+        let (end, ended) = oneshot::channel();
+        let task = tokio::spawn(keep(wanted, never, tell, ended));
+        while asked.load(Ordering::Relaxed) < 3 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        drop(end);
+        task.await.expect("it ends when it is told to");
     }
 }
