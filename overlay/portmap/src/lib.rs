@@ -19,14 +19,6 @@ use upnp::{Around, Forwarded};
 
 /// For how long a port is asked for.
 const LEASE: Duration = Duration::from_secs(3_600);
-/// The pause after nothing was found: the first one, for a router or a network that is just coming up; each is twice as long as the one
-/// before, …
-const AGAIN: Duration = Duration::from_secs(5);
-/// … up to this.
-const AGAIN_LONGEST: Duration = Duration::from_secs(300);
-/// How long all of asking may take, and all of renewing, whatever a router does.
-const ASKING: Duration = Duration::from_secs(20);
-const RENEWING: Duration = Duration::from_secs(10);
 /// How long giving back may take at the end of a program.
 const GIVE_BACK: Duration = Duration::from_secs(3);
 
@@ -72,7 +64,7 @@ impl Forwarding {
         };
         let (tell, outside) = watch::channel(None);
         let (end, ended) = oneshot::channel();
-        let task = tokio::spawn(keep(Wanted { port, transport, only, lease }, ask, tell, ended));
+        let task = tokio::spawn(keep(Wanted { port, transport, only, lease }, Times::ORDINARY, ask, tell, ended));
         Some(Self { outside, end, task })
     }
 
@@ -114,34 +106,57 @@ struct Wanted {
     lease: Duration,
 }
 
+/// How long what may take.
+#[derive(Clone, Copy)]
+struct Times {
+    /// All of asking, and all of renewing, whatever a router does.
+    asking: Duration,
+    renewing: Duration,
+    /// The pause after nothing was found: the first one, for a router or a network that is just coming up; each is twice as long as the
+    /// one before, …
+    again: Duration,
+    /// … up to this.
+    again_longest: Duration,
+}
+
+impl Times {
+    const ORDINARY: Self = Self {
+        asking: Duration::from_secs(20),
+        renewing: Duration::from_secs(10),
+        again: Duration::from_secs(5),
+        again_longest: Duration::from_secs(300),
+    };
+}
+
 /// Keeps a port by what `ask` finds.
 async fn keep<A: Future<Output = Option<Lease>>>(
     wanted: Wanted,
+    times: Times,
     ask: impl Fn(Wanted) -> A,
     tell: watch::Sender<Option<SocketAddr>>,
     mut ended: oneshot::Receiver<()>,
 ) {
     let mut held: Option<Lease> = None;
-    let mut again = AGAIN;
+    let mut again = times.again;
     loop {
         // Not ended in the middle of a request: its answer says what is to be given back.
         held = match held {
-            Some(lease) => timeout(RENEWING, lease.renew()).await.ok().flatten(),
+            Some(lease) => timeout(times.renewing, lease.renew()).await.ok().flatten(),
             None => None,
         };
         if held.is_none() {
-            held = timeout(ASKING, ask(wanted)).await.ok().flatten();
+            held = timeout(times.asking, ask(wanted)).await.ok().flatten();
         }
         let outside = held.as_ref().map(Lease::outside);
         tell.send_if_modified(|known| std::mem::replace(known, outside) != outside);
         let pause = match &held {
             Some(lease) => {
-                again = AGAIN;
+                again = times.again;
                 lease.lasts().min(wanted.lease) / 2
             }
             None => {
                 let pause = again;
-                again = (again * 2).min(AGAIN_LONGEST);
+                again = (again * 2).min(times.again_longest);
                 pause
             }
         };
@@ -217,7 +232,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_router_that_never_ends_is_given_up_and_asked_anew() {
         let asked = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&asked);
@@ -226,11 +241,13 @@ mod tests {
             std::future::pending()
         };
         let wanted = Wanted { port: NonZeroU16::MIN, transport: Transport::Tcp, only: None, lease: LEASE };
+        let brief = Duration::from_millis(5);
+        let times = Times { asking: brief, renewing: brief, again: brief, again_longest: brief };
         let (tell, _outside) = watch::channel(None);
         let (end, ended) = oneshot::channel();
-        let task = tokio::spawn(keep(wanted, never, tell, ended));
+        let task = tokio::spawn(keep(wanted, times, never, tell, ended));
         while asked.load(Ordering::Relaxed) < 3 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(brief).await;
         }
         drop(end);
         task.await.expect("it ends when it is told to");
