@@ -107,7 +107,7 @@ impl<L: Copy + PartialEq> Places<L> {
     /// A number of this draw that nobody outside can work out.
     fn lot(&self, of: &[u8]) -> [u8; 32] {
         Sha256::new()
-            .chain_update(*self.secret)
+            .chain_update(&self.secret[..])
             .chain_update(self.draws.to_be_bytes())
             .chain_update(of)
             .finalize()

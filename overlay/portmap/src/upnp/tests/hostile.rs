@@ -1,9 +1,14 @@
 //! What anything on the network can do that answers a search, or is taken for the router.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+#[cfg(target_os = "linux")]
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
-use super::fake::{Home, Says, description, found, serve, start};
+#[cfg(target_os = "linux")]
+use super::fake::description;
+use super::fake::{Home, Says, found, serve, start};
 use super::*;
 
 /// A router that describes itself so.
@@ -20,10 +25,12 @@ async fn elements_within_each_other_are_no_matter_of_the_stack() {
     // In what it says of a port as well.
     let home = Home::new(Kind::Ip1);
     let answers = home.answers();
-    let search = start(move |head: &str, body: &str| match head.contains("#AddPortMapping") {
-        true => Says::ok(&"<a>".repeat(20_000)),
-        false => answers(head, body),
-    });
+    let search =
+        start(
+            move |head: &str, body: &str| {
+                if head.contains("#AddPortMapping") { Says::ok(&"<a>".repeat(20_000)) } else { answers(head, body) }
+            },
+        );
     assert!(matches!(ask(search.await).await, Err(Error::Deep)));
 }
 
@@ -37,9 +44,12 @@ async fn who_says_nothing_is_given_up() {
 async fn who_never_ends_is_given_up() {
     let home = Home::new(Kind::Ip1);
     let answers = home.answers();
-    let trickles = start(move |head: &str, body: &str| match head.contains("#AddPortMapping") {
-        true => Says::Trickle("HTTP/1.1 200 OK\r\n\r\n".to_owned()),
-        false => answers(head, body),
+    let trickles = start(move |head: &str, body: &str| {
+        if head.contains("#AddPortMapping") {
+            Says::Trickle("HTTP/1.1 200 OK\r\n\r\n".to_owned())
+        } else {
+            answers(head, body)
+        }
     });
     assert!(matches!(ask(trickles.await).await, Err(Error::Late)));
 }
@@ -90,9 +100,12 @@ async fn a_service_elsewhere_is_told_nothing() {
     let base = document.replace("<device>", &format!("<URLBase>http://{elsewhere}/</URLBase><device>"));
     let near = description(&[(Kind::Ip1, "/control")]).replace("<root", "<root a='b'");
     for (document, expected) in [(document, "no service"), (base, "not its own"), (near, "status 404")] {
-        let answers = move |head: &str, _: &str| match head.starts_with("GET") {
-            true => Says::ok(&document),
-            false => Says::All("HTTP/1.1 404 Not Found\r\n\r\n".to_owned()),
+        let answers = move |head: &str, _: &str| {
+            if head.starts_with("GET") {
+                Says::ok(&document)
+            } else {
+                Says::All("HTTP/1.1 404 Not Found\r\n\r\n".to_owned())
+            }
         };
         let error = ask(start(answers).await).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
