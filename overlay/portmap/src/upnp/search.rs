@@ -33,7 +33,8 @@ pub(crate) struct Search {
     around: Around,
     to: Vec<SocketAddrV4>,
     ask_at: Instant,
-    end: Instant,
+    /// The time that is left for waiting. What was found may take its own to be looked at.
+    left: Duration,
     found: Vec<Url>,
 }
 
@@ -45,19 +46,25 @@ impl Search {
     /// The same with others to ask.
     pub(crate) async fn begin_at(around: Around, to: Vec<SocketAddrV4>) -> Result<Self, Error> {
         let socket = UdpSocket::bind((around.own, 0)).await?;
-        let now = Instant::now();
-        Ok(Self { socket, around, to, ask_at: now, end: now + PATIENCE, found: Vec::new() })
+        Ok(Self { socket, around, to, ask_at: Instant::now(), left: PATIENCE, found: Vec::new() })
     }
 
     /// Where the next description of the router lies, each once. `None` when the time is over, or there were enough.
     pub(crate) async fn next(&mut self) -> Option<Url> {
+        let began = Instant::now();
+        let found = self.wait(began + self.left).await;
+        self.left = self.left.saturating_sub(began.elapsed());
+        found
+    }
+
+    async fn wait(&mut self, end: Instant) -> Option<Url> {
         let mut datagram = [0; 2_048];
-        while self.found.len() < DESCRIPTIONS && Instant::now() < self.end {
+        while self.found.len() < DESCRIPTIONS && Instant::now() < end {
             if Instant::now() >= self.ask_at {
                 self.ask().await;
                 self.ask_at += ASK_EVERY;
             }
-            let (len, from) = match timeout_at(self.ask_at.min(self.end), self.socket.recv_from(&mut datagram)).await {
+            let (len, from) = match timeout_at(self.ask_at.min(end), self.socket.recv_from(&mut datagram)).await {
                 Ok(Ok(came)) => came,
                 // Some systems tell so that nobody listened at one of the addresses.
                 Ok(Err(_)) => {

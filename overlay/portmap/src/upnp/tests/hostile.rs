@@ -131,15 +131,19 @@ async fn what_is_told_of_the_router_falsely_does_not_hide_it() {
     let home = Home::new(Kind::Ip1);
     let at = serve(Ipv4Addr::LOCALHOST, home.answers()).await;
     let junk = serve(Ipv4Addr::LOCALHOST, |_: &str, _: &str| Says::ok(&"<a>".repeat(9_999))).await;
-    // Both seem to come from the router: the source of a datagram can be forged.
-    let (false_one, true_one) = (found(Ipv4Addr::LOCALHOST, junk).await, found(Ipv4Addr::LOCALHOST, at).await);
+    let silent = serve(Ipv4Addr::LOCALHOST, |_: &str, _: &str| Says::Begin(String::new())).await;
+    // All seem to come from the router: the source of a datagram can be forged.
+    let mut searches = Vec::new();
+    for description in [junk, silent, at] {
+        searches.push(found(Ipv4Addr::LOCALHOST, description).await);
+    }
     let wanted = Wanted {
         port: NonZeroU16::new(PORT).unwrap(),
         transport: Transport::Udp,
         only: None,
         lease: Duration::from_secs(3_600),
     };
-    let search = Search::begin_at(around(), vec![false_one, true_one]).await.unwrap();
+    let search = Search::begin_at(around(), searches).await.unwrap();
     let inside = SocketAddrV4::new(Ipv4Addr::LOCALHOST, PORT);
     Forwarded::ask_by(search, around(), inside, &wanted).await.unwrap();
     assert_eq!(home.rules().len(), 1);
