@@ -123,6 +123,11 @@ pub(crate) fn through(relay: PeerId, at: Direct) -> Multiaddr {
     at.multiaddr().with(Protocol::P2p(relay)).with(Protocol::P2pCircuit)
 }
 
+/// The same for a relay by its identity and where it is.
+pub(crate) fn way((relay, at): (PeerIdentity, Direct)) -> Option<Multiaddr> {
+    Some(through(relay.peer_id()?, at))
+}
+
 /// A direct address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Direct {

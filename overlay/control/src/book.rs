@@ -13,9 +13,10 @@ use crate::store::Record;
 
 /// Peers of one IPv4 /24 or IPv6 /48 with an address in the book: whoever has one network does not fill it.
 const PER_NETWORK: usize = 8;
-/// Peers that are known to be met at a relay: at all, and at one. Their ways are forgotten after the time that a reservation lasts, in
-/// seconds, unless they are told again.
-const RELAYED: usize = 256;
+/// Ways to peers by relays that are known: at all, of one peer, and by one relay. They are forgotten after the time that a reservation
+/// lasts, in seconds, unless they are told again.
+const RELAYED: usize = 512;
+pub(crate) const RELAYS_OF_ONE: usize = 2;
 const AT_ONE_RELAY: usize = 32;
 const RESERVED: u64 = 3_600;
 /// The longest pause between attempts to reach a peer, in seconds.
@@ -29,15 +30,18 @@ pub(crate) struct Book {
     changed: BTreeSet<PeerIdentity>,
     one_network: bool,
     /// At which relay peers can be met, and until when that is believed. Not stored: it does not outlive a restart for long.
-    relayed: BTreeMap<PeerIdentity, (PeerIdentity, u64)>,
+    relayed: BTreeMap<Way, u64>,
 }
+
+/// A peer, and a relay at which it can be met.
+type Way = (PeerIdentity, PeerIdentity);
 
 /// Somebody to call.
 pub(crate) struct Candidate {
     pub(crate) identity: PeerIdentity,
     pub(crate) addresses: Vec<Direct>,
-    /// A relay at which it can be met, and where that one is.
-    pub(crate) relay: Option<(PeerIdentity, Direct)>,
+    /// Relays at which it can be met, and where those are.
+    pub(crate) relays: Vec<(PeerIdentity, Direct)>,
 }
 
 impl Book {
@@ -64,35 +68,59 @@ impl Book {
 
     /// A peer can be met at a relay; false if the book does not take it. It takes only relays that it has an address of, so nobody who
     /// names one has this node call where it would not call anyway.
-    pub(crate) fn met_at_relay(&mut self, identity: PeerIdentity, relay: PeerIdentity, now: u64) -> bool {
-        let known = self.records.get(&relay).is_some_and(|record| !record.addresses.is_empty());
+    ///
+    /// Anybody may say so, of any relay. Where as many do as one relay has places for here, who said so longest ago and is not
+    /// `connected` gives way: whoever stays takes no place away from who came before and is there.
+    pub(crate) fn met_at_relay(
+        &mut self,
+        identity: PeerIdentity,
+        relay: PeerIdentity,
+        now: u64,
+        connected: impl Fn(&PeerIdentity) -> bool,
+    ) -> bool {
+        let known = self.first_address(&relay).is_some();
         if !known || identity == relay || self.is_banned(&identity, now) || self.is_banned(&relay, now) {
             return false;
         }
-        self.relayed.retain(|_, (_, until)| now < *until);
-        let others = self.relayed.iter().filter(|(other, (at, _))| *at == relay && **other != identity).count();
-        if others >= AT_ONE_RELAY {
-            return false;
+        self.relayed.retain(|_, until| now < *until);
+        let own = |way: &Way| way.0 == identity;
+        let there = |way: &Way| way.1 == relay && !connected(&way.0);
+        let told = (identity, relay);
+        if !self.relayed.contains_key(&told) {
+            let at_relay = self.relayed.keys().filter(|way| way.1 == relay).count();
+            let fits = self.make_way(self.relayed.keys().filter(|way| own(way)).count(), RELAYS_OF_ONE, own)
+                && self.make_way(at_relay, AT_ONE_RELAY, there)
+                && self.make_way(self.relayed.len(), RELAYED, |_| true);
+            if !fits {
+                return false;
+            }
         }
-        if self.relayed.len() >= RELAYED && !self.relayed.contains_key(&identity) {
-            let first = self.relayed.iter().min_by_key(|(_, (_, until))| *until).map(|(other, _)| *other);
-            first.map(|other| self.relayed.remove(&other));
-        }
-        self.relayed.insert(identity, (relay, now + RESERVED));
+        self.relayed.insert(told, now + RESERVED);
         true
     }
 
-    /// A peer cannot be met at a relay any more; gives the relay, and where that one is.
-    pub(crate) fn left_relay(&mut self, identity: &PeerIdentity) -> Option<(PeerIdentity, Direct)> {
-        let (relay, _) = self.relayed.remove(identity)?;
-        Some((relay, self.first_address(&relay)?))
+    /// Whether there is a place where so many of at most so many are taken, or the way that was told longest ago of those that may go
+    /// gives up its own.
+    fn make_way(&mut self, taken: usize, most: usize, may_go: impl Fn(&Way) -> bool) -> bool {
+        if taken < most {
+            return true;
+        }
+        let first = self.relayed.iter().filter(|(way, _)| may_go(way)).min_by_key(|(_, until)| **until);
+        let first = first.map(|(way, _)| *way);
+        first.is_some_and(|way| self.relayed.remove(&way).is_some())
     }
 
-    /// The relay at which a peer can be met, and where that one is.
-    pub(crate) fn relay_of(&self, identity: &PeerIdentity, now: u64) -> Option<(PeerIdentity, Direct)> {
-        let (relay, _) =
-            self.relayed.get(identity).filter(|(relay, until)| now < *until && !self.is_banned(relay, now))?;
-        Some((*relay, self.first_address(relay)?))
+    /// A peer cannot be met at a relay any more.
+    pub(crate) fn left_relay(&mut self, identity: &PeerIdentity, relay: &PeerIdentity) {
+        self.relayed.remove(&(*identity, *relay));
+    }
+
+    /// The relays at which a peer can be met, and where those are.
+    pub(crate) fn relays_of(&self, identity: &PeerIdentity, now: u64) -> Vec<(PeerIdentity, Direct)> {
+        let all = (*identity, PeerIdentity([0; 32]))..=(*identity, PeerIdentity([0xff; 32]));
+        let believed =
+            self.relayed.range(all).filter(|((_, relay), until)| now < **until && !self.is_banned(relay, now));
+        believed.filter_map(|((_, relay), _)| Some((*relay, self.first_address(relay)?))).collect()
     }
 
     fn first_address(&self, identity: &PeerIdentity) -> Option<Direct> {
@@ -106,7 +134,7 @@ impl Book {
 
     /// A call was in vain. A relay at which the peer is not met is forgotten: who still is there says so again.
     pub(crate) fn failed(&mut self, identity: PeerIdentity, now: u64) {
-        self.relayed.remove(&identity);
+        self.relayed.retain(|(peer, _), _| *peer != identity);
         if let Some(record) = self.records.get_mut(&identity) {
             record.failures = record.failures.saturating_add(1);
             let pause = (2_u64 << record.failures.min(10)).min(PAUSE_LONGEST);
@@ -124,13 +152,15 @@ impl Book {
         leave_out: impl Fn(&PeerIdentity) -> bool,
     ) -> Vec<Candidate> {
         let unknown = Record::default();
-        let relayed = self.relayed.keys().filter(|identity| !self.records.contains_key(*identity));
+        let mut relayed: Vec<_> =
+            self.relayed.keys().map(|(peer, _)| peer).filter(|peer| !self.records.contains_key(*peer)).collect();
+        relayed.dedup();
         let mut able: Vec<(&PeerIdentity, &Record)> = self
             .records
             .iter()
-            .chain(relayed.map(|identity| (identity, &unknown)))
+            .chain(relayed.into_iter().map(|identity| (identity, &unknown)))
             .filter(|(identity, record)| {
-                (!record.addresses.is_empty() || self.relay_of(identity, now).is_some())
+                (!record.addresses.is_empty() || !self.relays_of(identity, now).is_empty())
                     && !record.reputation.is_banned(now)
                     && self.rest.get(*identity).is_none_or(|until| now >= *until)
                     && !leave_out(identity)
@@ -147,7 +177,7 @@ impl Book {
             .map(|(identity, record)| Candidate {
                 identity: *identity,
                 addresses: record.addresses.clone(),
-                relay: self.relay_of(identity, now),
+                relays: self.relays_of(identity, now),
             })
             .collect();
         for candidate in &chosen {
@@ -172,8 +202,8 @@ impl Book {
     /// How many peers are known with an address.
     pub(crate) fn known(&self) -> usize {
         let direct = |identity: &PeerIdentity| self.first_address(identity).is_some();
-        let relayed = self.relayed.keys().filter(|identity| !direct(identity)).count();
-        self.records.keys().filter(|identity| direct(identity)).count() + relayed
+        let relayed: BTreeSet<_> = self.relayed.keys().map(|(peer, _)| peer).filter(|peer| !direct(peer)).collect();
+        self.records.keys().filter(|identity| direct(identity)).count() + relayed.len()
     }
 
     /// Drops what is of no use any more.
@@ -188,7 +218,7 @@ impl Book {
             keep
         });
         self.rest.retain(|_, until| now < *until);
-        self.relayed.retain(|_, (_, until)| now < *until);
+        self.relayed.retain(|_, until| now < *until);
     }
 
     /// What has to be written to the store, and nothing of it again; `None` is one to be forgotten.
@@ -294,44 +324,86 @@ mod tests {
         assert!(book.banned(NOW).eq([id(3)]));
     }
 
+    fn met(book: &mut Book, peer: PeerIdentity, relay: PeerIdentity) -> bool {
+        book.met_at_relay(peer, relay, NOW, |_| true)
+    }
+
     #[test]
     fn who_is_met_at_a_relay_is_called_there_as_long_as_its_place_lasts() {
         let mut book = empty();
         let (relay, peer) = (id(1), id(2));
-        assert!(!book.met_at_relay(peer, relay, NOW), "nobody is called because somebody named it");
+        assert!(!met(&mut book, peer, relay), "nobody is called because somebody named it");
         assert!(book.met(relay, at(1), NOW));
-        assert!(!book.met_at_relay(relay, relay, NOW));
-        assert!(book.met_at_relay(peer, relay, NOW));
+        assert!(!met(&mut book, relay, relay));
+        assert!(met(&mut book, peer, relay));
         assert_eq!(book.known(), 2);
         let found = book.candidates(9, NOW, |_| false);
         assert!(found.iter().map(|c| c.identity).eq([relay, peer]), "those that are met at relays last");
-        assert!(found[1].addresses.is_empty() && found[1].relay == Some((relay, at(1))));
+        assert!(found[1].addresses.is_empty() && found[1].relays == [(relay, at(1))]);
         book.failed(peer, NOW);
-        assert!(book.relay_of(&peer, NOW).is_none(), "it was not there");
-        assert!(book.met_at_relay(peer, relay, NOW) && book.relay_of(&peer, NOW + RESERVED - 1).is_some());
-        assert!(book.relay_of(&peer, NOW + RESERVED).is_none());
+        assert!(book.relays_of(&peer, NOW).is_empty(), "it was not there");
+        assert!(met(&mut book, peer, relay) && book.relays_of(&peer, NOW + RESERVED - 1).len() == 1);
+        assert!(book.relays_of(&peer, NOW + RESERVED).is_empty());
         book.expire(NOW + RESERVED);
         assert_eq!(book.known(), 1);
-        assert!(book.met_at_relay(peer, relay, NOW) && book.left_relay(&peer) == Some((relay, at(1))));
+        assert!(met(&mut book, peer, relay));
+        book.left_relay(&peer, &relay);
+        assert!(book.relays_of(&peer, NOW).is_empty());
         book.note(relay, Deed::Lied, NOW);
-        assert!(!book.met_at_relay(peer, relay, NOW), "a banned one is no way to others");
+        assert!(!met(&mut book, peer, relay), "a banned one is no way to others");
+    }
+
+    #[test]
+    fn a_peer_is_met_at_two_relays() {
+        let mut book = empty();
+        for n in 1..=3 {
+            assert!(book.met(id(n), at(n), NOW));
+            assert!(book.met_at_relay(id(9), id(n), NOW + u64::from(n), |_| true));
+        }
+        assert!(
+            book.relays_of(&id(9), NOW).into_iter().eq([(id(2), at(2)), (id(3), at(3))]),
+            "the two that it told last"
+        );
+        assert_eq!(book.known(), 4);
+        let found = book.candidates(9, NOW, |identity| *identity != id(9));
+        assert!(found.len() == 1 && found[0].relays.len() == 2, "it is called once, by both");
+        book.left_relay(&id(9), &id(2));
+        assert_eq!(book.relays_of(&id(9), NOW).len(), 1);
+    }
+
+    #[test]
+    fn false_claims_do_not_shut_a_relay() {
+        let mut book = empty();
+        assert!(book.met(id(0), at(0), NOW));
+        // The first of these stays connected, the others have gone after saying so.
+        let connected = |identity: &PeerIdentity| *identity == id(1_000);
+        for n in 0..32 {
+            assert!(book.met_at_relay(id(1_000 + n), id(0), NOW + u64::from(n), connected));
+        }
+        assert!(book.met_at_relay(id(1), id(0), NOW + 40, connected), "who said so longest ago and is gone gives way");
+        let kept = |book: &Book, n: u32| !book.relays_of(&id(n), NOW + 40).is_empty();
+        assert!(kept(&book, 1) && kept(&book, 1_000) && !kept(&book, 1_001) && kept(&book, 1_002));
+        assert_eq!(book.relayed.len(), AT_ONE_RELAY);
+        assert!(!book.met_at_relay(id(2), id(0), NOW + 41, |_| true), "who is there keeps its place");
+        assert!(book.met_at_relay(id(1), id(0), NOW + 41, |_| true), "and renews it");
     }
 
     #[test]
     fn places_at_relays_have_an_end() {
         let mut book = empty();
-        let place = |book: &mut Book, n: u32, relay: u32| book.met_at_relay(id(n), id(relay), NOW + u64::from(n));
-        for relay in 0..20 {
+        let place =
+            |book: &mut Book, n: u32, relay: u32| book.met_at_relay(id(n), id(relay), NOW + u64::from(n), |_| true);
+        for relay in 0..40 {
             assert!(book.met(id(relay), at(relay), NOW));
         }
         let taken = (0..200).filter(|n| place(&mut book, 1_000 + n, 0)).count();
         assert_eq!(taken, AT_ONE_RELAY);
         assert!(place(&mut book, 1_000, 0), "who is in stays in");
-        for n in 0..600 {
-            place(&mut book, 2_000 + n, n % 20);
+        for n in 0..1_200 {
+            place(&mut book, 2_000 + n, n % 40);
         }
         assert_eq!(book.relayed.len(), RELAYED);
-        assert!(book.relay_of(&id(2_590), NOW).is_some(), "the newest are kept");
+        assert!(!book.relays_of(&id(3_199), NOW).is_empty(), "the newest are kept");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod router;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
+mod upnp;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::num::NonZeroU16;
@@ -13,18 +14,13 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use router::Lease;
+use upnp::{Around, Forwarded};
 
 /// For how long a port is asked for.
 const LEASE: Duration = Duration::from_secs(3_600);
-/// The pause after nothing was found: the first one, for a router or a network that is just coming up; each is twice as long as the one
-/// before, …
-const AGAIN: Duration = Duration::from_secs(5);
-/// … up to this.
-const AGAIN_LONGEST: Duration = Duration::from_secs(300);
-/// A port that was given for less is renewed as if it had been given for this: a router that gives seconds is not asked all the time.
-const LEAST: Duration = Duration::from_secs(60);
 /// How long giving back may take at the end of a program.
 const GIVE_BACK: Duration = Duration::from_secs(3);
 
@@ -70,8 +66,7 @@ impl Forwarding {
         };
         let (tell, outside) = watch::channel(None);
         let (end, ended) = oneshot::channel();
-        let wanted = Wanted { port, transport, only, lease, least: LEAST, router: None };
-        let task = tokio::spawn(keep(wanted, tell, ended));
+        let task = tokio::spawn(keep(Wanted { port, transport, only, lease }, Times::ORDINARY, ask, tell, ended));
         Some(Self { outside, end, task })
     }
 
@@ -111,34 +106,62 @@ struct Wanted {
     /// The one address that the socket is bound to.
     only: Option<Ipv4Addr>,
     lease: Duration,
-    /// See [`LEAST`].
-    least: Duration,
-    /// Whom to ask, and this machine's address towards it; `None` for the router of the default route.
-    router: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
-async fn keep(wanted: Wanted, tell: watch::Sender<Option<SocketAddr>>, mut ended: oneshot::Receiver<()>) {
+/// How long what may take.
+#[derive(Clone, Copy)]
+struct Times {
+    /// All of asking, and all of renewing, whatever a router does.
+    asking: Duration,
+    renewing: Duration,
+    /// The pause after nothing was found: the first one, for a router or a network that is just coming up; each is twice as long as the
+    /// one before, …
+    again: Duration,
+    /// … up to this.
+    again_longest: Duration,
+    /// A port that was given for less is renewed as if it had been given for this: a router that gives seconds is not asked all the time.
+    least: Duration,
+}
+
+impl Times {
+    const ORDINARY: Self = Self {
+        asking: Duration::from_secs(20),
+        renewing: Duration::from_secs(10),
+        again: Duration::from_secs(5),
+        again_longest: Duration::from_secs(300),
+        least: Duration::from_secs(60),
+    };
+}
+
+/// Keeps a port by what `ask` finds.
+async fn keep<A: Future<Output = Option<Lease>>>(
+    wanted: Wanted,
+    times: Times,
+    ask: impl Fn(Wanted) -> A,
+    tell: watch::Sender<Option<SocketAddr>>,
+    mut ended: oneshot::Receiver<()>,
+) {
     let mut held: Option<Lease> = None;
-    let mut again = AGAIN;
+    let mut again = times.again;
     loop {
         // Not ended in the middle of a request: its answer says what is to be given back.
         held = match held {
-            Some(lease) => lease.renew().await,
+            Some(lease) => timeout(times.renewing, lease.renew()).await.ok().flatten(),
             None => None,
         };
         if held.is_none() {
-            held = ask(&wanted).await;
+            held = timeout(times.asking, ask(wanted)).await.ok().flatten();
         }
         let outside = held.as_ref().map(Lease::outside);
         tell.send_if_modified(|known| std::mem::replace(known, outside) != outside);
         let pause = match &held {
             Some(lease) => {
-                again = AGAIN;
-                lease.lasts().max(wanted.least).min(wanted.lease) / 2
+                again = times.again;
+                lease.lasts().max(times.least).min(wanted.lease) / 2
             }
             None => {
                 let pause = again;
-                again = (again * 2).min(AGAIN_LONGEST);
+                again = (again * 2).min(times.again_longest);
                 pause
             }
         };
@@ -152,31 +175,46 @@ async fn keep(wanted: Wanted, tell: watch::Sender<Option<SocketAddr>>, mut ended
     }
 }
 
-async fn ask(wanted: &Wanted) -> Option<Lease> {
-    let (gateway, own) = match wanted.router {
-        Some(router) => router,
-        None => surroundings().await?,
-    };
-    if wanted.only.is_some_and(|only| only != own) || !is_private(own) {
+async fn ask(wanted: Wanted) -> Option<Lease> {
+    ask_at(surroundings().await?, wanted).await
+}
+
+async fn ask_at(around: Around, wanted: Wanted) -> Option<Lease> {
+    if wanted.only.is_some_and(|only| only != around.own) || !is_private(around.own) {
         return None;
     }
-    let inside = SocketAddrV4::new(own, wanted.port.get());
-    match router::by_pcp(gateway, inside, wanted).await {
-        Some(lease) => Some(lease),
-        None => router::by_upnp(inside, wanted).await,
+    let inside = SocketAddrV4::new(around.own, wanted.port.get());
+    if let Some(lease) = router::by_pcp(around.gateway, inside, &wanted).await {
+        return Some(lease);
+    }
+    match Forwarded::ask(around, inside, &wanted).await {
+        Ok(forwarded) => Some(Lease::Upnp(Box::new(forwarded))),
+        Err(error) => {
+            tracing::debug!("the router forwards no port: {error}");
+            None
+        }
     }
 }
 
 /// The IPv4 gateway of the default route, and this machine's address towards it.
-async fn surroundings() -> Option<(Ipv4Addr, Ipv4Addr)> {
+async fn surroundings() -> Option<Around> {
     // Reads tables of the operating system, which may take a moment.
     let interface = tokio::task::spawn_blocking(netdev::get_default_interface).await.ok()?.ok()?;
     let gateway = *interface.gateway.as_ref()?.ipv4.first()?;
-    Some((gateway, interface.ipv4.first()?.addr()))
+    Some(Around { gateway, own: interface.ipv4.first()?.addr() })
 }
 
 /// Whether a translator stands before an address: those of homes, and of providers who translate (RFC 6598).
 fn is_private(ip: Ipv4Addr) -> bool {
     let [a, b, ..] = ip.octets();
     ip.is_private() || (a == 100 && (64..128).contains(&b))
+}
+
+/// Reads what a router at an address could send in the places where UPnP has it read, for fuzzing.
+///
+/// # Panics
+/// When what is read leads elsewhere than to that router, or is longer than it may be.
+#[doc(hidden)]
+pub fn fuzz_upnp(bytes: &[u8]) {
+    upnp::fuzz(bytes);
 }

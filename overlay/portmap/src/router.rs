@@ -7,29 +7,17 @@ use std::time::Duration;
 use crab_nat::{
     GatewayAddress, InternetProtocol, PortMapping, PortMappingOptions, PortMappingType, TimeoutConfig, natpmp,
 };
-use igd_next::aio::Gateway;
-use igd_next::aio::tokio::{Tokio, search_gateway};
-use igd_next::{PortMappingProtocol, SearchOptions};
 
+use crate::upnp::Forwarded;
 use crate::{Transport, Wanted};
 
 /// What a router may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// What routers show their owners.
-const NAME: &str = "zMesh";
 
 /// A port that a router forwards until it is given back, or its time is over.
 pub(crate) enum Lease {
     Pcp { mapping: PortMapping, outside: SocketAddr },
-    Upnp(Box<Upnp>),
-}
-
-pub(crate) struct Upnp {
-    router: Gateway<Tokio>,
-    protocol: PortMappingProtocol,
-    inside: SocketAddrV4,
-    outside: SocketAddr,
-    lasts: Duration,
+    Upnp(Box<Forwarded>),
 }
 
 impl Lease {
@@ -37,7 +25,7 @@ impl Lease {
     pub(crate) fn outside(&self) -> SocketAddr {
         match self {
             Self::Pcp { outside, .. } => *outside,
-            Self::Upnp(upnp) => upnp.outside,
+            Self::Upnp(forwarded) => forwarded.outside(),
         }
     }
 
@@ -45,7 +33,7 @@ impl Lease {
     pub(crate) fn lasts(&self) -> Duration {
         match self {
             Self::Pcp { mapping, .. } => Duration::from_secs(mapping.lifetime().into()),
-            Self::Upnp(upnp) => upnp.lasts,
+            Self::Upnp(forwarded) => forwarded.lasts(),
         }
     }
 
@@ -57,13 +45,13 @@ impl Lease {
                 tokio::time::timeout(PATIENCE, mapping.renew()).await.ok()?.ok()?;
                 seen(mapping).await
             }
-            Self::Upnp(upnp) => {
-                let Upnp { router, protocol, inside, outside, lasts } = *upnp;
-                let port = outside.port();
-                router.add_port(protocol, port, inside.into(), seconds(lasts), NAME).await.ok()?;
-                let outside = SocketAddr::new(router.get_external_ip().await.ok()?, port);
-                Some(Self::Upnp(Box::new(Upnp { router, protocol, inside, outside, lasts })))
-            }
+            Self::Upnp(forwarded) => match forwarded.renew().await {
+                Ok(forwarded) => Some(Self::Upnp(Box::new(forwarded))),
+                Err(error) => {
+                    tracing::debug!("the router forwards a port no longer: {error}");
+                    None
+                }
+            },
         }
     }
 
@@ -71,10 +59,7 @@ impl Lease {
         // If the router does not hear it, the port is free again when its time is over.
         match self {
             Self::Pcp { mapping, .. } => drop(tokio::time::timeout(PATIENCE, mapping.try_drop()).await),
-            Self::Upnp(upnp) => {
-                let removed = upnp.router.remove_port(upnp.protocol, upnp.outside.port());
-                drop(tokio::time::timeout(PATIENCE, removed).await);
-            }
+            Self::Upnp(forwarded) => drop(tokio::time::timeout(PATIENCE, forwarded.give_back()).await),
         }
     }
 }
@@ -118,27 +103,6 @@ fn timing() -> TimeoutConfig {
         max_retries: 2,
         max_retry_timeout: Some(Duration::from_secs(1)),
     }
-}
-
-pub(crate) async fn by_upnp(inside: SocketAddrV4, wanted: &Wanted) -> Option<Lease> {
-    let options = SearchOptions {
-        bind_addr: SocketAddr::from((*inside.ip(), 0)),
-        timeout: Some(PATIENCE),
-        single_search_timeout: Some(PATIENCE),
-        ..SearchOptions::default()
-    };
-    let protocol = match wanted.transport {
-        Transport::Udp => PortMappingProtocol::UDP,
-        Transport::Tcp => PortMappingProtocol::TCP,
-    };
-    let router = search_gateway(options).await.ok()?;
-    let (local, lease) = (SocketAddr::V4(inside), seconds(wanted.lease));
-    let port = match router.add_port(protocol, inside.port(), local, lease, NAME).await {
-        Ok(()) => inside.port(),
-        Err(_) => router.add_any_port(protocol, local, lease, NAME).await.ok()?,
-    };
-    let outside = SocketAddr::new(router.get_external_ip().await.ok()?, port);
-    Some(Lease::Upnp(Box::new(Upnp { router, protocol, inside, outside, lasts: wanted.lease })))
 }
 
 fn seconds(time: Duration) -> u32 {

@@ -1,6 +1,9 @@
 //! Ports are asked of routers that stand on loopback and speak one protocol alone. Loopback has many addresses on Linux alone.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
@@ -130,15 +133,11 @@ fn keep_at(router: &Router, port: u16, transport: Transport) -> Forwarding {
     let (tell, outside) = watch::channel(None);
     let (end, ended) = oneshot::channel();
     let own = Ipv4Addr::new(192, 168, 1, 2);
-    let wanted = Wanted {
-        port: NonZeroU16::new(port).unwrap(),
-        transport,
-        only: None,
-        lease: LEASE,
-        least: Duration::ZERO,
-        router: Some((router.at, own)),
-    };
-    Forwarding { outside, end, task: tokio::spawn(keep(wanted, tell, ended)) }
+    let wanted = Wanted { port: NonZeroU16::new(port).unwrap(), transport, only: None, lease: LEASE };
+    let around = Around { gateway: router.at, own };
+    let times = Times { least: Duration::ZERO, ..Times::ORDINARY };
+    let task = tokio::spawn(keep(wanted, times, move |wanted| ask_at(around, wanted), tell, ended));
+    Forwarding { outside, end, task }
 }
 
 /// A port is asked for, told, renewed before its time is over as the same one, and given back at the end.
@@ -227,4 +226,25 @@ async fn nothing_is_asked_for_sockets_that_no_router_leads_to() {
     for bound in ["127.0.0.1:9", "[::1]:9", "[2001:db8::1]:9", "0.0.0.0:0"] {
         assert!(Forwarding::keep(bound.parse().expect("an address"), Transport::Udp).is_none(), "{bound}");
     }
+}
+
+#[tokio::test]
+async fn a_router_that_never_ends_is_given_up_and_asked_anew() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&asked);
+    let never = move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        std::future::pending()
+    };
+    let wanted = Wanted { port: NonZeroU16::MIN, transport: Transport::Tcp, only: None, lease: LEASE };
+    let brief = Duration::from_millis(5);
+    let times = Times { asking: brief, renewing: brief, again: brief, again_longest: brief, least: brief };
+    let (tell, _outside) = watch::channel(None);
+    let (end, ended) = oneshot::channel();
+    let task = tokio::spawn(keep(wanted, times, never, tell, ended));
+    while asked.load(Ordering::Relaxed) < 3 {
+        tokio::time::sleep(brief).await;
+    }
+    drop(end);
+    task.await.expect("it ends when it is told to");
 }

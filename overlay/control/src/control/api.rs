@@ -167,8 +167,8 @@ impl Control {
         peer.peer_id().is_some_and(|id| self.has_greeted(&id))
     }
 
-    /// Calls a node at the addresses that its descriptor names, and at the relay where it can be met if that is known; false if there are none that may be used. Nothing tells when
-    /// it fails; when it does not, the peer greets.
+    /// Calls a node at the addresses that its descriptor names, and at the relays where it can be met if they are known; false if there are
+    /// none that may be used. Nothing tells when it fails; when it does not, the peer greets.
     pub fn call(&mut self, peer: PeerIdentity, addresses: &[ControlAddress]) -> bool {
         let anywhere = self.test_network;
         let usable = addresses.iter().filter(|at| anywhere || address::is_public(at.address.ip()));
@@ -177,11 +177,7 @@ impl Control {
                 ControlCarrier::Quic => address::quic(at.address),
                 ControlCarrier::Tcp => address::tcp(at.address),
             })
-            .chain(
-                self.book
-                    .relay_of(&peer, clock::unix_seconds())
-                    .and_then(|(relay, at)| Some(address::through(relay.peer_id()?, at))),
-            )
+            .chain(self.book.relays_of(&peer, clock::unix_seconds()).into_iter().filter_map(address::way))
             .collect();
         let Some(id) = peer.peer_id().filter(|_| !addresses.is_empty()) else { return false };
         self.dial(

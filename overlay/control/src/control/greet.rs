@@ -1,24 +1,27 @@
 //! Peers come, greet, and go.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use libp2p::core::ConnectedPoint;
 use libp2p::request_response::{self, OutboundFailure};
 use libp2p::swarm::ConnectionId;
 use libp2p::{PeerId, identify};
 
-use super::{Control, Peer, Seen};
+use super::{Control, Door, Peer, Seen};
 use crate::address::{self, Direct};
+use crate::book::RELAYS_OF_ONE;
 use crate::event::Event;
 use crate::framing::{Answered, Asked};
 use crate::hello::{self, Claims, HelloError};
 use crate::limits::{ADDRESSES, HELLO_MAX};
 use crate::meter::Meter;
 use crate::reputation::Deed;
-use crate::{PeerIdentity, clock};
+use crate::{PeerIdentity, clock, gate};
 
 /// Greetings of a peer while it is connected: one for each connection of both, and one to spare.
 const GREETINGS: u32 = 4;
+/// Addresses by which one peer is known when it comes again.
+const DOORS: usize = 4;
 /// The protocol of those that carry connections for others.
 const HOP: &str = "/libp2p/circuit/relay/0.2.0/hop";
 
@@ -37,9 +40,14 @@ impl Control {
         let punched = !relayed && peer.connections.values().any(|seen| seen.relayed);
         let ip = address::ip(remote).filter(|_| !relayed);
         peer.connections.insert(connection, Seen { ip, inbound: point.is_listener(), relayed });
+        // A test network has all nodes at one address.
+        let door = ip.filter(|_| !self.test_network).map_or(Door::Peer(id), |ip| Door::Area(gate::area(ip)));
+        if peer.doors.len() < DOORS && peer.doors.insert(door) {
+            self.left.charge(&door, &mut peer.meter, now);
+        }
         if point.is_dialer() {
             if relayed {
-                peer.relay = address::relay_of(remote);
+                peer.met_at = address::relay_of(remote).into_iter().collect();
             } else if let Some(direct) = address::direct(remote).filter(|_| !punched) {
                 peer.learn(direct);
             }
@@ -62,8 +70,13 @@ impl Control {
         if !peer.connections.is_empty() {
             return;
         }
-        let greeted = self.peers.remove(id).is_some_and(|peer| peer.claims.is_some());
-        if greeted && let Some(peer) = PeerIdentity::of(id) {
+        let Some(peer) = self.peers.remove(id) else { return };
+        for door in peer.doors {
+            self.left.leave(door, peer.meter, clock::now());
+        }
+        if peer.claims.is_some()
+            && let Some(peer) = PeerIdentity::of(id)
+        {
             self.tell(Event::PeerDown { peer });
         }
         self.reservation_lost(id);
@@ -143,7 +156,12 @@ impl Control {
                 peer.learn(direct);
             }
         }
-        peer.relay = info.listen_addrs.iter().take(16).find_map(address::relay_of);
+        peer.met_at.clear();
+        for relay in info.listen_addrs.iter().take(16).filter_map(address::relay_of) {
+            if peer.met_at.len() < RELAYS_OF_ONE && !peer.met_at.contains(&relay) {
+                peer.met_at.push(relay);
+            }
+        }
         self.remember(&id);
     }
 
@@ -154,31 +172,36 @@ impl Control {
         if !peer.claims.as_ref().is_some_and(|claims| claims.lasting) || !peer.meter.news(clock::now()) {
             return;
         }
-        let (routes, relay) = (peer.routes, peer.relay);
+        let (routes, met_at) = (peer.routes, peer.met_at.clone());
         for direct in peer.addresses.clone().into_iter().rev() {
             if self.book.met(identity, direct, now) && routes {
                 self.swarm.behaviour_mut().kad.add_address(id, direct.multiaddr());
             }
         }
-        self.remember_relay(id, identity, relay, routes);
+        self.remember_relays(id, identity, &met_at, routes);
     }
 
-    /// Keeps at which relay a peer can be met, and tells others who look for it; or that it is at none.
-    fn remember_relay(&mut self, id: &PeerId, identity: PeerIdentity, relay: Option<PeerIdentity>, routes: bool) {
+    /// Keeps at which relays a peer can be met, and tells others who look for it; and that it is at no others.
+    fn remember_relays(&mut self, id: &PeerId, identity: PeerIdentity, told: &[PeerIdentity], routes: bool) {
         let now = clock::unix_seconds();
-        let way = |(relay, at): (PeerIdentity, Direct)| Some(address::through(relay.peer_id()?, at));
-        let before = self.book.relay_of(&identity, now);
-        if before.is_some_and(|(before, _)| Some(before) != relay)
-            && let Some(gone) = self.book.left_relay(&identity).and_then(way)
-        {
-            self.swarm.behaviour_mut().kad.remove_address(id, &gone);
+        for (relay, at) in self.book.relays_of(&identity, now) {
+            if told.contains(&relay) {
+                continue;
+            }
+            self.book.left_relay(&identity, &relay);
+            if let Some(gone) = address::way((relay, at)) {
+                self.swarm.behaviour_mut().kad.remove_address(id, &gone);
+            }
         }
-        if let Some(relay) = relay
-            && self.book.met_at_relay(identity, relay, now)
-            && routes
-            && let Some(way) = self.book.relay_of(&identity, now).and_then(way)
-        {
-            self.swarm.behaviour_mut().kad.add_address(id, way);
+        let peers = &self.peers;
+        let connected = |peer: &PeerIdentity| peer.peer_id().is_some_and(|id| peers.contains_key(&id));
+        for relay in told {
+            self.book.met_at_relay(identity, *relay, now, connected);
+        }
+        if routes {
+            for way in self.book.relays_of(&identity, now).into_iter().filter_map(address::way) {
+                self.swarm.behaviour_mut().kad.add_address(id, way);
+            }
         }
     }
 
@@ -196,8 +219,9 @@ impl Peer {
             claims: None::<Claims>,
             routes: false,
             relays: false,
-            relay: None,
+            met_at: Vec::new(),
             meter,
+            doors: BTreeSet::new(),
             greetings: 0,
         }
     }

@@ -4,18 +4,20 @@ mod api;
 mod crowd;
 mod greet;
 mod handle;
+mod places;
 mod start;
 mod upkeep;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use libp2p::core::transport::ListenerId;
 use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
-use libp2p::{PeerId, Swarm};
+use libp2p::{Multiaddr, PeerId, Swarm};
 use tokio::time::Interval;
 use zmesh_proto::wire::document::NetworkId;
 
@@ -25,12 +27,13 @@ use crate::event::{AskId, Event, QuestionId, Status};
 use crate::framing::Answered;
 use crate::hello::Claims;
 use crate::mapping::Mappings;
-use crate::meter::Meter;
+use crate::meter::{Left, Meter};
 use crate::names::Names;
 use crate::plane::{Kind, Plane};
 use crate::reach::Reach;
 use crate::settings::Builder;
 use crate::{Contact, Limits, PeerIdentity, Store};
+use places::Places;
 
 /// A node of the control plane, and its driver at once: it makes progress while [`Control::next`] is called, and there is
 /// no queue between the network and its owner that could fill. Connections are served by tasks of the runtime.
@@ -63,9 +66,11 @@ pub struct Control {
     /// Where the router forwards the ports of QUIC and TCP, as it said last.
     mapped: [Option<SocketAddr>; 2],
     reach: Reach,
-    reservation: Reservation,
-    /// Relays that gave no place, or lost it, and until when they are not asked again.
-    refused: BTreeMap<PeerId, Instant>,
+    /// Addresses that the operator named.
+    advertised: BTreeSet<Multiaddr>,
+    places: Places<ListenerId>,
+    /// What peers that left have sent.
+    left: Left<Door>,
     status: Status,
     started: Instant,
 }
@@ -82,9 +87,11 @@ struct Peer {
     routes: bool,
     /// It carries connections for others.
     relays: bool,
-    /// The relay at which it says that it can be met, or was.
-    relay: Option<PeerIdentity>,
+    /// The relays at which it says that it can be met, or was.
+    met_at: Vec<PeerIdentity>,
     meter: Meter,
+    /// Where it came by.
+    doors: BTreeSet<Door>,
     /// Greetings that it sent.
     greetings: u32,
 }
@@ -98,6 +105,13 @@ struct Seen {
     inbound: bool,
     /// A relay carries it.
     relayed: bool,
+}
+
+/// By what a peer that comes again is known: its address, as arrivals are counted, or itself where it has none to be known by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Door {
+    Area(IpAddr),
+    Peer(PeerId),
 }
 
 /// An answer on its way.
@@ -114,12 +128,6 @@ enum Flight {
 struct Retry {
     at: Instant,
     pause: Duration,
-}
-
-/// The place at a relay where a node behind NAT can be met.
-enum Reservation {
-    None,
-    At(libp2p::core::transport::ListenerId, PeerId),
 }
 
 impl Control {

@@ -7,17 +7,19 @@ use std::time::Duration;
 use libp2p::{Swarm, relay, swarm};
 use tokio::time::MissedTickBehavior;
 
-use super::{Control, Reservation, Retry};
+use super::places::Places;
+use super::{Control, Retry};
 use crate::book::Book;
 use crate::event::Status;
 use crate::hello::Claims;
 use crate::limits::{IDLE, STREAMS_PENDING};
 use crate::mapping::Mappings;
+use crate::meter::Left;
 use crate::names::Names;
 use crate::plane::{Kind, Plane};
 use crate::reach::Reach;
 use crate::settings::Builder;
-use crate::{StartError, address, clock, identity, transport};
+use crate::{StartError, address, clock, entropy, identity, transport};
 
 /// How often a node looks after itself.
 const TICK: Duration = Duration::from_secs(1);
@@ -82,8 +84,9 @@ impl Control {
             mappings: Mappings::default(),
             mapped: [None; 2],
             reach,
-            reservation: Reservation::None,
-            refused: BTreeMap::new(),
+            advertised: settings.advertise.iter().copied().flat_map(address::both).collect(),
+            places: Places::new(entropy::seed(), begin),
+            left: Left::default(),
             status: Status::default(),
             started: begin,
         };
@@ -97,10 +100,8 @@ impl Control {
                 control.swarm.listen_on(multiaddr).map_err(|error| StartError::Listen(error.to_string()))?;
             }
         }
-        for advertised in settings.advertise {
-            for multiaddr in address::both(advertised) {
-                control.swarm.add_external_address(multiaddr);
-            }
+        for multiaddr in control.advertised.clone() {
+            control.swarm.add_external_address(multiaddr);
         }
         if kind.lasting && settings.maps_ports && listens {
             control.mappings = Mappings::start(&settings.listen);

@@ -9,8 +9,9 @@ use libp2p::swarm::behaviour::NewExternalAddrCandidate;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{FromSwarm, NetworkBehaviour as _};
 
+use super::Control;
 use super::crowd::{self, Guest};
-use super::{Control, Reservation};
+use super::places::Relay;
 use crate::address::Direct;
 use crate::book::Candidate;
 use crate::gate;
@@ -27,8 +28,6 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(120);
 const FLUSH_EVERY: u64 = 10;
 /// Seconds between looks for more peers, while there are too few.
 const LOOK_EVERY: u64 = 10;
-/// How long a relay that gave no place, or lost it, is not asked for another.
-const REFUSED_FOR: Duration = Duration::from_secs(300);
 /// Places for those who call that are kept free, by seeing somebody off.
 const FREE: u32 = 4;
 
@@ -162,9 +161,9 @@ impl Control {
         let chosen = self.book.candidates(CALLS, now, |identity| {
             *identity == own || identity.peer_id().is_none_or(|id| peers.contains_key(&id))
         });
-        for Candidate { identity, addresses, relay } in chosen {
+        for Candidate { identity, addresses, relays } in chosen {
             if let Some(id) = identity.peer_id() {
-                let relayed = relay.and_then(|(relay, at)| Some(address::through(relay.peer_id()?, at)));
+                let relayed = relays.into_iter().filter_map(address::way);
                 let addresses = addresses.into_iter().map(address::Direct::multiaddr).chain(relayed).collect();
                 self.dial(
                     DialOpts::peer_id(id)
@@ -222,53 +221,48 @@ impl Control {
         }
     }
 
-    /// A node that nobody can reach directly can be met at a relay.
+    /// A node that nobody can reach directly can be met at relays.
     fn be_met(&mut self) {
         let reachable = self.swarm.external_addresses().any(|known| address::direct(known).is_some());
-        let waited = clock::now().saturating_duration_since(self.started) > self.limits.confirm_time;
         if reachable {
-            if let Reservation::At(listener, _) = std::mem::replace(&mut self.reservation, Reservation::None) {
+            for listener in self.places.clear() {
                 self.swarm.remove_listener(listener);
             }
             return;
         }
-        if waited && matches!(self.reservation, Reservation::None) {
-            self.reserve();
+        let now = clock::now();
+        if now.saturating_duration_since(self.started) <= self.limits.confirm_time {
+            return;
+        }
+        let relays: Vec<Relay> = self.relays().map(|(relay, _)| relay).collect();
+        if let Some(listener) = self.places.give_up(&relays, now) {
+            self.swarm.remove_listener(listener);
+        }
+        let Some(relay) = self.places.draw(&relays, now) else { return };
+        let known = self.relays().find(|(known, _)| *known == relay);
+        if let Some(way) = known.and_then(|(relay, at)| address::way((relay.identity, at)))
+            && let Ok(listener) = self.swarm.listen_on(way)
+        {
+            self.places.asked(relay, listener, now);
         }
     }
 
-    /// Asks a connected peer that relays for a place: of those that did not refuse lately the nearest by identity, so that not all nodes ask
-    /// one.
-    fn reserve(&mut self) {
-        let (now, own) = (clock::now(), self.identity());
-        self.refused.retain(|_, until| now < *until);
-        let distance =
-            |id: &PeerId| PeerIdentity::of(id).map(|peer| std::array::from_fn::<u8, 32, _>(|i| peer.0[i] ^ own.0[i]));
-        let able = self.peers.iter().filter(|(id, peer)| peer.relays && !self.refused.contains_key(id));
-        let near =
-            able.filter_map(|(id, peer)| Some((*id, *peer.addresses.first()?))).min_by_key(|(id, _)| distance(id));
-        let Some((id, direct)) = near else { return };
-        if let Ok(listener) = self.swarm.listen_on(address::through(id, direct)) {
-            self.reservation = Reservation::At(listener, id);
-        }
+    /// Connected peers that relay, and where each is.
+    fn relays(&self) -> impl Iterator<Item = (Relay, Direct)> + '_ {
+        self.peers.iter().filter(|(_, peer)| peer.relays).filter_map(|(id, peer)| {
+            let (identity, at) = (PeerIdentity::of(id)?, *peer.addresses.first()?);
+            Some((Relay { identity, network: gate::network(at.address.ip()) }, at))
+        })
     }
 
     pub(super) fn listener_closed(&mut self, closed: ListenerId) {
-        if let Reservation::At(listener, relay) = self.reservation
-            && listener == closed
-        {
-            self.reservation = Reservation::None;
-            self.refused.insert(relay, clock::now() + REFUSED_FOR);
-        }
+        self.places.lost(closed, clock::now());
     }
 
     pub(super) fn reservation_lost(&mut self, id: &PeerId) {
-        if let Reservation::At(listener, relay) = self.reservation
-            && relay == *id
-        {
+        if let Some(listener) = PeerIdentity::of(id).and_then(|relay| self.places.at(&relay)) {
             self.swarm.remove_listener(listener);
-            self.reservation = Reservation::None;
-            self.refused.insert(relay, clock::now() + REFUSED_FOR);
+            self.places.lost(listener, clock::now());
         }
     }
 
@@ -287,13 +281,49 @@ impl Control {
 
     pub(super) fn port_mapped(&mut self, Mapped { outside, quic }: Mapped) {
         let carried = |at: SocketAddr| if quic { address::quic(at) } else { address::tcp(at) };
-        if let Some(before) = std::mem::replace(&mut self.mapped[usize::from(!quic)], outside) {
-            self.swarm.remove_external_address(&carried(before));
+        let before = std::mem::replace(&mut self.mapped[usize::from(!quic)], outside).map(carried);
+        // What the operator says is the operator's to take back.
+        if let Some(before) = before.filter(|before| !self.advertised.contains(before)) {
+            self.swarm.remove_external_address(&before);
         }
         if let Some(outside) = outside {
             // A router may say anything: others have to confirm it. They may have looked before it was open.
             self.swarm.behaviour_mut().gate.suggest(carried(outside));
             self.reach.opened(Direct { address: outside, quic }, clock::now());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+    use zmesh_proto::wire::document::NetworkId;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_router_takes_back_what_the_operator_says() {
+        let [own, other]: [SocketAddr; 2] =
+            ["203.0.113.7:4001", "203.0.113.8:4001"].map(|at| at.parse().expect("an address"));
+        let mut control = Control::builder(NetworkId([7; 32]))
+            .identity(&SigningKey::from_bytes(&[1; 32]))
+            .advertise(own)
+            .start()
+            .expect("a node");
+        let told = |control: &Control| control.swarm.external_addresses().cloned().collect::<Vec<_>>();
+        for quic in [true, false] {
+            control.port_mapped(Mapped { outside: Some(own), quic });
+            control.port_mapped(Mapped { outside: None, quic });
+        }
+        let mut known = told(&control);
+        known.sort();
+        let mut expected = address::both(own);
+        expected.sort();
+        assert_eq!(known, expected, "they are the operator's");
+        // What the router alone said goes with it.
+        control.swarm.add_external_address(address::quic(other));
+        control.port_mapped(Mapped { outside: Some(other), quic: true });
+        control.port_mapped(Mapped { outside: None, quic: true });
+        assert!(!told(&control).contains(&address::quic(other)));
     }
 }

@@ -34,6 +34,13 @@ pub(crate) enum Closed {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Network(IpAddr);
 
+impl Network {
+    /// Its first address.
+    pub(crate) fn ip(self) -> IpAddr {
+        self.0
+    }
+}
+
 /// What is counted together.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Place {
@@ -300,7 +307,7 @@ fn places(ip: IpAddr) -> [Place; 2] {
 }
 
 /// Whom an address belongs to: an IPv4 address to one, of IPv6 a whole /64.
-fn area(ip: IpAddr) -> IpAddr {
+pub(crate) fn area(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,

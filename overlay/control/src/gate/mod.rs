@@ -20,7 +20,7 @@ use libp2p::{Multiaddr, PeerId};
 use crate::{Limits, address, clock};
 
 use doors::{Came, Doors};
-pub(crate) use doors::{Network, network};
+pub(crate) use doors::{Network, area, network};
 
 /// Counts connections by address. Has to stand before every behaviour that counts as well: it sees the denials of those
 /// that stand after it.

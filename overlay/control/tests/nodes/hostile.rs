@@ -95,6 +95,35 @@ async fn a_flood_of_what_is_not_accepted_is_cut() {
     assert!(status.banned == 1 && status.rejected == 0, "{status:?}");
 }
 
+/// A share is a share of time, and not of a connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_again_has_no_other_share() {
+    let mut limits = Limits::one_machine();
+    // One more each ten seconds.
+    limits.asks_per_minute = 6;
+    let first = Node::start(lasting(1).limits(limits), true).await;
+    for round in 0..2 {
+        let asker = Node::start(lasting(2).bootstrap(first.contact()), true).await;
+        until("they are connected", || async {
+            asker.peers().await.len() == 1 && first.peers().await == [asker.identity]
+        })
+        .await;
+        let cut = first.with(|control| control.status()).await.cut;
+        assert_eq!(cut, 0, "six are its share");
+        let to = first.identity;
+        for _ in 0..6 {
+            let _ = asker.with(move |control| control.ask(to, b"once more".to_vec())).await;
+        }
+        if round == 0 {
+            until("all are answered", || async { asker.seen(|seen| seen.answers.len()) == 6 }).await;
+            asker.kill().await;
+            until("it is gone", || async { first.peers().await.is_empty() }).await;
+        } else {
+            until("it is cut", || async { first.with(|control| control.status()).await.cut == 1 }).await;
+        }
+    }
+}
+
 /// Whoever is fast brings most of what is good: that is what neighbours are for. Were it a fault, a crowd of identities that each say
 /// little would have honest nodes ban each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
