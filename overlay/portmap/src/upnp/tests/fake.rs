@@ -142,11 +142,11 @@ pub(super) struct Home {
     pub(super) permanent: bool,
     /// Ports that somebody has.
     pub(super) taken: Vec<u16>,
-    state: Arc<Mutex<State>>,
+    pub(super) state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     rules: BTreeMap<u16, String>,
     asked: Vec<String>,
     down: bool,
