@@ -39,7 +39,7 @@ struct Asked {
 /// A router at an address of its own.
 struct Router {
     at: Ipv4Addr,
-    asked: mpsc::UnboundedReceiver<Asked>,
+    asked: mpsc::Receiver<Asked>,
     task: JoinHandle<()>,
 }
 
@@ -54,7 +54,7 @@ impl Router {
     async fn start(number: u8, speaks: Speaks, mut gives: impl FnMut(&Asked) -> u16 + Send + 'static) -> Self {
         let at = Ipv4Addr::new(127, 53, 51, number);
         let socket = UdpSocket::bind((at, crab_nat::GATEWAY_PORT)).await.unwrap();
-        let (tell, asked) = mpsc::unbounded_channel();
+        let (tell, asked) = mpsc::channel(256);
         let task = tokio::spawn(async move {
             let mut request = [0; 1_100];
             loop {
@@ -97,7 +97,7 @@ fn lifetime(bytes: &[u8]) -> u32 {
 }
 
 /// RFC 6886 §3.2 and §3.3.
-fn nat_pmp(request: &[u8], gives: &mut impl FnMut(&Asked) -> u16, tell: &mpsc::UnboundedSender<Asked>) -> Vec<u8> {
+fn nat_pmp(request: &[u8], gives: &mut impl FnMut(&Asked) -> u16, tell: &mpsc::Sender<Asked>) -> Vec<u8> {
     let head = [0, request[1] | 0x80, 0, 0, 0, 0, 0, 9];
     if request.len() == 2 {
         return [&head[..], &OUTSIDE.octets()].concat();
@@ -109,12 +109,12 @@ fn nat_pmp(request: &[u8], gives: &mut impl FnMut(&Asked) -> u16, tell: &mpsc::U
         nonce: None,
     };
     let port = if asked.lifetime == 0 { 0 } else { gives(&asked) };
-    let _ = tell.send(asked);
+    let _ = tell.try_send(asked);
     [&head[..], &request[4..6], &port.to_be_bytes(), &request[8..12]].concat()
 }
 
 /// RFC 6887 §11.1.
-fn pcp(request: &[u8], gives: &mut impl FnMut(&Asked) -> u16, tell: &mpsc::UnboundedSender<Asked>) -> Vec<u8> {
+fn pcp(request: &[u8], gives: &mut impl FnMut(&Asked) -> u16, tell: &mpsc::Sender<Asked>) -> Vec<u8> {
     let asked = Asked {
         tcp: request[36] == 6,
         inside: number(&request[40..42]),
@@ -122,7 +122,7 @@ fn pcp(request: &[u8], gives: &mut impl FnMut(&Asked) -> u16, tell: &mpsc::Unbou
         nonce: Some(request[24..36].try_into().unwrap()),
     };
     let port = if asked.lifetime == 0 { 0 } else { gives(&asked) };
-    let _ = tell.send(asked);
+    let _ = tell.try_send(asked);
     let head = [&[2, 0x81, 0, 0][..], &request[4..8], &[0, 0, 0, 9], &[0; 12]].concat();
     let mapping = [&request[24..42], &port.to_be_bytes(), &OUTSIDE.to_ipv6_mapped().octets()].concat();
     [head, mapping].concat()
