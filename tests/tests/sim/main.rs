@@ -7,7 +7,6 @@ mod circuits;
 mod epochs;
 mod fairness;
 mod heal;
-mod narrow;
 mod observers;
 mod quality;
 mod repair;
