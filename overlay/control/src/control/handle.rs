@@ -48,14 +48,14 @@ impl Control {
         }
     }
 
-    /// A peer saw this node at an address. Where the router keeps the port, the other transport is there as well; and both are needed:
-    /// of two that were seen by QUIC alone and by TCP alone, each would punch for what the other one does not send.
+    /// A peer saw this node at an address. Where the router keeps the port, QUIC is there as well as TCP, and all have to know of it: of
+    /// two that were seen by QUIC alone and by TCP alone, each would punch for what the other one does not send. Not the other way
+    /// round: of two that punch by both at once, each may keep the connection that the other one ends.
     fn seen_at(&mut self, address: &Multiaddr) {
-        let Some(seen) = self.reach.named(address, clock::now()) else { return };
-        let other = Direct { quic: !seen.quic, ..seen };
-        let listens = |at: Direct| at.quic == other.quic && at.address.port() == other.address.port();
+        let Some(seen) = self.reach.named(address, clock::now()).filter(|seen| !seen.quic) else { return };
+        let listens = |at: Direct| at.quic && at.address.port() == seen.address.port();
         if self.swarm.listeners().filter_map(address::direct).any(listens) {
-            self.swarm.behaviour_mut().gate.suggest(other.multiaddr());
+            self.swarm.behaviour_mut().gate.suggest(Direct { quic: true, ..seen }.multiaddr());
         }
     }
 

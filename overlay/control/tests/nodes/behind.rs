@@ -40,19 +40,29 @@ async fn a_node_behind_a_router_is_met_at_a_relay_and_punched_to() {
     let who = met.identity;
     until("another one knows it", || async { other.peers().await.contains(&who) }).await;
 
-    // It knows nothing of the relay at first, and can be reached by nobody: if they are connected in the end, it called. libp2p tries
-    // three times, by QUIC and TCP at once. It missed now and then while a node told those of its addresses alone at which it had been
-    // seen: one end told QUIC and the other TCP, and each waited for what the other one did not send, however often they tried.
-    let home = places.home(12, "masquerade");
-    let caller = places.start(&home.host, behind(12).bootstrap(other.contact()).limits(limits(never))).await;
-    until("it is met", || async { caller.peers().await.contains(&who) }).await;
-    until("they got through", || async {
-        let status = caller.with(|control| control.status()).await;
-        status.punched > 0 && status.relayed == 0
-    })
-    .await;
-    assert!(caller.peers().await.contains(&who));
-    answers(&caller, &met).await;
+    // These know nothing of the relay at first, and can be reached by nobody: whoever is connected in the end, they called. One misses
+    // now and then, and then another one does it: where both ends were seen by QUIC and by TCP, libp2p punches by both at once, both get
+    // through, and each end may keep the connection that the other one ends. libp2p takes that for a success and does not try again.
+    let mut direct = false;
+    for number in [12, 14, 15] {
+        let home = places.home(number, "masquerade");
+        let caller = places.start(&home.host, behind(number).bootstrap(other.contact()).limits(limits(never))).await;
+        until("it is met", || async { caller.peers().await.contains(&who) }).await;
+        let punched = async {
+            while caller.with(|control| control.status()).await.punched == 0
+                || caller.with(|control| control.status()).await.relayed > 0
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        direct = tokio::time::timeout(Duration::from_secs(20), punched).await.is_ok();
+        if direct {
+            assert!(caller.peers().await.contains(&who));
+            answers(&caller, &met).await;
+            break;
+        }
+    }
+    assert!(direct, "none got through");
 
     // Where the router takes another port for each peer there is no way through, and what the relay carries is all there is.
     let home = places.home(13, "masquerade fully-random");
