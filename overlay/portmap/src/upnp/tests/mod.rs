@@ -8,12 +8,33 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use super::service::Kind;
 use super::*;
 use crate::Transport;
 use fake::{Home, Says, start};
 
 const PORT: u16 = 4_001;
+
+proptest! {
+    #[test]
+    fn whatever_comes_leads_to_the_router_or_nowhere(cut in 0_usize..400, put in ".{0,40}", chunked in any::<bool>()) {
+        let url = "http://192.168.0.1:5000/control";
+        let document = fake::description(&[(Kind::Ip1, url), (Kind::Ppp1, "/ppp")]);
+        let at = (0..=cut.min(document.len())).rev().find(|at| document.is_char_boundary(*at)).unwrap();
+        let (before, after) = document.split_at(at);
+        let body = format!("{before}{put}{after}");
+        let head = "HTTP/1.1 200 OK\r\nLocation: http://192.168.0.1/";
+        let answer = if chunked {
+            format!("{head}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
+        } else {
+            format!("{head}{put}\r\n\r\n{body}")
+        };
+        fuzz(answer.as_bytes());
+        fuzz(body.as_bytes());
+    }
+}
 
 pub(super) fn around() -> Around {
     Around { gateway: Ipv4Addr::LOCALHOST, own: Ipv4Addr::LOCALHOST }
