@@ -84,15 +84,16 @@ fn fields_of_later_versions_are_read_past_and_covered_by_the_signature() {
         identity: Vec<u8>,
         #[prost(uint64, tag = "3")]
         epoch: u64,
+        #[prost(uint32, tag = "5")]
+        peers: u32,
         #[prost(uint32, tag = "6")]
         uptime: u32,
         #[prost(uint32, tag = "40")]
         temperature: u32,
     }
     let keys = keys(1);
-    let body =
-        Later { network: vec![3; 32], identity: keys.identity_public().to_vec(), epoch: 9, uptime: 1, temperature: 40 }
-            .encode_to_vec();
+    let identity = keys.identity_public().to_vec();
+    let body = Later { network: vec![3; 32], identity, epoch: 9, peers: 1, uptime: 1, temperature: 40 }.encode_to_vec();
     let signature = keys.identity().sign(&[b"zmesh heartbeat v1\0", body.as_slice()].concat()).to_bytes().to_vec();
     let good = schema::Signed { body: body.clone(), signature: signature.clone() }.encode_to_vec();
     assert_eq!(Heartbeat::decode(&good).unwrap().epoch, 9);
