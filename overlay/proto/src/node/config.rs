@@ -216,7 +216,8 @@ pub struct OriginConfig {
     pub probe_after: Duration,
     /// The time between such probes.
     pub probe_interval: Duration,
-    /// If nothing comes back for so long after something was sent, the circuit is dead.
+    /// If nothing comes back for so long after something was sent, and the time that building took, at most as long again, the
+    /// circuit is dead.
     pub dead_after: Duration,
     /// On a circuit that its driver [watches](super::Node::watch) such a silence, and two round trips, make it suspect.
     pub suspect_after: Duration,

@@ -2,7 +2,7 @@
 //!
 //! Every try makes a fresh set-up packet; none is ever sent twice (the link's own repeats aside).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zmesh_sphinx::{Error, MAX_HOPS, OriginCircuit, Packet, PathHop, PendingSetup, REPLY_LEN, RelayId, SLOT_SECONDS};
 
@@ -47,6 +47,7 @@ impl Origin {
             meeting: None,
             last_sent: now,
             unheard_since: None,
+            patience: self.config.patience(Duration::ZERO),
             watched: None,
             suspected: false,
             armed: now,
@@ -133,6 +134,7 @@ impl Origin {
         };
         let took = now.saturating_duration_since(own.started);
         own.stage = Stage::Open(Box::new(crypto));
+        own.patience = self.config.patience(took);
         own.last_sent = now;
         core.metrics.own.ready += 1;
         core.tell(Event::CircuitReady { circuit: CircuitId(key), took });

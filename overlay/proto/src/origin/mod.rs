@@ -47,6 +47,8 @@ struct Own {
     last_sent: Instant,
     /// When something was sent to which nothing has come back yet.
     unheard_since: Option<Instant>,
+    /// How long a silence it bears.
+    patience: Duration,
     /// Its driver has another circuit ready and wants to know at once when this one may be dead.
     watched: Option<Watched>,
     /// The driver was told, and nothing has come since.
@@ -149,7 +151,7 @@ impl Origin {
         let event = |message| Event::Message { circuit, message };
         let held = own.order.as_mut().and_then(|order| core.tell_held(now, order, event));
         core.metrics.own.pings_lost += own.health.expire(now, self.config.ping_timeout);
-        if own.unheard_since.is_some_and(|since| now >= since + self.config.dead_after) {
+        if own.unheard_since.is_some_and(|since| now >= since + own.patience) {
             return self.end(core, now, key, BuildFailure::Timeout, CloseReason::Unresponsive, Some(reason::NONE));
         }
         let tick = now + KEY_TICK;
@@ -184,6 +186,7 @@ impl Origin {
             return;
         };
         let last_hop = own.hops - 1;
+        let patience = own.patience;
         let interval = if own.watched.is_some() { SUSPECT_PROBES } else { self.config.probe_interval };
         let first = self.config.first_probe(since, own.watched);
         if now < first {
@@ -203,7 +206,7 @@ impl Origin {
         // No room for a probe means that enough are under way.
         let _ = self.probe(core, now, key, last_hop, true);
         let next = now + interval;
-        self.arm_earlier(core, key, next.min(since + self.config.dead_after));
+        self.arm_earlier(core, key, next.min(since + patience));
     }
 
     /// A probe on a circuit that nobody uses, so that relays keep it.
@@ -277,6 +280,12 @@ const KEY_TICK: Duration = Duration::from_secs(10);
 const SUSPECT_PROBES: Duration = Duration::from_millis(25);
 
 impl OriginConfig {
+    /// How long a silence a circuit bears of which building `took` so long, a round trip and what its relays had to do. Answers to
+    /// probes that are under way are still waited for; but a path that is slow on purpose buys no more than the time again.
+    fn patience(&self, took: Duration) -> Duration {
+        self.dead_after + took.min(self.dead_after)
+    }
+
     /// When a circuit that is silent since then gets its first probe.
     fn first_probe(&self, since: Instant, watched: Option<Watched>) -> Instant {
         let late = since + self.probe_after;

@@ -7,16 +7,15 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout_at};
-use zmesh_overlay::{DatagramCircuit, Meet, MeetingSpec, Node, RelayId};
+use zmesh_overlay::{DatagramCircuit, Meet, MeetingSpec, Node};
 use zmesh_voice::invite::Invite;
 use zmesh_voice::media::class::Class;
 use zmesh_voice::runner::Party;
 
 use super::talk::{self, Speaker};
-use super::{Common, service};
-use crate::commands::narrate::narrate;
+use super::{Common, meeting, service};
 use crate::commands::service::KeyFile;
-use crate::failure::{self, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::invite_line::{self, Carried};
 use crate::network_file::NetworkOption;
 use crate::randomness;
@@ -84,9 +83,10 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
     let invite = invite.with_class(args.class);
 
     term::progress(format_args!("building a circuit of {} relays", args.common.hops));
-    let waiting = Waiting { node: node.clone(), relay, cookie: *invite.cookie(), hops: args.common.hops.into() };
+    let (wait, spec) = (Meet::wait(*invite.cookie()), MeetingSpec::chosen(relay).hops(args.common.hops.into()));
     let joined = async {
-        let mut circuit = waiting.circuit(1).await?;
+        let mut circuit =
+            meeting::meet(&node, wait.clone(), spec.clone()).await.map_err(|error| meeting::failed(&error))?;
         let carried = if args.short { Carried::Nothing } else { way.carried() };
         ready(&invite, &carried, &circuit, args.common.json);
         let deadline = Instant::now() + Duration::from_secs(args.minutes * 60);
@@ -106,8 +106,8 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
                     term::progress(
                         "the way to the meeting relay was lost; the invite holds, another way is being built",
                     );
-                    let again = timeout_at(deadline, waiting.circuit(u32::MAX)).await;
-                    circuit = again.map_err(|_| expired())??;
+                    let again = timeout_at(deadline, wait_again(&node, &wait, &spec)).await;
+                    circuit = again.map_err(|_| expired())?;
                 }
                 Err(_) => return Err(expired()),
             }
@@ -129,28 +129,14 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
     outcome
 }
 
-/// What it takes to wait at the meeting relay, again if need be.
-pub(super) struct Waiting {
-    pub(super) node: Node,
-    pub(super) relay: RelayId,
-    pub(super) cookie: [u8; 16],
-    pub(super) hops: usize,
-}
-
-impl Waiting {
-    pub(super) async fn circuit(&self, mut attempts: u32) -> Outcome<DatagramCircuit> {
-        loop {
-            let spec = MeetingSpec::chosen(self.relay).hops(self.hops);
-            match narrate(&self.node, self.node.meet(Meet::wait(self.cookie), spec)).await {
-                Ok(circuit) => return Ok(circuit),
-                Err(error) if attempts <= 1 => {
-                    return Err(failure::no_circuit("no circuit to the meeting relay could be built", &error));
-                }
-                Err(error) => tracing::debug!("no circuit yet: {error}"),
-            }
-            attempts -= 1;
-            sleep(PAUSE).await;
+/// A way to the meeting relay, however long that takes.
+async fn wait_again(node: &Node, wait: &Meet, spec: &MeetingSpec) -> DatagramCircuit {
+    loop {
+        match meeting::meet(node, wait.clone(), spec.clone()).await {
+            Ok(circuit) => return circuit,
+            Err(error) => tracing::debug!("no circuit yet: {error}"),
         }
+        sleep(PAUSE).await;
     }
 }
 

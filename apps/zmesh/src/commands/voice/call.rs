@@ -11,9 +11,8 @@ use zmesh_voice::invite::{Invite, InviteError};
 use zmesh_voice::runner::Party;
 
 use super::talk::{self, Speaker};
-use super::{Common, service};
-use crate::commands::narrate::narrate;
-use crate::failure::{self, Failure, Outcome};
+use super::{Common, meeting, service};
+use crate::failure::{Failure, Outcome};
 use crate::invite_line::{self, Carried, InviteLine};
 use crate::network_file::{self, Known, NetworkOption, Way};
 use crate::stop::Stop;
@@ -165,13 +164,13 @@ async fn join(node: &Node, invite: &Invite, hops: u8) -> Outcome<zmesh_overlay::
     term::progress(format_args!("building a circuit of {hops} relays to the meeting relay"));
     // The meeting relay was the other side's choice: it comes on top of one's own.
     let spec = MeetingSpec::given(RelayId(*invite.relay())).hops(usize::from(hops) + 1);
-    narrate(node, node.meet(Meet::join(*invite.cookie()), spec)).await.map_err(|error| match error {
+    meeting::meet(node, Meet::join(*invite.cookie()), spec).await.map_err(|error| match error {
         CircuitError::Meeting(why) => Failure::failed(
             "the call cannot be made",
             format_args!("the meeting relay says: {why}"),
             "the invite was used already or the other side left: ask for a new one",
         ),
-        error => failure::no_circuit("no circuit to the meeting relay could be built", &error),
+        error => meeting::failed(&error),
     })
 }
 

@@ -4,6 +4,7 @@ mod answer;
 mod call;
 mod devices;
 mod keyboard;
+mod meeting;
 mod meter;
 mod service;
 mod sound;

@@ -9,11 +9,13 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
-use zmesh_overlay::{DatagramCircuit, DialError, Listener, Node, ServiceAddress, ServiceOptions, Stream};
+use zmesh_overlay::{
+    DatagramCircuit, DialError, Listener, Meet, MeetingSpec, Node, ServiceAddress, ServiceOptions, Stream,
+};
 use zmesh_voice::invite::{AnswerKey, Invite};
 use zmesh_voice::media::class::Class;
 
-use super::answer::Waiting;
+use super::meeting;
 use crate::commands::service::{self, KeyFile, beside, not_published};
 use crate::failure::{Failure, Outcome};
 use crate::invite_line::{self, Carried};
@@ -63,11 +65,11 @@ pub(super) async fn called(
         let network = node.network().network_id().0;
         let (invite, key) = Invite::create(network, relay.0, expires, &mut randomness::generator()?);
         let invite = invite.with_class(class);
-        let waiting = Waiting { node: node.clone(), relay, cookie: *invite.cookie(), hops };
-        let circuit = match waiting.circuit(2).await {
+        let spec = MeetingSpec::chosen(relay).hops(hops);
+        let circuit = match meeting::meet(node, Meet::wait(*invite.cookie()), spec).await {
             Ok(circuit) => circuit,
-            Err(failure) => {
-                term::warning(format_args!("somebody called and could not be answered: {failure}"));
+            Err(error) => {
+                term::warning(format_args!("somebody called and could not be answered: {error}"));
                 continue;
             }
         };

@@ -6,7 +6,6 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 use zmesh_overlay::{DatagramCircuit, Meet, MeetingSpec, Node};
 use zmesh_voice::audio::{AtEnd, Kept};
 use zmesh_voice::invite::Invite;
@@ -15,11 +14,11 @@ use zmesh_voice::media::level::Meter as Level;
 use zmesh_voice::runner::{CallOptions, CallReport, CallUpdate, HangUp, Party, run_call};
 
 use super::keyboard::Keyboard;
+use super::meeting;
 use super::meter::Meter;
 use super::sound::{Sound, SoundArgs};
 use super::talk;
-use crate::commands::narrate::narrate;
-use crate::failure::{self, Failure, Outcome, not_started};
+use crate::failure::{Failure, Outcome, not_started};
 use crate::guards::GuardOption;
 use crate::network_file::NetworkOption;
 use crate::randomness;
@@ -33,9 +32,6 @@ const JOIN: Duration = Duration::from_secs(30);
 const GOOD_FOR: u64 = 600;
 /// News that may wait to be shown.
 const UPDATES: usize = 64;
-/// Attempts at a circuit, and the pause between them.
-const ATTEMPTS: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(500);
 /// Under this a microphone heard nobody, dBFS.
 const QUIET: f32 = -60.0;
 
@@ -97,29 +93,17 @@ async fn join(node: &Node, hops: u8) -> Outcome<Loop> {
     let expires = unix_now() + GOOD_FOR;
     let (invite, key) = Invite::create(node.network().network_id().0, relay.0, expires, &mut randomness::generator()?);
     term::progress(format_args!("building two circuits of {hops} and {} relays that meet", hops + 1));
-    let back = build(node, Meet::wait(*invite.cookie()), MeetingSpec::chosen(relay).hops(hops)).await?;
-    let out = build(node, Meet::join(*invite.cookie()), MeetingSpec::given(relay).hops(hops + 1)).await?;
+    let (wait, join) = (Meet::wait(*invite.cookie()), Meet::join(*invite.cookie()));
+    let back = meeting::meet(node, wait, MeetingSpec::chosen(relay).hops(hops)).await;
+    let back = back.map_err(|error| meeting::failed(&error))?;
+    let out = meeting::meet(node, join, MeetingSpec::given(relay).hops(hops + 1)).await;
+    let out = out.map_err(|error| meeting::failed(&error))?;
     Ok(Loop {
         out: Arc::new(out),
         back: Arc::new(back),
         caller: Party::Caller(invite.clone()),
         answerer: Party::Answerer(invite, key),
     })
-}
-
-async fn build(node: &Node, meet: Meet, spec: MeetingSpec) -> Outcome<DatagramCircuit> {
-    let mut attempt = 1;
-    loop {
-        match narrate(node, node.meet(meet.clone(), spec.clone())).await {
-            Ok(circuit) => return Ok(circuit),
-            Err(error) if attempt == ATTEMPTS => {
-                return Err(failure::no_circuit("no circuit to the meeting relay could be built", &error));
-            }
-            Err(error) => tracing::debug!("no circuit yet: {error}"),
-        }
-        attempt += 1;
-        sleep(PAUSE).await;
-    }
 }
 
 async fn test(node: &Node, args: &TestArgs, sound: Sound, mut keyboard: Option<Keyboard>) -> Outcome {

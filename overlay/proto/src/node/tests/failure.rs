@@ -63,6 +63,31 @@ fn one_way_traffic_with_a_silent_far_end_is_no_reason_to_end() {
     assert!(!world.members[4].events.iter().any(|event| matches!(event, Event::CircuitClosed { .. })));
 }
 
+/// Over far links the answers to probes come late: 250 ms each way and link, so 1.5 s for a round trip. What the wires lose for 1.5 s must not end
+/// a circuit whose next probes come through; a relay that is dead still does, before long.
+#[test]
+fn a_slow_circuit_bears_a_longer_silence() {
+    let plan = Plan { delay: Duration::from_millis(250), ..Plan::default() };
+    let mut world = World::new(&plan);
+    let circuit = world.build(4, &[0, 1, 2]);
+    world.deliver(4, circuit, 2, b"hello");
+    world.run_for(Duration::from_secs(3));
+    let now = world.now;
+    world.loss = 100;
+    world.node(4).ping(now, circuit, 2).unwrap();
+    world.run_for(Duration::from_millis(1500));
+    world.loss = 0;
+    world.run_for(Duration::from_secs(6));
+    assert!(!world.members[4].events.iter().any(|event| matches!(event, Event::CircuitClosed { .. })));
+    world.deliver(4, circuit, 2, b"still there");
+    world.members[2].dead = true;
+    let began = world.now;
+    let now = world.now;
+    let _ = world.node(4).ping(now, circuit, 2);
+    closed(&mut world, 90);
+    assert!(world.now - began <= Duration::from_millis(5_100), "{:?}", world.now - began);
+}
+
 #[test]
 fn builds_through_dead_relays_fail_with_a_reason() {
     for (dead, expected) in
