@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::timeout;
-use zmesh_overlay::{Circuit, Node, PathSpec};
+use tokio::time::{sleep, timeout};
+use zmesh_overlay::{Circuit, ConnectErrorKind, Node, PathSpec};
 use zmesh_proxy::{Circuits, Server, Token};
 
 use super::address;
@@ -21,6 +21,8 @@ use crate::time::millis;
 
 /// How long the first circuit may take, with its repetitions on other paths.
 const FIRST_CIRCUIT: Duration = Duration::from_secs(30);
+/// Between two tries at it.
+const PAUSE: Duration = Duration::from_millis(500);
 /// How long closing circuits may take.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -79,7 +81,16 @@ pub(crate) async fn run(args: Args) -> Outcome {
 
 async fn serve(node: &Node, server: Server, address: SocketAddr, circuits: &Arc<Circuits>, json: bool) -> Outcome {
     let first = circuits.session(Token::SHARED);
-    match timeout(FIRST_CIRCUIT, narrate(node, first.warm())).await {
+    // A bad network may lose a circuit that has just been built: its links repair losses only once they have seen some.
+    let warm = async {
+        loop {
+            match first.warm().await {
+                Err(error) if error.kind() == ConnectErrorKind::Lost => sleep(PAUSE).await,
+                done => return done,
+            }
+        }
+    };
+    match timeout(FIRST_CIRCUIT, narrate(node, warm)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Err(no_circuit("no circuit could be built", &error)),
         Err(_) => {

@@ -170,7 +170,11 @@ impl ConnectError {
 
 impl From<CircuitError> for ConnectError {
     fn from(error: CircuitError) -> Self {
-        Self::new(ConnectErrorKind::Circuit, error.to_string())
+        let kind = match error {
+            CircuitError::Timeout | CircuitError::Closed(_) => ConnectErrorKind::Lost,
+            _ => ConnectErrorKind::Circuit,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 
