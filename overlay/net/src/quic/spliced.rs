@@ -18,6 +18,9 @@ use crate::shard::Shard;
 /// How long QUIC's handshake may take, the other side's last steps included.
 const HANDSHAKE: Duration = Duration::from_secs(15);
 
+/// Who ends a circuit may have said why before: what has come already is read for so long.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// The other side's address: a made-up one, as for exits.
 const PEER: RelayId = RelayId([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
@@ -68,11 +71,18 @@ impl Spliced {
         let endpoint = super::endpoint(&shard.runtime, socket, None).map_err(|error| lost(&error))?;
         let address = super::socket::exit_address(PEER);
         let connecting = endpoint.connect_with(config, address, tls::SERVER_NAME).map_err(|error| lost(&error))?;
+        let mut connecting = std::pin::pin!(timeout(HANDSHAKE, connecting));
         let connection = tokio::select! {
-            connected = timeout(HANDSHAKE, connecting) => {
+            biased;
+            connected = &mut connecting => {
                 connected.map_err(|_| SplicedError::Timeout)?.map_err(|error| handshake_error(&error))?
             }
-            reason = carrier.circuit.state.closed() => return Err(SplicedError::Lost(reason)),
+            reason = carrier.circuit.state.closed() => {
+                return match timeout(LAST_WORDS, connecting).await {
+                    Ok(Ok(Err(error))) => Err(handshake_error(&error)),
+                    _ => Err(SplicedError::Lost(reason)),
+                };
+            }
         };
         Ok(Self::watched(shard, carrier, connection, endpoint))
     }
