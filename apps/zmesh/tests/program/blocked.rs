@@ -11,11 +11,9 @@ use rand_core::SeedableRng;
 use serde_json::Value;
 use zmesh_netns::{Namespaces, address, connections_to_443, rules, wire};
 use zmesh_proto::keys::RelayKeys;
-use zmesh_proto::wire::descriptor::{Descriptor, DescriptorInfo, Terms};
-use zmesh_proto::wire::document::{Draft, DraftTerms, SignerId};
 
-use crate::support::Folder;
 use crate::support::running::{PATIENCE, Running};
+use crate::support::{Folder, network_of};
 
 /// Relays; the first two take links over WebSocket, each at an address of its own.
 const RELAYS: u8 = 5;
@@ -35,44 +33,21 @@ fn prepare(folder: &Folder) -> Vec<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let mut rng = ChaCha12Rng::from_seed([31; 32]);
     let keys: Vec<RelayKeys> = (0..RELAYS).map(|_| RelayKeys::generate(&mut rng, now)).collect();
-    let mut draft = Draft::new(DraftTerms {
-        name: "blocked".to_owned(),
-        test_network: true,
-        valid_after: now,
-        valid_until: now + 86_400,
-        signers: vec![SignerId(keys[0].identity_public())],
-    })
-    .expect("valid");
+    let at = |number| format!("{}:{}", place(number), 9_001 + u16::from(number));
+    let network = network_of(now, &keys, |number, info| info.addresses = vec![at(number).parse().expect("an address")]);
+    folder.write("network", &network);
     for (number, keys) in (0..RELAYS).zip(&keys) {
-        let at = format!("{}:{}", place(number), 9_001 + u16::from(number));
-        let info = DescriptorInfo {
-            nickname: format!("r{number}"),
-            operator: "test".to_owned(),
-            family: None,
-            country: None,
-            addresses: vec![at.parse().expect("an address")],
-            exit: None,
-            meeting: true,
-            cache: false,
-            mixer: false,
-            directory: false,
-            region: None,
-            control: Vec::new(),
-        };
-        let terms = Terms { published: now, expires: now + 86_401, revision: 1 };
-        draft.add(Descriptor::create(keys, &info, terms).expect("valid")).expect("new");
         std::fs::create_dir(folder.path(&format!("r{number}"))).expect("a directory");
         folder.write_secret(&format!("r{number}/keys"), &keys.to_text());
         let websocket = format!("[websocket]\nlisten = \"{}:443\"\n", place(number));
         let text = format!(
-            "nickname = \"r{number}\"\noperator = \"test\"\nlisten = [\"{at}\"]\nnetwork = \"../network\"\n\
+            "nickname = \"r{number}\"\noperator = \"test\"\nlisten = [\"{}\"]\nnetwork = \"../network\"\n\
              [chunks]\nenabled = false\n[nat]\nport_mapping = false\n{}",
+            at(number),
             if number < 2 { &websocket } else { "" }
         );
         folder.write(&format!("r{number}/relay.toml"), &text);
     }
-    assert!(draft.sign(&keys[0].signer(), now).expect("signed").is_enough());
-    folder.write("network", &draft.to_text());
     (0..2).zip(&keys).map(|(number, keys)| format!("{}@wss://{}:443/", keys.id(), place(number))).collect()
 }
 

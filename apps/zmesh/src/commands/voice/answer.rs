@@ -85,8 +85,7 @@ pub(super) async fn run(args: AnswerArgs) -> Outcome {
     term::progress(format_args!("building a circuit of {} relays", args.common.hops));
     let (wait, spec) = (Meet::wait(*invite.cookie()), MeetingSpec::chosen(relay).hops(args.common.hops.into()));
     let joined = async {
-        let mut circuit =
-            meeting::meet(&node, wait.clone(), spec.clone()).await.map_err(|error| meeting::failed(&error))?;
+        let mut circuit = meeting::meet(&node, wait.clone(), spec.clone()).await.map_err(meeting::failed)?;
         let carried = if args.short { Carried::Nothing } else { way.carried() };
         ready(&invite, &carried, &circuit, args.common.json);
         let deadline = Instant::now() + Duration::from_secs(args.minutes * 60);

@@ -170,7 +170,7 @@ async fn join(node: &Node, invite: &Invite, hops: u8) -> Outcome<zmesh_overlay::
             format_args!("the meeting relay says: {why}"),
             "the invite was used already or the other side left: ask for a new one",
         ),
-        error => meeting::failed(&error),
+        error => meeting::failed(error),
     })
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn meet(node: &Node, meet: Meet, spec: MeetingSpec) -> Result<D
 }
 
 /// What to tell of it.
-pub(super) fn failed(error: &CircuitError) -> Failure {
+pub(super) fn failed(error: CircuitError) -> Failure {
     failure::no_circuit("no circuit to the meeting relay could be built", error)
 }
 

@@ -94,10 +94,8 @@ async fn join(node: &Node, hops: u8) -> Outcome<Loop> {
     let (invite, key) = Invite::create(node.network().network_id().0, relay.0, expires, &mut randomness::generator()?);
     term::progress(format_args!("building two circuits of {hops} and {} relays that meet", hops + 1));
     let (wait, join) = (Meet::wait(*invite.cookie()), Meet::join(*invite.cookie()));
-    let back = meeting::meet(node, wait, MeetingSpec::chosen(relay).hops(hops)).await;
-    let back = back.map_err(|error| meeting::failed(&error))?;
-    let out = meeting::meet(node, join, MeetingSpec::given(relay).hops(hops + 1)).await;
-    let out = out.map_err(|error| meeting::failed(&error))?;
+    let back = meeting::meet(node, wait, MeetingSpec::chosen(relay).hops(hops)).await.map_err(meeting::failed)?;
+    let out = meeting::meet(node, join, MeetingSpec::given(relay).hops(hops + 1)).await.map_err(meeting::failed)?;
     Ok(Loop {
         out: Arc::new(out),
         back: Arc::new(back),

@@ -168,6 +168,13 @@ pub(crate) fn expired_network() -> String {
 fn network_at(now: u64, relays: u8, exits: u8) -> String {
     let mut rng = ChaCha12Rng::from_seed([9; 32]);
     let keys: Vec<RelayKeys> = (0..relays).map(|_| RelayKeys::generate(&mut rng, now)).collect();
+    network_of(now, &keys, |number, info| {
+        info.exit = (number >= relays - exits).then(|| ExitSummary { v4: true, v6: false, ports: PortSet::all() });
+    })
+}
+
+/// A test network from `now` on for a day, of the relays with these keys; `describe` changes what is said of each.
+pub(crate) fn network_of(now: u64, keys: &[RelayKeys], describe: impl Fn(u8, &mut DescriptorInfo)) -> String {
     let terms = Terms { published: now, expires: now + 86_400, revision: 1 };
     let mut draft = Draft::new(DraftTerms {
         name: "test".to_owned(),
@@ -177,15 +184,15 @@ fn network_at(now: u64, relays: u8, exits: u8) -> String {
         signers: vec![SignerId(keys[0].identity_public())],
     })
     .expect("valid");
-    for (index, keys) in (0..relays).zip(&keys) {
-        let info = DescriptorInfo {
-            nickname: format!("r{index}"),
+    for (number, keys) in (0..).zip(keys) {
+        let mut info = DescriptorInfo {
+            nickname: format!("r{number}"),
             operator: "test".to_owned(),
             family: None,
             country: None,
             // Nobody answers at the discard port.
-            addresses: vec![SocketAddr::from(([127, 0, 0, 1 + index], 9))],
-            exit: (index >= relays - exits).then(|| ExitSummary { v4: true, v6: false, ports: PortSet::all() }),
+            addresses: vec![SocketAddr::from(([127, 0, 0, 1 + number], 9))],
+            exit: None,
             meeting: true,
             cache: false,
             mixer: false,
@@ -193,6 +200,7 @@ fn network_at(now: u64, relays: u8, exits: u8) -> String {
             region: None,
             control: Vec::new(),
         };
+        describe(number, &mut info);
         draft.add(Descriptor::create(keys, &info, terms).expect("valid")).expect("new");
     }
     assert!(draft.sign(&keys[0].signer(), now).expect("signed").is_enough());
